@@ -1,0 +1,1 @@
+"""Everything before the network: sources, the store, batches, augmentation."""

@@ -1,0 +1,94 @@
+"""The machine a command runs on: which device, how many threads, which precision."""
+
+import ctypes
+import os
+import platform
+import sys
+
+import torch
+
+from alexnet.errors import WrongUse
+
+PRECISIONS = ("float32", "bf16", "fp16")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        WrongUse: no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise WrongUse(f"--device {name}: no such device; give auto, cpu, cuda, cuda:N or mps") from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise WrongUse(f"--device {name}: this machine has none that torch {torch.__version__} can use; try cpu")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """``auto`` is bf16 where the device multiplies it natively, fp16 on older CUDA, else float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu" and cpu_has_bf16():
+        return "bf16"
+    return "float32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU has bf16 products (AVX512-BF16, AMX)."""
+    flags = torch.cpu.get_capabilities()
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("amx"))
+
+
+def cpu_name() -> str:
+    """The processor's name as its maker writes it, or what Python knows of it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+        fields = {key.strip(): value.strip() for key, value in lines.items()}
+        return (
+            f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
+        )
+    except (OSError, KeyError, ValueError):
+        return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_up(threads: int | None = None) -> None:
+    """Makes torch ready for large tensors on this machine.
+
+    glibc hands each large tensor back to the kernel when it is freed and gets it back page by page, zeroed:
+    a third of a training step on a CPU. Told to keep them, it does. Other systems' allocators are left alone.
+    """
+    torch.set_num_threads(threads or cores())
+    if sys.platform.startswith("linux"):
+        try:
+            mallopt = ctypes.CDLL(None).mallopt
+        except (OSError, AttributeError):
+            return
+        m_trim_threshold, m_mmap_max = -1, -4
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, -1)
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
