@@ -1,4 +1,4 @@
-"""The two kinds of error a user meets. Everything else that escapes is a defect of ours."""
+"""What a user meets when a command does not end as it should. Everything else that escapes is a defect of ours."""
 
 
 class Failure(Exception):
@@ -7,3 +7,7 @@ class Failure(Exception):
 
 class WrongUse(Exception):
     """The command, an option or an input cannot be meant: exit status 2."""
+
+
+class Interrupted(Exception):
+    """Stopped by a signal after saving; the same command goes on: exit status 130."""

@@ -1,0 +1,114 @@
+"""On the device: from uint8 images to what the network sees - mean, colour noise, scale, the ten views."""
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from alexnet import randomness
+from alexnet.data import images as stored_images
+from alexnet.data.statistics import Statistics
+from alexnet.data.store import Store
+
+BLOCK_IMAGES = 4  # on a CPU: what the passes over them share stays in the cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """How a net's images are prepared; it stays with the run.
+
+    Attributes:
+        size: side of the stored square, pixels.
+        crop: side of what the net sees, pixels.
+        scale: what pixels minus mean are multiplied with; 1 keeps the paper's 0..255 scale.
+        mean_image: (3, size, size) float32, 0..255; its centre crop is subtracted whatever the crop's position.
+        noise: (3, 3) float32, colour noise (paper 4.1): one column an eigenvector of the RGB covariance times
+            0.1 times its standard deviation, 0..255 scale. The paper writes eigenvalues; the 2012 source takes
+            standard deviations, and on 0..255 pixels only they make sense.
+        resized: how images get to ``size``.
+    """
+
+    size: int
+    crop: int
+    scale: float
+    mean_image: Tensor
+    noise: Tensor
+    resized: str = stored_images.RESIZED
+
+    @classmethod
+    def of(cls, store: Store, crop: int, input_scale: str, strength: float) -> "Preparation":
+        """From a store's statistics; ``input_scale`` is ``pixels`` or ``deviation`` (divides by it)."""
+        statistics = store.statistics
+        deviation = math.sqrt(float((statistics.deviation**2).mean()))
+        return cls(
+            size=store.size,
+            crop=crop,
+            scale=1 / max(deviation, 1.0) if input_scale == "deviation" else 1.0,
+            mean_image=torch.from_numpy(statistics.mean_image).float().contiguous(),
+            noise=noise_directions(statistics, strength),
+            resized=store.description["resized"],
+        )
+
+    def to(self, device: torch.device) -> "Preparation":
+        """The same with its tensors on a device."""
+        return dataclasses.replace(
+            self, mean_image=self.mean_image.to(device), noise=self.noise.to(device)
+        )
+
+    def apply(self, crops: Tensor, dtype: torch.dtype, noise: Tensor | None = None) -> Tensor:
+        """Crops as the net sees them: minus the mean's centre crop, plus noise, times the scale.
+
+        Args:
+            crops: (N, 3, crop, crop) uint8, channels-last in memory.
+            dtype: of the result.
+            noise: (N, 3) float32, what to add to every pixel's RGB.
+
+        Returns:
+            (N, 3, crop, crop), channels-last in memory.
+        """
+        edge = (self.size - self.crop) // 2
+        mean = self.mean_image[:, edge : edge + self.crop, edge : edge + self.crop].permute(1, 2, 0).contiguous()
+        pixels = crops.permute(0, 2, 3, 1)
+        out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
+        block = BLOCK_IMAGES if pixels.device.type == "cpu" else max(1, len(pixels))
+        for i in range(0, len(pixels), block):
+            part = pixels[i : i + block].float().sub_(mean)
+            if noise is not None:
+                part.add_(noise[i : i + block, None, None, :])
+            out[i : i + block] = part.mul_(self.scale) if self.scale != 1 else part
+        return out.permute(0, 3, 1, 2)
+
+    def colour_noise(self, seed: int, epoch: int, rows: Tensor) -> Tensor:
+        """(N, 3) float32, one RGB shift an image, keyed by epoch and row id (paper 4.1)."""
+        drawn = randomness.normal(seed, "colour noise", epoch, rows, 3)
+        return drawn.float() @ self.noise.t()
+
+
+def noise_directions(statistics: Statistics, strength: float) -> Tensor:
+    """(3, 3) float32: each eigenvector of the RGB covariance times its deviation times ``strength``."""
+    scaled = statistics.eigenvectors * (strength * statistics.eigenvalues**0.5)
+    return torch.from_numpy(scaled).float().contiguous()
+
+
+def views(images: Tensor, crop: int, count: int) -> Tensor:
+    """The views whose soft-max outputs are averaged at test (paper 4.1).
+
+    Args:
+        images: (N, 3, size, size) uint8, channels-last in memory.
+        crop: side of a view, pixels.
+        count: 1, the centre; 10, four corners and the centre, then the mirrors of these five.
+
+    Returns:
+        (count, N, 3, crop, crop) uint8, each view channels-last in memory.
+    """
+    if count not in (1, 10):
+        raise ValueError(f"{count} views: 1 or 10")
+    far = images.shape[-1] - crop
+    middle = far // 2
+    corners = [(middle, middle)] if count == 1 else [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
+    pixels = images.permute(0, 2, 3, 1)
+    found = [pixels[:, top : top + crop, left : left + crop] for top, left in corners]
+    if count == 10:
+        found += [view.flip(2) for view in found]
+    return torch.stack(found).permute(0, 1, 4, 2, 3)

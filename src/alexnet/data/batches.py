@@ -1,0 +1,139 @@
+"""Which images in what order, decoded in threads, cropped and mirrored, as uint8 batches.
+
+``Batches.load(step)`` is a function of the step alone: threads, restarts and what was loaded before change
+nothing. Loading ahead is no more than calling it early.
+"""
+
+import collections
+import dataclasses
+import functools
+import math
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet import randomness
+from alexnet.data.store import Store
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Images on their way to the device.
+
+    Attributes:
+        images: (N, 3, H, W) uint8 RGB, channels-last in memory.
+        labels: (N,) int64 class indices.
+        rows: (N,) int64 row ids in the store.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device, without waiting where its memory is pinned."""
+        return Batch(*(t.to(device, non_blocking=True) for t in (self.images, self.labels, self.rows)))
+
+
+class Batches:
+    """Training batches of a split: each epoch in an order of its own, each image cropped and mirrored anew.
+
+    An epoch is cut into ``steps`` batches whose sizes differ by one at most, so every image is seen once in
+    it and no batch is small.
+
+    Args:
+        store: where the images are.
+        split: which of them.
+        size: images a batch, at most.
+        seed: the run's seed.
+        crop: side of the random crops in pixels (paper 4.1: 224), uniform over all positions.
+        mirror: mirrors a crop with probability 1/2 (paper 4.1).
+        pin: page-locked memory, for CUDA.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        size: int,
+        seed: int,
+        crop: int = 224,
+        mirror: bool = True,
+        pin: bool = False,
+    ):
+        self.store, self.crop, self.mirror, self.seed, self.pin = store, crop, mirror, seed, pin
+        self.split_rows = torch.from_numpy(store.rows(split))
+        self.labels = torch.from_numpy(store.labels)
+        self.steps = math.ceil(len(self.split_rows) / size)
+        self._lock = threading.Lock()
+        self._order = functools.lru_cache(maxsize=2)(self._shuffled)
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        return self.split_rows[randomness.permutation(self.seed, "order", epoch, len(self.split_rows))]
+
+    def rows(self, step: int) -> Tensor:
+        """(n,) int64, the row ids of a step's batch, counting steps from the start of training."""
+        epoch, place = divmod(step, self.steps)
+        with self._lock:
+            order = self._order(epoch)
+        count = len(order)
+        return order[count * place // self.steps : count * (place + 1) // self.steps]
+
+    def load(self, step: int) -> Batch:
+        """The batch of a step."""
+        rows = self.rows(step)
+        epoch = step // self.steps
+        positions = self.store.size - self.crop + 1
+        corners = randomness.integers(self.seed, "crop", epoch, rows, [positions, positions]).tolist()
+        flips = randomness.integers(self.seed, "mirror", epoch, rows, [2])[:, 0].tolist()
+        out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
+        pixels = out.numpy()
+        for i, row in enumerate(rows.tolist()):
+            top, left = corners[i]
+            view = self.store.image(row)[top : top + self.crop, left : left + self.crop]
+            pixels[i] = view[:, ::-1] if self.mirror and flips[i] else view
+        return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
+
+    def stream(self, start: int, stop: int, threads: int) -> Iterator[Batch]:
+        """The batches of steps ``start`` to ``stop - 1``, loaded ahead in threads."""
+        return ahead(self.load, range(start, stop), threads)
+
+
+def whole_images(
+    store: Store, split: str, size: int, threads: int, pin: bool = False, rows: np.ndarray | None = None
+) -> Iterator[Batch]:
+    """Every image of a split in the store's order, uncropped: batches of (N, 3, 256, 256) uint8."""
+    chosen = store.rows(split) if rows is None else rows
+    labels = torch.from_numpy(store.labels)
+
+    def load(start: int) -> Batch:
+        ids = torch.from_numpy(chosen[start : start + size])
+        out = torch.empty((len(ids), store.size, store.size, 3), dtype=torch.uint8, pin_memory=pin)
+        pixels = out.numpy()
+        for i, row in enumerate(ids.tolist()):
+            pixels[i] = store.image(row)
+        return Batch(out.permute(0, 3, 1, 2), labels[ids], ids)
+
+    return ahead(load, range(0, len(chosen), size), threads)
+
+
+def ahead(load: Callable[[int], T], keys: range, threads: int) -> Iterator[T]:
+    """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
+    pending: collections.deque[Future[T]] = collections.deque()
+    try:
+        for key in keys:
+            pending.append(pool.submit(load, key))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,429 @@
+"""Measuring and using a net: top-1 and top-5 error with intervals, one view and ten, several nets; predictions."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet import machine
+from alexnet.data import images as image_files
+from alexnet.data.augment import Preparation, views
+from alexnet.data.batches import ahead, whole_images
+from alexnet.data.sources.folder import IMAGE_ENDINGS
+from alexnet.data.store import Store
+from alexnet.errors import WrongUse
+from alexnet.nets.network import Network
+from alexnet.run import Run
+
+BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Errors measured on a split.
+
+    Attributes:
+        images: how many.
+        views: 1 or 10.
+        top1_error, top5_error: shares, 0..1; ties count fractionally, as in the source.
+        top1_interval, top5_interval: 95% Wilson score intervals.
+        loss: mean of -log of the right class's probability, nats.
+    """
+
+    images: int
+    views: int
+    top1_error: float
+    top1_interval: tuple[float, float]
+    top5_error: float
+    top5_interval: tuple[float, float]
+    loss: float
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """What ``evaluate`` found.
+
+    Attributes:
+        errors: of the whole split.
+        shares: weight of each run's soft-max outputs.
+        class_errors: (classes,) top-1 error of each class.
+        confusion: (classes, classes) int64, images of the row's class taken for the column's.
+        rows: (n,) row ids in the order of the probabilities.
+        labels: (n,) right classes.
+        probabilities: (n, classes) float32.
+    """
+
+    errors: Errors
+    shares: list[float]
+    class_errors: np.ndarray
+    confusion: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95% Wilson score interval of a share seen in ``count`` trials."""
+    if count == 0:
+        return 0.0, 1.0
+    z = 1.959963984540054
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def top_k_errors(scores: Tensor, labels: Tensor, k: int) -> Tensor:
+    """How wrong each image's first ``k`` classes are: 0 or 1, or a fraction where classes tie.
+
+    If the right class ties with others for the last places, it counts by the chance of being among them.
+
+    Args:
+        scores: (N, classes); anything that grows with the probability. A NaN counts as an error.
+        labels: (N,) int64.
+
+    Returns:
+        (N,) float32.
+    """
+    own = scores.gather(1, labels[:, None])
+    above = (scores > own).sum(1)
+    level = (scores == own).sum(1)
+    right = ((k - above) / level.clamp(min=1)).clamp(0, 1)
+    return torch.where(torch.isnan(scores).any(1), 1.0, 1 - right)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Products in ``bf16`` or ``fp16``, the rest as it is; nothing where precision is ``float32``."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "float32")
+
+
+def input_dtype(precision: str) -> torch.dtype:
+    """The type in which images reach the net."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+@torch.inference_mode()
+def probabilities(
+    net: Network, preparation: Preparation, images: Tensor, count: int = 1, precision: str = "float32"
+) -> Tensor:
+    """Soft-max outputs averaged over views (paper 4.1).
+
+    Args:
+        net: in evaluation mode.
+        preparation: how images are prepared, on the net's device.
+        images: (N, 3, size, size) uint8 on the net's device.
+        count: views, 1 or 10.
+        precision: ``float32``, ``bf16`` or ``fp16``.
+
+    Returns:
+        (N, classes) float32.
+    """
+    total = None
+    with autocast(images.device, precision):
+        for view in views(images, preparation.crop, count):
+            scores = net(preparation.apply(view, input_dtype(precision)))
+            shares = F.softmax(scores.float(), 1)
+            total = shares if total is None else total.add_(shares)
+    assert total is not None
+    return total.div_(count)
+
+
+def _summary(probability: Tensor, labels: Tensor, count: int) -> Errors:
+    images = len(labels)
+    top1 = float(top_k_errors(probability, labels, 1).double().mean())
+    top5 = float(top_k_errors(probability, labels, 5).double().mean())
+    own = probability.gather(1, labels[:, None]).double().clamp(min=1e-45)
+    return Errors(
+        images, count, top1, wilson(top1, images), top5, wilson(top5, images), float(-own.log().mean())
+    )
+
+
+def measure(
+    net: Network,
+    preparation: Preparation,
+    store: Store,
+    split: str,
+    *,
+    count: int = 1,
+    precision: str = "float32",
+    device: torch.device | None = None,
+    loaders: int = 2,
+) -> Errors:
+    """One net's errors on a split; the net is left in evaluation mode."""
+    device = device or torch.device("cpu")
+    net.eval()
+    found, labels = [], []
+    for batch in whole_images(store, split, BATCH, loaders, pin=device.type == "cuda"):
+        batch = batch.to(device)
+        found.append(probabilities(net, preparation, batch.images, count, precision).cpu())
+        labels.append(batch.labels.cpu())
+    return _summary(torch.cat(found), torch.cat(labels), count)
+
+
+def check_classes(run: Run, store: Store) -> None:
+    """Raises ``WrongUse`` unless run and store have the same classes."""
+    if run.classes != store.classes:
+        missing = [name for name in store.classes if name not in run.classes]
+        shown = f"{missing[0]!r} is not among the run's" if missing else "the run has more or in another order"
+        raise WrongUse(
+            f"{run.path}: trained on {len(run.classes)} classes, {store.path} has {len(store.classes)} ({shown}); "
+            "evaluate it on a store of its own classes"
+        )
+
+
+def evaluate(
+    runs: Sequence[Run],
+    store: Store,
+    *,
+    split: str = "val",
+    views: int = 1,
+    shares: Sequence[float] | None = None,
+    precision: str = "auto",
+    loaders: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Errors of one run, or of several whose soft-max outputs are averaged, on a split.
+
+    Args:
+        runs: opened, on one device.
+        store: whose images.
+        split: ``train``, ``val`` or ``test``.
+        views: 1 (centre) or 10 (paper 4.1).
+        shares: weight of each run; equal if not given. They are divided by their sum.
+        precision: of products; ``auto`` by the machine.
+        loaders: threads that decode.
+        progress: called with images done and images in all.
+
+    Raises:
+        WrongUse: classes differ, no such split, or not one share a run.
+    """
+    found = run_probabilities(
+        runs, store, split=split, views=views, precision=precision, loaders=loaders, progress=progress
+    )
+    weights = _shares(shares, len(runs))
+    rows = store.rows(split)
+    labels = torch.from_numpy(store.labels[rows])
+    mixed = sum((weight * each for weight, each in zip(weights, found)), torch.zeros_like(found[0]))
+    wrong = top_k_errors(mixed, labels, 1).double()
+    classes = len(store.classes)
+    counts = torch.bincount(labels, minlength=classes).double()
+    confusion = torch.bincount(labels * classes + mixed.argmax(1), minlength=classes * classes)
+    return Evaluation(
+        errors=_summary(mixed, labels, views),
+        shares=weights,
+        class_errors=(torch.bincount(labels, wrong, minlength=classes) / counts).numpy(),
+        confusion=confusion.view(classes, classes).numpy(),
+        rows=rows,
+        labels=labels.numpy(),
+        probabilities=mixed.numpy(),
+    )
+
+
+def run_probabilities(
+    runs: Sequence[Run],
+    store: Store,
+    *,
+    split: str,
+    views: int = 1,
+    precision: str = "auto",
+    loaders: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Tensor]:
+    """For each run (n, classes) float32 on the CPU: soft-max outputs for a split's images in the store's order."""
+    for run in runs:
+        check_classes(run, store)
+    rows = store.rows(split)
+    device = next(runs[0].net.parameters()).device
+    precision = machine.choose_precision(precision, device)
+    found: list[list[Tensor]] = [[] for _ in runs]
+    done = 0
+    size = max(8, BATCH // views)
+    for batch in whole_images(store, split, size, loaders, pin=device.type == "cuda"):
+        batch = batch.to(device)
+        for run, parts in zip(runs, found):
+            parts.append(probabilities(run.net, run.preparation, batch.images, views, precision).cpu())
+        done += len(batch.rows)
+        if progress:
+            progress(done, len(rows))
+    return [torch.cat(parts) for parts in found]
+
+
+def _shares(shares: Sequence[float] | None, runs: int) -> list[float]:
+    if shares is None:
+        return [1 / runs] * runs
+    if len(shares) != runs:
+        raise WrongUse(f"--shares: {len(shares)} given for {runs} runs; give one a run")
+    if min(shares) < 0 or not sum(shares) > 0:
+        raise WrongUse("--shares: give numbers of at least 0 that are not all 0")
+    return [share / sum(shares) for share in shares]
+
+
+def search_shares(found: Sequence[Tensor], labels: Tensor) -> list[float]:
+    """Shares that lower the top-5 error, as the source's ``avg-valid.py`` searches them.
+
+    Coordinate search over 0 to 1 in steps of 0.05 from 0.5, at most five passes; not normalised.
+
+    Args:
+        found: for each run (n, classes) soft-max outputs.
+        labels: (n,) right classes.
+    """
+    shares = [0.5] * len(found)
+
+    def error(candidate: list[float]) -> float:
+        mixed = sum((s * p for s, p in zip(candidate, found)), torch.zeros_like(found[0]))
+        return float(top_k_errors(mixed, labels, min(5, found[0].shape[1] - 1)).double().mean())
+
+    best = error(shares)
+    for _ in range(5):
+        before = best
+        for i in range(len(shares)):
+            for value in (j / 20 for j in range(21)):
+                candidate = [*shares[:i], value, *shares[i + 1 :]]
+                if sum(candidate) > 0 and (found_error := error(candidate)) < best:
+                    best, shares = found_error, candidate
+        if best == before:
+            break
+    return shares
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a net says of one image.
+
+    Attributes:
+        name: the image's path.
+        top: class names with their probabilities, most probable first; empty where the image is bad.
+        problem: why there is none, or None.
+    """
+
+    name: str
+    top: list[tuple[str, float]]
+    problem: str | None = None
+
+
+def find_images(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Files as given, folders replaced by the images at any depth below them, sorted.
+
+    Raises:
+        WrongUse: nothing at a path, or no image below a folder.
+    """
+    found: list[str] = []
+    for path in paths:
+        if os.path.isdir(path):
+            below = sorted(
+                os.path.join(folder, name)
+                for folder, _, names in os.walk(path)
+                for name in names
+                if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
+            )
+            if not below:
+                raise WrongUse(f"{path}: holds no images")
+            found += below
+        elif os.path.exists(path):
+            found.append(os.fspath(path))
+        else:
+            raise WrongUse(f"{path}: no such file or folder")
+    return found
+
+
+def _load(name: str, size: int) -> np.ndarray | str:
+    try:
+        return np.asarray(image_files.decode_square(Path(name).read_bytes(), size))
+    except image_files.BadImage as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _loaded(names: Sequence[str], size: int, loaders: int) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
+    """Names and their images (or what is wrong with them) by the batch, loaded ahead in flat memory."""
+
+    def load(start: int) -> tuple[list[str], list[np.ndarray | str]]:
+        part = list(names[start : start + 32])
+        return part, [_load(name, size) for name in part]
+
+    return ahead(load, range(0, len(names), 32), loaders)
+
+
+def _tensor(good: list[np.ndarray], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(good)).to(device).permute(0, 3, 1, 2)
+
+
+def predict(
+    run: Run,
+    paths: Iterable[str | os.PathLike],
+    *,
+    top: int = 5,
+    views: int = 1,
+    precision: str = "auto",
+    loaders: int = 2,
+) -> Iterator[Prediction]:
+    """The most probable classes of image files, or of all images in folders, in flat memory.
+
+    Args:
+        run: opened.
+        paths: files and folders.
+        top: classes an image.
+        views: 1 or 10 (paper 4.1).
+        precision: of products.
+        loaders: threads that decode.
+
+    Yields:
+        A ``Prediction`` an image in order; a bad image's has its ``problem``.
+    """
+    device = next(run.net.parameters()).device
+    precision = machine.choose_precision(precision, device)
+    for names, loaded in _loaded(find_images(paths), run.preparation.size, loaders):
+        good = [image for image in loaded if not isinstance(image, str)]
+        found: Iterator[Tensor] = iter(())
+        if good:
+            found = iter(
+                probabilities(run.net, run.preparation, _tensor(good, device), views, precision).cpu()
+            )
+        for name, image in zip(names, loaded):
+            if isinstance(image, str):
+                yield Prediction(name, [], image)
+            else:
+                values, indices = next(found).topk(min(top, len(run.classes)))
+                pairs = zip(indices.tolist(), values.tolist())
+                yield Prediction(name, [(run.classes[i], p) for i, p in pairs])
+
+
+@torch.inference_mode()
+def features(
+    run: Run, paths: Iterable[str | os.PathLike], layers: Sequence[str] = ("fc7",), *, loaders: int = 2
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Activations of layers for image files (paper 6.1: fc7's 4096 numbers are an image's description).
+
+    Args:
+        run: opened.
+        paths: files and folders.
+        layers: names from the net's table.
+        loaders: threads that decode.
+
+    Returns:
+        The names of the images that could be read, and for each layer (n, ...) float32.
+
+    Raises:
+        WrongUse: no such layer, or not one readable image.
+    """
+    device = next(run.net.parameters()).device
+    kept: list[str] = []
+    found: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    for names, loaded in _loaded(find_images(paths), run.preparation.size, loaders):
+        good = [(name, image) for name, image in zip(names, loaded) if not isinstance(image, str)]
+        if good:
+            pixels = views(_tensor([image for _, image in good], device), run.preparation.crop, 1)[0]
+            activations = run.net.activations(run.preparation.apply(pixels, torch.float32), layers)
+            for layer, tensor in activations.items():
+                found[layer].append(tensor.cpu().numpy())
+            kept += [name for name, _ in good]
+    if not kept:
+        raise WrongUse("not one of the images could be read")
+    return kept, {layer: np.concatenate(parts) for layer, parts in found.items()}

@@ -1,0 +1,145 @@
+"""The pictures people look at: the error curve, the first layer's filters, predictions with their bars."""
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from alexnet import files
+from alexnet.nets.network import Network
+
+RIGHT, WRONG, OTHER, INK = "#2a7f62", "#c8553d", "#b8c4cf", "#22303c"
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def _clean(axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+
+
+def read_metrics(run: str | os.PathLike) -> list[dict]:
+    """The whole lines of a run's ``metrics.jsonl``; a last one cut off in the middle is left out."""
+    path = Path(run) / "metrics.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def curve(metrics: Sequence[dict], title: str = "") -> Figure:
+    """Training and validation error against epochs, as the source's cost plot.
+
+    Args:
+        metrics: lines of ``metrics.jsonl``.
+        title: above it.
+    """
+    figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    training = [line for line in metrics if line.get("split") == "train"]
+    if training:
+        window = max(1, len(training) // 120)
+        groups = [training[i : i + window] for i in range(0, len(training), window)]
+        x = [group[-1]["epoch"] for group in groups]
+        y = [100 * float(np.mean([line["top1_error"] for line in group])) for group in groups]
+        axes.plot(x, y, color=OTHER, linewidth=1.6, label="training (crops, dropout)")
+    validation = [line for line in metrics if line.get("split") == "val"]
+    if validation:
+        x = [line["epoch"] for line in validation]
+        y = [100 * line["top1_error"] for line in validation]
+        axes.plot(x, y, color=WRONG, linewidth=2, marker="o", markersize=3, label="validation, one view")
+        best = int(np.argmin(y))
+        axes.annotate(
+            f"{y[best]:.1f}%",
+            (x[best], y[best]),
+            textcoords="offset points",
+            xytext=(0, -16),
+            ha="center",
+            color=WRONG,
+        )
+    axes.set(xlabel="epoch", ylabel="top-1 error, %", ylim=(0, 100))
+    axes.set_title(title, color=INK, fontsize=11, loc="left")
+    axes.grid(axis="y", color="#e6eaee")
+    if training or validation:
+        axes.legend(frameon=False, fontsize=9)
+    _clean(axes)
+    return figure
+
+
+def filters(net: Network, title: str = "") -> Figure:
+    """The first layer's filters as RGB (paper Figure 3); tower one above, tower two below.
+
+    Each is scaled by its own largest weight, grey being zero.
+    """
+    name = net.names[0]
+    weights = net.tensors()[f"{name}.weight"].detach().float().cpu().numpy().transpose(0, 2, 3, 1)
+    tiles = 0.5 + 0.5 * weights / np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), 1e-12)
+    count, side = len(tiles), tiles.shape[1]
+    columns = 16 if count % 16 == 0 else int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    sheet = np.ones((rows * (side + 1) + 1, columns * (side + 1) + 1, 3))
+    for i, tile in enumerate(tiles):
+        top, left = (i // columns) * (side + 1) + 1, (i % columns) * (side + 1) + 1
+        sheet[top : top + side, left : left + side] = tile
+    figure = Figure(figsize=(columns * 0.55, rows * 0.55 + 0.4), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title or f"{name}: {count} filters of {side}x{side}x3", color=INK, fontsize=11, loc="left")
+    return figure
+
+
+def predictions(
+    pictures: Sequence[np.ndarray],
+    shares: np.ndarray,
+    classes: Sequence[str],
+    labels: Sequence[int] | None = None,
+    captions: Sequence[str] | None = None,
+    columns: int = 4,
+) -> Figure:
+    """Images with the bars of their five most probable classes (paper Figure 4, left).
+
+    Args:
+        pictures: (H, W, 3) uint8 each.
+        shares: (n, classes) probabilities.
+        classes: their names.
+        labels: right classes, written below each picture; the right class's bar is green, others red or grey.
+        captions: what to write below where there are no labels.
+    """
+    count, top = len(pictures), min(5, len(classes))
+    columns = min(columns, max(1, count))
+    rows = -(-count // columns)
+    figure = Figure(figsize=(2.5 * columns, 3.5 * rows), dpi=110, layout="constrained")
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[2.2, 1.2] * rows)
+    for i, picture in enumerate(pictures):
+        above = figure.add_subplot(grid[2 * (i // columns), i % columns])
+        above.imshow(picture)
+        above.set_axis_off()
+        below = figure.add_subplot(grid[2 * (i // columns) + 1, i % columns])
+        order = np.argsort(-shares[i], kind="stable")[:top]
+        first = int(order[0])
+        right = None if labels is None else int(labels[i])
+        colours = [RIGHT if c == right else WRONG if c == first and right is not None else OTHER for c in order]
+        below.barh(range(top), shares[i][order], color=colours, height=0.82)
+        below.set(xlim=(0, 1), ylim=(top - 0.4, -0.6), yticks=[], xticks=[])
+        for place, index in enumerate(order):
+            below.text(0.02, place, short(classes[index], 26), va="center", fontsize=8, color=INK)
+        below.spines[:].set_visible(False)
+        caption = classes[right] if right is not None else (captions[i] if captions else "")
+        above.set_title(short(caption, 24), fontsize=9, color=INK)
+    return figure
+
+
+def short(text: str, length: int) -> str:
+    """``text``, its middle left out where it is longer than ``length`` characters."""
+    return text if len(text) <= length else text[: length // 2] + "…" + text[-(length - length // 2 - 1) :]

@@ -1,0 +1,1 @@
+"""The networks: tables of layers, the builder that makes modules of them, the layers torch is slow at."""

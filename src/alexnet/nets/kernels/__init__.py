@@ -1,0 +1,1 @@
+"""Fast implementations of layers, one file a back end, chosen at run time."""

@@ -1,0 +1,106 @@
+"""The layers torch lacks or is slow at, as modules with the paper's words for their parameters."""
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet import randomness
+from alexnet.nets.kernels.response_norm_torch import response_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """What random masks are a function of: the run's seed, the step, and the images' row ids (n,) int64."""
+
+    seed: int
+    step: int
+    rows: Tensor
+
+
+def rounded_up_excess(length: int, size: int, stride: int, padding: int) -> int:
+    """By how many pixels the last window hangs over the far edge when the output's size is rounded up.
+
+    224 with 11x11 windows at stride 4 makes 55, and the last hangs over by 3; 227 fits exactly.
+    """
+    outputs = 1 + math.ceil((length + 2 * padding - size) / stride)
+    return max(0, (outputs - 1) * stride + size - length - 2 * padding)
+
+
+class Convolution(nn.Conv2d):
+    """A convolution whose output size may be rounded up: what hangs over the far edges counts as zero.
+
+    ``towers`` groups of filters each see their own tower's maps alone (torch's ``groups``).
+    """
+
+    def __init__(
+        self, inputs: int, filters: int, size: int, stride: int, padding: int, towers: int, round_up: bool
+    ):
+        super().__init__(inputs, filters, size, stride, padding, groups=towers)
+        self.round_up = round_up
+
+    def reset_parameters(self) -> None:
+        """Leaves the parameters as they are: ``Network.initialise`` draws them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) float to (N, filters, H', W')."""
+        if self.round_up:
+            size, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+            bottom, right = (rounded_up_excess(n, size, stride, padding) for n in input.shape[2:])
+            if bottom or right:
+                input = F.pad(input, (0, right, 0, bottom))
+        return super().forward(input)
+
+
+class FullyConnected(nn.Linear):
+    """A fully connected layer; maps are flattened in the order map, row, column."""
+
+    def reset_parameters(self) -> None:
+        """Leaves the parameters as they are: ``Network.initialise`` draws them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, ...) float to (N, units)."""
+        return super().forward(input.flatten(1))
+
+
+class ResponseNorm(nn.Module):
+    """Local response normalisation across maps, within each tower (paper 3.3)."""
+
+    def __init__(self, size: int, towers: int, k: float, alpha: float, beta: float):
+        super().__init__()
+        self.size, self.towers, self.k, self.alpha, self.beta = size, towers, k, alpha, beta
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, towers={self.towers}, k={self.k}, alpha={self.alpha}, beta={self.beta}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) float to the same."""
+        return response_norm(
+            x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta
+        )
+
+
+class Dropout(nn.Module):
+    """Dropout as the paper has it (4.2): units zeroed in training and not rescaled, outputs scaled at test.
+
+    With a ``Draw`` the mask is a function of seed, step, row id, layer and unit. Without one (somebody's own
+    training loop) it comes from torch's global generator.
+    """
+
+    def __init__(self, rate: float, layer: str):
+        super().__init__()
+        self.rate, self.layer = rate, layer
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+    def forward(self, x: Tensor, draw: Draw | None = None) -> Tensor:
+        """(N, units) float to the same."""
+        if not self.training:
+            return x * (1 - self.rate)
+        if draw is None:
+            return x * (torch.rand(x.shape, device=x.device) >= self.rate)
+        keep = randomness.keep_mask(draw.seed, self.layer, draw.step, draw.rows, x.shape[1], self.rate)
+        return x * keep

@@ -1,0 +1,44 @@
+"""Tensors in and out of files: safetensors, never pickle."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alexnet.errors import Failure, WrongUse
+from alexnet.nets.network import Network
+
+
+def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors to a safetensors file, not atomically: the caller renames what holds it."""
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, str(path))
+
+
+def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Reads a safetensors file to the CPU. Raises ``Failure`` where it is missing or damaged."""
+    if not Path(path).exists():
+        raise Failure(f"{path}: missing; the run was damaged after it was written")
+    try:
+        return load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise Failure(f"{path}: damaged ({error})") from error
+
+
+def put(net: Network, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copies tensors into a net's parameters by name. Raises ``WrongUse`` unless names and shapes agree."""
+    own = net.tensors()
+    wrong = sorted(set(own) ^ set(tensors))
+    if wrong:
+        side = "lacks" if wrong[0] in own else "has, and the net lacks,"
+        raise WrongUse(f"{where}: {side} {wrong[0]}; these are the weights of another net than {net.table.name}")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            if parameter.shape != tensors[name].shape:
+                raise WrongUse(
+                    f"{where}: {name} is {tuple(tensors[name].shape)}, the net's is {tuple(parameter.shape)}"
+                )
+            parameter.copy_(tensors[name])

@@ -1,0 +1,165 @@
+"""A trained network on disk, and how to open it.
+
+A run is a folder::
+
+    run.json                 net's table, class names, how images are prepared, measured errors
+    preparation.safetensors  mean image and colour noise
+    recipe.json              everything the training was told
+    checkpoints/last-00001234/   weights.safetensors, state.safetensors, checkpoint.json (hashes)
+    checkpoints/best-00001200/   the same of the lowest validation error
+    metrics.jsonl, timings.jsonl, curve.png
+"""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from alexnet import files
+from alexnet.data.augment import Preparation
+from alexnet.errors import Failure, WrongUse
+from alexnet.nets import weights
+from alexnet.nets.network import Network, parse_table
+
+FORMAT_VERSION = 1
+CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")
+
+
+@dataclasses.dataclass
+class Run:
+    """A net and all it needs to be used.
+
+    Attributes:
+        path: the run's folder.
+        net: with its weights, in evaluation mode.
+        classes: their names.
+        preparation: how images are prepared.
+        errors: measured errors by name of store and split.
+        step: of the checkpoint that the weights are from.
+    """
+
+    path: str
+    net: Network
+    classes: list[str]
+    preparation: Preparation
+    errors: dict
+    step: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return Path(self.path).resolve().name
+
+
+def describe(net: Network, classes: list[str], preparation: Preparation, data: dict) -> dict:
+    """What ``run.json`` says."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "net": {"name": net.table.name, "table": net.table.text},
+        "classes": classes,
+        "preparation": {
+            "size": preparation.size,
+            "crop": preparation.crop,
+            "scale": preparation.scale,
+            "resized": preparation.resized,
+        },
+        "data": data,
+        "errors": {},
+    }
+
+
+def begin(folder: Path, description: dict, preparation: Preparation) -> None:
+    """Writes what a run consists of besides its weights; ``run.json`` last."""
+    tensors = {"mean_image": preparation.mean_image, "noise": preparation.noise}
+    files.write_bytes(folder / "preparation.safetensors", safetensors.torch.save(tensors))
+    files.write_json(folder / "run.json", description)
+
+
+def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
+    """Adds measured errors to ``run.json``."""
+    description = files.read_json(Path(folder) / "run.json")
+    description["errors"][name] = errors
+    files.write_json(Path(folder) / "run.json", description)
+
+
+def read_description(path: str | os.PathLike) -> dict:
+    """``run.json``. Raises ``WrongUse`` where there is no run, or one of a newer format."""
+    file = Path(path) / "run.json"
+    if not file.exists():
+        raise WrongUse(f"{path}: no run there (it has no run.json); make one with `alexnet train STORE {path}`")
+    description = files.read_json(file)
+    version = description.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise WrongUse(
+            f"{path}: a run of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
+        )
+    return description
+
+
+def load_preparation(path: str | os.PathLike) -> Preparation:
+    """How a run's images are prepared, on the CPU."""
+    tensors = weights.load_tensors(Path(path) / "preparation.safetensors")
+    return Preparation(**read_description(path)["preparation"], **tensors)
+
+
+def find_checkpoint(folder: str | os.PathLike, kind: str = "last") -> Path | None:
+    """The newest whole checkpoint of a kind (``last``, ``best``, ``step``), or None."""
+    found = []
+    for entry in Path(folder, "checkpoints").glob(f"{kind}-*"):
+        match = CHECKPOINT.fullmatch(entry.name)
+        if match and (entry / "checkpoint.json").exists():
+            found.append((int(match[2]), entry))
+    return max(found)[1] if found else None
+
+
+def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict:
+    """A checkpoint's ``checkpoint.json`` once the files' hashes agree with it.
+
+    Raises:
+        Failure: a file's bytes are not those that were written.
+    """
+    note = files.read_json(checkpoint / "checkpoint.json")
+    for name, digest in note["sha256"].items():
+        if names is not None and name not in names:
+            continue
+        path = checkpoint / name
+        if not path.exists() or files.sha256(path) != digest:
+            raise Failure(
+                f"{path}: damaged (its SHA-256 differs from the one written with it); "
+                "remove this checkpoint's folder to go back to another one"
+            )
+    return note
+
+
+def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device | str = "cpu") -> Run:
+    """Opens a run.
+
+    Args:
+        path: its folder.
+        checkpoint: ``last`` or ``best``.
+        device: where the net shall be.
+
+    Raises:
+        WrongUse: no run there.
+        Failure: no checkpoint yet, or a damaged one.
+    """
+    description = read_description(path)
+    place = find_checkpoint(path, checkpoint)
+    if place is None:
+        raise Failure(f"{path}: has no {checkpoint!r} checkpoint yet; train it on with `alexnet train`")
+    note = check_hashes(place, ["weights.safetensors"])
+    table = parse_table(description["net"]["table"], description["net"]["name"])
+    net = Network(table, len(description["classes"]))
+    weights.put(net, weights.load_tensors(place / "weights.safetensors"), str(place))
+    device = torch.device(device)
+    return Run(
+        path=os.fspath(path),
+        net=net.eval().to(device),
+        classes=description["classes"],
+        preparation=load_preparation(path).to(device),
+        errors=description["errors"],
+        step=note["step"],
+    )

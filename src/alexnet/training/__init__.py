@@ -1,0 +1,1 @@
+"""Training: recipes, the update rule, checkpoints, the journal and the loop."""

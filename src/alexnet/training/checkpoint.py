@@ -1,0 +1,131 @@
+"""Checkpoints: atomic, verified, exactly resumable, free of layout, written beside the training.
+
+A checkpoint is a folder that appears whole: ``weights.safetensors``, for those that resume
+``state.safetensors`` (velocities), and ``checkpoint.json`` with the step, small state and every file's SHA-256.
+"""
+
+import dataclasses
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from alexnet import files
+from alexnet.nets import weights
+from alexnet.run import check_hashes, find_checkpoint
+
+SHARE = 0.02  # of the training's time that writing may take
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """What resuming needs.
+
+    Attributes:
+        step: steps done.
+        tensors: parameters by name, on the CPU.
+        velocities: the optimiser's, by parameter's name.
+        state: what is small, as JSON.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    velocities: dict[str, Tensor]
+    state: dict
+
+
+class Writer:
+    """Copies the tensors at once, then writes the copy in a thread of its own; one write at a time.
+
+    Args:
+        folder: the run's.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder / "checkpoints"
+        files.make_folder(self.folder)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._future: Future[None] | None = None
+        self._room: dict[str, Tensor] = {}
+        self._cost = 0.0
+        self._ended = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether enough time has gone by since the last write that another costs at most ``SHARE`` of it."""
+        idle = self._future is None or self._future.done()
+        return idle and time.monotonic() - self._ended >= self._cost / SHARE
+
+    def _copy(self, kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        for name, tensor in tensors.items():
+            key = f"{kind}/{name}"
+            if key not in self._room:
+                self._room[key] = torch.empty(tensor.shape, dtype=tensor.dtype)
+            self._room[key].copy_(tensor.detach())
+        return {name: self._room[f"{kind}/{name}"] for name in tensors}
+
+    def save(
+        self, kind: str, step: int, tensors: dict[str, Tensor], velocities: dict[str, Tensor] | None, state: dict
+    ) -> None:
+        """Writes a ``last``, ``best`` or ``step`` checkpoint; without velocities it cannot be resumed from.
+
+        Raises:
+            Failure: this write's predecessor did not succeed (a full disk, say).
+        """
+        self.wait()
+        started = time.monotonic()
+        parts = {"weights.safetensors": self._copy("weights", tensors)}
+        if velocities is not None:
+            parts["state.safetensors"] = self._copy("velocities", velocities)
+
+        def write() -> None:
+            target = self.folder / f"{kind}-{step:08d}"
+            if not target.exists():
+                with files.atomic_folder(target) as partial:
+                    for name, content in parts.items():
+                        weights.save_tensors(partial / name, content)
+                    hashes = {name: files.sha256(partial / name) for name in parts}
+                    files.write_json(
+                        partial / "checkpoint.json", {"step": step, "sha256": hashes, "state": state}
+                    )
+            if kind != "step":
+                for old in self.folder.glob(f"{kind}-*"):
+                    if old.name < target.name:
+                        shutil.rmtree(old)
+            self._ended = time.monotonic()
+            self._cost = self._ended - started
+
+        self._future = self._pool.submit(write)
+
+    def wait(self) -> None:
+        """Waits for the write under way and raises what went wrong with it."""
+        future, self._future = self._future, None
+        if future:
+            future.result()
+
+    def close(self) -> None:
+        """Waits, and ends the thread."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown(wait=True)
+
+
+def read(folder: Path) -> Checkpoint | None:
+    """The run's last checkpoint, its hashes checked, or None where there is none yet.
+
+    Raises:
+        Failure: it was damaged.
+    """
+    place = find_checkpoint(folder, "last")
+    if place is None:
+        return None
+    note = check_hashes(place)
+    return Checkpoint(
+        step=note["step"],
+        tensors=weights.load_tensors(place / "weights.safetensors"),
+        velocities=weights.load_tensors(place / "state.safetensors"),
+        state=note["state"],
+    )

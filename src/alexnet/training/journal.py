@@ -1,0 +1,142 @@
+"""What a training writes down and shows: metrics.jsonl, timings.jsonl, TensorBoard, progress."""
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from alexnet import files
+
+PLAIN_SECONDS = 20.0
+
+
+class Lines:
+    """A file of JSON lines, each with a ``step``, that can be cut back to a step.
+
+    Args:
+        path: the file.
+        step: lines beyond this step are cut off: they were written after the checkpoint that is resumed from.
+    """
+
+    def __init__(self, path: Path, step: int):
+        kept = b""
+        if path.exists():
+            for line in path.read_bytes().splitlines(keepends=True):
+                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                    break
+                kept += line
+        files.write_bytes(path, kept)
+        self._path = path
+        self._file = open(path, "a", encoding="utf-8", newline="\n")
+
+    def write(self, **values: Any) -> None:
+        """Adds a line."""
+        with files.explained(self._path):
+            self._file.write(json.dumps(values) + "\n")
+
+    def flush(self) -> None:
+        """Hands what was written to the operating system."""
+        with files.explained(self._path):
+            self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        with files.explained(self._path):
+            self._file.close()
+
+
+class Journal:
+    """The journal of one run: ``metrics.jsonl`` holds what is reproducible, ``timings.jsonl`` what is not."""
+
+    def __init__(self, folder: Path, step: int, tensorboard: bool):
+        self.metrics = Lines(folder / "metrics.jsonl", step)
+        self.timings = Lines(folder / "timings.jsonl", step)
+        self._board = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+    def write(self, **values: Any) -> None:
+        """A line of metrics: ``step``, ``epoch``, ``split``, and figures."""
+        self.metrics.write(**values)
+        if self._board:
+            for name in ("rate", "loss", "top1_error", "top5_error"):
+                if name in values:
+                    self._board.add_scalar(f"{values['split']}/{name}", values[name], values["step"])
+
+    def flush(self) -> None:
+        """Hands everything to the operating system; a checkpoint follows it."""
+        self.metrics.flush()
+        self.timings.flush()
+        if self._board:
+            self._board.flush()
+
+    def close(self) -> None:
+        """Closes the files."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.metrics.close)
+            stack.callback(self.timings.close)
+            if self._board:
+                stack.callback(self._board.close)
+
+
+class Display:
+    """Progress on a terminal as a bar, elsewhere as plain lines now and then; silent where ``show`` is false."""
+
+    def __init__(self, show: bool = True, unit: str = "steps"):
+        self.show = show
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._unit = unit
+        self._printed = time.monotonic()
+
+    def start(self, total: int, done: int = 0, what: str = "") -> None:
+        """Begins counting to ``total``."""
+        self._started, self._first, self._total = time.monotonic(), done, total
+        if self.show and self.console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TextColumn(self._unit),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.console,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task(what, total=total, completed=done, note="")
+
+    def update(self, done: int, note: str = "") -> None:
+        """Shows how far it is."""
+        if self._progress:
+            self._progress.update(self._task, completed=done, note=note)
+        elif self.show and time.monotonic() - self._printed > PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            spent = self._printed - self._started
+            left = spent / max(1, done - self._first) * (self._total - done)
+            self.line(f"{done:,}/{self._total:,} {self._unit}, {clock(left)} left  {note}")
+
+    def line(self, text: str) -> None:
+        """A line of its own that stays."""
+        if self.show:
+            self.console.print(text, markup=False)
+            sys.stderr.flush()
+
+    def stop(self) -> None:
+        """Ends the bar."""
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,476 @@
+"""The loop."""
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet import evaluation, figures, files, machine, run
+from alexnet.data.augment import Preparation
+from alexnet.data.batches import Batch, Batches
+from alexnet.data.store import Store
+from alexnet.errors import Failure, Interrupted, WrongUse
+from alexnet.evaluation import Errors, top_k_errors
+from alexnet.nets import weights
+from alexnet.nets.layers import Draw
+from alexnet.nets.network import Network
+from alexnet.training import checkpoint
+from alexnet.training.journal import Display, Journal, clock
+from alexnet.training.optimiser import Momentum, rate_at
+from alexnet.training.recipe import Recipe, difference
+
+STALL_STEPS = 300  # see Trainer.watch
+STALL_MARGIN = 0.01
+CURVE_SECONDS = 30.0
+DRAIN_STEPS = 16  # on a GPU: steps between looks at the loss, each of which waits for the device
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What ``train`` ended with.
+
+    Attributes:
+        run: the run's folder.
+        epochs, steps: done.
+        errors: on the validation split at the end, None where the store has none.
+        seconds: spent by this call.
+    """
+
+    run: str
+    epochs: int
+    steps: int
+    errors: Errors | None
+    seconds: float
+
+
+def train(
+    store: Store | str | os.PathLike,
+    folder: str | os.PathLike,
+    recipe: Recipe | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    loaders: int | None = None,
+    keep_every: int | None = None,
+    tensorboard: bool = False,
+    show: bool = True,
+) -> Outcome:
+    """Trains a net, or goes on with a training that was stopped, or says that it is finished.
+
+    The same call on an unfinished run resumes exactly: on one machine with the same number of threads the
+    weights and ``metrics.jsonl`` are bitwise those of a run that was never stopped.
+
+    Args:
+        store: the images.
+        folder: the run's.
+        recipe: ``Recipe()`` if not given.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+        threads: of torch; every core if not given.
+        loaders: threads that decode; 2 to 8 by the cores if not given.
+        keep_every: keeps a checkpoint for good every so many epochs.
+        tensorboard: writes for TensorBoard, too (``pip install alexnet[tensorboard]``).
+        show: shows progress on the standard error.
+
+    Raises:
+        WrongUse: a recipe, store or folder that cannot be meant.
+        Failure: the loss is no number any more; a full disk; a damaged checkpoint.
+        Interrupted: a signal came; everything was saved.
+    """
+    store = store if isinstance(store, Store) else Store(store)
+    machine.set_up(threads)
+    trainer = Trainer(store, Path(folder), recipe or Recipe(), machine.choose_device(device), show)
+    trainer.loaders = loaders or max(2, min(8, machine.cores()))
+    return trainer.run(keep_every, tensorboard)
+
+
+class Trainer:
+    """One training: its net, its optimiser, its data, and where it writes."""
+
+    def __init__(self, store: Store, folder: Path, recipe: Recipe, device: torch.device, show: bool):
+        recipe.check()
+        if recipe.crop > store.size:
+            raise WrongUse(f"--crop {recipe.crop}: the store's images are {store.size} pixels wide")
+        images = len(store.rows("train"))
+        self.recipe = recipe.settled(images, machine.choose_precision(recipe.precision, device))
+        self.store, self.folder, self.device = store, folder, device
+        self.display = Display(show)
+        self.loaders = 2
+        self.net = Network(recipe.net, len(store.classes))
+        self._check_input()
+        self.batches = Batches(
+            store, "train", recipe.batch, recipe.seed, recipe.crop, recipe.mirror, device.type == "cuda"
+        )
+        assert self.recipe.epochs is not None
+        self.steps = self.recipe.epochs * self.batches.steps
+        self.step = 0
+        self.validation: list[float] = []
+        self.best = math.inf
+        self.stop_signal: int | None = None
+        self.recent: list[float] = []
+        self.told_of_stall = False
+        self.top5 = len(store.classes) > 5
+
+    def _check_input(self) -> None:
+        """Refuses a crop that the net cannot take before anything is written."""
+        with torch.device("meta"):
+            net = Network(self.net.table, 2)
+            try:
+                net(torch.zeros(1, 3, self.recipe.crop, self.recipe.crop))
+            except (ValueError, RuntimeError) as error:
+                raise WrongUse(f"--crop {self.recipe.crop}: net {net.table.name} cannot take it ({error})") from error
+
+    def run(self, keep_every: int | None, tensorboard: bool) -> Outcome:
+        """Trains to the end, from wherever the run's folder is."""
+        started = time.monotonic()
+        preparation, state = self._open()
+        self.preparation = preparation.to(self.device)
+        self.net.to(self.device)
+        self.optimiser = Momentum(self.net.tensors(), self.recipe.momentum, self.recipe.decay)
+        self.scaler = torch.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
+        if state:
+            self._restore(state)
+        if self.step == self.steps:
+            self.display.line(f"{self.folder}: finished already ({self.recipe.epochs} epochs)")
+            return self._outcome(started)
+        self.writer = checkpoint.Writer(self.folder)
+        self.journal = Journal(self.folder, self.step, tensorboard)
+        try:
+            with self._signals():
+                self._loop(keep_every)
+        finally:
+            self.display.stop()
+            with contextlib.ExitStack() as stack:
+                stack.callback(self.journal.close)
+                stack.callback(self.writer.close)
+        self._draw_curve()
+        return self._outcome(started)
+
+    def _loop(self, keep_every: int | None) -> None:
+        assert self.recipe.epochs is not None
+        self._say_start()
+        self.display.start(self.steps, self.step, "training")
+        loaded = self.batches.stream(self.step, self.steps, self.loaders)
+        waited, since, images, drawn = 0.0, time.monotonic(), 0, time.monotonic()
+        pending: list[tuple[int, float, Tensor, Tensor]] = []
+        drain = 1 if self.device.type == "cpu" else DRAIN_STEPS
+        with contextlib.closing(loaded):
+            for batch in _timed(loaded):
+                waited += batch.waited
+                rate = rate_at(self.recipe, self.step, self.batches.steps, self.validation)
+                loss, scores, labels = self._train_step(batch.value, rate)
+                self.step += 1
+                images += len(labels)
+                pending.append((self.step, rate, loss, self._wrong(scores, labels)))
+                epoch_ends = self.step % self.batches.steps == 0
+                epoch = self.step // self.batches.steps
+                if len(pending) >= drain or epoch_ends or self.stop_signal:
+                    self._write(pending)
+                    pending = []
+                    seconds = time.monotonic() - since
+                    self._show(images / seconds)
+                    if epoch_ends or self.stop_signal:
+                        self.journal.timings.write(
+                            step=self.step, images_per_second=images / seconds, waiting_share=waited / seconds
+                        )
+                if epoch_ends and (epoch % self.recipe.validate_every == 0 or self.step == self.steps):
+                    self._validate(images / (time.monotonic() - since))
+                    if time.monotonic() - drawn > CURVE_SECONDS:
+                        self.journal.flush()
+                        self._draw_curve()
+                        drawn = time.monotonic()
+                if epoch_ends:
+                    waited, since, images = 0.0, time.monotonic(), 0
+                    if keep_every and epoch % keep_every == 0:
+                        self._save("step")
+                if self.stop_signal or self.step == self.steps or (epoch_ends and self.writer.due()):
+                    self._save("last")
+                if self.stop_signal and self.step < self.steps:
+                    self.writer.wait()
+                    raise Interrupted(
+                        f"{self.folder}: stopped at step {self.step:,} of {self.steps:,} and saved; "
+                        "the same command goes on from there"
+                    )
+
+    def _train_step(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward, backward, update. Returns the mean loss, the scores and the labels."""
+        batch = batch.to(self.device)
+        recipe, count = self.recipe, len(batch.rows)
+        self.net.train()
+        noise = None
+        if recipe.colour_noise:
+            noise = self.preparation.colour_noise(recipe.seed, self.step // self.batches.steps, batch.rows)
+        total, scores = torch.zeros((), device=self.device), []
+        for part in torch.arange(count, device=self.device).tensor_split(min(recipe.accumulate, count)):
+            images = self.preparation.apply(
+                batch.images[part[0] : part[-1] + 1],
+                evaluation.input_dtype(recipe.precision),
+                None if noise is None else noise[part],
+            )
+            with evaluation.autocast(self.device, recipe.precision):
+                found = self.net(images, Draw(recipe.seed, self.step, batch.rows[part]))
+            found = found.float()
+            loss = F.cross_entropy(found, batch.labels[part], label_smoothing=recipe.label_smoothing)
+            loss = loss * (len(part) / count)
+            if self.device.type == "cpu" and not math.isfinite(float(loss.detach())):
+                self._diverged(self.step + 1, images)
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+            scores.append(found.detach())
+        if self._gradients_usable():
+            self.optimiser.step(rate)
+        self.optimiser.zero_grad()
+        self._last_images = images
+        return total, torch.cat(scores), batch.labels
+
+    def _gradients_usable(self) -> bool:
+        """With fp16: undoes the scaling of the gradients, and says no where they overflowed."""
+        if not self.scaler.is_enabled():
+            return True
+        inverse = 1 / self.scaler.get_scale()
+        gradients = [tensor.grad for tensor in self.optimiser.tensors.values() if tensor.grad is not None]
+        torch._foreach_mul_(gradients, inverse)
+        finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        self.scaler.update(self.scaler.get_scale() * (1.0 if finite else 0.5))
+        return finite
+
+    def _wrong(self, scores: Tensor, labels: Tensor) -> Tensor:
+        wrong = [top_k_errors(scores, labels, k).mean() for k in (1, 5)]
+        return torch.stack(wrong)
+
+    def _write(self, pending: list[tuple[int, float, Tensor, Tensor]]) -> None:
+        """Writes down the steps whose figures have been waited for; stops where a loss is no number."""
+        for step, rate, loss, wrong in pending:
+            value = float(loss)
+            if not math.isfinite(value):
+                self._diverged(step, self._last_images)
+            top1, top5 = wrong.tolist()
+            self.journal.write(
+                step=step,
+                epoch=step / self.batches.steps,
+                split="train",
+                rate=rate,
+                loss=value,
+                top1_error=top1,
+                top5_error=top5,
+            )
+            self._watch(step, value)
+
+    def _watch(self, step: int, loss: float) -> None:
+        """Says so, once, when after ``STALL_STEPS`` steps the loss is still that of guessing."""
+        self.recent = [*self.recent[-99:], loss]
+        chance = math.log(len(self.store.classes))
+        if self.told_of_stall or step % STALL_STEPS or len(self.recent) < 100:
+            return
+        if sum(self.recent) / len(self.recent) > chance * (1 - STALL_MARGIN):
+            self.told_of_stall = True
+            self.display.line(
+                f"warning: after {step:,} steps the loss ({self.recent[-1]:.3f}) is still that of guessing "
+                f"({chance:.3f}). The paper's initialisation on the paper's input scale starts very slowly on "
+                "small data; `--recipe default`, or `--initialisation he --input-scale deviation --warmup 1`, "
+                "starts at once. See docs/stalling.md"
+            )
+
+    def _diverged(self, step: int, images: Tensor) -> None:
+        """Stops with the layer where it began; what was saved before stays."""
+        self.writer.wait()
+        saved = run.find_checkpoint(self.folder, "last")
+        kept = f"the checkpoint of step {int(saved.name.split('-')[1]):,} is kept" if saved else "none was saved yet"
+        where = first_not_finite(self.net, images)
+        raise Failure(
+            f"{self.folder}: the loss of step {step:,} is not finite; first in {where}. Training stopped, {kept}. "
+            f"Begin a new run with a lower --rate than {self.recipe.rate} or a longer --warmup"
+        )
+
+    def _validate(self, speed: float) -> None:
+        """Measures the validation split, writes it down, keeps the best weights."""
+        epoch = self.step // self.batches.steps
+        if "val" not in self.store.splits:
+            self.display.line(f"epoch {epoch:>3}  {speed:6.0f} images/s")
+            return
+        errors = self._measure()
+        self.validation.append(errors.top1_error)
+        self.journal.write(
+            step=self.step,
+            epoch=epoch,
+            split="val",
+            loss=errors.loss,
+            top1_error=errors.top1_error,
+            top5_error=errors.top5_error,
+        )
+        top5 = f"  top-5 {errors.top5_error:6.1%}" if self.top5 else ""
+        self.display.line(
+            f"epoch {epoch:>3} of {self.recipe.epochs}  training loss {self._mean_recent():.3f}  "
+            f"validation error {errors.top1_error:6.1%}{top5}  {speed:5.0f} images/s"
+        )
+        if errors.top1_error < self.best:
+            self.best = errors.top1_error
+            if self.step < self.steps and self.writer.due():
+                self._save("best")
+
+    def _mean_recent(self) -> float:
+        return sum(self.recent) / max(1, len(self.recent))
+
+    def _measure(self) -> Errors:
+        return evaluation.measure(
+            self.net,
+            self.preparation,
+            self.store,
+            "val",
+            precision=self.recipe.precision,
+            device=self.device,
+            loaders=self.loaders,
+        )
+
+    def _save(self, kind: str) -> None:
+        self.journal.flush()
+        tensors = self.net.tensors()
+        if not all(bool(torch.isfinite(tensor.sum())) for tensor in tensors.values()):
+            self._diverged(self.step, self._last_images)
+        state = {
+            "validation": self.validation,
+            "best": self.best if math.isfinite(self.best) else None,
+            "recent": self.recent,
+            "told_of_stall": self.told_of_stall,
+            "fp16_scale": self.scaler.get_scale(),
+            "threads": torch.get_num_threads(),
+        }
+        velocities = self.optimiser.velocities if kind != "best" else None
+        self.writer.save(kind, self.step, tensors, velocities, state)
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        weights.put(self.net, saved.tensors, str(self.folder))
+        for name, velocity in self.optimiser.velocities.items():
+            velocity.copy_(saved.velocities[name])
+        self.step = saved.step
+        self.validation = list(saved.state["validation"])
+        best = saved.state["best"]
+        self.best = math.inf if best is None else best
+        self.recent = list(saved.state["recent"])
+        self.told_of_stall = saved.state["told_of_stall"]
+        if self.scaler.is_enabled():
+            self.scaler.update(saved.state["fp16_scale"])
+        if saved.state["threads"] != torch.get_num_threads():
+            self.display.line(
+                f"note: begun with {saved.state['threads']} threads, going on with {torch.get_num_threads()}: "
+                "sums are rounded in another order, so the result is not bitwise the same"
+            )
+
+    def _open(self) -> tuple[Preparation, checkpoint.Checkpoint | None]:
+        """Begins the run's folder, or checks that it holds the same training and reads where it is."""
+        folder = files.make_folder(self.folder)
+        told = {**dataclasses.asdict(self.recipe), "table": self.net.table.text}
+        told["store"] = self.store.fingerprint
+        note = folder / "recipe.json"
+        if note.exists():
+            changed = difference(files.read_json(note), told)
+            if changed:
+                shown = ["the net's table" if c.startswith("table ") else c for c in changed]
+                raise WrongUse(
+                    f"{folder}: was begun with other options: {'; '.join(shown)}. "
+                    "Give the options it was begun with to go on, or another folder"
+                )
+            return run.load_preparation(folder), self._first_state(folder)
+        leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
+        if set(leftover) - {"run.json", "preparation.safetensors"}:
+            raise WrongUse(f"{folder}: is not empty and no run; give another folder")
+        strength = self.recipe.colour_noise
+        preparation = Preparation.of(self.store, self.recipe.crop, self.recipe.input_scale, strength)
+        data = {"store": self.store.fingerprint, "images": self.store.splits}
+        run.begin(folder, run.describe(self.net, self.store.classes, preparation, data), preparation)
+        files.write_json(note, told)
+        return preparation, self._first_state(folder)
+
+    def _first_state(self, folder: Path) -> checkpoint.Checkpoint | None:
+        saved = checkpoint.read(folder)
+        if saved is None:
+            self.net.initialise(self.recipe.seed, self.recipe.initialisation)
+        return saved
+
+    def _say_start(self) -> None:
+        verb = "going on at step" if self.step else "training from step"
+        self.display.line(
+            f"{verb} {self.step:,} of {self.steps:,}: net {self.net.table.name}, "
+            f"{len(self.batches.split_rows):,} images of {len(self.store.classes)} classes, "
+            f"{self.recipe.epochs} epochs, {self.device.type}, {self.recipe.precision}, "
+            f"{torch.get_num_threads()} threads"
+        )
+        if self.batches.steps == 1:
+            self.display.line(f"note: {len(self.batches.split_rows)} training images make one batch an epoch")
+
+    def _show(self, speed: float) -> None:
+        left = (self.steps - self.step) * len(self.batches.split_rows) / self.batches.steps / max(speed, 1e-9)
+        self.display.update(
+            self.step, f"loss {self._mean_recent():.3f}  {speed:.0f} images/s  {clock(left)} of training left"
+        )
+
+    def _draw_curve(self) -> None:
+        metrics = figures.read_metrics(self.folder)
+        figures.save(figures.curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
+
+    def _outcome(self, started: float) -> Outcome:
+        errors = self._measure() if "val" in self.store.splits else None
+        if errors:
+            run.note_errors(self.folder, "val", dataclasses.asdict(errors))
+        return Outcome(
+            str(self.folder), self.step // self.batches.steps, self.step, errors, time.monotonic() - started
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask for a stop after the step under way; the second Ctrl-C stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            if self.stop_signal:
+                raise KeyboardInterrupt
+            self.stop_signal = number
+
+        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Waited:
+    value: Batch
+    waited: float
+
+
+def _timed(batches: Iterator[Batch]) -> Iterator[_Waited]:
+    """Each batch with the seconds that were spent waiting for it."""
+    for _ in itertools.count():
+        started = time.monotonic()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield _Waited(batch, time.monotonic() - started)
+
+
+@torch.no_grad()
+def first_not_finite(net: Network, images: Tensor) -> str:
+    """Where numbers stop being finite: the first parameter, or the first layer's activations."""
+    for name, tensor in net.tensors().items():
+        if not torch.isfinite(tensor).all():
+            return f"the parameter {name}"
+    if not torch.isfinite(images).all():
+        return "the input"
+    net.eval()
+    for name, tensor in net.activations(images.float(), net.names).items():
+        if not torch.isfinite(tensor).all():
+            return f"the activations of {name}"
+    return "the loss itself (every layer's activations are finite in float32)"
