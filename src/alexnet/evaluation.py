@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import machine
+from alexnet import files, machine
 from alexnet.data import images as image_files
 from alexnet.data.augment import Preparation, views
 from alexnet.data.batches import ahead, whole_images
@@ -66,6 +66,18 @@ class Evaluation:
     rows: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
+
+
+    def write_class_errors(self, path: str | os.PathLike, classes: Sequence[str]) -> None:
+        """Writes a CSV: class, images, top-1 error."""
+        counts = self.confusion.sum(1)
+        rows = [[name, int(n), f"{error:.6f}"] for name, n, error in zip(classes, counts, self.class_errors)]
+        files.write_csv(path, [["class", "images", "top1_error"], *rows])
+
+    def write_confusion(self, path: str | os.PathLike, classes: Sequence[str]) -> None:
+        """Writes a CSV: a row for each right class, a column for each predicted one."""
+        rows = [[name, *row] for name, row in zip(classes, self.confusion.tolist())]
+        files.write_csv(path, [["right class", *classes], *rows])
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -264,6 +276,23 @@ def _shares(shares: Sequence[float] | None, runs: int) -> list[float]:
     return [share / sum(shares) for share in shares]
 
 
+def find_shares(
+    runs: Sequence[Run],
+    store: Store,
+    split: str,
+    *,
+    views: int = 1,
+    precision: str = "auto",
+    loaders: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[float]:
+    """The runs' shares that ``search_shares`` finds on a split; other arguments as for ``evaluate``."""
+    found = run_probabilities(
+        runs, store, split=split, views=views, precision=precision, loaders=loaders, progress=progress
+    )
+    return search_shares(found, torch.from_numpy(store.labels[store.rows(split)]))
+
+
 def search_shares(found: Sequence[Tensor], labels: Tensor) -> list[float]:
     """Shares that lower the top-5 error, as the source's ``avg-valid.py`` searches them.
 
@@ -393,6 +422,32 @@ def predict(
                 values, indices = next(found).topk(min(top, len(run.classes)))
                 pairs = zip(indices.tolist(), values.tolist())
                 yield Prediction(name, [(run.classes[i], p) for i, p in pairs])
+
+
+def picture_shares(
+    run: Run, paths: Iterable[str | os.PathLike], most: int, *, precision: str = "auto"
+) -> tuple[list[str], list[np.ndarray], np.ndarray]:
+    """The first readable images as the run stores them, with their probabilities.
+
+    Returns:
+        At most ``most`` names, as many (size, size, 3) uint8 pictures, and (n, classes) float32.
+
+    Raises:
+        WrongUse: not one readable image.
+    """
+    device = next(run.net.parameters()).device
+    precision = machine.choose_precision(precision, device)
+    found: list[tuple[str, np.ndarray]] = []
+    for names, loaded in _loaded(find_images(paths), run.preparation.size, 1):
+        found += [(name, image) for name, image in zip(names, loaded) if not isinstance(image, str)]
+        if len(found) >= most:
+            break
+    if not found:
+        raise WrongUse("not one of the images could be read")
+    found = found[:most]
+    pictures = [image for _, image in found]
+    shares = probabilities(run.net, run.preparation, _tensor(pictures, device), 1, precision)
+    return [name for name, _ in found], pictures, shares.cpu().numpy()
 
 
 @torch.inference_mode()

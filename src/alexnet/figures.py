@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from alexnet import files
+from alexnet import evaluation, files, randomness
+from alexnet.data.store import Store
+from alexnet.errors import Failure, WrongUse
 from alexnet.nets.network import Network
+from alexnet.run import Run, load
 
 RIGHT, WRONG, OTHER, INK = "#2a7f62", "#c8553d", "#b8c4cf", "#22303c"
 
@@ -143,3 +147,88 @@ def predictions(
 def short(text: str, length: int) -> str:
     """``text``, its middle left out where it is longer than ``length`` characters."""
     return text if len(text) <= length else text[: length // 2] + "…" + text[-(length - length // 2 - 1) :]
+
+
+def show(
+    path: str | os.PathLike,
+    images: Sequence[str | os.PathLike] = (),
+    *,
+    output: str | os.PathLike | None = None,
+    store: Store | str | os.PathLike | None = None,
+    split: str = "val",
+    only_errors: bool = False,
+    count: int = 16,
+    checkpoint: str = "last",
+    device: torch.device | str = "cpu",
+) -> list[Path]:
+    """Draws ``curve.png``, ``filters.png`` and ``predictions.png`` of a run.
+
+    Args:
+        path: the run's folder.
+        images: files and folders to predict; not given, images of the store's split.
+        output: folder to write to; the run's if not given.
+        store: the one that the run was trained on if not given and still where it was.
+        split: which of the store's images.
+        only_errors: those whose first class is wrong, the most certain mistakes first.
+        count: images in the picture.
+        checkpoint: ``last`` or ``best``.
+        device: where the net runs.
+
+    Returns:
+        The files written. Without images and without a store there are no predictions.
+
+    Raises:
+        WrongUse: no such run, image or store.
+    """
+    if only_errors and images:
+        raise WrongUse("--only-errors: images given by name have no right class; leave them out or the option")
+    run = load(path, checkpoint, device)
+    folder = files.make_folder(output or path)
+    written = []
+    metrics = read_metrics(path)
+    if metrics:
+        save(curve(metrics, run.name), folder / "curve.png")
+        written.append(folder / "curve.png")
+    if run.net.tensors()[f"{run.net.names[0]}.weight"].dim() == 4:
+        save(filters(run.net), folder / "filters.png")
+        written.append(folder / "filters.png")
+    if images:
+        figure = _named_images(run, images, count)
+    else:
+        opened = store if isinstance(store, Store) else _store_of(run, store)
+        figure = None if opened is None else _store_images(run, opened, split, only_errors, count)
+    if figure:
+        save(figure, folder / "predictions.png")
+        written.append(folder / "predictions.png")
+    return written
+
+
+def _store_of(run: Run, path: str | os.PathLike | None) -> Store | None:
+    """The store asked for, or the one that the run was trained on if it is still there."""
+    if path is not None:
+        return Store(path)
+    place = run.data.get("path")
+    if place and files.exists(files.join(place, "dataset.json")):
+        store = Store(place)
+        return store if store.fingerprint == run.data.get("store") else None
+    return None
+
+
+def _named_images(run: Run, images: Sequence[str | os.PathLike], count: int) -> Figure:
+    names, pictures, shares = evaluation.picture_shares(run, images, count)
+    return predictions(pictures, shares, run.classes, captions=[Path(name).name for name in names])
+
+
+def _store_images(run: Run, store: Store, split: str, only_errors: bool, count: int) -> Figure:
+    found = evaluation.evaluate([run], store, split=split)
+    if only_errors:
+        own = found.probabilities[np.arange(len(found.labels)), found.labels]
+        wrong = found.probabilities.argmax(1) != found.labels
+        chosen = np.flatnonzero(wrong)[np.argsort(own[wrong], kind="stable")][:count]
+        if not len(chosen):
+            raise Failure(f"{run.path}: not one error on the {split} images of {store.path}; there is nothing to draw")
+    else:
+        order = randomness.permutation(0, "shown images", 0, len(found.rows)).numpy()
+        chosen = np.sort(order[:count])
+    pictures = [store.image(int(row)) for row in found.rows[chosen]]
+    return predictions(pictures, found.probabilities[chosen], store.classes, found.labels[chosen])

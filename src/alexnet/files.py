@@ -5,12 +5,14 @@ Whatever is written appears whole or not at all: it is written beside its place,
 """
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -136,6 +138,13 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_bytes(path, to_json(value).encode("utf-8"))
 
 
+def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None:
+    """Rows as CSV at ``path``, whole or not at all."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
 def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
@@ -152,6 +161,11 @@ def sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open_read(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256_text(*parts: str) -> str:

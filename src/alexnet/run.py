@@ -13,6 +13,7 @@ A run is a folder::
 import dataclasses
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors.torch
@@ -37,7 +38,8 @@ class Run:
         net: with its weights, in evaluation mode.
         classes: their names.
         preparation: how images are prepared.
-        errors: measured errors by name of store and split.
+        data: what it was trained on: the store's place, its fingerprint, images of each split.
+        errors: measured errors by name of split.
         step: of the checkpoint that the weights are from.
     """
 
@@ -45,6 +47,7 @@ class Run:
     net: Network
     classes: list[str]
     preparation: Preparation
+    data: dict
     errors: dict
     step: int
 
@@ -74,8 +77,9 @@ def describe(net: Network, classes: list[str], preparation: Preparation, data: d
 def begin(folder: Path, description: dict, preparation: Preparation) -> None:
     """Writes what a run consists of besides its weights; ``run.json`` last."""
     tensors = {"mean_image": preparation.mean_image, "noise": preparation.noise}
-    files.write_bytes(folder / "preparation.safetensors", safetensors.torch.save(tensors))
-    files.write_json(folder / "run.json", description)
+    content = safetensors.torch.save(tensors)
+    files.write_bytes(folder / "preparation.safetensors", content)
+    files.write_json(folder / "run.json", {**description, "preparation_sha256": files.sha256_bytes(content)})
 
 
 def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
@@ -101,8 +105,48 @@ def read_description(path: str | os.PathLike) -> dict:
 
 def load_preparation(path: str | os.PathLike) -> Preparation:
     """How a run's images are prepared, on the CPU."""
-    tensors = weights.load_tensors(Path(path) / "preparation.safetensors")
-    return Preparation(**read_description(path)["preparation"], **tensors)
+    file = Path(path) / "preparation.safetensors"
+    told = read_description(path)
+    tensors = weights.load_tensors(file)
+    if files.sha256(file) != told.get("preparation_sha256"):
+        raise Failure(f"{file}: damaged (its SHA-256 differs from the one in run.json); train again")
+    return Preparation(**told["preparation"], **tensors)
+
+
+def is_run(path: str | os.PathLike) -> bool:
+    """Whether there is a run at ``path``."""
+    return (Path(path) / "run.json").exists()
+
+
+def describe_run(path: str | os.PathLike) -> dict:
+    """What a run is, for people and JSON."""
+    told = read_description(path)
+    found = {kind: find_checkpoint(path, kind) for kind in ("last", "best")}
+    return {
+        "run": os.fspath(path),
+        "net": told["net"]["name"],
+        "classes": told["classes"],
+        "preparation": told["preparation"],
+        "data": told["data"],
+        "checkpoints": {kind: int(place.name.split("-")[1]) for kind, place in found.items() if place},
+        "errors": told["errors"],
+    }
+
+
+def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
+    """Checks every file's hash: yields its name and None, or what is wrong with it."""
+    expected = {"preparation.safetensors": read_description(path).get("preparation_sha256")}
+    for place in sorted(Path(path, "checkpoints").glob("*-*")):
+        if CHECKPOINT.fullmatch(place.name) and (place / "checkpoint.json").exists():
+            hashes = files.read_json(place / "checkpoint.json")["sha256"]
+            expected |= {f"checkpoints/{place.name}/{name}": digest for name, digest in hashes.items()}
+    for name, digest in expected.items():
+        if not Path(path, name).exists():
+            yield name, "missing"
+        elif files.sha256(Path(path, name)) != digest:
+            yield name, "its bytes are not those that were written (SHA-256 differs)"
+        else:
+            yield name, None
 
 
 def find_checkpoint(folder: str | os.PathLike, kind: str = "last") -> Path | None:
@@ -160,6 +204,7 @@ def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device
         net=net.eval().to(device),
         classes=description["classes"],
         preparation=load_preparation(path).to(device),
+        data=description["data"],
         errors=description["errors"],
         step=note["step"],
     )

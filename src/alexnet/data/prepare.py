@@ -6,9 +6,7 @@ how often it was interrupted, changes no byte. A shard that is finished has a no
 """
 
 import collections
-import csv
 import dataclasses
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -272,9 +270,7 @@ def _finish(folder: Path, listing: Listing, shards: list[_Shard], plan: dict) ->
             f"class {name!r} has no usable training image ({first[0]}: {first[1]}); mend or remove the class, "
             f"remove {folder} and prepare again"
         )
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows(skipped)
-    files.write_bytes(folder / "skipped.csv", table.getvalue().encode("utf-8", "surrogateescape"))
+    files.write_csv(folder / "skipped.csv", skipped)
     sums.save(folder / "statistics.safetensors")
     files.write_json(
         folder / "dataset.json",

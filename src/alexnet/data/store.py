@@ -204,8 +204,11 @@ class Store:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the training images."""
-        return Statistics.of(Sums.load(files.join(self.path, "statistics.safetensors")))
+        """Statistics of the training images. Raises ``Failure`` where their file is damaged."""
+        path = files.join(self.path, "statistics.safetensors")
+        if not files.exists(path) or files.sha256(path) != self.description["statistics_sha256"]:
+            raise Failure(f"{path}: missing or damaged (its SHA-256 differs); prepare the store again")
+        return Statistics.of(Sums.load(path))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -214,8 +217,26 @@ class Store:
 
     def skipped(self) -> list[dict[str, str]]:
         """The images that were left out: ``name`` and ``reason`` of each."""
-        text = files.read_bytes(files.join(self.path, "skipped.csv")).decode("utf-8")
+        text = files.read_bytes(files.join(self.path, "skipped.csv")).decode("utf-8", "surrogateescape")
         return list(csv.DictReader(io.StringIO(text)))
+
+    def describe(self) -> dict[str, object]:
+        """What the store is, for people and JSON."""
+        return {
+            "store": self.path,
+            "images": self.splits,
+            "classes": self.classes,
+            "size": self.size,
+            "format": self.format,
+            "resized": self.description["resized"],
+            "decoder": self.description["decoder"],
+            "layout": self.description["layout"],
+            "shards": len(self.shards),
+            "skipped": self.description["skipped"],
+            "mean": self.description["statistics"]["mean"],
+            "deviation": self.description["statistics"]["deviation"],
+            "fingerprint": self.fingerprint,
+        }
 
     def verify(self) -> Iterator[tuple[str, str | None]]:
         """Checks every file's hash: yields its name and None, or what is wrong with it."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,24 @@ class Display:
             self.console.print(text, markup=False)
             sys.stderr.flush()
 
-    def stop(self) -> None:
+    def counter(self, what: str) -> Callable[[int, int], None]:
+        """A callback that is told how many are done of how many, and shows rate and time left."""
+        first, started = -1, 0.0
+
+        def count(done: int, total: int) -> None:
+            nonlocal first, started
+            if first < 0:
+                first, started = done, time.monotonic()
+                self.start(total, done, what)
+            rate = (done - first) / max(1e-9, time.monotonic() - started)
+            self.update(done, f"{rate:.0f} {self._unit}/s")
+            if done == total:
+                self.close()
+                first = -1
+
+        return count
+
+    def close(self) -> None:
         """Ends the bar."""
         if self._progress:
             self._progress.stop()

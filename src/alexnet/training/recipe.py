@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from alexnet import files
 from alexnet.errors import WrongUse
 
 
@@ -18,7 +19,7 @@ class Recipe:
     """Of everything random; 0 to 4294967295."""
 
     epochs: int | None = None
-    """Passes over the training images; not given: enough for about 120,000 crops, from 24 to 200."""
+    """Passes over the training images; not given: enough for about 160,000 crops, from 24 to 200."""
 
     batch: int = 64
     """Images a step (the paper: 128)."""
@@ -96,7 +97,7 @@ class Recipe:
 
     def settled(self, images: int, precision: str) -> "Recipe":
         """With what was left open decided: epochs by the number of training images, precision by the machine."""
-        epochs = self.epochs or max(24, min(200, math.ceil(120_000 / images)))
+        epochs = self.epochs or max(24, min(200, math.ceil(160_000 / images)))
         return dataclasses.replace(self, epochs=epochs, precision=precision)
 
 
@@ -114,10 +115,17 @@ RECIPES: dict[str, Recipe] = {
 
 
 def named(name: str) -> Recipe:
-    """A recipe by name. Raises ``WrongUse`` where there is none."""
-    if name not in RECIPES:
-        raise WrongUse(f"--recipe {name}: unknown; give one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    """A recipe by name, or from a run's ``recipe.json``. Raises ``WrongUse`` where there is none."""
+    if name in RECIPES:
+        return RECIPES[name]
+    if not name.endswith(".json"):
+        raise WrongUse(f"--recipe {name}: unknown; give one of {', '.join(RECIPES)}, or a run's recipe.json")
+    if not files.exists(name):
+        raise WrongUse(f"--recipe {name}: no such file")
+    told = files.read_json(name)
+    if not isinstance(told, dict) or not set(told) >= (known := {field.name for field in dataclasses.fields(Recipe)}):
+        raise WrongUse(f"--recipe {name}: is no recipe of a run")
+    return Recipe(**{key: value for key, value in told.items() if key in known})
 
 
 def difference(old: dict, new: dict) -> list[str]:

@@ -148,7 +148,7 @@ class Trainer:
             with self._signals():
                 self._loop(keep_every)
         finally:
-            self.display.stop()
+            self.display.close()
             with contextlib.ExitStack() as stack:
                 stack.callback(self.journal.close)
                 stack.callback(self.writer.close)
@@ -385,7 +385,8 @@ class Trainer:
             raise WrongUse(f"{folder}: is not empty and no run; give another folder")
         strength = self.recipe.colour_noise
         preparation = Preparation.of(self.store, self.recipe.crop, self.recipe.input_scale, strength)
-        data = {"store": self.store.fingerprint, "images": self.store.splits}
+        path = self.store.path if files.is_remote(self.store.path) else os.path.abspath(self.store.path)
+        data = {"path": path, "store": self.store.fingerprint, "images": self.store.splits}
         run.begin(folder, run.describe(self.net, self.store.classes, preparation, data), preparation)
         files.write_json(note, told)
         return preparation, self._first_state(folder)

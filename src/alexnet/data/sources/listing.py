@@ -39,6 +39,19 @@ class Listing:
         return counts
 
 
+    def describe(self, path: str) -> str:
+        """What was found, in a line or two: images, classes, splits, the smallest class."""
+        counts = self.counts()
+        parts = ", ".join(f"{sum(each):,} {split}" for split, each in counts.items())
+        sizes = counts["train"]
+        fewest = min(range(len(sizes)), key=sizes.__getitem__)
+        text = f"{path}: layout {self.layout}, {len(self.classes):,} classes, {parts} images; "
+        text += f"from {min(sizes):,} ({self.classes[fewest]}) to {max(sizes):,} training images a class"
+        if self.ignored:
+            text += f"; {self.ignored:,} other files ignored"
+        return "\n".join([text, *self.notes])
+
+
 @dataclasses.dataclass
 class Source:
     """A listing and the tree that holds its bytes."""

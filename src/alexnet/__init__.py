@@ -1,0 +1,51 @@
+"""AlexNet whole: Krizhevsky, Sutskever and Hinton's 2012 system, from image archives to a trained, measured net.
+
+The names below are the public API; each is imported when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alexnet.data.prepare import prepare as prepare
+    from alexnet.data.store import Store as Store
+    from alexnet.errors import Failure as Failure
+    from alexnet.errors import Interrupted as Interrupted
+    from alexnet.errors import WrongUse as WrongUse
+    from alexnet.evaluation import evaluate as evaluate
+    from alexnet.evaluation import features as features
+    from alexnet.evaluation import predict as predict
+    from alexnet.nets.network import Network as Net
+    from alexnet.run import load as load
+    from alexnet.training.recipe import Recipe as Recipe
+    from alexnet.training.trainer import train as train
+
+_PLACES = {
+    "prepare": ("alexnet.data.prepare", "prepare"),
+    "Store": ("alexnet.data.store", "Store"),
+    "Net": ("alexnet.nets.network", "Network"),
+    "Recipe": ("alexnet.training.recipe", "Recipe"),
+    "train": ("alexnet.training.trainer", "train"),
+    "load": ("alexnet.run", "load"),
+    "evaluate": ("alexnet.evaluation", "evaluate"),
+    "predict": ("alexnet.evaluation", "predict"),
+    "features": ("alexnet.evaluation", "features"),
+    "Failure": ("alexnet.errors", "Failure"),
+    "WrongUse": ("alexnet.errors", "WrongUse"),
+    "Interrupted": ("alexnet.errors", "Interrupted"),
+}
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'alexnet' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    found = getattr(import_module(module), attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,641 @@
+"""The commands: each is a dataclass whose fields are its options, and calls one function of the API."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import OmitArgPrefixes, Positional
+
+from alexnet import files
+from alexnet.errors import Failure, Interrupted, WrongUse
+from alexnet.training.journal import Display, clock
+from alexnet.training.recipe import Recipe, named
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Makes a store of 256x256 images from a folder or archive of images."""
+
+    source: Positional[str]
+    """Folder, .tar, .tar.gz, .tar.xz or .zip: train/CLASS/*, val/CLASS/*, test/CLASS/*, or CLASS/* alone."""
+
+    store: Positional[str]
+    """Folder to make; given again, it goes on where it was stopped."""
+
+    val_fraction: float = 0.2
+    """Share of every class set apart for validation where the source has no validation images."""
+
+    seed: int = 0
+    """Which images are set apart."""
+
+    format: Literal["jpeg", "raw"] = "jpeg"
+    """jpeg: quality 95, 4:2:0. raw: lossless, about ten times larger."""
+
+    layout: str | None = None
+    """Name of the source's layout; recognised by itself if not given."""
+
+    workers: int | None = None
+    """Threads; every core if not given. Their number changes no byte."""
+
+    json: bool = False
+    """Prints what was made as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.data.prepare import prepare
+
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            store = prepare(
+                self.source,
+                self.store,
+                val_fraction=self.val_fraction,
+                seed=self.seed,
+                format=self.format,
+                layout=self.layout,
+                workers=self.workers,
+                found=lambda listing: display.line(listing.describe(self.source)),
+                progress=display.counter("preparing"),
+            )
+        described = store.describe()
+        if self.json:
+            return _print_json(described)
+        for reason in store.skipped()[:5]:
+            display.line(f"skipped {reason['name']}: {reason['reason']}")
+        counts = ", ".join(f"{count:,} {split}" for split, count in store.splits.items())
+        display.line(f"{self.store}: {counts} images of {len(store.classes)} classes")
+        if store.description["skipped"]:
+            display.line(f"{store.description['skipped']:,} bad images left out, see {self.store}/skipped.csv")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Checks every hash of a store or a run."""
+
+    path: Positional[str]
+    """Store or run."""
+
+    json: bool = False
+    """Prints each file and what is wrong with it, or null."""
+
+    def __call__(self) -> int:
+        from alexnet.data.store import Store
+        from alexnet.run import is_run, verify
+
+        found = list(verify(self.path) if is_run(self.path) else Store(self.path).verify())
+        wrong = [(name, problem) for name, problem in found if problem]
+        if self.json:
+            _print_json(dict(found))
+        for name, problem in wrong:
+            print(f"{self.path}/{name}: {problem}", file=sys.stderr)
+        if not self.json and not wrong:
+            print(f"{self.path}: all {len(found)} files are as they were written")
+        return 1 if wrong else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """Says what a store or a run is."""
+
+    path: Positional[str]
+    """Store or run."""
+
+    json: bool = False
+    """As JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.data.store import Store
+        from alexnet.run import describe_run, is_run
+
+        described = describe_run(self.path) if is_run(self.path) else Store(self.path).describe()
+        if self.json:
+            return _print_json(described)
+        for key, value in described.items():
+            print(f"{key.replace('_', ' ')}: {_plain(value)}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Prints the layer table of a net: kernels, output shapes, parameters, multiply-adds, memory."""
+
+    net: Positional[str] = "paper"
+    """Name of a net, or path of a .toml table."""
+
+    classes: int = 1000
+    """Units of the last layer."""
+
+    json: bool = False
+    """As JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.nets.network import costs, load_table
+
+        if self.classes < 1:
+            raise WrongUse(f"--classes {self.classes}: must be at least 1")
+        table = load_table(self.net)
+        rows = costs(table, self.classes)
+        totals = {key: sum(getattr(row, key) for row in rows) for key in ("parameters", "multiply_adds", "memory")}
+        if self.json:
+            layers = [dataclasses.asdict(row) for row in rows]
+            return _print_json({"net": table.name, "input": table.input, "layers": layers, "total": totals})
+        shown = _table("layer", "kind", "kernel", "output", "parameters", "multiply-adds", "memory", right=(4, 5, 6))
+        for row in rows:
+            shown.add_row(row.name, row.kind.replace("_", " "), row.kernel, _shape(row.output), *_amounts(row))
+        shown.add_section()
+        shown.add_row("total", "", "", "", *(_amount(key, value) for key, value in totals.items()))
+        print(f"{table.name}: {table.title}; input {_shape(table.input)}, {table.towers} towers")
+        _console().print(shown)
+        print("Multiply-adds and memory (outputs in float32) are for one image, forward.")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Trains a net on a store, or goes on with a training that was stopped: the same command resumes exactly."""
+
+    store: Positional[str]
+    """Images, as `alexnet prepare` left them."""
+
+    run: Positional[str]
+    """Folder to write to."""
+
+    settings: OmitArgPrefixes[Recipe]
+
+    recipe: str = "default"
+    """default, paper, or a recipe.json of another run; every option below changes it."""
+
+    device: str = "auto"
+    """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps."""
+
+    threads: int | None = None
+    """Of torch; every core if not given. Bitwise equality holds for one number."""
+
+    loaders: int | None = None
+    """Threads that decode images; 2 to 8 by the cores if not given."""
+
+    keep_every: int | None = None
+    """Keeps a checkpoint for good every so many epochs."""
+
+    tensorboard: bool = False
+    """Writes for TensorBoard to RUN/tensorboard, too."""
+
+    json: bool = False
+    """Prints the outcome as JSON at the end."""
+
+    def __call__(self) -> int:
+        from alexnet.training.trainer import train
+
+        outcome = train(
+            self.store,
+            self.run,
+            self.settings,
+            device=self.device,
+            threads=self.threads,
+            loaders=self.loaders,
+            keep_every=self.keep_every,
+            tensorboard=self.tensorboard,
+        )
+        if self.json:
+            return _print_json(dataclasses.asdict(outcome))
+        errors = outcome.errors
+        if errors:
+            print(f"validation error {_share(errors.top1_error, errors.top1_interval)}, one view")
+        print(f"{self.run}: {outcome.epochs} epochs, {clock(outcome.seconds)}; see {self.run}/curve.png")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measures top-1 and top-5 error of a run, or of several whose outputs are averaged."""
+
+    paths: Positional[tuple[str, ...]]
+    """RUN... STORE: one run or more, then the store whose images they are measured on."""
+
+    split: Literal["train", "val", "test"] = "val"
+    """Which images."""
+
+    views: Literal[1, 10] = 1
+    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1)."""
+
+    shares: tuple[float, ...] | None = None
+    """Weight of each run's outputs; equal if not given."""
+
+    search_shares: Literal["train", "val", "test"] | None = None
+    """Searches the shares on this split first, as the 2012 source does."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which weights of a run."""
+
+    per_class: str | None = None
+    """CSV file to write each class's error to."""
+
+    confusion: str | None = None
+    """CSV file to write the confusion matrix to: rows are right classes, columns predicted ones."""
+
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """Of products."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N, mps."""
+
+    loaders: int = 2
+    """Threads that decode images."""
+
+    json: bool = False
+    """As JSON."""
+
+    def __call__(self) -> int:
+        from alexnet import evaluation, machine
+        from alexnet.data.store import Store
+        from alexnet.run import load
+
+        if len(self.paths) < 2:
+            raise WrongUse(f"alexnet evaluate {' '.join(self.paths)}: give one run or more, then the store")
+        machine.set_up()
+        store = Store(self.paths[-1])
+        device = machine.choose_device(self.device)
+        runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
+        display = Display(unit="images")
+        options = {"views": self.views, "precision": self.precision, "loaders": self.loaders}
+        shares = self.shares
+        with contextlib.closing(display):
+            if self.search_shares:
+                if shares:
+                    raise WrongUse("--shares and --search-shares: give one of them")
+                shares = evaluation.find_shares(
+                    runs, store, self.search_shares, progress=display.counter("searching shares"), **options
+                )
+            found = evaluation.evaluate(
+                runs, store, split=self.split, shares=shares, progress=display.counter("evaluating"), **options
+            )
+        if self.per_class:
+            found.write_class_errors(self.per_class, store.classes)
+        if self.confusion:
+            found.write_confusion(self.confusion, store.classes)
+        errors = found.errors
+        if self.json:
+            more = {"shares": found.shares, "shares_searched_on": self.search_shares}
+            per_class = dict(zip(store.classes, found.class_errors.tolist()))
+            described = {"runs": list(self.paths[:-1]), "store": self.paths[-1], "split": self.split}
+            return _print_json({**described, **dataclasses.asdict(errors), **more, "class_errors": per_class})
+        names = " + ".join(run.name for run in runs)
+        shown = _table(names, "error", "95% interval", right=(1, 2))
+        shown.add_row("top-1", f"{errors.top1_error:.2%}", _interval(errors.top1_interval))
+        if len(store.classes) > 5:
+            shown.add_row("top-5", f"{errors.top5_error:.2%}", _interval(errors.top5_interval))
+        shown.add_row("loss", f"{errors.loss:.4f}", "")
+        _console().print(shown)
+        views = "one view" if self.views == 1 else f"{self.views} views"
+        print(f"{errors.images:,} {self.split} images of {store.path}, {views}")
+        if len(runs) > 1:
+            how = f"searched on {self.search_shares}" if self.search_shares else "as given" if self.shares else "equal"
+            print(f"shares ({how}): {', '.join(f'{share:.3f}' for share in found.shares)}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Predict:
+    """Says what is on images: the most probable classes of each."""
+
+    run: Positional[str]
+    """A trained run."""
+
+    images: Positional[tuple[str, ...]]
+    """Files, or folders whose images are all taken."""
+
+    top: int = 5
+    """Classes an image."""
+
+    views: Literal[1, 10] = 1
+    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1)."""
+
+    unsure: float = 0.0
+    """Marks images whose first class has a lower probability than this."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which weights of the run."""
+
+    csv: str | None = None
+    """CSV file to write to instead."""
+
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """Of products."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N, mps."""
+
+    loaders: int = 2
+    """Threads that decode images."""
+
+    json: bool = False
+    """One JSON object an image and line."""
+
+    def __call__(self) -> int:
+        from alexnet import evaluation, machine
+        from alexnet.run import load
+
+        if not self.images:
+            raise WrongUse(f"alexnet predict {self.run}: give images or folders")
+        if self.top < 1:
+            raise WrongUse(f"--top {self.top}: must be at least 1")
+        if not 0 <= self.unsure <= 1:
+            raise WrongUse(f"--unsure {self.unsure}: must be between 0 and 1")
+        machine.set_up()
+        run = load(self.run, self.checkpoint, machine.choose_device(self.device))
+        found = evaluation.predict(
+            run, self.images, top=self.top, views=self.views, precision=self.precision, loaders=self.loaders
+        )
+        bad = 0
+        with self._writer() as write:
+            for prediction in found:
+                if prediction.problem:
+                    bad += 1
+                    print(f"{prediction.name}: {prediction.problem}", file=sys.stderr)
+                write(prediction)
+        if bad:
+            raise Failure(f"{bad:,} of the images could not be read, see above; the others were predicted")
+        return 0
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[Callable[[Any], None]]:
+        """What takes predictions one by one, and writes them as lines, JSON or CSV."""
+        if not self.csv:
+            yield self._print
+            return
+        with files.atomic(self.csv) as file, io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="") as text:
+            table = csv.writer(text, lineterminator="\n")
+            ranks = [f"{what}{rank}" for rank in range(1, self.top + 1) for what in ("class", "probability")]
+            table.writerow(["image", "unsure", "problem", *ranks])
+
+            def write(prediction: Any) -> None:
+                pairs = [cell for name, share in prediction.top for cell in (name, f"{share:.6f}")]
+                unsure = int(self._is_unsure(prediction))
+                table.writerow([prediction.name, unsure, prediction.problem or "", *pairs])
+
+            yield write
+            text.flush()
+            text.detach()
+
+    def _is_unsure(self, prediction: Any) -> bool:
+        return bool(prediction.top) and prediction.top[0][1] < self.unsure
+
+    def _print(self, prediction: Any) -> None:
+        if self.json:
+            told = {**dataclasses.asdict(prediction), "unsure": self._is_unsure(prediction)}
+            print(json.dumps(told, ensure_ascii=False))
+        elif not prediction.problem:
+            shown = ", ".join(f"{name} {share:.1%}" for name, share in prediction.top)
+            mark = "unsure: " if self._is_unsure(prediction) else ""
+            print(f"{prediction.name}: {mark}{shown}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Show:
+    """Draws a run's error curve, its first filters (Figure 3), and predictions with their bars (Figure 4)."""
+
+    run: Positional[str]
+    """A run."""
+
+    images: Positional[tuple[str, ...]] = ()
+    """Files or folders to predict; images of the store's validation split if not given."""
+
+    output: str | None = None
+    """Folder to write the pictures to; the run's own if not given."""
+
+    store: str | None = None
+    """Where images come from; the store that the run was trained on if not given."""
+
+    split: Literal["train", "val", "test"] = "val"
+    """Which images of the store."""
+
+    only_errors: bool = False
+    """Images whose first class is wrong, the worst first."""
+
+    count: int = 16
+    """Images in the picture."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which weights of the run."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N, mps."""
+
+    json: bool = False
+    """Prints the names of the files as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet import figures, machine
+
+        if self.count < 1:
+            raise WrongUse(f"--count {self.count}: must be at least 1")
+        machine.set_up()
+        written = figures.show(
+            self.run,
+            self.images,
+            output=self.output,
+            store=self.store,
+            split=self.split,
+            only_errors=self.only_errors,
+            count=self.count,
+            checkpoint=self.checkpoint,
+            device=machine.choose_device(self.device),
+        )
+        if self.json:
+            return _print_json([str(path) for path in written])
+        for path in written:
+            print(path)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Draws a data set, trains on it, measures, and shows what came of it; offline, in minutes."""
+
+    folder: Positional[str] = "demo"
+    """Folder to write to; given again, it goes on where it was stopped."""
+
+    quick: bool = False
+    """Less data, under a minute."""
+
+    seed: int = 0
+    """Of the training; the data set is always the same."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N, mps."""
+
+    json: bool = False
+    """Prints the figures as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.demo import demo
+
+        found = demo(self.folder, quick=self.quick, seed=self.seed, device=self.device)
+        if self.json:
+            return _print_json(dataclasses.asdict(found))
+        shown = _table("AlexNet on drawn images", "error", "95% interval", right=(1, 2))
+        shown.add_row("one view", f"{found.one_view.top1_error:.1%}", _interval(found.one_view.top1_interval))
+        shown.add_row("ten views", f"{found.ten_views.top1_error:.1%}", _interval(found.ten_views.top1_interval))
+        shown.add_row("guessing", f"{found.chance:.1%}", "")
+        _console().print(shown)
+        print(
+            f"{found.training_images:,} images, {found.epochs} epochs, trained in {clock(found.training_seconds)}, "
+            f"measured on {found.one_view.images:,} others"
+        )
+        print("Look at:")
+        for path in found.pictures:
+            print(f"  {path}")
+        return 0
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "prepare": Prepare,
+    "verify": Verify,
+    "info": Info,
+    "summary": Summary,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "show": Show,
+    "demo": Demo,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0 done, 1 failed, 2 wrong use, 130 interrupted after saving."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(given)
+    except WrongUse as error:
+        return _say(error, 2)
+    except Failure as error:
+        return _say(error, 1)
+    except Interrupted as error:
+        return _say(error, 130)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _say(f"{error.filename}: {error.strerror}", 1)
+
+
+def _run(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if given else 2
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"alexnet {version('alexnet')}")
+        return 0
+    name, rest = given[0], given[1:]
+    if name not in COMMANDS:
+        raise WrongUse(f"alexnet {name}: no such command; give one of {', '.join(COMMANDS)}")
+    default: Any = tyro.MISSING
+    if name == "train":
+        default = Train(tyro.MISSING, tyro.MISSING, named(_option(rest, "--recipe") or "default"))
+    return _parse(name, rest, default)()
+
+
+def _parse(name: str, rest: list[str], default: Any) -> Callable[[], int]:
+    """The command with its options; tyro's boxes on wrong ones become a line."""
+    if "-h" in rest or "--help" in rest:
+        return tyro.cli(COMMANDS[name], args=rest, prog=f"alexnet {name}", default=default)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(COMMANDS[name], args=rest, prog=f"alexnet {name}", default=default)
+    except SystemExit:
+        raise WrongUse(f"alexnet {name}: {_one_line(said.getvalue())}; see alexnet {name} --help") from None
+
+
+def _one_line(box: str) -> str:
+    """What tyro writes in a box about a wrong option, as a line."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│╭╮╰╯ ")
+        if text.startswith("───") or (not text and lines):
+            break
+        lines.append(text)
+    return " ".join(lines).rstrip(".")
+
+
+def _option(arguments: list[str], name: str) -> str | None:
+    """The value of an option that must be known before the others are read."""
+    for i, argument in enumerate(arguments):
+        if argument.startswith(name + "="):
+            return argument.partition("=")[2]
+        if argument == name and i + 1 < len(arguments):
+            return arguments[i + 1]
+    return None
+
+
+def _overview() -> str:
+    lines = ["usage: alexnet COMMAND ...", "", "AlexNet (Krizhevsky, Sutskever, Hinton, 2012), whole.", ""]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}")
+    return "\n".join([*lines, "", "alexnet COMMAND --help says what a command takes."])
+
+
+def _say(what: object, status: int) -> int:
+    print(f"alexnet: {what}" if status == 130 else f"error: {what}", file=sys.stderr)
+    return status
+
+
+def _print_json(value: Any) -> int:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _console() -> Console:
+    """For tables: as wide as the terminal, or as they need."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _table(*columns: str, right: Sequence[int] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i in right else "left")
+    return table
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(str(n) for n in shape)
+
+
+def _amount(key: str, value: int) -> str:
+    return f"{value / 2**20:.2f} MiB" if key == "memory" else f"{value:,}"
+
+
+def _amounts(row: Any) -> list[str]:
+    return [_amount(key, getattr(row, key)) for key in ("parameters", "multiply_adds", "memory")]
+
+
+def _interval(interval: Sequence[float]) -> str:
+    return f"{interval[0]:.1%} to {interval[1]:.1%}"
+
+
+def _share(value: float, interval: Sequence[float]) -> str:
+    return f"{value:.2%} (95% interval {_interval(interval)})"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        shown = ", ".join(_plain(inner) for inner in value[:12])
+        return f"{shown}, ... ({len(value)})" if len(value) > 12 else shown
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
