@@ -7,12 +7,12 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from alexnet import files
 from alexnet.errors import Failure, Interrupted, WrongUse
@@ -24,10 +24,10 @@ from alexnet.training.recipe import Recipe, named
 class Prepare:
     """Makes a store of 256x256 images from a folder or archive of images."""
 
-    source: Positional[str]
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]]
     """Folder, .tar, .tar.gz, .tar.xz or .zip: train/CLASS/*, val/CLASS/*, test/CLASS/*, or CLASS/* alone."""
 
-    store: Positional[str]
+    store: Positional[Annotated[str, arg(metavar="STORE")]]
     """Folder to make; given again, it goes on where it was stopped."""
 
     val_fraction: float = 0.2
@@ -80,7 +80,7 @@ class Prepare:
 class Verify:
     """Checks every hash of a store or a run."""
 
-    path: Positional[str]
+    path: Positional[Annotated[str, arg(metavar="PATH")]]
     """Store or run."""
 
     json: bool = False
@@ -105,7 +105,7 @@ class Verify:
 class Info:
     """Says what a store or a run is."""
 
-    path: Positional[str]
+    path: Positional[Annotated[str, arg(metavar="PATH")]]
     """Store or run."""
 
     json: bool = False
@@ -127,7 +127,7 @@ class Info:
 class Summary:
     """Prints the layer table of a net: kernels, output shapes, parameters, multiply-adds, memory."""
 
-    net: Positional[str] = "paper"
+    net: Positional[Annotated[str, arg(metavar="NET")]] = "paper"
     """Name of a net, or path of a .toml table."""
 
     classes: int = 1000
@@ -162,13 +162,13 @@ class Summary:
 class Train:
     """Trains a net on a store, or goes on with a training that was stopped: the same command resumes exactly."""
 
-    store: Positional[str]
+    store: Positional[Annotated[str, arg(metavar="STORE")]]
     """Images, as `alexnet prepare` left them."""
 
-    run: Positional[str]
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
     """Folder to write to."""
 
-    settings: OmitArgPrefixes[Recipe]
+    settings: Annotated[OmitArgPrefixes[Recipe], arg(name="recipe's")]
 
     recipe: str = "default"
     """default, paper, or a recipe.json of another run; every option below changes it."""
@@ -217,8 +217,8 @@ class Train:
 class Evaluate:
     """Measures top-1 and top-5 error of a run, or of several whose outputs are averaged."""
 
-    paths: Positional[tuple[str, ...]]
-    """RUN... STORE: one run or more, then the store whose images they are measured on."""
+    paths: Positional[Annotated[tuple[str, ...], arg(metavar="RUN... STORE")]]
+    """One run or more, then the store whose images they are measured on."""
 
     split: Literal["train", "val", "test"] = "val"
     """Which images."""
@@ -306,10 +306,10 @@ class Evaluate:
 class Predict:
     """Says what is on images: the most probable classes of each."""
 
-    run: Positional[str]
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
     """A trained run."""
 
-    images: Positional[tuple[str, ...]]
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]]
     """Files, or folders whose images are all taken."""
 
     top: int = 5
@@ -402,10 +402,10 @@ class Predict:
 class Show:
     """Draws a run's error curve, its first filters (Figure 3), and predictions with their bars (Figure 4)."""
 
-    run: Positional[str]
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
     """A run."""
 
-    images: Positional[tuple[str, ...]] = ()
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
     """Files or folders to predict; images of the store's validation split if not given."""
 
     output: str | None = None
@@ -460,7 +460,7 @@ class Show:
 class Demo:
     """Draws a data set, trains on it, measures, and shows what came of it; offline, in minutes."""
 
-    folder: Positional[str] = "demo"
+    folder: Positional[Annotated[str, arg(metavar="FOLDER")]] = "demo"
     """Folder to write to; given again, it goes on where it was stopped."""
 
     quick: bool = False
@@ -543,20 +543,20 @@ def _run(given: list[str]) -> int:
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
         raise WrongUse(f"alexnet {name}: no such command; give one of {', '.join(COMMANDS)}")
-    default: Any = tyro.MISSING
-    if name == "train":
-        default = Train(tyro.MISSING, tyro.MISSING, named(_option(rest, "--recipe") or "default"))
-    return _parse(name, rest, default)()
+    return _parse(name, rest)()
 
 
-def _parse(name: str, rest: list[str], default: Any) -> Callable[[], int]:
+def _parse(name: str, rest: list[str]) -> Callable[[], int]:
     """The command with its options; tyro's boxes on wrong ones become a line."""
+    options: dict[str, Any] = {"args": rest, "prog": f"alexnet {name}", "config": (FlagCreatePairsOff,)}
+    if name == "train":
+        options["default"] = Train(tyro.MISSING, tyro.MISSING, named(_option(rest, "--recipe") or "default"))
     if "-h" in rest or "--help" in rest:
-        return tyro.cli(COMMANDS[name], args=rest, prog=f"alexnet {name}", default=default)
+        return tyro.cli(COMMANDS[name], **options)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(COMMANDS[name], args=rest, prog=f"alexnet {name}", default=default)
+            return tyro.cli(COMMANDS[name], **options)
     except SystemExit:
         raise WrongUse(f"alexnet {name}: {_one_line(said.getvalue())}; see alexnet {name} --help") from None
 
@@ -568,7 +568,8 @@ def _one_line(box: str) -> str:
         text = line.strip("│╭╮╰╯ ")
         if text.startswith("───") or (not text and lines):
             break
-        lines.append(text)
+        if not line.startswith("│" + 9 * " "):  # that deep are the help texts of missing arguments
+            lines.append(text)
     return " ".join(lines).rstrip(".")
 
 

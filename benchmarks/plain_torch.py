@@ -1,0 +1,114 @@
+"""The peer: a plain torch AlexNet with SGD, as public ports have it, for so many minutes on a store's images.
+
+float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, ``torch.optim.SGD``, ``DataLoader``; the
+net of the paper with its two towers as grouped convolutions. It shares no code with ``alexnet`` but the reading
+of stored images. Prints a JSON line an epoch.
+
+    python benchmarks/plain_torch.py STORE --minutes 26 >docs/raw/peer.jsonl
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from alexnet import Store
+
+
+def net(classes: int) -> nn.Sequential:
+    """(N, 3, 227, 227) float32 to (N, classes)."""
+
+    def norm() -> nn.LocalResponseNorm:
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # torch divides alpha by the size
+
+    return nn.Sequential(
+        nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Flatten(),
+        nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, classes),
+    )  # fmt: skip
+
+
+class Images(Dataset):
+    """A split's images: random (or central) 227 crops and mirrors, divided by the usual ImageNet deviations."""
+
+    MEAN = np.float32([0.485, 0.456, 0.406])
+    DEVIATION = np.float32([0.229, 0.224, 0.225])
+
+    def __init__(self, store: Store, split: str):
+        self.store, self.rows, self.training = store, store.rows(split), split == "train"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        row = int(self.rows[index])
+        top, left = torch.randint(0, 30, (2,)).tolist() if self.training else (14, 14)
+        crop = self.store.image(row)[top : top + 227, left : left + 227]
+        if self.training and torch.rand(()) < 0.5:
+            crop = crop[:, ::-1]
+        pixels = (crop.astype(np.float32) / 255 - self.MEAN) / self.DEVIATION
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), int(self.store.labels[row])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store")
+    parser.add_argument("--minutes", type=float, required=True, help="of training; validation is not counted")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    torch.manual_seed(options.seed)
+    store = Store(options.store)
+    model = net(len(store.classes))
+    optimiser = torch.optim.SGD(model.parameters(), lr=options.rate, momentum=0.9, weight_decay=5e-4)
+    loader = DataLoader(Images(store, "train"), options.batch, shuffle=True, num_workers=1, persistent_workers=True)
+    testing = DataLoader(Images(store, "val"), options.batch)
+    trained, images, epoch = 0.0, 0, 0
+    while trained < 60 * options.minutes:
+        model.train()
+        losses = []
+        started = time.monotonic()
+        for pixels, labels in loader:
+            loss = nn.functional.cross_entropy(model(pixels), labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+            images += len(labels)
+            if trained + time.monotonic() - started > 60 * options.minutes:
+                break
+        trained += time.monotonic() - started
+        epoch += 1
+        model.eval()
+        with torch.inference_mode():
+            wrong = sum(int((model(pixels).argmax(1) != labels).sum()) for pixels, labels in testing)
+        error = wrong / len(testing.dataset)  # pyright: ignore[reportArgumentType]
+        print(
+            json.dumps(
+                {
+                    "epoch": epoch,
+                    "minutes": trained / 60,
+                    "images": images,
+                    "images_per_second": images / trained,
+                    "loss": float(np.mean(losses)),
+                    "top1_error": error,
+                }
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
