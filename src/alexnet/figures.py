@@ -32,9 +32,9 @@ def _clean(axes) -> None:
     axes.tick_params(colors=INK, labelsize=9)
 
 
-def read_metrics(run: str | os.PathLike) -> list[dict]:
-    """The whole lines of a run's ``metrics.jsonl``; a last one cut off in the middle is left out."""
-    path = Path(run) / "metrics.jsonl"
+def read_lines(run: str | os.PathLike, name: str = "metrics.jsonl") -> list[dict]:
+    """The whole lines of a run's journal; a last one cut off in the middle is left out."""
+    path = Path(run) / name
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -185,7 +185,7 @@ def show(
     run = load(path, checkpoint, device)
     folder = files.make_folder(output or path)
     written = []
-    metrics = read_metrics(path)
+    metrics = read_lines(path)
     if metrics:
         save(curve(metrics, run.name), folder / "curve.png")
         written.append(folder / "curve.png")

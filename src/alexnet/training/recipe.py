@@ -7,6 +7,8 @@ from typing import Literal
 from alexnet import files
 from alexnet.errors import WrongUse
 
+BATCH, SMALL_BATCH = 64, 32
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -21,8 +23,8 @@ class Recipe:
     epochs: int | None = None
     """Passes over the training images; not given: enough for about 160,000 crops, from 24 to 200."""
 
-    batch: int = 64
-    """Images a step (the paper: 128)."""
+    batch: int | None = None
+    """Images a step (the paper: 128); not given: 64, or 32 for fewer than 4,000 training images."""
 
     accumulate: int = 1
     """Parts in which a batch goes through the net, to save memory."""
@@ -78,7 +80,7 @@ class Recipe:
             "seed": (0, 2**32 - 1),
             "epochs": (1, 10**6),
             "batch": (1, 10**6),
-            "accumulate": (1, self.batch),
+            "accumulate": (1, self.batch or SMALL_BATCH),
             "crop": (1, 4096),
             "colour_noise": (0, 100),
             "label_smoothing": (0, 0.999),
@@ -96,9 +98,10 @@ class Recipe:
                 raise WrongUse(f"--{name.replace('_', '-')} {value}: must be between {low} and {high}")
 
     def settled(self, images: int, precision: str) -> "Recipe":
-        """With what was left open decided: epochs by the number of training images, precision by the machine."""
+        """With what was left open decided: epochs and batch by the number of images, precision by the machine."""
         epochs = self.epochs or max(24, min(200, math.ceil(160_000 / images)))
-        return dataclasses.replace(self, epochs=epochs, precision=precision)
+        batch = self.batch or (SMALL_BATCH if images < 4000 else BATCH)
+        return dataclasses.replace(self, epochs=epochs, batch=batch, precision=precision)
 
 
 RECIPES: dict[str, Recipe] = {

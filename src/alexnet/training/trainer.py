@@ -107,10 +107,10 @@ class Trainer:
         self.loaders = 2
         self.net = Network(recipe.net, len(store.classes))
         self._check_input()
+        assert self.recipe.epochs is not None and self.recipe.batch is not None
         self.batches = Batches(
-            store, "train", recipe.batch, recipe.seed, recipe.crop, recipe.mirror, device.type == "cuda"
+            store, "train", self.recipe.batch, recipe.seed, recipe.crop, recipe.mirror, device.type == "cuda"
         )
-        assert self.recipe.epochs is not None
         self.steps = self.recipe.epochs * self.batches.steps
         self.step = 0
         self.validation: list[float] = []
@@ -180,7 +180,10 @@ class Trainer:
                     self._show(images / seconds)
                     if epoch_ends or self.stop_signal:
                         self.journal.timings.write(
-                            step=self.step, images_per_second=images / seconds, waiting_share=waited / seconds
+                            step=self.step,
+                            seconds=seconds,
+                            images_per_second=images / seconds,
+                            waiting_share=waited / seconds,
                         )
                 if epoch_ends and (epoch % self.recipe.validate_every == 0 or self.step == self.steps):
                     self._validate(images / (time.monotonic() - since))
@@ -398,7 +401,7 @@ class Trainer:
         return saved
 
     def _say_start(self) -> None:
-        verb = "going on at step" if self.step else "training from step"
+        verb = "going on at step" if self.step else "beginning at step"
         self.display.line(
             f"{verb} {self.step:,} of {self.steps:,}: net {self.net.table.name}, "
             f"{len(self.batches.split_rows):,} images of {len(self.store.classes)} classes, "
@@ -415,7 +418,7 @@ class Trainer:
         )
 
     def _draw_curve(self) -> None:
-        metrics = figures.read_metrics(self.folder)
+        metrics = figures.read_lines(self.folder)
         figures.save(figures.curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
 
     def _outcome(self, started: float) -> Outcome:
