@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alexnet.evaluation import evaluate as evaluate
     from alexnet.evaluation import features as features
     from alexnet.evaluation import predict as predict
-    from alexnet.nets.network import Network as Net
+    from alexnet.nets.network import Network as Net  # noqa: F401
     from alexnet.run import load as load
     from alexnet.training.recipe import Recipe as Recipe
     from alexnet.training.trainer import train as train
@@ -35,7 +35,7 @@ _PLACES = {
     "Interrupted": ("alexnet.errors", "Interrupted"),
 }
 
-__all__ = list(_PLACES)
+__all__ = list(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

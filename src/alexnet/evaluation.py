@@ -67,7 +67,6 @@ class Evaluation:
     labels: np.ndarray
     probabilities: np.ndarray
 
-
     def write_class_errors(self, path: str | os.PathLike, classes: Sequence[str]) -> None:
         """Writes a CSV: class, images, top-1 error."""
         counts = self.confusion.sum(1)
@@ -151,9 +150,7 @@ def _summary(probability: Tensor, labels: Tensor, count: int) -> Errors:
     top1 = float(top_k_errors(probability, labels, 1).double().mean())
     top5 = float(top_k_errors(probability, labels, 5).double().mean())
     own = probability.gather(1, labels[:, None]).double().clamp(min=1e-45)
-    return Errors(
-        images, count, top1, wilson(top1, images), top5, wilson(top5, images), float(-own.log().mean())
-    )
+    return Errors(images, count, top1, wilson(top1, images), top5, wilson(top5, images), float(-own.log().mean()))
 
 
 def measure(
@@ -412,9 +409,7 @@ def predict(
         good = [image for image in loaded if not isinstance(image, str)]
         found: Iterator[Tensor] = iter(())
         if good:
-            found = iter(
-                probabilities(run.net, run.preparation, _tensor(good, device), views, precision).cpu()
-            )
+            found = iter(probabilities(run.net, run.preparation, _tensor(good, device), views, precision).cpu())
         for name, image in zip(names, loaded):
             if isinstance(image, str):
                 yield Prediction(name, [], image)

@@ -106,9 +106,9 @@ def filters(net: Network, title: str = "") -> Figure:
 def predictions(
     pictures: Sequence[np.ndarray],
     shares: np.ndarray,
-    classes: Sequence[str],
-    labels: Sequence[int] | None = None,
-    captions: Sequence[str] | None = None,
+    classes: list[str],
+    labels: Sequence[int] | np.ndarray | None = None,
+    captions: list[str] | None = None,
     columns: int = 4,
 ) -> Figure:
     """Images with the bars of their five most probable classes (paper Figure 4, left).

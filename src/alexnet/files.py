@@ -47,7 +47,8 @@ def exists(path: str | os.PathLike) -> bool:
 def open_read(path: str | os.PathLike) -> BinaryIO:
     """``path`` opened for reading bytes, seekable."""
     if is_remote(path):
-        return fsspec.open(str(path), "rb").open()  # pyright: ignore[reportReturnType]
+        fs, inner = fsspec.core.url_to_fs(str(path))
+        return fs.open(inner, "rb")  # pyright: ignore[reportReturnType]
     return open(path, "rb")
 
 

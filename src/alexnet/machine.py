@@ -55,9 +55,7 @@ def cpu_name() -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             lines = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
         fields = {key.strip(): value.strip() for key, value in lines.items()}
-        return (
-            f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
-        )
+        return f"{fields['model name']} (family {fields.get('cpu family', '?')}, model {fields.get('model', '?')})"
     except (OSError, KeyError, ValueError):
         return platform.processor() or platform.machine()
 

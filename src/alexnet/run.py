@@ -110,7 +110,7 @@ def load_preparation(path: str | os.PathLike) -> Preparation:
     tensors = weights.load_tensors(file)
     if files.sha256(file) != told.get("preparation_sha256"):
         raise Failure(f"{file}: damaged (its SHA-256 differs from the one in run.json); train again")
-    return Preparation(**told["preparation"], **tensors)
+    return Preparation(**told["preparation"], mean_image=tensors["mean_image"], noise=tensors["noise"])
 
 
 def is_run(path: str | os.PathLike) -> bool:

@@ -52,9 +52,7 @@ class Preparation:
 
     def to(self, device: torch.device) -> "Preparation":
         """The same with its tensors on a device."""
-        return dataclasses.replace(
-            self, mean_image=self.mean_image.to(device), noise=self.noise.to(device)
-        )
+        return dataclasses.replace(self, mean_image=self.mean_image.to(device), noise=self.noise.to(device))
 
     def apply(self, crops: Tensor, dtype: torch.dtype, noise: Tensor | None = None) -> Tensor:
         """Crops as the net sees them: minus the mean's centre crop, plus noise, times the scale.

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -101,7 +101,7 @@ class Batches:
             pixels[i] = view[:, ::-1] if self.mirror and flips[i] else view
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
 
-    def stream(self, start: int, stop: int, threads: int) -> Iterator[Batch]:
+    def stream(self, start: int, stop: int, threads: int) -> Generator[Batch, None, None]:
         """The batches of steps ``start`` to ``stop - 1``, loaded ahead in threads."""
         return ahead(self.load, range(start, stop), threads)
 
@@ -124,7 +124,7 @@ def whole_images(
     return ahead(load, range(0, len(chosen), size), threads)
 
 
-def ahead(load: Callable[[int], T], keys: range, threads: int) -> Iterator[T]:
+def ahead(load: Callable[[int], T], keys: range, threads: int) -> Generator[T, None, None]:
     """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     pending: collections.deque[Future[T]] = collections.deque()

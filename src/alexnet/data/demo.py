@@ -42,7 +42,7 @@ class _Draws:
 
 def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
     """(3,) float32 RGB in 0..1 of a colour on the circle."""
-    places = (np.float32([5, 3, 1]) + 6 * hue) % 6
+    places = (np.array([5, 3, 1], np.float32) + 6 * hue) % 6
     return np.float32(value) * (1 - np.float32(saturation) * np.clip(np.minimum(places, 4 - places), 0, 1))
 
 
@@ -72,7 +72,7 @@ def _outline(draws: _Draws, x: np.ndarray, y: np.ndarray, size: float) -> np.nda
 
 def _pattern(draws: _Draws, kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Float32 in 0..1 of the shape of ``x``: where the second tone of a pattern is."""
-    period = draws.between(18, 30)
+    period = draws.between(9, 15)
     turn = draws.between(0, np.pi)
     u = (x * np.cos(turn) + y * np.sin(turn)) / period + draws.between(0, 1)
     if kind == "stripes":
@@ -163,10 +163,8 @@ def draw(index: int, label: int) -> np.ndarray:
     inside = _outline(draws, x, y, size)
     saturation, value = draws.between(0.65, 0.95), draws.between(0.75, 1.0)
     base = _colour(hue % 1, saturation, value)
-    if draws.choice(2):
-        second = _colour(hue % 1, saturation * 0.25, 1.0)
-    else:
-        second = _colour(hue % 1, saturation, value * 0.42)
+    light_tone, dark_tone = _colour(hue % 1, saturation * 0.25, 1.0), _colour(hue % 1, saturation, value * 0.42)
+    second = light_tone if draws.choice(2) else dark_tone
     tone = _pattern(draws, pattern, x, y)[..., None]
     _lay(canvas[window], inside, base * (1 - tone) + second * tone, 0.55)
 

@@ -108,12 +108,14 @@ class Store:
         if not files.exists(description):
             if files.exists(files.join(self.path, "prepare.json")):
                 raise Failure(f"{path}: preparing it was not finished; give the same `alexnet prepare` command again")
-            raise WrongUse(f"{path}: no store there (it has no dataset.json); make one with `alexnet prepare SOURCE {path}`")
+            raise WrongUse(
+                f"{path}: no store there (it has no dataset.json); make one with `alexnet prepare SOURCE {path}`"
+            )
         self.description = files.read_json(description)
         version = self.description.get("format_version")
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise WrongUse(
-                f"{path}: a store of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
+                f"{path}: a store of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade it"
             )
         try:
             self.classes: list[str] = self.description["classes"]
@@ -151,9 +153,7 @@ class Store:
     @cached_property
     def labels(self) -> np.ndarray:
         """(rows,) int64, the class index of every row id."""
-        parts = [
-            batch.column(1).to_numpy() for shard in range(len(self.shards)) for batch in self._shard(shard)
-        ]
+        parts = [batch.column(1).to_numpy() for shard in range(len(self.shards)) for batch in self._shard(shard)]
         return np.concatenate(parts).astype(np.int64)
 
     def _shard(self, index: int) -> list[pa.RecordBatch]:
@@ -169,9 +169,7 @@ class Store:
                     raise Failure(f"{path}: missing; prepare the store again or fetch that shard") from error
                 except (pa.ArrowInvalid, OSError) as error:
                     raise Failure(f"{path}: damaged ({error}); see `alexnet verify {self.path}`") from error
-                if sum(batch.num_rows for batch in batches) != shard.rows or (
-                    batches and batches[0].schema != SCHEMA
-                ):
+                if sum(batch.num_rows for batch in batches) != shard.rows or (batches and batches[0].schema != SCHEMA):
                     raise Failure(f"{path}: damaged (not {shard.rows} rows); see `alexnet verify {self.path}`")
                 self._batches[index] = batches
         return self._batches[index]

@@ -35,9 +35,7 @@ class Convolution(nn.Conv2d):
     ``towers`` groups of filters each see their own tower's maps alone (torch's ``groups``).
     """
 
-    def __init__(
-        self, inputs: int, filters: int, size: int, stride: int, padding: int, towers: int, round_up: bool
-    ):
+    def __init__(self, inputs: int, filters: int, size: int, stride: int, padding: int, towers: int, round_up: bool):
         super().__init__(inputs, filters, size, stride, padding, groups=towers)
         self.round_up = round_up
 
@@ -77,9 +75,7 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to the same."""
-        return response_norm(
-            x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta
-        )
+        return response_norm(x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta)
 
 
 class Dropout(nn.Module):

@@ -263,9 +263,7 @@ class Network(nn.Module):
                     inputs = layer.weight[0].numel()
                     gain = 1.0 if name == self.names[-1] else 2.0
                     deviation, bias = math.sqrt(gain / inputs), 0.0
-                drawn = randomness.normal_tensor(
-                    seed, f"initialisation/{name}.weight", tuple(layer.weight.shape)
-                )
+                drawn = randomness.normal_tensor(seed, f"initialisation/{name}.weight", tuple(layer.weight.shape))
                 layer.weight.copy_(drawn.mul_(deviation))
                 if layer.bias is not None:
                     layer.bias.fill_(bias)
@@ -344,7 +342,5 @@ def costs(table: Table, classes: int = 1000) -> list[LayerCost]:
             elif isinstance(layer, ResponseNorm):
                 kernel = f"{layer.size} maps"
             count = sum(parameter.numel() for parameter in layer.parameters())
-            rows.append(
-                LayerCost(name, keys["kind"], kernel, shape, count, products, 4 * math.prod(shape))
-            )
+            rows.append(LayerCost(name, keys["kind"], kernel, shape, count, products, 4 * math.prod(shape)))
     return rows

@@ -87,9 +87,7 @@ class Writer:
                     for name, content in parts.items():
                         weights.save_tensors(partial / name, content)
                     hashes = {name: files.sha256(partial / name) for name in parts}
-                    files.write_json(
-                        partial / "checkpoint.json", {"step": step, "sha256": hashes, "state": state}
-                    )
+                    files.write_json(partial / "checkpoint.json", {"step": step, "sha256": hashes, "state": state})
             if kind != "step":
                 for old in self.folder.glob(f"{kind}-*"):
                     if old.name < target.name:

@@ -32,6 +32,7 @@ from alexnet.training.recipe import Recipe, difference
 STALL_STEPS = 300  # see Trainer.watch
 STALL_MARGIN = 0.01
 CURVE_SECONDS = 30.0
+SPEED_IMAGES = 300  # fewer say little of the speed
 DRAIN_STEPS = 16  # on a GPU: steps between looks at the loss, each of which waits for the device
 
 
@@ -177,7 +178,8 @@ class Trainer:
                     self._write(pending)
                     pending = []
                     seconds = time.monotonic() - since
-                    self._show(images / seconds)
+                    if images >= SPEED_IMAGES or epoch_ends:
+                        self._show(images / seconds)
                     if epoch_ends or self.stop_signal:
                         self.journal.timings.write(
                             step=self.step,
@@ -229,10 +231,10 @@ class Trainer:
             self.scaler.scale(loss).backward()
             total += loss.detach()
             scores.append(found.detach())
+            self._last_images = images
         if self._gradients_usable():
             self.optimiser.step(rate)
         self.optimiser.zero_grad()
-        self._last_images = images
         return total, torch.cat(scores), batch.labels
 
     def _gradients_usable(self) -> bool:
@@ -241,7 +243,8 @@ class Trainer:
             return True
         inverse = 1 / self.scaler.get_scale()
         gradients = [tensor.grad for tensor in self.optimiser.tensors.values() if tensor.grad is not None]
-        torch._foreach_mul_(gradients, inverse)
+        for gradient in gradients:
+            gradient.mul_(inverse)
         finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
         self.scaler.update(self.scaler.get_scale() * (1.0 if finite else 0.5))
         return finite
@@ -425,9 +428,7 @@ class Trainer:
         errors = self._measure() if "val" in self.store.splits else None
         if errors:
             run.note_errors(self.folder, "val", dataclasses.asdict(errors))
-        return Outcome(
-            str(self.folder), self.step // self.batches.steps, self.step, errors, time.monotonic() - started
-        )
+        return Outcome(str(self.folder), self.step // self.batches.steps, self.step, errors, time.monotonic() - started)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

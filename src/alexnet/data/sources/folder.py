@@ -38,9 +38,7 @@ def listing(tree: Tree) -> Listing:
     root = _unwrap(images, tree.folders())
     images = [name for name in images if name.startswith(root)]
     top = {name[len(root) :].split("/")[0] for name in images if "/" in name[len(root) :]}
-    folders = [
-        name[len(root) :] for name in tree.folders() if name.startswith(root) and not _hidden(name[len(root) :])
-    ]
+    folders = [name[len(root) :] for name in tree.folders() if name.startswith(root) and not _hidden(name[len(root) :])]
     splits = {name: SPLIT_NAMES[name.lower()] for name in top if name.lower() in SPLIT_NAMES}
     if splits and "train" not in splits.values():
         raise WrongUse(f"{tree.path}: has {', '.join(sorted(splits))} but no train folder")
@@ -60,7 +58,9 @@ def listing(tree: Tree) -> Listing:
     if not tree.sequential:
         order = {"train": 0, "val": 1, "test": 2}
         items.sort(key=lambda item: (order[item.split], item.name))
-    notes = [f"{len(images) - len(items):,} images outside the class folders left out"] if len(images) > len(items) else []
+    notes = (
+        [f"{len(images) - len(items):,} images outside the class folders left out"] if len(images) > len(items) else []
+    )
     return Listing("folder", classes, items, ignored=len(names) - len(images), notes=notes)
 
 
@@ -84,10 +84,14 @@ def _unwrap(images: list[str], folders: list[str]) -> str:
 
 def _check(path: str, found: list[tuple[str, str, str]], classes: list[str], folders: set[str]) -> None:
     if not found:
-        raise WrongUse(f"{path}: holds images but no folders of classes; put each class's images in a folder of its name")
+        raise WrongUse(
+            f"{path}: holds images but no folders of classes; put each class's images in a folder of its name"
+        )
     unknown = sorted({class_name for _, class_name, _ in found} - set(classes))
     if unknown:
-        raise WrongUse(f"{path}: class {unknown[0]!r} has no training images, though it has others; add some or remove it")
+        raise WrongUse(
+            f"{path}: class {unknown[0]!r} has no training images, though it has others; add some or remove it"
+        )
     empty = sorted(folders - set(classes))
     if empty:
         raise WrongUse(f"{path}: class folder {empty[0]!r} has no images; add some or remove the folder")

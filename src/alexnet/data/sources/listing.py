@@ -38,7 +38,6 @@ class Listing:
                     counts.setdefault(split, [0] * len(self.classes))[item.label] += 1
         return counts
 
-
     def describe(self, path: str) -> str:
         """What was found, in a line or two: images, classes, splits, the smallest class."""
         counts = self.counts()

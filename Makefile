@@ -1,0 +1,39 @@
+# From a fresh clone `make demo` and `make test` need only Python (3.11 or newer) and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export ALEXNET_TEST_DATA ?= ../shared/data
+
+.PHONY: demo test test-photos test-gpu check wheel clean
+
+demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
+	$(BIN)/alexnet demo
+
+test: $(INSTALLED)        ## every test that needs nothing from outside
+	$(BIN)/python -m pytest -m "not photos and not gpu"
+	@echo "left out: tests on real photos (make test-photos) and on a GPU (make test-gpu)"
+
+test-photos: $(INSTALLED) ## tests on the real photos of ALEXNET_TEST_DATA
+	$(BIN)/python -m pytest -m photos
+
+test-gpu: $(INSTALLED)    ## tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+check: $(INSTALLED)       ## style, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+wheel: $(INSTALLED)       ## the wheel in dist/
+	$(BIN)/python -m build --wheel
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) demo build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
