@@ -15,7 +15,7 @@ from alexnet.training.journal import Display
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
-IMAGES, EPOCHS = 1920, 8
+IMAGES, EPOCHS = 1920, 7
 QUICK_IMAGES, QUICK_EPOCHS = 320, 2
 
 

@@ -20,7 +20,7 @@ SIZE = 256
 HUES = {"red": 0.99, "yellow": 0.135, "green": 0.36, "blue": 0.59}  # turns of the colour circle
 PATTERNS = ("stripes", "dots")
 CLASSES = [f"{hue} {pattern}" for hue in HUES for pattern in PATTERNS]
-CLUTTER = 8
+CLUTTER = 10
 VALIDATION_SHARE = 4  # one validation image for so many training images
 
 
@@ -72,7 +72,7 @@ def _outline(draws: _Draws, x: np.ndarray, y: np.ndarray, size: float) -> np.nda
 
 def _pattern(draws: _Draws, kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Float32 in 0..1 of the shape of ``x``: where the second tone of a pattern is."""
-    period = draws.between(9, 15)
+    period = draws.between(10, 16) if kind == "stripes" else draws.between(22, 36)
     turn = draws.between(0, np.pi)
     u = (x * np.cos(turn) + y * np.sin(turn)) / period + draws.between(0, 1)
     if kind == "stripes":
@@ -158,10 +158,10 @@ def draw(index: int, label: int) -> np.ndarray:
     canvas = _ground(draws)
     _clutter(draws, canvas)
 
-    size = draws.between(52, 92)
+    size = draws.between(40, 88)
     window, x, y = _place(draws, size)
     inside = _outline(draws, x, y, size)
-    saturation, value = draws.between(0.65, 0.95), draws.between(0.75, 1.0)
+    saturation, value = draws.between(0.5, 0.95), draws.between(0.7, 1.0)
     base = _colour(hue % 1, saturation, value)
     light_tone, dark_tone = _colour(hue % 1, saturation * 0.25, 1.0), _colour(hue % 1, saturation, value * 0.42)
     second = light_tone if draws.choice(2) else dark_tone
@@ -170,7 +170,7 @@ def draw(index: int, label: int) -> np.ndarray:
 
     turn = draws.between(0, 6.3)
     light = 1 + draws.between(0.1, 0.3) * ((COLUMNS - 128) * np.cos(turn) + (ROWS - 128) * np.sin(turn)) / 128
-    exposure = draws.between(0.65, 1.1)
+    exposure = draws.between(0.5, 1.1)
     pixels = canvas * (exposure * light[..., None]) * 255
     return np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
 

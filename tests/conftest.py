@@ -1,0 +1,127 @@
+"""What tests share: small pictures on disk, a small store, a small net, the command line."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet import Store, cli, machine, prepare
+
+SMALL_NET = """
+title = "two towers, small"
+input = [3, 48, 48]
+towers = 2
+
+[layers.conv1]
+kind = "convolution"
+filters = 16
+size = 5
+stride = 2
+rounding = "up"
+activation = "relu"
+
+[layers.norm1]
+kind = "response_norm"
+size = 5
+k = 2.0
+alpha = 1e-4
+beta = 0.75
+
+[layers.pool1]
+kind = "max_pool"
+size = 3
+stride = 2
+
+[layers.conv2]
+kind = "convolution"
+filters = 16
+size = 3
+padding = 1
+sees = "own tower"
+activation = "relu"
+
+[layers.pool2]
+kind = "max_pool"
+size = 3
+stride = 2
+
+[layers.fc3]
+kind = "fully_connected"
+units = 32
+activation = "relu"
+dropout = 0.5
+
+[layers.fc4]
+kind = "fully_connected"
+units = "classes"
+"""
+
+
+def picture(colour: int, number: int, width: int = 80, height: int = 64) -> Image.Image:
+    """A picture whose class shows in its colours, with noise of its own."""
+    noise = np.random.default_rng([colour, number]).integers(0, 120, (height, width, 3))
+    noise[..., colour] += 110
+    return Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+
+
+def fill(folder: Path, classes: tuple[str, ...] = ("blue", "green", "red"), count: int = 20) -> Path:
+    """``count`` JPEG files in a folder a class."""
+    for index, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            picture(2 - index % 3, number).save(folder / name / f"{number:03d}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 pictures of three classes, to be read only."""
+    return fill(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def store(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """These in a store of 64x64 images, to be read only."""
+    return prepare(pictures, tmp_path_factory.mktemp("stores") / "small", size=64)
+
+
+@pytest.fixture(scope="session")
+def net_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small two-tower net's table."""
+    path = tmp_path_factory.mktemp("nets") / "small.toml"
+    path.write_text(SMALL_NET)
+    return str(path)
+
+
+@pytest.fixture
+def small(net_file: str) -> list[str]:
+    """Options that make a training of the small net last a second."""
+    return ["--net", net_file, "--crop", "48", "--batch", "8", "--epochs", "3"]
+
+
+@pytest.fixture
+def alexnet(capsys: pytest.CaptureFixture[str]):
+    """Runs a command in this process: (exit status, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = cli.main([os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of real photos; a test that asks for it fails without."""
+    folder = Path(os.environ.get("ALEXNET_TEST_DATA", "../shared/data"))
+    assert (folder / "imagenette-dev.tar").exists(), f"{folder}: no imagenette-dev.tar; set ALEXNET_TEST_DATA"
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads() -> None:
+    machine.set_up()

@@ -1,0 +1,157 @@
+"""The paper's net against the paper's numbers and an independent computation."""
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet import Net, WrongUse
+from alexnet.data.augment import views
+from alexnet.nets.layers import Draw, Dropout
+from alexnet.nets.network import costs, load_table, parse_table
+from tests.conftest import SMALL_NET
+from tests.oracle import layers as oracle
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    made = Net("paper", 1000)
+    made.initialise(3, "he")
+    return made.eval()
+
+
+def test_sizes_and_parameters_are_the_papers():
+    rows = {row.name: row for row in costs(load_table("paper"), 1000)}
+    # paper 3.5 and Figure 2: 253,440 (=290,400 by 55x55x96), 186,624, 64,896, 64,896, 43,264, 4096, 4096, 1000
+    assert rows["conv1"].output == (96, 55, 55)
+    assert rows["conv2"].output == (256, 27, 27) and np.prod(rows["conv2"].output) == 186_624
+    assert np.prod(rows["conv3"].output) == 64_896 == np.prod(rows["conv4"].output)
+    assert np.prod(rows["conv5"].output) == 43_264
+    assert rows["pool5"].output == (256, 6, 6)
+    # filters as the paper gives them: 11x11x3, 5x5x48, 3x3x256, 3x3x192, 3x3x192
+    expected = {
+        "conv1": 96 * 11 * 11 * 3 + 96,
+        "conv2": 256 * 5 * 5 * 48 + 256,
+        "conv3": 384 * 3 * 3 * 256 + 384,
+        "conv4": 384 * 3 * 3 * 192 + 384,
+        "conv5": 256 * 3 * 3 * 192 + 256,
+        "fc6": 9216 * 4096 + 4096,
+        "fc7": 4096 * 4096 + 4096,
+        "fc8": 4096 * 1000 + 1000,
+    }
+    assert {name: row.parameters for name, row in rows.items() if row.parameters} == expected
+    assert sum(row.parameters for row in rows.values()) == 60_965_224
+    assert sum(p.numel() for p in Net("paper", 1000).parameters()) == 60_965_224
+
+
+def test_whole_net_is_the_oracles_in_float64(net):
+    wide = Net("paper", 1000).double().eval()
+    wide.load_state_dict({name: value.double() for name, value in net.state_dict().items()})
+    images = np.random.default_rng(0).normal(0, 1, (2, 3, 224, 224))
+    parameters = {name: value.detach().numpy() for name, value in wide.tensors().items()}
+    expected = oracle.alexnet(images, parameters)
+    with torch.no_grad():
+        found = wide(torch.from_numpy(images)).numpy()
+        single = net(torch.from_numpy(images).float()).numpy()
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
+    np.testing.assert_allclose(single, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_takes_227_and_224_and_refuses_others(net):
+    images = torch.randn(1, 3, 224, 224)
+    padded = torch.zeros(1, 3, 227, 227)
+    padded[:, :, :224, :224] = images
+    with torch.no_grad():
+        torch.testing.assert_close(net(images), net(padded))
+        with pytest.raises(ValueError, match="another size"):
+            net(torch.randn(1, 3, 256, 256))
+
+
+def test_towers_are_slices(net):
+    """Swapping the towers' halves of every layer permutes the maps and leaves the scores."""
+    swapped = Net("paper", 1000).eval()
+    parameters = {name: value.detach().clone() for name, value in net.tensors().items()}
+    half = {name: len(value) // 2 for name, value in parameters.items()}
+    for name, value in parameters.items():
+        if not name.startswith("fc8"):
+            value = value.roll(half[name], 0)
+        layer, kind = name.split(".")
+        if kind == "weight" and layer in ("conv3", "fc6", "fc7", "fc8"):  # see both towers
+            value = value.roll(value.shape[1] // 2, 1)
+        parameters[name] = value
+    with torch.no_grad():
+        for name, value in swapped.tensors().items():
+            value.copy_(parameters[name])
+        images = torch.randn(2, 3, 224, 224)
+        torch.testing.assert_close(swapped(images), net(images), atol=1e-5, rtol=1e-4)
+        maps, other = (n.activations(images, ["pool5"])["pool5"] for n in (net, swapped))
+    torch.testing.assert_close(other, maps.roll(128, 1), atol=1e-5, rtol=1e-4)
+
+
+def test_initialisation_is_the_papers_and_keyed_by_name():
+    net = Net("paper", 10)
+    net.initialise(0)
+    tensors = net.tensors()
+    for name, value in tensors.items():
+        layer, kind = name.split(".")
+        if kind == "weight":
+            assert abs(float(value.detach().std()) - 0.01) < 0.0003, name
+        else:  # paper 5: ones in the second, fourth, fifth convolution and the fully connected hidden layers
+            assert (value == (1.0 if layer in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0)).all(), name
+    wider = Net("paper", 20)
+    wider.initialise(0)
+    assert torch.equal(wider.tensors()["fc6.weight"], tensors["fc6.weight"])
+    net.initialise(1)
+    assert not torch.equal(wider.tensors()["conv1.weight"], net.tensors()["conv1.weight"])
+
+
+def test_activations_by_name(net):
+    images = torch.randn(1, 3, 224, 224)
+    found = net.activations(images, ["conv1", "fc7", "fc8"])
+    assert found["conv1"].shape == (1, 96, 55, 55) and found["fc7"].shape == (1, 4096)
+    assert (found["conv1"] >= 0).all()
+    torch.testing.assert_close(found["fc8"], net(images))
+    with pytest.raises(WrongUse, match="conv9"):
+        net.activations(images, ["conv9"])
+
+
+def test_dropout_depends_on_row_not_on_batch():
+    layer = Dropout(0.5, "fc6").train()
+    x = torch.ones(6, 1000)
+    rows = torch.arange(6)
+    whole = layer(x, Draw(0, 9, rows))
+    parts = torch.cat([layer(x[:2], Draw(0, 9, rows[:2])), layer(x[2:], Draw(0, 9, rows[2:]))])
+    assert torch.equal(whole, parts)
+    assert set(whole.unique().tolist()) == {0.0, 1.0}  # not rescaled in training
+    assert abs(float(whole.mean()) - 0.5) < 0.03
+    assert not torch.equal(whole, layer(x, Draw(0, 10, rows)))
+    assert (layer.eval()(x) == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("size = 5\nstride", "size = 0\nstride"), "layer conv1: size = 0"),
+        (('sees = "own tower"', 'sees = "nothing"'), "layer conv2: sees"),
+        (("filters = 16\nsize = 3", "filters = 15\nsize = 3"), "does not divide into 2 towers"),
+        (("k = 2.0\n", ""), "layer norm1: k is missing"),
+        (("dropout = 0.5", "dropout = 1.5"), "layer fc3: dropout"),
+        (('units = "classes"', "units = 8"), "last layer"),
+        (("padding = 1", "pading = 1"), "pading is not a key"),
+        (("towers = 2", "towers = ="), "not TOML"),
+    ],
+)
+def test_mistakes_in_a_table_are_named(change, said):
+    assert change[0] in SMALL_NET
+    with pytest.raises(WrongUse, match="mine.*") as error:
+        parse_table(SMALL_NET.replace(*change, 1), "mine.toml")
+    assert said in str(error.value)
+
+
+def test_ten_views_are_corners_centre_and_mirrors():
+    images = torch.randint(0, 256, (1, 3, 256, 256), dtype=torch.uint8)
+    found = views(images, 224, 10)
+    for view, (top, left) in zip(found[:5], [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]):
+        assert torch.equal(view, images[:, :, top : top + 224, left : left + 224])
+    assert torch.equal(found[5:], found[:5].flip(-1))
+    assert torch.equal(views(images, 224, 1)[0], found[4])
