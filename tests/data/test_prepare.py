@@ -1,0 +1,234 @@
+"""Folders and archives to stores: exact, the same whatever the workers or interruptions, and clear about bad input."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from alexnet import Failure, Store, WrongUse, prepare
+from tests.conftest import fill, picture
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def pack(source: Path, path: Path) -> Path:
+    """The folder as an archive of the kind that the path's ending says."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(source.rglob("*")):
+                archive.write(file, file.relative_to(source))
+    else:
+        with tarfile.open(path, "w:" + {".tar": "", ".gz": "gz", ".xz": "xz"}[path.suffix]) as archive:
+            for file in sorted(source.rglob("*")):
+                archive.add(file, file.relative_to(source).as_posix(), recursive=False)
+    return path
+
+
+def test_statistics_are_exact_over_the_stored_pixels(store):
+    pixels = np.stack([store.image(row) for row in store.rows("train")]).astype(np.float64)
+    found = store.statistics
+    np.testing.assert_allclose(found.mean_image, pixels.mean(0).transpose(2, 0, 1), rtol=1e-6)
+    flat = pixels.reshape(-1, 3)
+    np.testing.assert_allclose(found.mean, flat.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.deviation, flat.std(0), rtol=1e-9)
+    vectors, values = found.eigenvectors, found.eigenvalues
+    np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, np.cov(flat.T, bias=True), rtol=1e-9, atol=1e-9)
+
+
+def test_split_is_stratified_and_repeatable(pictures, store, tmp_path):
+    assert store.splits == {"train": 48, "val": 12}
+    assert np.bincount(store.labels[store.rows("val")]).tolist() == [4, 4, 4]
+    other = prepare(pictures, tmp_path / "other", size=64, val_fraction=0.5, seed=1)
+    assert other.splits == {"train": 30, "val": 30}
+    names = [store.name(row) for row in range(60)]
+    assert len(set(names)) == 60 and names[0].split("/")[0] == "blue"
+
+
+def test_shards_are_arrow_streams(store):
+    with pa.memory_map(f"{store.path}/train-00000.arrow") as file:
+        table = pa.ipc.open_stream(file).read_all()
+    assert table.schema.names == ["image", "label", "name"] and len(table) == 48
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_workers_change_no_byte(pictures, store, tmp_path, workers):
+    prepare(pictures, tmp_path / "store", size=64, workers=workers)
+    assert contents(tmp_path / "store") == contents(Path(store.path))
+
+
+@pytest.mark.parametrize("ending", [".tar", ".zip", ".tar.gz", ".tar.xz"])
+def test_archives_give_the_folders_store(pictures, store, tmp_path, ending):
+    archive = pack(pictures, tmp_path / f"pictures{ending}")
+    prepare(archive, tmp_path / "store", size=64)
+    assert contents(tmp_path / "store") == contents(Path(store.path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "store"]  # nothing unpacked
+
+
+def test_splits_as_the_folder_has_them(tmp_path):
+    for split, count in (("train", 6), ("val", 3), ("test", 2)):
+        fill(tmp_path / "source" / split, count=count)
+    store = prepare(tmp_path / "source", tmp_path / "store", size=64)
+    assert store.splits == {"train": 18, "val": 9, "test": 6}
+
+
+def test_bad_images_are_left_out_and_named(tmp_path):
+    source = fill(tmp_path / "source", count=5)
+    (source / "red" / "000.jpg").write_bytes(b"")
+    (source / "red" / "002.jpg").write_bytes((source / "red" / "002.jpg").read_bytes()[:700])
+    (source / "red" / "notes.txt").write_text("no image")
+    store = prepare(source, tmp_path / "store", size=64)
+    skipped = {row["name"]: row["reason"] for row in store.skipped()}
+    assert set(skipped) == {"red/000.jpg", "red/002.jpg"}
+    assert skipped["red/000.jpg"] == "empty file" and "truncated" in skipped["red/002.jpg"]
+    assert sum(store.splits.values()) == 13
+
+
+def test_names_with_spaces_and_unicode_and_nesting(tmp_path):
+    for name in ("große Hunde", "猫", "a b"):
+        (tmp_path / "source" / name / "deeper").mkdir(parents=True)
+        for number in range(3):
+            picture(0, number).save(tmp_path / "source" / name / "deeper" / f"x {number}.PNG")
+    (tmp_path / "source" / "猫" / "loop").symlink_to(tmp_path / "source")
+    store = prepare(tmp_path / "source", tmp_path / "store", size=64)
+    assert store.classes == ["a b", "große Hunde", "猫"] and sum(store.splits.values()) == 9
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: None, "no such folder or archive"),
+        (lambda folder: folder.mkdir(), "holds no images"),
+        (lambda folder: fill(folder, ("only",)), "one class only"),
+        (lambda folder: (fill(folder) / "zebra").mkdir(), "class folder 'zebra' has no images"),
+        (lambda folder: fill(folder / "train") and fill(folder / "val", ("blue", "cat")), "'cat' has no training"),
+        (lambda folder: fill(folder / "val"), "no train folder"),
+        (lambda folder: folder.write_text("some text"), "neither a folder nor a"),
+    ],
+)
+def test_sources_that_cannot_be_meant(alexnet, tmp_path, make, said):
+    make(tmp_path / "source")
+    status, out, err = alexnet("prepare", tmp_path / "source", tmp_path / "store")
+    assert status == 2 and not out and not (tmp_path / "store").exists()
+    assert err.startswith("error: ") and said in err and str(tmp_path / "source") in err and err.count("\n") == 1
+
+
+def test_a_class_of_bad_images_only_is_an_error(alexnet, tmp_path):
+    source = fill(tmp_path / "source", count=3)
+    for file in (source / "green").iterdir():
+        picture(0, 0, 5, 5).save(file)
+    status, _, err = alexnet("prepare", source, tmp_path / "store")
+    assert status == 1 and "class 'green' has no usable training image" in err and "5x5 pixels" in err
+    assert not (tmp_path / "store" / "dataset.json").exists()
+
+
+def test_a_cut_off_archive_is_an_error(alexnet, pictures, tmp_path):
+    archive = pack(pictures, tmp_path / "pictures.tar.gz")
+    archive.write_bytes(archive.read_bytes()[:-9000])
+    status, _, err = alexnet("prepare", archive, tmp_path / "store")
+    assert status == 1 and "pictures.tar.gz: damaged or not complete" in err
+
+
+def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
+    archive = pack(pictures, tmp_path / "pictures.tar")
+    with tarfile.open(archive, "a") as file:
+        for name in ("../evil/x.jpg", "/etc/evil.jpg"):
+            file.add(pictures / "red" / "000.jpg", name)
+        link = tarfile.TarInfo("red/link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
+    store = prepare(archive, tmp_path / "store", size=64)
+    assert sum(store.splits.values()) == 60 and not (tmp_path.parent / "evil").exists()
+
+
+def test_a_folder_with_something_else_is_refused(pictures, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "letter.txt").write_text("dear")
+    with pytest.raises(WrongUse, match="not empty and no store"):
+        prepare(pictures, tmp_path / "store", size=64)
+    prepare(pictures, tmp_path / "other", size=64)
+    with pytest.raises(WrongUse, match="begun with other images or options"):
+        prepare(pictures, tmp_path / "other", size=32)
+
+
+KILLED = """
+import sys
+from alexnet import prepare
+prepare(sys.argv[1], sys.argv[2], size=64, shard_rows=7)
+"""
+
+
+def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(pictures, tmp_path):
+    whole = tmp_path / "whole"
+    prepare(pictures, whole, size=64, shard_rows=7)
+    target = tmp_path / "killed"
+    kills = 0
+    for wait in (0.0, 0.01, 0.02, 0.03, 0.05):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(pictures), str(target)])
+        while process.poll() is None and not (target / "unfinished").exists():
+            time.sleep(0.001)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        with pytest.raises((Failure, WrongUse)):
+            if not (target / "dataset.json").exists():
+                Store(target)
+            else:
+                raise Failure("finished before it was killed")
+    assert kills
+    finished = {path.name: path.stat().st_mtime_ns for path in target.glob("*.arrow")}
+    noted = {path.name.removesuffix(".json") + ".arrow" for path in target.glob("unfinished/*.json")}
+    prepare(pictures, target, size=64, shard_rows=7)
+    assert contents(target) == contents(whole)
+    for name in noted:  # no finished shard was made again
+        assert (target / name).stat().st_mtime_ns == finished[name]
+
+
+def test_damage_is_found(alexnet, store, tmp_path):
+    copy = tmp_path / "store"
+    shutil.copytree(store.path, copy)
+    assert alexnet("verify", copy)[0] == 0
+    shard = copy / "val-00000.arrow"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    status, _, err = alexnet("verify", copy)
+    assert status == 1 and "val-00000.arrow" in err and "SHA-256 differs" in err
+    (copy / "statistics.safetensors").write_bytes(b"x")
+    with pytest.raises(Failure, match="statistics.safetensors"):
+        _ = Store(copy).statistics
+    shard.write_bytes(data[:1000])
+    with pytest.raises(Failure, match="val-00000"):
+        Store(copy).image(59)
+
+
+def test_a_store_of_a_newer_format_is_refused(alexnet, store, tmp_path):
+    copy = tmp_path / "store"
+    shutil.copytree(store.path, copy)
+    text = (copy / "dataset.json").read_text()
+    (copy / "dataset.json").write_text(text.replace('"format_version": 1', '"format_version": 99'))
+    status, _, err = alexnet("train", copy, tmp_path / "run")
+    assert status == 2 and "format 99" in err and "upgrade" in err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("errno", "said"), [(28, "no space left"), (30, "cannot write there")])
+def test_full_and_read_only_disks(alexnet, pictures, tmp_path, monkeypatch, errno, said):
+    def refuse(handle):
+        raise OSError(errno, os.strerror(errno))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alexnet.files.os.fsync", refuse)
+        status, _, err = alexnet("prepare", pictures, tmp_path / "store")
+    assert status == 1 and said in err and err.strip().count("\n") <= 3
+    assert [path.name for path in (tmp_path / "store").glob("**/*") if path.is_file()] == []
+    assert alexnet("prepare", pictures, tmp_path / "store")[0] == 0  # and then it goes on
