@@ -1,7 +1,6 @@
 """The commands: each is a dataclass whose fields are its options, and calls one function of the API."""
 
 import contextlib
-import csv
 import dataclasses
 import io
 import json
@@ -371,19 +370,17 @@ class Predict:
         if not self.csv:
             yield self._print
             return
-        with files.atomic(self.csv) as file, io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="") as text:
-            table = csv.writer(text, lineterminator="\n")
+        with files.atomic(self.csv) as file:
             ranks = [f"{what}{rank}" for rank in range(1, self.top + 1) for what in ("class", "probability")]
-            table.writerow(["image", "unsure", "problem", *ranks])
+            file.write(files.to_csv([["image", "unsure", "problem", *ranks]]))
 
             def write(prediction: Any) -> None:
                 pairs = [cell for name, share in prediction.top for cell in (name, f"{share:.6f}")]
+                pairs += [""] * (2 * self.top - len(pairs))
                 unsure = int(self._is_unsure(prediction))
-                table.writerow([prediction.name, unsure, prediction.problem or "", *pairs])
+                file.write(files.to_csv([[prediction.name, unsure, prediction.problem or "", *pairs]]))
 
             yield write
-            text.flush()
-            text.detach()
 
     def _is_unsure(self, prediction: Any) -> bool:
         return bool(prediction.top) and prediction.top[0][1] < self.unsure

@@ -128,6 +128,12 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def flush(path: str | os.PathLike) -> None:
+    """Has the operating system put a file's bytes on the disk."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """``data`` at ``path``, whole or not at all."""
     with atomic(path) as file:
@@ -139,11 +145,16 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_bytes(path, to_json(value).encode("utf-8"))
 
 
-def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None:
-    """Rows as CSV at ``path``, whole or not at all."""
+def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
+    """Rows as CSV; names that are no UTF-8 keep their bytes."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None:
+    """Rows as CSV at ``path``, whole or not at all."""
+    write_bytes(path, to_csv(rows))
 
 
 def make_folder(path: str | os.PathLike) -> Path:

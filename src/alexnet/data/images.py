@@ -13,7 +13,6 @@ DECODER = f"Pillow {PIL.__version__}"
 RESIZED = "shorter side, area average when shrinking, cubic when enlarging; central square"
 QUALITY = 95
 SMALLEST = 8
-MOST_PIXELS = 200_000_000
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
@@ -41,13 +40,13 @@ def decode_square(data: bytes, size: int = 256) -> Image.Image:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data))
             width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise BadImage(f"{width}x{height} pixels: larger than {MOST_PIXELS:,}")
             if min(width, height) < SMALLEST:
                 raise BadImage(f"{width}x{height} pixels: a side below {SMALLEST}")
             image = to_rgb(ImageOps.exif_transpose(image))
     except BadImage:
         raise
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"too large: {error}") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
         reason = str(error).split("<_io")[0].strip() or type(error).__name__
         raise BadImage(f"not decodable: {reason}") from error

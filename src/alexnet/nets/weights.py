@@ -1,6 +1,7 @@
 """Tensors in and out of files: safetensors, never pickle."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,13 +10,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from alexnet import files
 from alexnet.errors import Failure, WrongUse
 from alexnet.nets.network import Network
 
 
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors to a safetensors file, not atomically: the caller renames what holds it."""
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, str(path))
+    """Writes tensors to a safetensors file, not atomically: the caller renames what holds it.
+
+    Raises:
+        OSError: the disk is full or cannot be written to.
+    """
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, str(path))
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
+    files.flush(path)
 
 
 def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:

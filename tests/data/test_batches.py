@@ -1,0 +1,92 @@
+"""Batches are a function of the step; crops, mirrors, noise and mean by the contract."""
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.data.augment import Preparation
+from alexnet.data.batches import Batches, whole_images
+from alexnet.data.statistics import Statistics
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_loader_threads_change_no_byte(store, threads):
+    batches = Batches(store, "train", 7, seed=3, crop=48)
+    expected = [batches.load(step) for step in range(20)]
+    for found, wanted in zip(Batches(store, "train", 7, seed=3, crop=48).stream(0, 20, threads), expected, strict=True):
+        assert torch.equal(found.images, wanted.images)
+        assert torch.equal(found.labels, wanted.labels) and torch.equal(found.rows, wanted.rows)
+
+
+def test_started_in_the_middle_it_is_the_same(store):
+    batches = Batches(store, "train", 7, seed=3, crop=48)
+    late = list(batches.stream(13, 15, 2))
+    assert [b.rows.tolist() for b in late] == [batches.load(step).rows.tolist() for step in (13, 14)]
+
+
+def test_each_epoch_sees_every_image_once_in_an_order_of_its_own(store):
+    batches = Batches(store, "train", 7, seed=0, crop=48)
+    assert batches.steps == 7  # 48 images: 7 batches of 6 or 7
+    epochs = [[int(r) for step in range(e * 7, e * 7 + 7) for r in batches.rows(step)] for e in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == store.rows("train").tolist()
+    assert epochs[0] != epochs[1]
+    assert {len(batches.rows(step)) for step in range(7)} == {6, 7}
+
+
+def test_a_crop_depends_on_epoch_and_row_alone(store):
+    """Batch size changes which images come together, and no pixel of theirs."""
+    by_row = {}
+    for size in (5, 48):
+        batches = Batches(store, "train", size, seed=2, crop=48)
+        for step in range(batches.steps):
+            batch = batches.load(step)
+            for row, image in zip(batch.rows.tolist(), batch.images):
+                assert torch.equal(by_row.setdefault(row, image), image)
+
+
+def test_crops_are_pieces_of_the_image_and_reach_everywhere(store):
+    batches = Batches(store, "train", 48, seed=0, crop=62)
+    seen = set()
+    for step in range(12):
+        batch = batches.load(step)
+        for row, crop in zip(batch.rows.tolist(), batch.images.permute(0, 2, 3, 1).numpy()):
+            whole = store.image(row)
+            places = [
+                (top, left, flipped)
+                for top in range(3)
+                for left in range(3)
+                for flipped in (False, True)
+                if (whole[top : top + 62, left : left + 62][:, :: -1 if flipped else 1] == crop).all()
+            ]
+            assert len(places) == 1
+            seen.add(places[0])
+    assert len(seen) == 18  # 3 x 3 places, mirrored or not
+
+
+def test_whole_images_come_in_the_stores_order(store):
+    found = list(whole_images(store, "val", 5, 3))
+    assert torch.cat([b.rows for b in found]).tolist() == store.rows("val").tolist()
+    assert (found[0].images[1].permute(1, 2, 0).numpy() == store.image(int(found[0].rows[1]))).all()
+
+
+def test_preparation_is_mean_noise_and_scale(store):
+    crops = torch.randint(0, 256, (6, 3, 48, 48), dtype=torch.uint8)
+    preparation = Preparation.of(store, 48, "deviation", 0.1)
+    noise = preparation.colour_noise(0, 4, torch.arange(6))
+    found = preparation.apply(crops, torch.float32, noise).numpy()
+    statistics: Statistics = store.statistics
+    centre = statistics.mean_image[:, 8:56, 8:56]
+    deviation = np.sqrt((statistics.deviation**2).mean())
+    expected = (crops.numpy() - centre + noise.numpy()[:, :, None, None]) / deviation
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    pixels = Preparation.of(store, 48, "pixels", 0.1).apply(crops, torch.float32)
+    np.testing.assert_allclose(pixels.numpy(), crops.numpy() - centre, atol=1e-4)
+
+
+def test_colour_noise_has_a_hundredth_of_the_covariance(store):
+    preparation = Preparation.of(store, 48, "pixels", 0.1)
+    noise = preparation.colour_noise(0, 0, torch.arange(40_000)).numpy()
+    statistics = store.statistics
+    covariance = statistics.eigenvectors @ np.diag(statistics.eigenvalues) @ statistics.eigenvectors.T
+    np.testing.assert_allclose(np.cov(noise.T), 0.01 * covariance, atol=0.03 * 0.01 * np.abs(covariance).max())
+    assert torch.equal(preparation.colour_noise(0, 0, torch.tensor([17])), torch.from_numpy(noise[17:18]))

@@ -1,0 +1,79 @@
+"""The source's update rule and the schedules, worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from alexnet import Recipe, WrongUse
+from alexnet.training.optimiser import Momentum, plateau_falls, rate_at
+from alexnet.training.recipe import named
+
+
+def test_five_updates_by_hand_with_a_changing_rate():
+    """``v <- 0.9 v - rate (g + 0.0005 w); w <- w + v``: the velocity keeps the old rate's share."""
+    weight = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    bias = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    optimiser = Momentum({"a.weight": weight, "a.bias": bias}, 0.9, 0.0005)
+    plain = torch.nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    sgd = torch.optim.SGD([plain], lr=1, momentum=0.9, weight_decay=0.0005)
+    w, v, b, u = 1.0, 0.0, 2.0, 0.0
+    for step, (rate, gradient) in enumerate([(0.1, 1.0), (0.1, -2.0), (0.01, 3.0), (0.01, 0.5), (0.2, 1.0)]):
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        bias.grad = torch.tensor([gradient], dtype=torch.float64)
+        plain.grad = weight.grad.clone()
+        optimiser.step(rate)
+        sgd.param_groups[0]["lr"] = rate
+        sgd.step()
+        v = 0.9 * v - rate * (gradient + 0.0005 * w)
+        w = w + v
+        u = 0.9 * u - rate * gradient  # no decay on biases
+        b = b + u
+        assert float(weight.detach()) == pytest.approx(w, rel=1e-12)
+        assert float(bias.detach()) == pytest.approx(b, rel=1e-12)
+        assert (abs(float(plain.detach()) - w) < 1e-12) == (step < 2)  # torch's rule differs once the rate changes
+
+
+def test_a_rate_of_zero_freezes():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = Momentum({"a.weight": weight}, 0.9, 0.0005)
+    weight.grad = torch.ones(3)
+    optimiser.step(0.1)
+    before = weight.detach().clone()
+    optimiser.step(0.0)
+    assert torch.equal(weight, before) and (optimiser.velocities["a.weight"] != 0).all()
+
+
+def test_large_tensors_are_updated_whole():
+    weight = torch.nn.Parameter(torch.randn(3, 5, 400, 401).to(memory_format=torch.channels_last))
+    start = weight.detach().clone()
+    weight.grad = torch.randn(3, 5, 400, 401)
+    Momentum({"a.weight": weight}, 0.9, 0.1).step(0.5)
+    torch.testing.assert_close(weight.detach(), start - 0.5 * (weight.grad + 0.1 * start))
+
+
+def test_schedules():
+    recipe = Recipe(epochs=10, rate=1.0, warmup=1.0)
+    rates = [rate_at(recipe, step, 10, []) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5) and rates[99] < 0.001
+    assert all(a > b for a, b in zip(rates[10:], rates[11:]))
+    paper = Recipe(epochs=10, rate=0.01, schedule="plateau", warmup=0, patience=2, falls=2)
+    assert rate_at(paper, 0, 10, []) == 0.01
+    assert rate_at(paper, 50, 10, [0.5, 0.4, 0.4, 0.41]) == pytest.approx(0.001)
+    assert plateau_falls([0.5, 0.4, 0.4, 0.41, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3], 2, 2) == 2
+    assert math.isclose(rate_at(Recipe(epochs=2, schedule="constant", warmup=0), 7, 10, []), 0.01)
+
+
+def test_recipes_of_the_paper():
+    paper = named("paper")
+    assert (paper.batch, paper.momentum, paper.decay, paper.rate, paper.epochs) == (128, 0.9, 0.0005, 0.01, 90)
+    assert (paper.initialisation, paper.input_scale, paper.schedule) == ("table", "pixels", "plateau")
+    with pytest.raises(WrongUse, match="--momentum"):
+        Recipe(momentum=1.5).check()
+
+
+def test_small_data_get_more_epochs_and_smaller_batches():
+    few, many = Recipe().settled(100, "float32"), Recipe().settled(1_200_000, "bf16")
+    assert (few.epochs, few.batch, many.epochs, many.batch) == (200, 32, 24, 64)
+    assert Recipe(epochs=3, batch=8).settled(100, "float32").batch == 8

@@ -1,0 +1,246 @@
+"""Training: it learns, resumes bitwise from anywhere, and stops with words."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from alexnet import Failure, Recipe, load, train
+from alexnet.nets import weights
+from alexnet.run import find_checkpoint
+from alexnet.training.journal import Lines
+
+
+def final(run: Path) -> tuple[bytes, bytes]:
+    """Weights with velocities, and metrics of a finished run."""
+    place = find_checkpoint(run, "last")
+    assert place
+    tensors = (place / "weights.safetensors").read_bytes() + (place / "state.safetensors").read_bytes()
+    return tensors, (run / "metrics.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def recipe(net_file) -> Recipe:
+    return Recipe(net=net_file, crop=48, batch=8, epochs=24)
+
+
+@pytest.fixture(scope="module")
+def whole(store, recipe, tmp_path_factory) -> Path:
+    """An undisturbed run."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(store, run, recipe, loaders=1, show=False)
+    return run
+
+
+def test_it_learns_and_leaves_a_run(store, recipe, whole):
+    outcome = train(store, whole, recipe, show=False)  # finished already: says how it ended
+    assert outcome.errors and outcome.errors.top1_error <= 0.2 and outcome.steps == 144
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").open()]
+    steps = [line for line in lines if line["split"] == "train"]
+    assert [line["step"] for line in steps] == list(range(1, 145))
+    assert set(steps[0]) == {"step", "epoch", "split", "rate", "loss", "top1_error", "top5_error"}
+    assert [line["epoch"] for line in lines if line["split"] == "val"] == list(range(1, 25))
+    assert (whole / "curve.png").exists() and (whole / "recipe.json").exists()
+    timings = [json.loads(line) for line in (whole / "timings.jsonl").open()]
+    assert all(line["images_per_second"] > 0 and 0 <= line["waiting_share"] <= 1 for line in timings)
+    assert load(whole).errors["val"]["top1_error"] == outcome.errors.top1_error
+
+
+@pytest.mark.parametrize("loaders", [2, 5])
+def test_loader_threads_change_no_bit(store, recipe, whole, tmp_path, loaders):
+    train(store, tmp_path / "run", recipe, loaders=loaders, show=False)
+    assert final(tmp_path / "run") == final(whole)
+
+
+def test_another_seed_is_another_training(store, recipe, whole, tmp_path):
+    train(store, tmp_path / "run", Recipe(**{**vars(recipe), "seed": 1}), show=False)
+    assert final(tmp_path / "run")[0] != final(whole)[0]
+
+
+def test_accumulated_parts_add_up_to_the_batch(store, recipe, tmp_path):
+    exact = {**vars(recipe), "precision": "float32", "epochs": 1}
+    for parts in (1, 4):
+        train(store, tmp_path / str(parts), Recipe(**{**exact, "accumulate": parts}), show=False)
+    one, four = (load(tmp_path / str(parts)).net.tensors() for parts in (1, 4))
+    for name, tensor in one.items():
+        torch.testing.assert_close(four[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+
+
+CHILD = """
+import sys
+from alexnet import Recipe, cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def command(store, run, recipe: Recipe) -> list[str]:
+    options = ["--net", recipe.net, "--crop", "48", "--batch", "8", "--epochs", "24"]
+    return [sys.executable, "-c", CHILD, "train", str(store.path), str(run), *options]
+
+
+def wait_for_step(run: Path, process: subprocess.Popen, step: int) -> None:
+    """Until the run has a checkpoint of that step or a later one, or has ended."""
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        place = find_checkpoint(run, "last")
+        if place and int(place.name.split("-")[1]) >= step:
+            return
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_by_a_signal_it_saves_and_resumes_bitwise(store, recipe, whole, tmp_path, number):
+    run = tmp_path / "run"
+    process = subprocess.Popen(command(store, run, recipe), stderr=subprocess.PIPE, text=True)
+    wait_for_step(run, process, 6)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (130, 0), said
+    if process.returncode == 130:
+        assert "saved; the same command goes on" in said
+        assert not (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert subprocess.run(command(store, run, recipe), check=False).returncode == 0
+    assert final(run) == final(whole)
+
+
+def test_killed_anywhere_it_resumes_bitwise(store, recipe, whole, tmp_path):
+    run = tmp_path / "run"
+    kills = 0
+    for step in (1, 12, 36, 72):
+        process = subprocess.Popen(command(store, run, recipe), stderr=subprocess.DEVNULL)
+        wait_for_step(run, process, step)
+        time.sleep(0.01 * (step % 4))
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        if find_checkpoint(run):
+            load(run)  # always readable
+    assert kills >= 2
+    assert subprocess.run(command(store, run, recipe), check=False).returncode == 0
+    assert final(run) == final(whole)
+
+
+def test_journal_is_cut_back_to_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
+    lines = Lines(path, 2)
+    lines.write(step=3, new=True)
+    lines.close()
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3, "new": true}\n'
+
+
+def test_other_options_are_refused_and_shown(alexnet, store, whole, net_file):
+    options = ["--net", net_file, "--crop", 48, "--batch", 8, "--epochs", 24]
+    status, _, err = alexnet("train", store.path, whole, *options, "--rate", 0.5)
+    assert status == 2 and "rate 0.01 -> 0.5" in err and err.count("\n") == 1
+    assert alexnet("train", store.path, whole, *options)[0] == 0
+    status, _, err = alexnet("train", store.path, whole, "--recipe", whole / "recipe.json")
+    assert status == 0  # a run's recipe can be given back
+
+
+def test_not_finite_stops_at_once_and_says_where(alexnet, store, small, tmp_path):
+    status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--rate", 1e6, "--warmup", 0)
+    assert status == 1 and "is not finite; first in " in err and "lower --rate" in err and "Traceback" not in err
+    assert "none was saved yet" in err or "is kept" in err
+
+
+def test_a_stall_is_noticed(store, net_file, tmp_path, capsys):
+    recipe = Recipe(net=net_file, crop=48, batch=2, epochs=13, initialisation="table", rate=1e-7)
+    train(store, tmp_path / "run", recipe)
+    err = capsys.readouterr().err
+    assert err.count("still that of guessing") == 1 and f"({math.log(3):.3f})" in err and "--recipe default" in err
+    capsys.readouterr()
+    train(store, tmp_path / "other", Recipe(net=net_file, crop=48, batch=2, epochs=13))
+    assert "guessing" not in capsys.readouterr().err
+
+
+def damaged(run: Path, name: str, to: Path) -> Path:
+    shutil.copytree(run, to)
+    place = find_checkpoint(to, "last")
+    assert place
+    file = place / name if (place / name).exists() else to / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+    return to
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.safetensors", "preparation.safetensors"])
+def test_a_flipped_bit_is_found(alexnet, store, whole, tmp_path, name):
+    run = damaged(whole, name, tmp_path / "run")
+    status, _, err = alexnet("verify", run)
+    assert status == 1 and name in err
+    recipe = ["--recipe", run / "recipe.json"]
+    status, _, err = alexnet("train", store.path, run, *recipe)
+    assert status == 1 and name in err and "damaged" in err and err.count("\n") == 1
+    if name != "state.safetensors":
+        status, _, err = alexnet("evaluate", run, store.path)
+        assert status == 1 and name in err
+
+
+@pytest.mark.parametrize(("errno", "said"), [(28, "no space left"), (30, "cannot write there")])
+def test_a_full_or_read_only_disk_loses_nothing(alexnet, store, recipe, whole, tmp_path, monkeypatch, errno, said):
+    run = tmp_path / "run"
+    options = command(store, run, recipe)[3:]
+    real, calls = os.fsync, 0
+
+    def refuse(handle):
+        nonlocal calls
+        calls += 1
+        if calls > 8:
+            raise OSError(errno, os.strerror(errno))
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alexnet.files.os.fsync", refuse)
+        status, _, err = alexnet(*options)
+    assert status == 1 and said in err and "Traceback" not in err
+    assert alexnet(*options)[0] == 0
+    assert final(run) == final(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--recipe", "nope"], "--recipe nope: unknown"),
+        (["--nope", "1"], "--nope"),
+        (["--batch", "0"], "--batch 0"),
+        (["--batch", "many"], "--batch"),
+        (["--device", "abacus"], "--device abacus"),
+        (["--net", "vgg"], "net 'vgg': unknown"),
+        (["--net", "none.toml"], "none.toml: cannot be read"),
+        (["--crop", "65"], "--crop 65"),
+        (["--precision", "int3"], "--precision"),
+    ],
+)
+def test_wrong_options_are_named(alexnet, store, tmp_path, arguments, said):
+    status, _, err = alexnet("train", store.path, tmp_path / "run", "--crop", 48, *arguments)
+    assert status == 2 and said in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_under_the_weights_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def refuse(*arguments):  # what safetensors 0.8 raised on a full tmpfs
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("alexnet.nets.weights.save_file", refuse)
+    with pytest.raises(OSError) as error:
+        weights.save_tensors(tmp_path / "w", {"a": torch.zeros(1000)})
+    assert error.value.errno == 28 and error.value.filename == str(tmp_path / "w")
+
+
+def test_no_store_there(alexnet, tmp_path):
+    status, _, err = alexnet("train", tmp_path / "none", tmp_path / "run")
+    assert status == 2 and "no store there" in err and "alexnet prepare" in err
+    with pytest.raises(Failure, match="checkpoint"):
+        (tmp_path / "begun").mkdir()
+        shutil.copy(Path(__file__), tmp_path / "begun" / "x")
+        (tmp_path / "begun" / "run.json").write_text('{"format_version": 1}')
+        load(tmp_path / "begun")
