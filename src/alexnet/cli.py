@@ -559,14 +559,15 @@ def _parse(name: str, rest: list[str]) -> Callable[[], int]:
 
 
 def _one_line(box: str) -> str:
-    """What tyro writes in a box about a wrong option, as a line."""
+    """What tyro writes in a box (of Unicode or plain characters) about a wrong option, as a line."""
     lines = []
     for line in box.splitlines()[1:]:
-        text = line.strip("│╭╮╰╯ ")
-        if text.startswith("───") or (not text and lines):
+        inner = line.strip("│|\n").removeprefix(" ")
+        text = inner.strip(" ─-╭╮╰╯+|")
+        if not text and lines:
             break
-        if not line.startswith("│" + 9 * " "):  # that deep are the help texts of missing arguments
-            lines.append(text)
+        if text and not inner.startswith(8 * " "):  # that deep are the help texts of missing arguments
+            lines.append(text if inner.strip().endswith(text) else inner.strip())
     return " ".join(lines).rstrip(".")
 
 

@@ -1,5 +1,6 @@
 """The source's update rule and the schedules, worked by hand."""
 
+import itertools
 import math
 
 import pytest
@@ -57,7 +58,7 @@ def test_schedules():
     rates = [rate_at(recipe, step, 10, []) for step in range(100)]
     assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
     assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5) and rates[99] < 0.001
-    assert all(a > b for a, b in zip(rates[10:], rates[11:]))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     paper = Recipe(epochs=10, rate=0.01, schedule="plateau", warmup=0, patience=2, falls=2)
     assert rate_at(paper, 0, 10, []) == 0.01
     assert rate_at(paper, 50, 10, [0.5, 0.4, 0.4, 0.41]) == pytest.approx(0.001)

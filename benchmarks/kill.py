@@ -1,0 +1,96 @@
+"""Kills a training and a prepare at random moments, goes on each time, and compares with undisturbed ones bitwise.
+
+    python benchmarks/kill.py SOURCE FOLDER --kills 10 -- --epochs 4 --batch 32
+
+What follows ``--`` are options of ``alexnet train``. Prints one JSON object; exit status 1 if a byte differs.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from alexnet.run import find_checkpoint
+
+
+def alexnet(*arguments: object, kill_after: float | None = None) -> tuple[bool, float]:
+    """Runs a command; whether it was killed, and the seconds it took."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alexnet", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        _, said = process.communicate(timeout=kill_after)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return True, time.monotonic() - started
+    if process.returncode:
+        raise SystemExit(f"{arguments}: exit status {process.returncode}: {said.decode()}")
+    return False, time.monotonic() - started
+
+
+def digest(paths: list[Path]) -> str:
+    """SHA-256 over files' names and bytes."""
+    found = hashlib.sha256()
+    for path in sorted(paths):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def of_run(run: Path) -> str:
+    """Of the last checkpoint's tensors, and the metrics."""
+    place = find_checkpoint(run)
+    assert place
+    return digest([place / "weights.safetensors", place / "state.safetensors", run / "metrics.jsonl"])
+
+
+def of_store(store: Path) -> str:
+    """Of every file."""
+    return digest([path for path in store.iterdir() if path.is_file()])
+
+
+def disturb(command: list[object], target: Path, kills: int, seconds: float) -> list[float]:
+    """Kills the command ``kills`` times, each at a moment drawn from the time that it needs; then lets it end."""
+    moments = []
+    while len(moments) < kills:
+        moment = random.uniform(1.0, max(2.0, seconds))
+        killed, _ = alexnet(*command, kill_after=moment)
+        if killed:
+            moments.append(round(moment, 2))
+        else:  # it was through before its moment came: begin anew
+            subprocess.run(["rm", "-rf", str(target)], check=True)
+    alexnet(*command)
+    return moments
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("train", nargs="*", help="options of alexnet train, after --")
+    options = parser.parse_args()
+    folder = options.folder
+    folder.mkdir(parents=True)
+    _, seconds = alexnet("prepare", options.source, folder / "store")
+    command = ["prepare", options.source, folder / "killed-store"]
+    told = {"prepare_seconds": round(seconds, 2)}
+    told["prepare_killed_at"] = disturb(command, folder / "killed-store", options.kills, seconds)
+    told["stores_equal"] = of_store(folder / "store") == of_store(folder / "killed-store")
+    _, seconds = alexnet("train", folder / "store", folder / "run", *options.train)
+    command = ["train", folder / "store", folder / "killed-run", *options.train]
+    told["train_seconds"] = round(seconds, 2)
+    told["train_killed_at"] = disturb(command, folder / "killed-run", options.kills, seconds)
+    told["runs_equal"] = of_run(folder / "run") == of_run(folder / "killed-run")
+    print(json.dumps(told, indent=2))
+    return 0 if told["stores_equal"] and told["runs_equal"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

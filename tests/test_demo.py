@@ -1,0 +1,73 @@
+"""The embedded data set must have to be learnt, and the demo must learn it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
+
+from alexnet import Store, prepare
+from alexnet import demo as app
+from alexnet.data import demo
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> app.Demonstration:
+    return app.demo(tmp_path_factory.mktemp("demo") / "demo")
+
+
+def flat(store: Store, split: str, side: int) -> np.ndarray:
+    """(n, side * side * 3) pixels, averaged over areas."""
+    rows = store.rows(split)
+    step = store.size // side
+    return np.stack(
+        [store.image(row).reshape(side, step, side, step, 3).mean((1, 3), dtype=np.float32).ravel() for row in rows]
+    )
+
+
+def test_the_net_learns_what_a_linear_classifier_cannot(shown):
+    store = Store(shown.store)
+    labels = {split: store.labels[store.rows(split)] for split in ("train", "val")}
+    linear = 1.0
+    for side in (8, 16, 32, 64):  # pixels, from coarse to fine: the best of them counts
+        scale = StandardScaler().fit(flat(store, "train", side))
+        model = RidgeClassifierCV(np.logspace(1, 7, 7)).fit(
+            scale.transform(flat(store, "train", side)), labels["train"]
+        )
+        linear = min(linear, 1 - model.score(scale.transform(flat(store, "val", side)), labels["val"]))
+    assert linear > 0.4
+    assert shown.one_view.top1_error <= min(0.10, linear / 4)
+    assert shown.ten_views.top1_error <= 0.10
+
+
+def test_what_it_leaves(shown):
+    assert [Path(path).name for path in shown.pictures] == ["curve.png", "filters.png", "predictions.png"]
+    for path in shown.pictures:
+        assert np.asarray(Image.open(path)).std() > 5
+    assert shown.chance == 7 / 8 and shown.training_images == 1920 and shown.one_view.images == 480
+    assert shown.training_seconds > 0
+
+
+def test_the_images_are_deterministic_and_balanced(tmp_path):
+    assert (demo.draw(5, 3) == demo.draw(5, 3)).all()
+    assert (demo.draw(5, 3) != demo.draw(6, 3)).any() and (demo.draw(5, 3) != demo.draw(5, 4)).any()
+    stores = [prepare(demo.source(64), tmp_path / str(n), size=32, workers=n) for n in (1, 3)]
+    assert stores[0].fingerprint == stores[1].fingerprint
+    assert np.bincount(stores[0].labels[stores[0].rows("train")]).tolist() == [8] * 8
+    assert stores[0].splits == {"train": 64, "val": 16}
+
+
+def test_quick_and_again(alexnet, tmp_path):
+    status, out, err = alexnet("demo", tmp_path / "demo", "--quick")
+    assert status == 0 and "one view" in out and "predictions.png" in out and "epoch   2 of 2" in err
+    status, out, err = alexnet("demo", tmp_path / "demo", "--quick", "--json")  # finished: says it again
+    assert status == 0 and json.loads(out)["epochs"] == 2 and "finished already" in err
+    status, _, err = alexnet("demo", tmp_path / "demo")
+    assert status == 2 and "begun with other images" in err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter").touch()
+    status, _, err = alexnet("demo", tmp_path / "full")
+    assert status == 2 and "not empty and no demo" in err

@@ -1,0 +1,63 @@
+"""Every command and every line of Python in the README is run."""
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from alexnet import cli
+from tests.conftest import fill
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+INSTALLING = ("make ", "python3 -m venv", "pip install", ".venv", "py -m", "git clone", "cd ", "python benchmarks")
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """A folder with what the README's commands name: photos, and trained runs of a short recipe."""
+    fill(tmp_path / "photos", ("cat", "dog", "owl"), count=6)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SHORT = ["--epochs", "1", "--batch", "16"]
+
+
+def test_every_command_runs(place, capsys):
+    ran = []
+    for line in commands():
+        if line.startswith(INSTALLING):
+            continue  # make demo, make test and .ci/run do these
+        words = shlex.split(line)
+        assert words[0] == "alexnet", line
+        if words[1] == "demo" and "--quick" not in words:
+            continue  # make demo
+        if words[1] == "train":
+            words = [*[w for w in words if w not in ("--tensorboard",)], *SHORT]
+        assert cli.main(words[1:]) == 0, (line, capsys.readouterr().err)
+        ran.append(words[1])
+    assert {"prepare", "train", "evaluate", "predict", "show", "summary", "verify", "info", "demo"} <= set(ran)
+
+
+def test_make_targets_in_the_readme_exist():
+    targets = set(re.findall(r"^([\w-]+):", (README.parent / "Makefile").read_text(), re.MULTILINE))
+    assert {line.split()[1] for line in commands() if line.startswith("make ")} <= targets
+
+
+def test_the_python_example_runs(place):
+    (code,) = [text for kind, text in BLOCKS if kind == "python"]
+    assert len(code.strip().splitlines()) <= 10
+    code = code.replace("Recipe(seed=7)", "Recipe(seed=7, epochs=1, batch=16)")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "README.md", "exec"), {})
+    assert "cat" in said.getvalue() or "dog" in said.getvalue() or "owl" in said.getvalue()
