@@ -67,7 +67,7 @@ def curve(metrics: Sequence[dict], title: str = "") -> Figure:
             f"{y[best]:.1f}%",
             (x[best], y[best]),
             textcoords="offset points",
-            xytext=(0, -16),
+            xytext=(0, -16 if y[best] > 10 else 8),
             ha="center",
             color=WRONG,
         )
