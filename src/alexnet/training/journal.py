@@ -99,7 +99,8 @@ class Display:
 
     def start(self, total: int, done: int = 0, what: str = "") -> None:
         """Begins counting to ``total``."""
-        self._started, self._first, self._total = time.monotonic(), done, total
+        self._started = self._printed = time.monotonic()
+        self._first, self._total = done, total
         if self.show and self.console.is_terminal:
             self._progress = Progress(
                 TextColumn("{task.description}"),

@@ -4,6 +4,8 @@ A tensor in channels-last order is a matrix of pixels by maps, and the window su
 product with a band matrix, which the matrix unit does for almost nothing. With beta 0.75 the power is
 ``rsqrt(s) * sqrt(rsqrt(s))``. On a CPU the work goes block by block, so that all that is between reading ``x``
 and writing ``y`` stays in the cache, and the sum is computed again on the way back rather than stored.
+
+In the product 0 x NaN is NaN: a value that is not finite spoils all maps of its pixel, and no other pixel.
 """
 
 import functools
