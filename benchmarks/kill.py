@@ -74,8 +74,9 @@ def main() -> int:
     parser.add_argument("source")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("train", nargs="*", help="options of alexnet train, after --")
-    options = parser.parse_args()
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    options, training = parser.parse_args(given[:end]), given[end + 1 :]
     folder = options.folder
     folder.mkdir(parents=True)
     _, seconds = alexnet("prepare", options.source, folder / "store")
@@ -83,8 +84,8 @@ def main() -> int:
     told = {"prepare_seconds": round(seconds, 2)}
     told["prepare_killed_at"] = disturb(command, folder / "killed-store", options.kills, seconds)
     told["stores_equal"] = of_store(folder / "store") == of_store(folder / "killed-store")
-    _, seconds = alexnet("train", folder / "store", folder / "run", *options.train)
-    command = ["train", folder / "store", folder / "killed-run", *options.train]
+    _, seconds = alexnet("train", folder / "store", folder / "run", *training)
+    command = ["train", folder / "store", folder / "killed-run", *training]
     told["train_seconds"] = round(seconds, 2)
     told["train_killed_at"] = disturb(command, folder / "killed-run", options.kills, seconds)
     told["runs_equal"] = of_run(folder / "run") == of_run(folder / "killed-run")

@@ -99,9 +99,9 @@ def _box_muller(pairs: Tensor) -> Tensor:
 
 
 def normal(seed: int, purpose: str, step: int, ids: Tensor, count: int) -> Tensor:
-    """(n, count) float64, standard normal (Box-Muller). Drawn on the CPU, moved to the device of ``ids``."""
+    """(n, count) float32, standard normal (Box-Muller). Drawn on the CPU, moved to the device of ``ids``."""
     drawn = words(seed, purpose, step, ids.cpu(), count + count % 2)
-    return _box_muller(drawn)[:, :count].to(ids.device)
+    return _box_muller(drawn)[:, :count].float().to(ids.device)
 
 
 def normal_tensor(seed: int, purpose: str, shape: tuple[int, ...]) -> Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from tensorboard.backend.event_processing import event_accumulator
 
 from alexnet import Failure, Recipe, load, train
 from alexnet.nets import weights
@@ -150,6 +151,17 @@ def test_not_finite_stops_at_once_and_says_where(alexnet, store, small, tmp_path
     status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--rate", 1e6, "--warmup", 0)
     assert status == 1 and "is not finite; first in " in err and "lower --rate" in err and "Traceback" not in err
     assert "none was saved yet" in err or "is kept" in err
+
+
+def test_tensorboard_is_written_or_asked_for(alexnet, store, small, tmp_path, monkeypatch):
+    assert alexnet("train", store.path, tmp_path / "run", *small, "--tensorboard")[0] == 0
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    reader = event_accumulator.EventAccumulator(str(events)).Reload()
+    assert {"train/loss", "train/rate", "val/top1_error"} <= set(reader.Tags()["scalars"])
+    assert len(reader.Scalars("train/loss")) == 18
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    status, _, err = alexnet("train", store.path, tmp_path / "other", *small, "--tensorboard")
+    assert status == 2 and "alexnet[tensorboard]" in err
 
 
 def test_a_stall_is_noticed(store, net_file, tmp_path, capsys):

@@ -80,7 +80,7 @@ class Preparation:
     def colour_noise(self, seed: int, epoch: int, rows: Tensor) -> Tensor:
         """(N, 3) float32, one RGB shift an image, keyed by epoch and row id (paper 4.1)."""
         drawn = randomness.normal(seed, "colour noise", epoch, rows, 3)
-        return drawn.float() @ self.noise.t()
+        return drawn @ self.noise.t()
 
 
 def noise_directions(statistics: Statistics, strength: float) -> Tensor:

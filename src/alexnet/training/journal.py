@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alexnet import files
+from alexnet.errors import WrongUse
 
 PLAIN_SECONDS = 20.0
 
@@ -59,8 +60,10 @@ class Journal:
         self.timings = Lines(folder / "timings.jsonl", step)
         self._board = None
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise WrongUse("--tensorboard: is not installed; pip install 'alexnet[tensorboard]'") from error
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def write(self, **values: Any) -> None:

@@ -116,6 +116,7 @@ class Trainer:
         self.step = 0
         self.validation: list[float] = []
         self.best = math.inf
+        self.errors: Errors | None = None
         self.stop_signal: int | None = None
         self.recent: list[float] = []
         self.told_of_stall = False
@@ -303,7 +304,7 @@ class Trainer:
         if "val" not in self.store.splits:
             self.display.line(f"epoch {epoch:>3}  {speed:6.0f} images/s")
             return
-        errors = self._measure()
+        errors = self.errors = self._measure()
         self.validation.append(errors.top1_error)
         self.journal.write(
             step=self.step,
@@ -425,7 +426,9 @@ class Trainer:
         figures.save(figures.curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
 
     def _outcome(self, started: float) -> Outcome:
-        errors = self._measure() if "val" in self.store.splits else None
+        errors = self.errors  # of the last step: it is always measured
+        if errors is None and "val" in self.store.splits:
+            errors = self._measure()
         if errors:
             run.note_errors(self.folder, "val", dataclasses.asdict(errors))
         return Outcome(str(self.folder), self.step // self.batches.steps, self.step, errors, time.monotonic() - started)

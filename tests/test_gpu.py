@@ -1,0 +1,66 @@
+"""What a CUDA device must give: the CPU's masks and pixels, the norm's numbers, a training that resumes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet import Net, Recipe, randomness, train
+from alexnet.data.augment import Preparation
+from alexnet.nets.kernels.response_norm_torch import response_norm
+from alexnet.run import find_checkpoint
+from tests.oracle import layers as oracle
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def cuda() -> torch.device:
+    assert torch.cuda.is_available(), "no CUDA device here; `make test` leaves these tests out"
+    return torch.device("cuda")
+
+
+def test_random_numbers_are_the_cpus(cuda):
+    rows = torch.tensor([3, 70_000, 2**31 + 5])
+    on_cpu = randomness.keep_mask(1, "fc6", 9, rows, 4096, 0.5)
+    assert torch.equal(randomness.keep_mask(1, "fc6", 9, rows.to(cuda), 4096, 0.5).cpu(), on_cpu)
+    assert torch.equal(randomness.normal(1, "a", 2, rows.to(cuda), 3).cpu(), randomness.normal(1, "a", 2, rows, 3))
+
+
+def test_prepared_pixels_are_the_cpus(cuda, store):
+    crops = torch.randint(0, 256, (5, 3, 48, 48), dtype=torch.uint8)
+    preparation = Preparation.of(store, 48, "deviation", 0.1)
+    noise = preparation.colour_noise(0, 1, torch.arange(5))
+    found = preparation.to(cuda).apply(crops.to(cuda), torch.float32, noise.to(cuda))
+    torch.testing.assert_close(found.cpu(), preparation.apply(crops, torch.float32, noise))
+
+
+def test_response_norm(cuda):
+    random = np.random.default_rng(0)
+    x, gradient = random.normal(0, 3, (4, 96, 13, 13)), random.normal(0, 1, (4, 96, 13, 13))
+    tensor = torch.from_numpy(x).float().to(cuda).requires_grad_()
+    y = response_norm(tensor, size=5, towers=2)
+    y.backward(torch.from_numpy(gradient).float().to(cuda))
+    np.testing.assert_allclose(y.detach().cpu().numpy(), oracle.response_norm(x, towers=2), rtol=1e-3, atol=1e-4)
+    back = oracle.response_norm_gradient(x, gradient, towers=2)
+    np.testing.assert_allclose(tensor.grad.cpu().numpy(), back, rtol=1e-3, atol=1e-4)
+
+
+def test_whole_net_near_the_cpus(cuda):
+    net = Net("paper", 10)
+    net.initialise(0, "he")
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        expected = net.eval()(images)
+        found = net.to(cuda)(images.to(cuda)).cpu()
+    assert (found - expected).norm() < 1e-2 * expected.norm()  # TF32 products
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+def test_trains(cuda, store, net_file, tmp_path, precision):
+    recipe = Recipe(net=net_file, crop=48, batch=8, epochs=10, precision=precision)
+    outcome = train(store, tmp_path / "run", recipe, device="cuda", show=False)
+    assert outcome.errors and outcome.errors.top1_error < 0.4 and find_checkpoint(tmp_path / "run")
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert losses[-1] < losses[0]
