@@ -32,6 +32,7 @@ from alexnet.training.recipe import Recipe, difference
 STALL_STEPS = 300  # see Trainer.watch
 STALL_MARGIN = 0.01
 CURVE_SECONDS = 30.0
+SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
 DRAIN_STEPS = 16  # on a GPU: steps between looks at the loss, each of which waits for the device
 
@@ -162,7 +163,8 @@ class Trainer:
         self._say_start()
         self.display.start(self.steps, self.step, "training")
         loaded = self.batches.stream(self.step, self.steps, self.loaders)
-        waited, since, images, drawn = 0.0, time.monotonic(), 0, time.monotonic()
+        waited, images = 0.0, 0
+        since = drawn = saved = time.monotonic()
         pending: list[tuple[int, float, Tensor, Tensor]] = []
         drain = 1 if self.device.type == "cpu" else DRAIN_STEPS
         with contextlib.closing(loaded):
@@ -198,8 +200,10 @@ class Trainer:
                     waited, since, images = 0.0, time.monotonic(), 0
                     if keep_every and epoch % keep_every == 0:
                         self._save("step")
-                if self.stop_signal or self.step == self.steps or (epoch_ends and self.writer.due()):
+                late = not pending and time.monotonic() - saved >= SAVE_SECONDS
+                if self.stop_signal or self.step == self.steps or ((epoch_ends or late) and self.writer.due()):
                     self._save("last")
+                    saved = time.monotonic()
                 if self.stop_signal and self.step < self.steps:
                     self.writer.wait()
                     raise Interrupted(
