@@ -140,6 +140,24 @@ def test_a_cut_off_archive_is_an_error(alexnet, pictures, tmp_path):
     assert status == 1 and "pictures.tar.gz: damaged or not complete" in err
 
 
+def test_a_damaged_member_of_a_zip_is_left_out(pictures, tmp_path):
+    archive = pack(pictures, tmp_path / "pictures.zip")
+    with zipfile.ZipFile(archive) as file:
+        start = file.getinfo("red/003.jpg").header_offset + 300
+    data = bytearray(archive.read_bytes())
+    data[start] ^= 255
+    archive.write_bytes(data)
+    (skipped,) = prepare(archive, tmp_path / "store", size=64).skipped()
+    assert skipped["name"] == "red/003.jpg" and "damaged in the archive" in skipped["reason"]
+
+
+def test_linked_folders_are_read(pictures, store, tmp_path):
+    (tmp_path / "source").mkdir()
+    for name in store.classes:
+        (tmp_path / "source" / name).symlink_to(pictures / name)
+    assert prepare(tmp_path / "source", tmp_path / "store", size=64).fingerprint == store.fingerprint
+
+
 def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
     archive = pack(pictures, tmp_path / "pictures.tar")
     with tarfile.open(archive, "a") as file:

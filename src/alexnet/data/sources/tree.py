@@ -5,10 +5,13 @@ compressed tar only from its beginning to its end. Links, devices, absolute name
 never followed.
 """
 
+import errno
+import lzma
 import os
 import tarfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -57,7 +60,7 @@ class _RandomAccess:
 
 
 class FolderTree(_RandomAccess):
-    """A folder; links to files are read, links to folders are not entered (they may run in a circle)."""
+    """A folder; links are followed, but not back into a folder that they are in."""
 
     kind = "folder"
 
@@ -65,19 +68,22 @@ class FolderTree(_RandomAccess):
         self.path = path
         self._names: list[str] = []
         self._folders: list[str] = []
-        self._walk(path, "")
+        self._walk(path, "", frozenset())
         self._names.sort()
         self._folders.sort()
 
-    def _walk(self, folder: str, prefix: str) -> None:
+    def _walk(self, folder: str, prefix: str, above: frozenset[str]) -> None:
+        place = os.path.realpath(folder)
+        if place in above:
+            return
         try:
             entries = list(os.scandir(folder))
         except PermissionError as error:
             raise Failure(f"{folder}: cannot be read ({error.strerror}); allow it or leave it out") from error
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir():
                 self._folders.append(prefix + entry.name)
-                self._walk(entry.path, prefix + entry.name + "/")
+                self._walk(entry.path, prefix + entry.name + "/", above | {place})
             elif entry.is_file():
                 self._names.append(prefix + entry.name)
 
@@ -177,7 +183,10 @@ class ZipTree(_RandomAccess):
     def read(self, name: str) -> bytes:
         if not hasattr(self._local, "archive"):
             self._local.archive = zipfile.ZipFile(files.open_read(self.path))
-        return self._local.archive.read(self._members[name])
+        try:
+            return self._local.archive.read(self._members[name])
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise OSError(errno.EIO, f"damaged in the archive ({error})") from error
 
 
 class CompressedTarTree:
@@ -241,9 +250,6 @@ class _explained:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import lzma
-        import zlib
-
         broken = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error)
         if isinstance(error, broken):
             raise Failure(f"{self.path}: damaged or not complete ({error}); fetch the archive again") from error
