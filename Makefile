@@ -36,4 +36,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) demo build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
