@@ -128,6 +128,23 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder; whoever looks meanwhile sees it whole or not at all."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    os.replace(path, partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left half written in a folder."""
+    for entry in folder.glob(f".*{PARTIAL}"):
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
 def flush(path: str | os.PathLike) -> None:
     """Has the operating system put a file's bytes on the disk."""
     with open(path, "r+b") as file:

@@ -57,6 +57,13 @@ def test_it_learns_and_leaves_a_run(store, recipe, whole):
     assert load(whole).errors["val"]["top1_error"] == outcome.errors.top1_error
 
 
+def test_best_is_the_one_with_the_lowest_error(store, whole):
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").open()]
+    measured = [(line["top1_error"], line["step"]) for line in lines if line["split"] == "val"]
+    assert load(whole, "best").step == min(measured)[1]
+    assert len(list((whole / "checkpoints").iterdir())) == 2  # older ones are gone
+
+
 @pytest.mark.parametrize("loaders", [2, 5])
 def test_loader_threads_change_no_bit(store, recipe, whole, tmp_path, loaders):
     train(store, tmp_path / "run", recipe, loaders=loaders, show=False)

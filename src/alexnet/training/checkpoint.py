@@ -5,7 +5,6 @@ A checkpoint is a folder that appears whole: ``weights.safetensors``, for those 
 """
 
 import dataclasses
-import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -46,7 +45,7 @@ class Writer:
 
     def __init__(self, folder: Path):
         self.folder = folder / "checkpoints"
-        files.make_folder(self.folder)
+        files.remove_leftovers(files.make_folder(self.folder))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._future: Future[None] | None = None
         self._room: dict[str, Tensor] = {}
@@ -67,35 +66,51 @@ class Writer:
         return {name: self._room[f"{kind}/{name}"] for name in tensors}
 
     def save(
-        self, kind: str, step: int, tensors: dict[str, Tensor], velocities: dict[str, Tensor] | None, state: dict
+        self,
+        kind: str,
+        step: int,
+        tensors: dict[str, Tensor],
+        velocities: dict[str, Tensor],
+        state: dict,
+        best: tuple[int, dict[str, Tensor]] | None = None,
     ) -> None:
-        """Writes a ``last``, ``best`` or ``step`` checkpoint; without velocities it cannot be resumed from.
+        """Writes a ``last`` or ``step`` checkpoint, and before it the ``best`` weights with their step, if given.
+
+        Args:
+            tensors, velocities: copied before this returns.
+            best: not copied: nobody may change them any more. They cannot be resumed from.
 
         Raises:
             Failure: this write's predecessor did not succeed (a full disk, say).
         """
         self.wait()
         started = time.monotonic()
-        parts = {"weights.safetensors": self._copy("weights", tensors)}
-        if velocities is not None:
-            parts["state.safetensors"] = self._copy("velocities", velocities)
+        parts = {
+            "weights.safetensors": self._copy("weights", tensors),
+            "state.safetensors": self._copy("velocities", velocities),
+        }
 
         def write() -> None:
-            target = self.folder / f"{kind}-{step:08d}"
-            if not target.exists():
-                with files.atomic_folder(target) as partial:
-                    for name, content in parts.items():
-                        weights.save_tensors(partial / name, content)
-                    hashes = {name: files.sha256(partial / name) for name in parts}
-                    files.write_json(partial / "checkpoint.json", {"step": step, "sha256": hashes, "state": state})
-            if kind != "step":
-                for old in self.folder.glob(f"{kind}-*"):
-                    if old.name < target.name:
-                        shutil.rmtree(old)
+            if best is not None:
+                self._write("best", best[0], {"weights.safetensors": best[1]}, {})
+            self._write(kind, step, parts, state)
             self._ended = time.monotonic()
             self._cost = self._ended - started
 
         self._future = self._pool.submit(write)
+
+    def _write(self, kind: str, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
+        target = self.folder / f"{kind}-{step:08d}"
+        if not target.exists():
+            with files.atomic_folder(target) as partial:
+                for name, content in parts.items():
+                    weights.save_tensors(partial / name, content)
+                hashes = {name: files.sha256(partial / name) for name in parts}
+                files.write_json(partial / "checkpoint.json", {"step": step, "sha256": hashes, "state": state})
+        if kind != "step":
+            for old in self.folder.glob(f"{kind}-*"):
+                if old.name < target.name:
+                    files.remove_folder(old)
 
     def wait(self) -> None:
         """Waits for the write under way and raises what went wrong with it."""

@@ -117,6 +117,7 @@ class Trainer:
         self.step = 0
         self.validation: list[float] = []
         self.best = math.inf
+        self.best_weights: tuple[int, dict[str, Tensor]] | None = None  # measured and not yet written
         self.errors: Errors | None = None
         self.stop_signal: int | None = None
         self.recent: list[float] = []
@@ -325,8 +326,10 @@ class Trainer:
         )
         if errors.top1_error < self.best:
             self.best = errors.top1_error
-            if self.step < self.steps and self.writer.due():
-                self._save("best")
+            self.best_weights = (
+                self.step,
+                {name: tensor.detach().clone() for name, tensor in self.net.tensors().items()},
+            )
 
     def _mean_recent(self) -> float:
         return sum(self.recent) / max(1, len(self.recent))
@@ -355,8 +358,8 @@ class Trainer:
             "fp16_scale": self.scaler.get_scale(),
             "threads": torch.get_num_threads(),
         }
-        velocities = self.optimiser.velocities if kind != "best" else None
-        self.writer.save(kind, self.step, tensors, velocities, state)
+        self.writer.save(kind, self.step, tensors, self.optimiser.velocities, state, self.best_weights)
+        self.best_weights = None
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         weights.put(self.net, saved.tensors, str(self.folder))
