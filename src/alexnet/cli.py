@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -14,17 +16,18 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from alexnet import files
-from alexnet.errors import Failure, Interrupted, WrongUse
+from alexnet.errors import Failure, Interrupted, Unfinished, WrongUse
 from alexnet.training.journal import Display, clock
 from alexnet.training.recipe import Recipe, named
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Makes a store of 256x256 images from a folder or archive of images."""
+    """Makes a store of 256x256 images from a folder, archive or table of images."""
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
-    """Folder, .tar, .tar.gz, .tar.xz or .zip: train/CLASS/*, val/CLASS/*, test/CLASS/*, or CLASS/* alone."""
+    """Folder, .tar, .tar.gz, .tar.xz or .zip of train/CLASS/*, val/CLASS/*, test/CLASS/*, or of CLASS/* alone; a
+    folder of ImageNet's archives; Kaggle's, the hub's Parquet, WebDataset, CIFAR-10, Tiny ImageNet; a .csv file."""
 
     store: Positional[Annotated[str, arg(metavar="STORE")]]
     """Folder to make; given again, it goes on where it was stopped."""
@@ -35,11 +38,27 @@ class Prepare:
     seed: int = 0
     """Which images are set apart."""
 
-    format: Literal["jpeg", "raw"] = "jpeg"
-    """jpeg: quality 95, 4:2:0. raw: lossless, about ten times larger."""
+    size: int | None = None
+    """Side of the stored square in pixels; 256, or the source's own where all its images have one size."""
+
+    resize: Literal["shorter-side", "warp"] = "shorter-side"
+    """shorter-side: scaled, then the central square (paper 2). warp: both sides (as Caffe's figures were measured)."""
+
+    format: Literal["jpeg", "raw"] | None = None
+    """jpeg: quality 95, 4:2:0. raw: lossless, about five times larger. jpeg, or raw for CIFAR-10."""
 
     layout: str | None = None
     """Name of the source's layout; recognised by itself if not given."""
+
+    max_bad: float = 0.2
+    """Share of bad images beyond which it stops with an error; fewer are left out and named in skipped.csv."""
+
+    find_duplicates: bool = False
+    """Looks for near-duplicates between training and validation; lists them in duplicates.csv."""
+
+    part: str | None = None
+    """3/16: the third of sixteen parts, where processes or machines share the work in one folder. Under torchrun
+    the ranks share it."""
 
     workers: int | None = None
     """Threads; every core if not given. Their number changes no byte."""
@@ -52,17 +71,26 @@ class Prepare:
 
         display = Display(unit="images")
         with contextlib.closing(display):
-            store = prepare(
-                self.source,
-                self.store,
-                val_fraction=self.val_fraction,
-                seed=self.seed,
-                format=self.format,
-                layout=self.layout,
-                workers=self.workers,
-                found=lambda listing: display.line(listing.describe(self.source)),
-                progress=display.counter("preparing"),
-            )
+            try:
+                store = prepare(
+                    self.source,
+                    self.store,
+                    val_fraction=self.val_fraction,
+                    seed=self.seed,
+                    size=self.size,
+                    resize=self.resize,
+                    format=self.format,
+                    layout=self.layout,
+                    max_bad=self.max_bad,
+                    duplicates=self.find_duplicates,
+                    part=_part(self.part),
+                    workers=self.workers,
+                    found=lambda listing: display.line(listing.describe(self.source)),
+                    progress=display.counter("preparing"),
+                )
+            except Unfinished as unfinished:
+                display.line(str(unfinished))
+                return 0
         described = store.describe()
         if self.json:
             return _print_json(described)
@@ -70,14 +98,55 @@ class Prepare:
             display.line(f"skipped {reason['name']}: {reason['reason']}")
         counts = ", ".join(f"{count:,} {split}" for split, count in store.splits.items())
         display.line(f"{self.store}: {counts} images of {len(store.classes)} classes")
-        if store.description["skipped"]:
-            display.line(f"{store.description['skipped']:,} bad images left out, see {self.store}/skipped.csv")
+        if described["skipped"]:
+            display.line(f"{described['skipped']:,} bad images left out, see {self.store}/skipped.csv")
+        if described["duplicates"] is not None:
+            where = f", see {self.store}/duplicates.csv" if described["duplicates"] else ""
+            display.line(f"{described['duplicates']:,} near-duplicates between training and validation{where}")
+        return 0
+
+
+def _part(given: str | None) -> tuple[int, int]:
+    """``3/16`` as numbers; torchrun's rank where nothing is given; else all in one."""
+    if given is None:
+        return int(os.environ.get("RANK", 0)) + 1, int(os.environ.get("WORLD_SIZE", 1))
+    match = re.fullmatch(r"(\d+)/(\d+)", given)
+    if not match:
+        raise WrongUse(f"--part {given}: give 1/16 to 16/16, say")
+    return int(match[1]), int(match[2])
+
+
+@dataclasses.dataclass(frozen=True)
+class Download:
+    """Fetches a public data set by name, checks it against its published checksum, and goes on where it was cut."""
+
+    name: Positional[Annotated[str, arg(metavar="NAME")]]
+    """imagenette, imagenette-320, imagenette-160, cifar10, cifar10-binary or tiny-imagenet."""
+
+    folder: Positional[Annotated[str, arg(metavar="FOLDER")]]
+    """Folder to put the file in."""
+
+    url: str | None = None
+    """Another place to fetch the same file from; the checksum stays."""
+
+    json: bool = False
+    """Prints the file's path as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.data.download import download
+
+        display = Display(unit="MB")
+        with contextlib.closing(display):
+            path = download(self.name, self.folder, url=self.url, progress=display.counter("fetching"))
+        if self.json:
+            return _print_json({"file": str(path)})
+        print(f"{path}: whole, its checksum is the published one; next: alexnet prepare {path} STORE")
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Checks every hash of a store or a run."""
+    """Checks every hash of a store or a run, and decodes every image of a store."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
     """Store or run."""
@@ -89,7 +158,10 @@ class Verify:
         from alexnet.data.store import Store
         from alexnet.run import is_run, verify
 
-        found = list(verify(self.path) if is_run(self.path) else Store(self.path).verify())
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            progress = display.counter("verifying")
+            found = list(verify(self.path) if is_run(self.path) else Store(self.path).verify(progress))
         wrong = [(name, problem) for name, problem in found if problem]
         if self.json:
             _print_json(dict(found))
@@ -107,6 +179,9 @@ class Info:
     path: Positional[Annotated[str, arg(metavar="PATH")]]
     """Store or run."""
 
+    picture: str | None = None
+    """PNG file to draw images of the store into, spread over its classes."""
+
     json: bool = False
     """As JSON."""
 
@@ -114,12 +189,47 @@ class Info:
         from alexnet.data.store import Store
         from alexnet.run import describe_run, is_run
 
-        described = describe_run(self.path) if is_run(self.path) else Store(self.path).describe()
+        if is_run(self.path):
+            if self.picture:
+                raise WrongUse(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
+            described = describe_run(self.path)
+        else:
+            store = Store(self.path)
+            described = store.describe()
+            if self.picture:
+                from alexnet.figures import contact_sheet, save_image
+
+                save_image(contact_sheet(store), self.picture)
         if self.json:
             return _print_json(described)
+        if described["words"] == described["classes"]:
+            del described["words"]
+        counts = described.pop("counts", {})
         for key, value in described.items():
             print(f"{key.replace('_', ' ')}: {_plain(value)}")
+        if counts:
+            _console().print(_class_counts(described.get("words") or described["classes"], counts))
+        if self.picture:
+            print(f"picture: {self.picture}")
         return 0
+
+
+MOST_CLASSES = 24  # that are shown each on a line
+
+
+def _class_counts(classes: Sequence[str], counts: dict[str, list[int]]) -> Table:
+    """Images of each class and split; of many classes, the largest and smallest."""
+    order = sorted(range(len(classes)), key=lambda i: (-sum(each[i] for each in counts.values()), i))
+    shown = _table("class", *counts, right=range(1, len(counts) + 1))
+    if len(order) > MOST_CLASSES:
+        half = MOST_CLASSES // 2
+        for i in order[:half]:
+            shown.add_row(classes[i], *(f"{each[i]:,}" for each in counts.values()))
+        shown.add_row(f"... {len(order) - 2 * half:,} more", *("" for _ in counts))
+        order = order[-half:]
+    for i in order:
+        shown.add_row(classes[i], *(f"{each[i]:,}" for each in counts.values()))
+    return shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +373,8 @@ class Evaluate:
         store = Store(self.paths[-1])
         device = machine.choose_device(self.device)
         runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
+        for told in filter(None, (evaluation.prepared_otherwise(run, store) for run in runs)):
+            print(f"warning: {told}", file=sys.stderr)
         display = Display(unit="images")
         options = {"views": self.views, "precision": self.precision, "loaders": self.loaders}
         shares = self.shares
@@ -495,6 +607,7 @@ class Demo:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "prepare": Prepare,
+    "download": Download,
     "verify": Verify,
     "info": Info,
     "summary": Summary,

@@ -11,3 +11,7 @@ class WrongUse(Exception):
 
 class Interrupted(Exception):
     """Stopped by a signal after saving; the same command goes on: exit status 130."""
+
+
+class Unfinished(Exception):
+    """A part of the work is done as asked, the whole is not: exit status 0."""

@@ -176,14 +176,30 @@ def measure(
 
 
 def check_classes(run: Run, store: Store) -> None:
-    """Raises ``WrongUse`` unless run and store have the same classes."""
-    if run.classes != store.classes:
+    """Raises ``WrongUse`` unless run and store have the same classes, by their names or by their words."""
+    if run.classes != store.classes and run.words != store.words:
         missing = [name for name in store.classes if name not in run.classes]
         shown = f"{missing[0]!r} is not among the run's" if missing else "the run has more or in another order"
         raise WrongUse(
             f"{run.path}: trained on {len(run.classes)} classes, {store.path} has {len(store.classes)} ({shown}); "
             "evaluate it on a store of its own classes"
         )
+
+
+def prepared_otherwise(run: Run, store: Store) -> str | None:
+    """What is different between a store's images and those that a run was trained on, in a line; None if nothing."""
+    told = run.preparation
+    differ = [
+        f"{what}: {own} in training, {other} in {store.path}"
+        for what, own, other in (("size", told.size, store.size), ("resize", told.resize, store.resize))
+        if own != other
+    ]
+    if not differ:
+        return None
+    return (
+        f"{run.path}: was trained on images prepared otherwise ({'; '.join(differ)}), so its error here is not its "
+        f"own; prepare the store again with --size {told.size} --resize {told.resize}"
+    )
 
 
 def evaluate(
@@ -324,13 +340,16 @@ class Prediction:
 
     Attributes:
         name: the image's path.
-        top: class names with their probabilities, most probable first; empty where the image is bad.
+        top: classes, as people call them, with their probabilities, most probable first; empty where the image
+            is bad.
         problem: why there is none, or None.
+        classes: the names of the same classes as the store has them (ImageNet's WNIDs).
     """
 
     name: str
     top: list[tuple[str, float]]
     problem: str | None = None
+    classes: list[str] = dataclasses.field(default_factory=list)
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> list[str]:
@@ -358,21 +377,24 @@ def find_images(paths: Iterable[str | os.PathLike]) -> list[str]:
     return found
 
 
-def _load(name: str, size: int) -> np.ndarray | str:
+def _load(name: str, preparation: Preparation) -> np.ndarray | str:
     try:
-        return np.asarray(image_files.decode_square(Path(name).read_bytes(), size))
+        data = Path(name).read_bytes()
+        return np.asarray(image_files.decode_square(data, preparation.size, preparation.resize))
     except image_files.BadImage as error:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
 
 
-def _loaded(names: Sequence[str], size: int, loaders: int) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
+def _loaded(
+    names: Sequence[str], preparation: Preparation, loaders: int
+) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
     """Names and their images (or what is wrong with them) by the batch, loaded ahead in flat memory."""
 
     def load(start: int) -> tuple[list[str], list[np.ndarray | str]]:
         part = list(names[start : start + 32])
-        return part, [_load(name, size) for name in part]
+        return part, [_load(name, preparation) for name in part]
 
     return ahead(load, range(0, len(names), 32), loaders)
 
@@ -405,7 +427,7 @@ def predict(
     """
     device = next(run.net.parameters()).device
     precision = machine.choose_precision(precision, device)
-    for names, loaded in _loaded(find_images(paths), run.preparation.size, loaders):
+    for names, loaded in _loaded(find_images(paths), run.preparation, loaders):
         good = [image for image in loaded if not isinstance(image, str)]
         found: Iterator[Tensor] = iter(())
         if good:
@@ -415,8 +437,8 @@ def predict(
                 yield Prediction(name, [], image)
             else:
                 values, indices = next(found).topk(min(top, len(run.classes)))
-                pairs = zip(indices.tolist(), values.tolist())
-                yield Prediction(name, [(run.classes[i], p) for i, p in pairs])
+                pairs = list(zip(indices.tolist(), values.tolist()))
+                yield Prediction(name, [(run.words[i], p) for i, p in pairs], None, [run.classes[i] for i, _ in pairs])
 
 
 def picture_shares(
@@ -433,7 +455,7 @@ def picture_shares(
     device = next(run.net.parameters()).device
     precision = machine.choose_precision(precision, device)
     found: list[tuple[str, np.ndarray]] = []
-    for names, loaded in _loaded(find_images(paths), run.preparation.size, 1):
+    for names, loaded in _loaded(find_images(paths), run.preparation, 1):
         found += [(name, image) for name, image in zip(names, loaded) if not isinstance(image, str)]
         if len(found) >= most:
             break
@@ -466,7 +488,7 @@ def features(
     device = next(run.net.parameters()).device
     kept: list[str] = []
     found: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    for names, loaded in _loaded(find_images(paths), run.preparation.size, loaders):
+    for names, loaded in _loaded(find_images(paths), run.preparation, loaders):
         good = [(name, image) for name, image in zip(names, loaded) if not isinstance(image, str)]
         if good:
             pixels = views(_tensor([image for _, image in good], device), run.preparation.crop, 1)[0]

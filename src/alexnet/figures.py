@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from alexnet import evaluation, files, randomness
 from alexnet.data.store import Store
@@ -24,6 +25,13 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
+    files.write_bytes(path, buffer.getvalue())
+
+
+def save_image(image: Image.Image, path: str | os.PathLike) -> None:
+    """Writes a picture as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
     files.write_bytes(path, buffer.getvalue())
 
 
@@ -144,6 +152,32 @@ def predictions(
     return figure
 
 
+def contact_sheet(store: Store, columns: int = 12, rows: int = 8, side: int = 96) -> Image.Image:
+    """A picture of images of the store, spread over its classes and splits.
+
+    Args:
+        store: any.
+        columns, rows: images across and down.
+        side: of each, pixels.
+    """
+    chosen = spread(store, columns * rows)
+    sheet = Image.new("RGB", (columns * (side + 2) + 2, -(-len(chosen) // columns) * (side + 2) + 2), "white")
+    for place, row in enumerate(chosen):
+        tile = Image.fromarray(store.image(row)).resize((side, side), Image.Resampling.BOX)
+        sheet.paste(tile, (2 + place % columns * (side + 2), 2 + place // columns * (side + 2)))
+    return sheet
+
+
+def spread(store: Store, count: int) -> Sequence[int]:
+    """At most ``count`` row ids, as evenly over the classes as may be, in the order of the labels."""
+    labels = store.labels
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(len(store.classes)))
+    turn = np.arange(len(order)) - starts[labels[order]]  # which of its class an image is
+    chosen = order[np.argsort(turn, kind="stable")[:count]]
+    return chosen[np.argsort(labels[chosen], kind="stable")].tolist()
+
+
 def short(text: str, length: int) -> str:
     """``text``, its middle left out where it is longer than ``length`` characters."""
     return text if len(text) <= length else text[: length // 2] + "…" + text[-(length - length // 2 - 1) :]
@@ -216,7 +250,7 @@ def _store_of(run: Run, path: str | os.PathLike | None) -> Store | None:
 
 def _named_images(run: Run, images: Sequence[str | os.PathLike], count: int) -> Figure:
     names, pictures, shares = evaluation.picture_shares(run, images, count)
-    return predictions(pictures, shares, run.classes, captions=[Path(name).name for name in names])
+    return predictions(pictures, shares, run.words, captions=[Path(name).name for name in names])
 
 
 def _store_images(run: Run, store: Store, split: str, only_errors: bool, count: int) -> Figure:
@@ -231,4 +265,4 @@ def _store_images(run: Run, store: Store, split: str, only_errors: bool, count: 
         order = randomness.permutation(0, "shown images", 0, len(found.rows)).numpy()
         chosen = np.sort(order[:count])
     pictures = [store.image(int(row)) for row in found.rows[chosen]]
-    return predictions(pictures, found.probabilities[chosen], store.classes, found.labels[chosen])
+    return predictions(pictures, found.probabilities[chosen], store.words, found.labels[chosen])

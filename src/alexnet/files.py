@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,6 +43,29 @@ def exists(path: str | os.PathLike) -> bool:
         fs, inner = fsspec.core.url_to_fs(str(path))
         return fs.exists(inner)
     return os.path.exists(path)
+
+
+def is_folder(path: str | os.PathLike) -> bool:
+    """Whether ``path`` is a folder."""
+    if is_remote(path):
+        fs, inner = fsspec.core.url_to_fs(str(path))
+        return fs.isdir(inner)
+    return os.path.isdir(path)
+
+
+def size(path: str | os.PathLike) -> int:
+    """Bytes of a file."""
+    if is_remote(path):
+        fs, inner = fsspec.core.url_to_fs(str(path))
+        return int(fs.size(inner))
+    return os.path.getsize(path)
+
+
+def below(folder: str) -> list[str]:
+    """The names of all files at any depth below a remote folder, relative to it."""
+    fs, inner = fsspec.core.url_to_fs(folder)
+    prefix = inner.rstrip("/") + "/"
+    return [str(name).removeprefix(prefix) for name in fs.find(inner)]
 
 
 def open_read(path: str | os.PathLike) -> BinaryIO:
@@ -97,10 +121,16 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A binary file that appears at ``path`` whole when the block ends without an error, else not at all."""
+def atomic(path: str | os.PathLike, *, shared: bool = False) -> Iterator[BinaryIO]:
+    """A binary file that appears at ``path`` whole when the block ends without an error, else not at all.
+
+    Args:
+        path: of the file.
+        shared: several processes may write it at once; the last one's stays.
+    """
     target = Path(path)
-    partial = target.with_name(f".{target.name}{PARTIAL}")
+    own = f".{uuid.uuid4().hex}" if shared else ""
+    partial = target.with_name(f".{target.name}{own}{PARTIAL}")
     with explained(target):
         try:
             with open(partial, "wb") as file:
@@ -151,15 +181,15 @@ def flush(path: str | os.PathLike) -> None:
         os.fsync(file.fileno())
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """``data`` at ``path``, whole or not at all."""
-    with atomic(path) as file:
+def write_bytes(path: str | os.PathLike, data: bytes, *, shared: bool = False) -> None:
+    """``data`` at ``path``, whole or not at all; ``shared`` as for ``atomic``."""
+    with atomic(path, shared=shared) as file:
         file.write(data)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """``value`` as JSON at ``path``, whole or not at all."""
-    write_bytes(path, to_json(value).encode("utf-8"))
+def write_json(path: str | os.PathLike, value: Any, *, shared: bool = False) -> None:
+    """``value`` as JSON at ``path``, whole or not at all; ``shared`` as for ``atomic``."""
+    write_bytes(path, to_json(value).encode("utf-8"), shared=shared)
 
 
 def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
@@ -169,9 +199,9 @@ def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None:
-    """Rows as CSV at ``path``, whole or not at all."""
-    write_bytes(path, to_csv(rows))
+def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]], *, shared: bool = False) -> None:
+    """Rows as CSV at ``path``, whole or not at all; ``shared`` as for ``atomic``."""
+    write_bytes(path, to_csv(rows), shared=shared)
 
 
 def make_folder(path: str | os.PathLike) -> Path:

@@ -36,7 +36,8 @@ class Run:
     Attributes:
         path: the run's folder.
         net: with its weights, in evaluation mode.
-        classes: their names.
+        classes: their names, as the store has them.
+        words: what people call them.
         preparation: how images are prepared.
         data: what it was trained on: the store's place, its fingerprint, images of each split.
         errors: measured errors by name of split.
@@ -46,6 +47,7 @@ class Run:
     path: str
     net: Network
     classes: list[str]
+    words: list[str]
     preparation: Preparation
     data: dict
     errors: dict
@@ -57,17 +59,19 @@ class Run:
         return Path(self.path).resolve().name
 
 
-def describe(net: Network, classes: list[str], preparation: Preparation, data: dict) -> dict:
+def describe(net: Network, classes: list[str], words: list[str] | None, preparation: Preparation, data: dict) -> dict:
     """What ``run.json`` says."""
     return {
         "format_version": FORMAT_VERSION,
         "net": {"name": net.table.name, "table": net.table.text},
         "classes": classes,
+        "words": words,
         "preparation": {
             "size": preparation.size,
             "crop": preparation.crop,
             "scale": preparation.scale,
             "resized": preparation.resized,
+            "resize": preparation.resize,
         },
         "data": data,
         "errors": {},
@@ -126,6 +130,7 @@ def describe_run(path: str | os.PathLike) -> dict:
         "run": os.fspath(path),
         "net": told["net"]["name"],
         "classes": told["classes"],
+        "words": told.get("words") or told["classes"],
         "preparation": told["preparation"],
         "data": told["data"],
         "checkpoints": {kind: int(place.name.split("-")[1]) for kind, place in found.items() if place},
@@ -203,6 +208,7 @@ def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device
         path=os.fspath(path),
         net=net.eval().to(device),
         classes=description["classes"],
+        words=description.get("words") or description["classes"],
         preparation=load_preparation(path).to(device),
         data=description["data"],
         errors=description["errors"],

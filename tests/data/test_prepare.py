@@ -59,7 +59,7 @@ def test_split_is_stratified_and_repeatable(pictures, store, tmp_path):
 def test_shards_are_arrow_streams(store):
     with pa.memory_map(f"{store.path}/train-00000.arrow") as file:
         table = pa.ipc.open_stream(file).read_all()
-    assert table.schema.names == ["image", "label", "name"] and len(table) == 48
+    assert table.schema.names == ["image", "label", "class"] and len(table) == 48
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -128,7 +128,7 @@ def test_a_class_of_bad_images_only_is_an_error(alexnet, tmp_path):
     source = fill(tmp_path / "source", count=3)
     for file in (source / "green").iterdir():
         picture(0, 0, 5, 5).save(file)
-    status, _, err = alexnet("prepare", source, tmp_path / "store")
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad", 0.5)
     assert status == 1 and "class 'green' has no usable training image" in err and "5x5 pixels" in err
     assert not (tmp_path / "store" / "dataset.json").exists()
 
@@ -236,7 +236,7 @@ def test_a_store_of_a_newer_format_is_refused(alexnet, store, tmp_path):
     copy = tmp_path / "store"
     shutil.copytree(store.path, copy)
     text = (copy / "dataset.json").read_text()
-    (copy / "dataset.json").write_text(text.replace('"format_version": 1', '"format_version": 99'))
+    (copy / "dataset.json").write_text(text.replace('"format_version": 2', '"format_version": 99'))
     status, _, err = alexnet("train", copy, tmp_path / "run")
     assert status == 2 and "format 99" in err and "upgrade" in err and not (tmp_path / "run").exists()
 

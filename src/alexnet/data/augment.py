@@ -26,7 +26,8 @@ class Preparation:
         noise: (3, 3) float32, colour noise (paper 4.1): one column an eigenvector of the RGB covariance times
             0.1 times its standard deviation, 0..255 scale. The paper writes eigenvalues; the 2012 source takes
             standard deviations, and on 0..255 pixels only they make sense.
-        resized: how images get to ``size``.
+        resized: how images get to ``size``, in words.
+        resize: the same by its name, ``shorter-side`` or ``warp``.
     """
 
     size: int
@@ -34,7 +35,8 @@ class Preparation:
     scale: float
     mean_image: Tensor
     noise: Tensor
-    resized: str = stored_images.RESIZED
+    resized: str = stored_images.RESIZED[stored_images.SHORTER_SIDE]
+    resize: str = stored_images.SHORTER_SIDE
 
     @classmethod
     def of(cls, store: Store, crop: int, input_scale: str, strength: float) -> "Preparation":
@@ -48,6 +50,7 @@ class Preparation:
             mean_image=torch.from_numpy(statistics.mean_image).float().contiguous(),
             noise=noise_directions(statistics, strength),
             resized=store.description["resized"],
+            resize=store.resize,
         )
 
     def to(self, device: torch.device) -> "Preparation":

@@ -5,12 +5,8 @@ shape, place, size, rotation and light lies on a ground cluttered with plain sha
 colourless patterns, so neither colour nor pattern alone gives the class away.
 """
 
-import io
-from collections.abc import Iterator
-
 import numpy as np
 import torch
-from PIL import Image
 
 from alexnet import randomness
 from alexnet.data.sources import Source, folder
@@ -184,35 +180,18 @@ class DrawnTree(Tree):
     """
 
     kind = "drawn"
-    sequential = False
 
     def __init__(self, training: int):
-        self.path = "drawn images"
-        classes = len(CLASSES)
-        self._labels: dict[str, tuple[int, int]] = {}
+        names = []
         for index in range(training + training // VALIDATION_SHARE):
             split = "train" if index < training else "val"
-            label = index % classes
-            self._labels[f"{split}/{CLASSES[label]}/{index:05d}.bmp"] = (index, label)
+            names.append(f"{split}/{CLASSES[index % len(CLASSES)]}/{index:05d}.bmp")
+        super().__init__("drawn images", names)
 
-    def names(self) -> list[str]:
-        return list(self._labels)
-
-    def folders(self) -> list[str]:
-        return [f"{split}/{name}" for split in ("train", "val") for name in CLASSES]
-
-    def read(self, name: str) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(draw(*self._labels[name])).save(buffer, "BMP")
-        return buffer.getvalue()
-
-    def stream(self, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-        for name in self._labels:
-            if name in wanted:
-                yield name, self.read(name)
+    def read(self, member: int) -> np.ndarray:
+        return draw(member, member % len(CLASSES))
 
 
 def source(training: int) -> Source:
     """The data set as ``prepare`` takes it; see ``DrawnTree``."""
-    tree = DrawnTree(training)
-    return Source(tree, folder.listing(tree))
+    return folder.source(DrawnTree(training))

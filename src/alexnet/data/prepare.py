@@ -1,8 +1,8 @@
 """Images in, store out: parallel, in flat memory, and it goes on where it was stopped.
 
-Which source image belongs to which shard is settled before the first is read, so the number of workers, or
-how often it was interrupted, changes no byte. A shard that is finished has a note of its sums beside it in
-``STORE/unfinished``; that folder goes when ``dataset.json`` has been written.
+Which source image belongs to which shard is settled before the first is read, so the number of workers,
+processes or machines, or how often it was interrupted, changes no byte. A shard that is finished has a note of its
+sums beside it in ``STORE/unfinished``; that folder goes when ``dataset.json`` has been written.
 """
 
 import collections
@@ -17,21 +17,33 @@ import numpy as np
 
 from alexnet import files, machine
 from alexnet.data import images
-from alexnet.data.sources import Item, Listing, Source, open_source, split_off_validation
-from alexnet.data.statistics import Statistics, Sums
+from alexnet.data.duplicates import find_duplicates
+from alexnet.data.sources import SPLITS, Listing, Source, open_source, split_off_validation
+from alexnet.data.sources.tree import Content
+from alexnet.data.statistics import Statistics, Sums, products
 from alexnet.data.store import FORMAT_VERSION, SHARD_ROWS, ShardWriter, Store
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import Failure, Unfinished, WrongUse
 
 Progress = Callable[[int, int], None]
+MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """How images are stored."""
+
+    format: str
+    size: int
+    resize: str
+
+
+@dataclasses.dataclass(frozen=True)
 class _Shard:
-    """A shard to be: its items, in order."""
+    """A shard to be: rows of the listing, in order."""
 
     split: str
     index: int
-    items: list[Item]
+    rows: np.ndarray
 
     @property
     def name(self) -> str:
@@ -44,24 +56,33 @@ def prepare(
     *,
     val_fraction: float = 0.2,
     seed: int = 0,
-    format: str = "jpeg",
-    size: int = 256,
+    size: int | None = None,
+    resize: str = images.SHORTER_SIDE,
+    format: str | None = None,
     layout: str | None = None,
+    max_bad: float = MOST_BAD,
+    duplicates: bool = False,
+    part: tuple[int, int] = (1, 1),
     workers: int | None = None,
     shard_rows: int = SHARD_ROWS,
     found: Callable[[Listing], None] | None = None,
     progress: Progress | None = None,
 ) -> Store:
-    """Makes a store of a folder or archive of images; goes on with one that was not finished.
+    """Makes a store of a folder, archive or table of images; goes on with one that was not finished.
 
     Args:
-        source: folder or archive, or an opened source.
+        source: folder, archive, CSV, Parquet or Arrow file, or an opened source.
         store: folder to make.
         val_fraction: share of each class's training images set apart where there are no validation images.
         seed: which ones.
-        format: ``jpeg`` (quality 95, 4:2:0) or ``raw``.
-        size: side of the stored square in pixels.
+        size: side of the stored square in pixels; 256, or the source's own if all its images have one size.
+        resize: ``shorter-side`` (paper 2) or ``warp`` (as Caffe's figures were measured).
+        format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); jpeg, or raw where the source is pixels.
         layout: name of the source's layout; recognised by itself if not given.
+        max_bad: share of bad images beyond which it stops.
+        duplicates: looks for near-duplicates between training and validation.
+        part: (3, 16), the third of sixteen parts, where processes or machines share the work in one folder.
+            Whichever ends last finishes the store, whose bytes are those that one process would write.
         workers: threads; every core if not given.
         shard_rows: source images a shard.
         found: called with the listing before the first image is read.
@@ -69,91 +90,125 @@ def prepare(
 
     Raises:
         WrongUse: the source cannot be meant, or the folder holds something else.
-        Failure: a class without one usable image, a full or read-only disk.
+        Failure: a class without one usable image, too many bad ones, a full or read-only disk.
+        Unfinished: this part is done, others are not.
     """
-    images.check_form(format)
+    if resize not in images.RESIZED:
+        raise WrongUse(f"--resize {resize}: unknown; give one of {', '.join(images.RESIZED)}")
+    if format not in (None, "jpeg", "raw"):
+        raise WrongUse(f"--format {format}: unknown; give jpeg or raw")
+    if size is not None and not images.SMALLEST <= size <= 4096:
+        raise WrongUse(f"--size {size}: must be between {images.SMALLEST} and 4096")
+    if not 0 <= max_bad <= 1:
+        raise WrongUse(f"--max-bad {max_bad}: must be between 0 and 1")
+    if not 1 <= part[0] <= part[1]:
+        raise WrongUse(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
     if not isinstance(source, Source):
         source = open_source(source, layout)
-    listing = split_off_validation(source.listing, val_fraction, seed)
+    source = split_off_validation(source, val_fraction, seed)
+    listing = source.listing
     if found:
         found(listing)
+    form = _Form(format or listing.format, size or listing.size, resize)
     plan = {
         "format_version": FORMAT_VERSION,
-        "format": format,
-        "size": size,
+        **dataclasses.asdict(form),
         "shard_rows": shard_rows,
         "classes": listing.classes,
-        "images": len(listing.items),
-        "source": files.sha256_text(*(f"{i.split}\t{i.label}\t{i.name}" for i in listing.items)),
+        "words": listing.words,
+        "images": len(listing),
+        "source": source.fingerprint(),
     }
     folder = _claim(store, plan)
-    if (folder / "dataset.json").exists():
-        return Store(folder)
-    shards = _plan(listing, shard_rows)
-    _make_shards(source, folder, shards, format, size, workers or machine.cores(), progress)
-    _finish(folder, listing, shards, plan)
-    return Store(folder)
+    if not (folder / "dataset.json").exists():
+        shards = _plan(listing, shard_rows)
+        allowed = max_bad * len(listing)
+        first, last = (len(shards) * k // part[1] for k in (part[0] - 1, part[0]))
+        _make_shards(source, folder, shards[first:last], form, workers or machine.cores(), allowed, progress)
+        missing = [shard for shard in shards if not (folder / "unfinished" / f"{shard.name}.json").exists()]
+        if not missing:
+            _finish(folder, source, shards, plan, allowed)
+        elif not (folder / "dataset.json").exists():
+            raise Unfinished(
+                f"{store}: part {part[0]} of {part[1]} is done; {len(missing):,} of {len(shards):,} shards are "
+                "other parts', and whichever ends last finishes the store"
+            )
+    made = Store(folder)
+    if duplicates and made.description.get("duplicates") is None:
+        made.note_duplicates(find_duplicates(made, progress))
+    return made
 
 
 def _claim(store: str | os.PathLike, plan: dict) -> Path:
     """The store's folder with this plan noted in it, or an error if it holds something else."""
     folder = files.make_folder(store)
     note = folder / "prepare.json"
-    if note.exists():
-        old = files.read_json(note)
-        differ = [key for key in plan if old.get(key) != plan[key]]
-        if differ:
-            raise WrongUse(
-                f"{store}: was begun with other images or options ({', '.join(differ)} differ); "
-                "give the command it was begun with, another folder, or remove it"
-            )
-    elif any(folder.iterdir()):
-        raise WrongUse(f"{store}: is not empty and no store; give another folder")
-    else:
-        files.write_json(note, plan)
+    if not note.exists():
+        if any(not entry.name.endswith(files.PARTIAL) for entry in folder.iterdir() if entry != note):
+            raise WrongUse(f"{store}: is not empty and no store; give another folder")
+        files.write_json(note, plan, shared=True)
+    old = files.read_json(note)
+    differ = [key for key in plan if old.get(key) != plan[key]]
+    if differ:
+        raise WrongUse(
+            f"{store}: was begun with other images or options ({', '.join(differ)} differ); "
+            "give the command it was begun with, another folder, or remove it"
+        )
     return folder
 
 
 def _plan(listing: Listing, shard_rows: int) -> list[_Shard]:
-    """Shards in the order in which the source gives their last image."""
-    shards: dict[str, list[_Shard]] = {}
-    for item in listing.items:
-        of_split = shards.setdefault(item.split, [])
-        if not of_split or len(of_split[-1].items) == shard_rows:
-            of_split.append(_Shard(item.split, len(of_split), []))
-        of_split[-1].items.append(item)
-    return [shard for split in ("train", "val", "test") for shard in shards.get(split, [])]
+    """The shards of each split, with the same number of source images but for the last."""
+    found = []
+    for index, split in enumerate(SPLITS):
+        rows = np.flatnonzero(listing.splits == index)
+        found += [_Shard(split, i // shard_rows, rows[i : i + shard_rows]) for i in range(0, len(rows), shard_rows)]
+    return found
 
 
-def _convert(data: bytes, form: str, size: int, measure: bool) -> tuple[bytes, np.ndarray | None] | str:
-    """An image as it is stored, with its stored pixels if they are to be measured; or why it is left out."""
+@dataclasses.dataclass(frozen=True)
+class _Converted:
+    """An image as it is stored, and what statistics need of it: its pixels, and the sum of their products."""
+
+    stored: bytes
+    pixels: np.ndarray | None
+    products: np.ndarray | None
+
+
+def _convert(content: Content, form: _Form, measure: bool) -> _Converted | str:
+    """An image converted, its stored pixels measured for a training image; or why it is left out."""
+    if isinstance(content, OSError):
+        return f"cannot be read: {content.strerror or content}"
     try:
-        stored = images.encode(images.decode_square(data, size), form)
-        return stored, images.decode_stored(stored, form, size) if measure else None
+        stored = images.encode(images.decode_square(content, form.size, form.resize), form.format)
+        if not measure:
+            return _Converted(stored, None, None)
+        pixels = images.decode_stored(stored, form.format, form.size)
+        return _Converted(stored, pixels, products(pixels))
     except images.BadImage as error:
         return str(error)
 
 
-def _converted(
-    source: Source, items: list[Item], form: str, size: int, workers: int
-) -> Iterator[tuple[Item, tuple[bytes, np.ndarray | None] | str]]:
-    """Every item converted, in order, with a bounded number under way."""
+def _converted(source: Source, rows: np.ndarray, form: _Form, workers: int) -> Iterator[tuple[int, _Converted | str]]:
+    """Every row's image converted, in order, with a bounded number under way."""
+    splits = source.listing.splits
+    train = SPLITS.index("train")
 
-    def work(item: Item, data: bytes | None) -> tuple[bytes, np.ndarray | None] | str:
-        if data is None:
+    def work(row: int, content: Content | None) -> _Converted | str:
+        if content is None:
             try:
-                data = source.read(item)
+                content = source.read(row)
             except OSError as error:
-                return f"cannot be read: {error.strerror}"
-        return _convert(data, form, size, item.split == "train")
+                content = error
+        return _convert(content, form, bool(splits[row] == train))
 
-    stream: Iterable[tuple[Item, bytes | None]]
-    stream = source.stream(items) if source.sequential else ((item, None) for item in items)
-    pending: collections.deque[tuple[Item, Future]] = collections.deque()
+    stream: Iterable[tuple[int, Content | None]]
+    stream = source.stream(rows) if source.sequential else ((row, None) for row in rows.tolist())
+    pending: collections.deque[tuple[int, Future]] = collections.deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
     try:
-        for item, data in stream:
-            pending.append((item, pool.submit(work, item, data)))
+        for row, content in stream:
+            pending.append((row, pool.submit(work, row, content)))
             if len(pending) > 8 * workers:
                 done, future = pending.popleft()
                 yield done, future.result()
@@ -167,24 +222,24 @@ def _converted(
 class _OpenShard:
     """A shard while it is being written: its file, its sums, what was left out."""
 
-    def __init__(self, folder: Path, shard: _Shard, size: int):
-        self.folder, self.shard = folder, shard
-        self.left = len(shard.items)
-        self.writer = ShardWriter(folder / f"{shard.name}.arrow")
+    def __init__(self, folder: Path, shard: _Shard, source: Source, size: int):
+        self.folder, self.shard, self.source = folder, shard, source
+        self.left = len(shard.rows)
+        self.writer = ShardWriter(folder / f"{shard.name}.arrow", source.listing.words or source.listing.classes)
         self.sums = Sums.zero(size)
-        self.skipped: list[list[str]] = []
+        self.skipped: list[tuple[str, int, str]] = []
         self.usable = collections.Counter()
 
-    def add(self, item: Item, result: tuple[bytes, np.ndarray | None] | str) -> None:
+    def add(self, row: int, result: _Converted | str) -> None:
         self.left -= 1
+        label, name = int(self.source.listing.labels[row]), self.source.name(row)
         if isinstance(result, str):
-            self.skipped.append([item.name, result])
+            self.skipped.append((name, label, result))
             return
-        stored, pixels = result
-        self.writer.add(stored, item.label, item.name)
-        self.usable[item.label] += 1
-        if pixels is not None:
-            self.sums.add(pixels)
+        self.writer.add(result.stored, label, name)
+        self.usable[label] += 1
+        if result.pixels is not None and result.products is not None:
+            self.sums.add(result.pixels, result.products)
 
     def finish(self) -> None:
         self.writer.close()
@@ -206,28 +261,37 @@ def _make_shards(
     source: Source,
     folder: Path,
     shards: list[_Shard],
-    form: str,
-    size: int,
+    form: _Form,
     workers: int,
+    allowed: float,
     progress: Progress | None,
 ) -> None:
-    files.make_folder(folder / "unfinished")
-    todo = [shard for shard in shards if not (folder / "unfinished" / f"{shard.name}.json").exists()]
-    total = sum(len(shard.items) for shard in shards)
-    done = total - sum(len(shard.items) for shard in todo)
-    shard_of = {item.name: shard for shard in todo for item in shard.items}
-    items = [item for item in source_order(shards, source) if item.name in shard_of]
-    opened: dict[str, _OpenShard] = {}
+    """Makes those of the shards that are not there yet; stops where more than ``allowed`` images are bad."""
+    notes = files.make_folder(folder / "unfinished")
+    todo = [shard for shard in shards if not (notes / f"{shard.name}.json").exists()]
+    total = sum(len(shard.rows) for shard in shards)
+    done = total - sum(len(shard.rows) for shard in todo)
+    shard_of = np.zeros(len(source.listing), np.int32)
+    for index, shard in enumerate(todo):
+        shard_of[shard.rows] = index
+    rows = np.concatenate([np.zeros(0, np.int64), *(shard.rows for shard in todo)])
+    if source.sequential:
+        rows = rows[np.argsort(source.listing.members[rows])]
+    opened: dict[int, _OpenShard] = {}
+    bad = 0
     try:
-        for item, result in _converted(source, items, form, size, workers):
-            shard = shard_of[item.name]
-            if shard.name not in opened:
-                opened[shard.name] = _OpenShard(folder, shard, size)
-            current = opened[shard.name]
-            current.add(item, result)
+        for row, result in _converted(source, rows, form, workers):
+            index = int(shard_of[row])
+            if index not in opened:
+                opened[index] = _OpenShard(folder, todo[index], source, form.size)
+            current = opened[index]
+            current.add(row, result)
+            if isinstance(result, str):
+                bad += 1
+                _check_bad(bad, allowed, source.name(row), result)
             if not current.left:
                 current.finish()
-                del opened[shard.name]
+                del opened[index]
             done += 1
             if progress:
                 progress(done, total)
@@ -238,24 +302,34 @@ def _make_shards(
             unfinished.writer.abandon()
 
 
-def source_order(shards: list[_Shard], source: Source) -> list[Item]:
-    """Items in the order in which the source gives them best."""
-    items = [item for shard in shards for item in shard.items]
-    if source.sequential:
-        place = {name: position for position, name in enumerate(source.tree.names())}
-        items.sort(key=lambda item: place[item.name])
-    return items
+def _check_bad(bad: int, allowed: float, name: str, reason: str) -> None:
+    if bad > allowed:
+        raise Failure(
+            f"{bad:,} images are bad, more than --max-bad allows (the last: {name}: {reason}); "
+            "see whether the source is whole, or allow a larger share"
+        )
 
 
-def _finish(folder: Path, listing: Listing, shards: list[_Shard], plan: dict) -> None:
-    """Writes the statistics, the list of skipped images and, last, ``dataset.json``."""
+def _finish(folder: Path, source: Source, shards: list[_Shard], plan: dict, allowed: float) -> None:
+    """Writes the statistics, the list of skipped images and, last, ``dataset.json``; another part may do so, too."""
+    try:
+        _write_description(folder, source, shards, plan, allowed)
+    except (FileNotFoundError, Failure):
+        if not (folder / "dataset.json").exists():
+            raise
+    shutil.rmtree(folder / "unfinished", ignore_errors=True)
+    files.remove_leftovers(folder)
+
+
+def _write_description(folder: Path, source: Source, shards: list[_Shard], plan: dict, allowed: float) -> None:
     notes = folder / "unfinished"
+    listing = source.listing
     sums = Sums.zero(plan["size"])
-    entries, skipped = [], [["name", "reason"]]
-    usable = [0] * len(listing.classes)
+    entries, skipped = [], []
+    usable = np.zeros(len(listing.classes), np.int64)
     for shard in shards:
         note = files.read_json(notes / f"{shard.name}.json")
-        skipped += note["skipped"]
+        skipped += [(name, shard.split, listing.classes[label], reason) for name, label, reason in note["skipped"]]
         if shard.split == "train":
             sums += Sums.load(notes / f"{shard.name}.safetensors")
             for label, count in note["usable"].items():
@@ -263,29 +337,33 @@ def _finish(folder: Path, listing: Listing, shards: list[_Shard], plan: dict) ->
         entries.append(
             {"file": f"{shard.name}.arrow", "split": shard.split, "rows": note["rows"], "sha256": note["sha256"]}
         )
-    if min(usable) == 0:
-        name = listing.classes[usable.index(0)]
-        first = next(row for row in skipped[1:] if name in row[0])
+    if usable.min() == 0:
+        name = listing.classes[int(usable.argmin())]
+        first = next(row for row in skipped if row[1:3] == ("train", name))
         raise Failure(
-            f"class {name!r} has no usable training image ({first[0]}: {first[1]}); mend or remove the class, "
+            f"class {name!r} has no usable training image ({first[0]}: {first[3]}); mend or remove the class, "
             f"remove {folder} and prepare again"
         )
-    files.write_csv(folder / "skipped.csv", skipped)
-    sums.save(folder / "statistics.safetensors")
+    if skipped:
+        _check_bad(len(skipped), allowed, skipped[-1][0], skipped[-1][3])
+    files.write_csv(folder / "skipped.csv", [("name", "split", "class", "reason"), *skipped], shared=True)
+    sums.save(folder / "statistics.safetensors", shared=True)
     files.write_json(
         folder / "dataset.json",
         {
             "format_version": FORMAT_VERSION,
             "classes": listing.classes,
+            "words": listing.words,
             "format": plan["format"],
             "size": plan["size"],
-            "resized": images.RESIZED,
+            "resize": plan["resize"],
+            "resized": images.RESIZED[plan["resize"]],
             "decoder": images.DECODER,
             "layout": listing.layout,
             "shards": entries,
-            "skipped": len(skipped) - 1,
+            "skipped": len(skipped),
             "statistics_sha256": files.sha256(folder / "statistics.safetensors"),
             "statistics": Statistics.of(sums).summary(),
         },
+        shared=True,
     )
-    shutil.rmtree(notes)

@@ -32,23 +32,23 @@ class Sums:
         """The sums of no image."""
         return cls(0, np.zeros((size, size, 3), np.int64), np.zeros((3, 3), np.int64))
 
-    def add(self, image: np.ndarray) -> None:
-        """Adds one (size, size, 3) uint8 image."""
+    def add(self, image: np.ndarray, image_products: np.ndarray) -> None:
+        """Adds one (size, size, 3) uint8 image and its ``products``, which workers have computed."""
         self.images += 1
         self.pixels += image
-        self.products += products(image)
+        self.products += image_products
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(self.images + other.images, self.pixels + other.pixels, self.products + other.products)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes a safetensors file, whole or not at all."""
+    def save(self, path: str | os.PathLike, *, shared: bool = False) -> None:
+        """Writes a safetensors file, whole or not at all; ``shared`` as for ``files.atomic``."""
         tensors = {
             "images": np.array([self.images], np.int64),
             "pixels": self.pixels,
             "products": self.products,
         }
-        files.write_bytes(path, save(tensors))
+        files.write_bytes(path, save(tensors), shared=shared)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Sums":

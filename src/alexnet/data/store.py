@@ -2,65 +2,90 @@
 
 A store is a folder::
 
-    train-00000.arrow ...    columns image (bytes), label (int32), name (string); record batches of 256 rows
-    val-00000.arrow ...
+    train-00000.arrow ...    columns image (struct of bytes and path), label (int64), class (its name)
+    val-00000.arrow ...      in record batches of 256 rows; `datasets`, polars, pandas and DuckDB open them
     dataset.json             version, classes, how images were made, rows and SHA-256 of every shard
     statistics.safetensors   exact sums over the training images
     skipped.csv              images left out, with the reason
+    duplicates.csv           pairs of training and validation images that look alike, if they were looked for
 
-Rows have ids: 0, 1, ... through train, then val, then test.
+Rows have ids: 0, 1, ... through train, then val, then test. Stores of format 1 (columns image, label, name) are read.
 """
 
+import collections
 import csv
 import dataclasses
 import io
+import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from alexnet import files
+from alexnet import files, machine
 from alexnet.data import images
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import Failure, WrongUse
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SHARD_ROWS = 8192
 BATCH_ROWS = 256
-SCHEMA = pa.schema([("image", pa.binary()), ("label", pa.int32()), ("name", pa.string())])
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+CLASS = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema([("image", IMAGE), ("label", pa.int64()), ("class", CLASS)])
+SCHEMA_1 = pa.schema([("image", pa.binary()), ("label", pa.int32()), ("name", pa.string())])
+
+
+def schema(words: Sequence[str]) -> pa.Schema:
+    """A shard's schema, with what the Hugging Face `datasets` library wants to know of the columns."""
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": list(words)},
+        "class": {"_type": "Value", "dtype": "string"},
+    }
+    return SCHEMA.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
 class ShardWriter:
-    """Writes one shard, row after row, in flat memory; it appears whole at ``close``."""
+    """Writes one shard, row after row, in flat memory; it appears whole at ``close``.
 
-    def __init__(self, path: str | os.PathLike):
+    Args:
+        path: of the shard.
+        words: what the classes are called.
+    """
+
+    def __init__(self, path: str | os.PathLike, words: Sequence[str]):
         self.path = path
         self.rows = 0
         self._pending: list[tuple[bytes, int, str]] = []
+        self._schema = schema(words)
+        self._words = pa.array(words, pa.string())
         self._atomic = files.atomic(path)
         with files.explained(path):
             self._file = self._atomic.__enter__()
-            self._writer = pa.ipc.new_stream(self._file, SCHEMA)
+            self._writer = pa.ipc.new_stream(self._file, self._schema)
 
     def add(self, image: bytes, label: int, name: str) -> None:
-        """Adds a row."""
-        self._pending.append((image, label, name))
+        """Adds a row; what in the name is no UTF-8 is written as ``\\xNN``."""
+        path = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        self._pending.append((image, label, path))
         self.rows += 1
         if len(self._pending) == BATCH_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         if self._pending:
-            image, label, name = zip(*self._pending)
+            image, label, path = zip(*self._pending)
+            pictures = pa.StructArray.from_arrays([pa.array(image, pa.binary()), pa.array(path)], fields=list(IMAGE))
+            classes = pa.DictionaryArray.from_arrays(pa.array(label, pa.int32()), self._words)
             with files.explained(self.path):
                 self._writer.write_batch(
-                    pa.record_batch(
-                        [pa.array(image, pa.binary()), pa.array(label, pa.int32()), pa.array(name, pa.string())],
-                        schema=SCHEMA,
-                    )
+                    pa.record_batch([pictures, pa.array(label, pa.int64()), classes], schema=self._schema)
                 )
             self._pending = []
 
@@ -79,6 +104,19 @@ class ShardWriter:
         except Failure as raised:
             if raised is not error:
                 raise
+
+
+class _Rows:
+    """The columns of a record batch, of either format."""
+
+    __slots__ = ("images", "labels", "names")
+
+    def __init__(self, batch: pa.RecordBatch, version: int):
+        if version == 1:
+            self.images, self.labels, self.names = batch.columns
+        else:
+            self.images, self.names = batch.column(0).flatten()
+            self.labels = batch.column(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,20 +150,23 @@ class Store:
                 f"{path}: no store there (it has no dataset.json); make one with `alexnet prepare SOURCE {path}`"
             )
         self.description = files.read_json(description)
-        version = self.description.get("format_version")
+        version = self.description.get("format_version") if isinstance(self.description, dict) else None
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise WrongUse(
                 f"{path}: a store of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade it"
             )
         try:
             self.classes: list[str] = self.description["classes"]
+            self.words: list[str] = self.description.get("words") or self.classes
+            self.resize: str = self.description.get("resize", images.SHORTER_SIDE)
             self.size: int = self.description["size"]
             self.format: str = self.description["format"]
             self.shards = [Shard(**entry) for entry in self.description["shards"]]
         except (KeyError, TypeError) as error:
             raise Failure(f"{description}: damaged ({error}); prepare the store again") from error
         self._starts = np.cumsum([0] + [shard.rows for shard in self.shards])
-        self._batches: dict[int, list[pa.RecordBatch]] = {}
+        self._batches: dict[int, list[_Rows]] = {}
+        self._version = version
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -153,10 +194,15 @@ class Store:
     @cached_property
     def labels(self) -> np.ndarray:
         """(rows,) int64, the class index of every row id."""
-        parts = [batch.column(1).to_numpy() for shard in range(len(self.shards)) for batch in self._shard(shard)]
-        return np.concatenate(parts).astype(np.int64)
+        parts = [rows.labels.to_numpy() for shard in range(len(self.shards)) for rows in self._shard(shard)]
+        found = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+        if len(found) and not 0 <= found.min() <= found.max() < len(self.classes):
+            raise Failure(
+                f"{self.path}: labels beyond its {len(self.classes)} classes; see `alexnet verify {self.path}`"
+            )
+        return found
 
-    def _shard(self, index: int) -> list[pa.RecordBatch]:
+    def _shard(self, index: int) -> list[_Rows]:
         with self._lock:
             if index not in self._batches:
                 shard = self.shards[index]
@@ -164,37 +210,41 @@ class Store:
                 try:
                     batches = list(pa.ipc.open_stream(files.map_file(path)))
                     for batch in batches:
-                        batch.validate()
+                        batch.validate(full=True)  # offsets and names; the images' bytes are not touched
                 except FileNotFoundError as error:
                     raise Failure(f"{path}: missing; prepare the store again or fetch that shard") from error
                 except (pa.ArrowInvalid, OSError) as error:
                     raise Failure(f"{path}: damaged ({error}); see `alexnet verify {self.path}`") from error
-                if sum(batch.num_rows for batch in batches) != shard.rows or (batches and batches[0].schema != SCHEMA):
+                expected = SCHEMA_1 if self._version == 1 else SCHEMA
+                whole = all(batch.num_rows == BATCH_ROWS for batch in batches[:-1])
+                if sum(batch.num_rows for batch in batches) != shard.rows or not whole:
                     raise Failure(f"{path}: damaged (not {shard.rows} rows); see `alexnet verify {self.path}`")
-                self._batches[index] = batches
+                if batches and not batches[0].schema.equals(expected):
+                    raise Failure(f"{path}: damaged (other columns); see `alexnet verify {self.path}`")
+                self._batches[index] = [_Rows(batch, self._version) for batch in batches]
         return self._batches[index]
 
-    def _place(self, row: int) -> tuple[int, pa.RecordBatch, int]:
+    def _place(self, row: int) -> tuple[int, _Rows, int]:
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
         inside = int(row - self._starts[shard])
         return shard, self._shard(shard)[inside // BATCH_ROWS], inside % BATCH_ROWS
 
     def name(self, row: int) -> str:
         """The name that a row's image had in its source."""
-        _, batch, index = self._place(row)
-        return batch.column(2)[index].as_py()
+        _, rows, index = self._place(row)
+        return rows.names[index].as_py()
 
     def encoded(self, row: int) -> memoryview:
         """A row's image as stored, without a copy."""
-        _, batch, index = self._place(row)
-        return memoryview(batch.column(0)[index].as_buffer())
+        _, rows, index = self._place(row)
+        return memoryview(rows.images[index].as_buffer())
 
     def image(self, row: int) -> np.ndarray:
         """A row's image: (size, size, 3) uint8. Raises ``Failure`` naming the shard where it is damaged."""
-        shard, batch, index = self._place(row)
+        shard, rows, index = self._place(row)
         try:
-            return images.decode_stored(batch.column(0)[index].as_buffer(), self.format, self.size)
-        except (images.BadImage, pa.ArrowException, IndexError, ValueError) as error:
+            return images.decode_stored(rows.images[index].as_buffer(), self.format, self.size)
+        except (images.BadImage, pa.ArrowException, IndexError, ValueError, AttributeError) as error:
             raise Failure(
                 f"{files.join(self.path, self.shards[shard].file)}: row {row - int(self._starts[shard])} is damaged "
                 f"({error}); see `alexnet verify {self.path}`"
@@ -218,33 +268,87 @@ class Store:
         text = files.read_bytes(files.join(self.path, "skipped.csv")).decode("utf-8", "surrogateescape")
         return list(csv.DictReader(io.StringIO(text)))
 
-    def describe(self) -> dict[str, object]:
+    def counts(self) -> dict[str, list[int]]:
+        """Images of each class in each split."""
+        return {
+            split: np.bincount(self.labels[self.rows(split)], minlength=len(self.classes)).tolist()
+            for split in self.splits
+        }
+
+    def describe(self) -> dict[str, Any]:
         """What the store is, for people and JSON."""
+        told = self.description
+        reasons = collections.Counter(row["reason"].split(":")[0] for row in self.skipped())
+        sizes = {shard.file: files.size(files.join(self.path, shard.file)) for shard in self.shards}
         return {
             "store": self.path,
             "images": self.splits,
             "classes": self.classes,
+            "words": self.words,
+            "counts": self.counts(),
             "size": self.size,
             "format": self.format,
-            "resized": self.description["resized"],
-            "decoder": self.description["decoder"],
-            "layout": self.description["layout"],
+            "resize": self.resize,
+            "resized": told["resized"],
+            "decoder": told["decoder"],
+            "layout": told["layout"],
             "shards": len(self.shards),
-            "skipped": self.description["skipped"],
-            "mean": self.description["statistics"]["mean"],
-            "deviation": self.description["statistics"]["deviation"],
+            "bytes": sum(sizes.values()),
+            "skipped": told["skipped"],
+            "skipped_because": dict(reasons.most_common()),
+            "duplicates": told.get("duplicates"),
+            "mean": told["statistics"]["mean"],
+            "deviation": told["statistics"]["deviation"],
             "fingerprint": self.fingerprint,
         }
 
-    def verify(self) -> Iterator[tuple[str, str | None]]:
-        """Checks every file's hash: yields its name and None, or what is wrong with it."""
-        expected = {shard.file: shard.sha256 for shard in self.shards}
-        expected["statistics.safetensors"] = self.description["statistics_sha256"]
-        for name, digest in expected.items():
-            path = files.join(self.path, name)
-            if not files.exists(path):
-                yield name, "missing"
-            elif files.sha256(path) != digest:
-                yield name, "its bytes are not those that were written (SHA-256 differs)"
-            else:
-                yield name, None
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[str, str | None]]:
+        """Checks every file's hash and decodes every image, on all cores.
+
+        Args:
+            progress: called with images done and images in all.
+
+        Yields:
+            Each file's name, and None or what is wrong with it.
+        """
+        done, total = 0, sum(shard.rows for shard in self.shards)
+        with ThreadPoolExecutor(machine.cores(), thread_name_prefix="verify") as pool:
+            for index, shard in enumerate(self.shards):
+                problem = self._hash_problem(shard.file, shard.sha256)
+                start = int(self._starts[index])
+                rows = range(start, start + shard.rows) if problem is None else ()
+                blocks = [rows[i : i + BATCH_ROWS] for i in range(0, len(rows), BATCH_ROWS)]
+                for block, bad in zip(blocks, pool.map(self._first_bad, blocks)):
+                    problem = problem or bad
+                    done += len(block)
+                    if progress:
+                        progress(done, total)
+                yield shard.file, problem
+        yield (
+            "statistics.safetensors",
+            self._hash_problem("statistics.safetensors", self.description["statistics_sha256"]),
+        )
+
+    def _hash_problem(self, name: str, digest: str) -> str | None:
+        path = files.join(self.path, name)
+        if not files.exists(path):
+            return "missing"
+        return None if files.sha256(path) == digest else "its bytes are not those that were written (SHA-256 differs)"
+
+    def _first_bad(self, rows: Sequence[int]) -> str | None:
+        """Why the first image that cannot be decoded can't."""
+        for row in rows:
+            try:
+                self.image(row)
+            except Failure as error:
+                return str(error).partition(": ")[2].partition("; see")[0]
+        return None
+
+    def note_duplicates(self, pairs: Sequence[tuple[int, int, int]]) -> None:
+        """Writes pairs of a training and a validation row that look alike, with the bits by which they differ."""
+        shown = [[self.name(a), self.name(b), bits, self.classes[self.labels[a]], self.classes[self.labels[b]]]
+                 for a, b, bits in pairs]  # fmt: skip
+        head = ["training image", "validation image", "bits", "training class", "validation class"]
+        files.write_csv(files.join(self.path, "duplicates.csv"), [head, *shown])
+        self.description["duplicates"] = len(pairs)
+        files.write_json(files.join(self.path, "dataset.json"), self.description)

@@ -401,7 +401,8 @@ class Trainer:
         preparation = Preparation.of(self.store, self.recipe.crop, self.recipe.input_scale, strength)
         path = self.store.path if files.is_remote(self.store.path) else os.path.abspath(self.store.path)
         data = {"path": path, "store": self.store.fingerprint, "images": self.store.splits}
-        run.begin(folder, run.describe(self.net, self.store.classes, preparation, data), preparation)
+        words = self.store.description.get("words")
+        run.begin(folder, run.describe(self.net, self.store.classes, words, preparation, data), preparation)
         files.write_json(note, told)
         return preparation, self._first_state(folder)
 

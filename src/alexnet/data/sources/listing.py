@@ -1,59 +1,167 @@
 """What a source says of its images before one of them is read."""
 
+import collections
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from alexnet.data.sources.tree import Tree
+import numpy as np
+
+from alexnet.data.sources.tree import Content, Tree
 from alexnet.errors import WrongUse
 from alexnet.files import sha256_text
 
 SPLITS = ("train", "val", "test")
-
-
-class Item(NamedTuple):
-    """One image: its split, the index of its class, and its name in the tree."""
-
-    split: str
-    label: int
-    name: str
+FEW, LOPSIDED = 1000, 10  # training images in all; the largest class against the smallest
 
 
 @dataclasses.dataclass
 class Listing:
-    """All images of a source, in the order in which its tree gives them, and the names of their classes."""
+    """All images of a source in the order in which they are stored, and the names of their classes.
+
+    Attributes:
+        layout: its name.
+        classes: what the source calls each class, in the order of the labels.
+        members: (n,) int64, the place of each image in the tree.
+        labels: (n,) int32, the index of its class.
+        splits: (n,) uint8, index into ``SPLITS``.
+        words: what people call each class (``tench, Tinca tinca``); the classes themselves if not given.
+        ignored: other files.
+        notes: what else to say.
+        size: side of the stored square unless the user says otherwise.
+        format: of the stored images unless the user says otherwise.
+    """
 
     layout: str
     classes: list[str]
-    items: list[Item]
+    members: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    words: list[str] | None = None
     ignored: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
+    size: int = 256
+    format: str = "jpeg"
+
+    def __post_init__(self) -> None:
+        self.members = np.asarray(self.members, np.int64)
+        self.labels = np.asarray(self.labels, np.int32)
+        self.splits = np.asarray(self.splits, np.uint8)
+        self.words = distinct(self.words, self.classes) if self.words else None
+
+    def __len__(self) -> int:
+        return len(self.members)
 
     def counts(self) -> dict[str, list[int]]:
         """Images of each class in each split that has any: ``{"train": [500, 500, ...], ...}``."""
-        counts: dict[str, list[int]] = {}
-        for split in SPLITS:
-            for item in self.items:
-                if item.split == split:
-                    counts.setdefault(split, [0] * len(self.classes))[item.label] += 1
-        return counts
+        found = {}
+        for index, split in enumerate(SPLITS):
+            labels = self.labels[self.splits == index]
+            if len(labels):
+                found[split] = np.bincount(labels, minlength=len(self.classes)).tolist()
+        return found
 
     def describe(self, path: str) -> str:
-        """What was found, in a line or two: images, classes, splits, the smallest class."""
+        """What was found, in a line or two: images, classes, splits, the balance of the classes, advice."""
         counts = self.counts()
         parts = ", ".join(f"{sum(each):,} {split}" for split, each in counts.items())
-        sizes = counts["train"]
-        fewest = min(range(len(sizes)), key=sizes.__getitem__)
         text = f"{path}: layout {self.layout}, {len(self.classes):,} classes, {parts} images; "
-        text += f"from {min(sizes):,} ({self.classes[fewest]}) to {max(sizes):,} training images a class"
+        text += balance(self.words or self.classes, counts["train"])
         if self.ignored:
             text += f"; {self.ignored:,} other files ignored"
-        return "\n".join([text, *self.notes])
+        return "\n".join([text, *self.notes, *advice(self.words or self.classes, counts["train"])])
+
+    def in_order(self) -> "Listing":
+        """Sorted by split and class, each class as the tree has it."""
+        order = np.lexsort((self.members, self.labels, self.splits))
+        return dataclasses.replace(
+            self, members=self.members[order], labels=self.labels[order], splits=self.splits[order]
+        )
+
+
+def by_class(
+    tree: Tree,
+    layout: str,
+    rows: Sequence[tuple[str, str, int]],
+    *,
+    classes: list[str] | None = None,
+    words: Callable[[list[str]], list[str] | None] | None = None,
+    **more: Any,
+) -> "Source":
+    """A source of images whose classes are named.
+
+    Args:
+        tree: what holds them.
+        layout: its name.
+        rows: split, class and place in the tree of each image.
+        classes: in the order of the labels; the sorted classes of the training images if not given.
+        words: what gives the classes' words.
+        more: further fields of the listing.
+
+    Raises:
+        WrongUse: no training images, one class only, or a class without training images.
+    """
+    trained = {name for split, name, _ in rows if split == "train"}
+    if not trained:
+        raise WrongUse(f"{tree.path}: layout {layout}: no training images")
+    classes = classes or sorted(trained)
+    index = {name: place for place, name in enumerate(classes)}
+    missing = sorted({name for _, name, _ in rows} - trained) or [name for name in classes if name not in trained]
+    if missing:
+        raise WrongUse(
+            f"{tree.path}: class {missing[0]!r} has no training images, though it has others or is listed; "
+            "add some or remove it"
+        )
+    if len(classes) < 2:
+        raise WrongUse(f"{tree.path}: one class only ({classes[0]!r}); a classifier needs two or more")
+    listing = Listing(
+        layout,
+        classes,
+        np.array([member for _, _, member in rows], np.int64),
+        np.array([index[name] for _, name, _ in rows], np.int32),
+        np.array([SPLITS.index(split) for split, _, _ in rows], np.uint8),
+        words=words(classes) if words else None,
+        **more,
+    )
+    return Source(tree, listing if tree.sequential else listing.in_order())
+
+
+def distinct(words: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """The words, with the class's own name behind those that several classes share (ImageNet has two cranes)."""
+    count = collections.Counter(words)
+    return [word if count[word] == 1 else f"{word} ({name})" for word, name in zip(words, classes)]
+
+
+def balance(classes: Sequence[str], sizes: Sequence[int]) -> str:
+    """The smallest and the largest class, in words."""
+    fewest, most = (int(np.argmin(sizes)), int(np.argmax(sizes)))
+    if sizes[fewest] == sizes[most]:
+        return f"{sizes[most]:,} training images a class"
+    return f"from {sizes[fewest]:,} ({classes[fewest]}) to {sizes[most]:,} ({classes[most]}) training images a class"
+
+
+def advice(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    """What to know of a small or lopsided set before a training."""
+    found = []
+    if sum(sizes) < FEW:
+        found.append(
+            f"advice: {sum(sizes):,} training images are few for a net of millions of weights; expect a rough "
+            "classifier, and know that more photos a class help more than any option"
+        )
+    fewest, most = int(np.argmin(sizes)), int(np.argmax(sizes))
+    if sizes[most] > LOPSIDED * sizes[fewest]:
+        found.append(
+            f"advice: {classes[most]} has {sizes[most] / max(1, sizes[fewest]):.0f} times the images of "
+            f"{classes[fewest]}: the error over all images will hide the small classes'; look at "
+            "`alexnet evaluate --per-class`, and add photos to the small ones"
+        )
+    return found
 
 
 @dataclasses.dataclass
 class Source:
-    """A listing and the tree that holds its bytes."""
+    """A listing and the tree that holds its bytes. Images go by their row in the listing."""
 
     tree: Tree
     listing: Listing
@@ -63,18 +171,33 @@ class Source:
         """Whether the bytes can only be had in order (a compressed archive)."""
         return self.tree.sequential
 
-    def read(self, item: Item) -> bytes:
-        """An image's bytes; called from many threads where the source is not sequential."""
-        return self.tree.read(item.name)
+    def name(self, row: int) -> str:
+        """An image's name."""
+        return self.tree.names[int(self.listing.members[row])]
 
-    def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, bytes]]:
-        """The bytes of ``items``, which are in the listing's order, one after the other."""
-        wanted = {item.name: item for item in items}
-        for name, data in self.tree.stream(set(wanted)):
-            yield wanted[name], data
+    def read(self, row: int) -> bytes | np.ndarray:
+        """An image's bytes or pixels; called from many threads where the source is not sequential."""
+        return self.tree.read(int(self.listing.members[row]))
+
+    def stream(self, rows: np.ndarray) -> Iterator[tuple[int, Content]]:
+        """What is in ``rows``, which are in the tree's order, one after the other."""
+        members = self.listing.members[rows]
+        row_of = dict(zip(members.tolist(), rows.tolist()))
+        for member, content in self.tree.stream(members.tolist()):
+            yield row_of[member], content
+
+    def fingerprint(self) -> str:
+        """SHA-256 over split, label and name of every image."""
+        digest = hashlib.sha256()
+        listing = self.listing
+        rows = zip(listing.splits.tolist(), listing.labels.tolist(), listing.members.tolist())
+        for split, label, member in rows:
+            line = f"{SPLITS[split]}\t{label}\t{self.tree.names[member]}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
-def split_off_validation(listing: Listing, fraction: float, seed: int) -> Listing:
+def split_off_validation(source: Source, fraction: float, seed: int) -> Source:
     """Moves ``fraction`` of every class's training images to validation, where a source has none of its own.
 
     Which ones depends on the seed and each image's name alone, so a copy of the source is split alike.
@@ -82,16 +205,16 @@ def split_off_validation(listing: Listing, fraction: float, seed: int) -> Listin
     """
     if not 0 <= fraction < 1:
         raise WrongUse(f"--val-fraction {fraction}: must be at least 0 and below 1")
-    if fraction == 0 or any(item.split == "val" for item in listing.items):
-        return listing
-    moved: set[str] = set()
-    by_class: dict[int, list[str]] = {}
-    for item in listing.items:
-        if item.split == "train":
-            by_class.setdefault(item.label, []).append(item.name)
-    for names in by_class.values():
-        count = min(max(1, round(len(names) * fraction)), len(names) - 1)
-        moved.update(sorted(names, key=lambda name: sha256_text(str(seed), name))[:count])
-    items = [item._replace(split="val") if item.name in moved else item for item in listing.items]
+    listing = source.listing
+    train, val = SPLITS.index("train"), SPLITS.index("val")
+    if fraction == 0 or (listing.splits == val).any():
+        return source
+    splits = listing.splits.copy()
+    training = np.flatnonzero(splits == train)
+    training = training[np.argsort(listing.labels[training], kind="stable")]
+    for rows in np.split(training, np.flatnonzero(np.diff(listing.labels[training])) + 1):
+        count = min(max(1, round(len(rows) * fraction)), len(rows) - 1)
+        keys = [(sha256_text(str(seed), source.name(row)), row) for row in rows.tolist()]
+        splits[[row for _, row in sorted(keys)[:count]]] = val
     note = f"no validation images: {fraction:.0%} of each class's training images set apart (seed {seed})"
-    return dataclasses.replace(listing, items=items, notes=[*listing.notes, note])
+    return Source(source.tree, dataclasses.replace(listing, splits=splits, notes=[*listing.notes, note]))

@@ -1,0 +1,60 @@
+"""Names of very many files in little memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+CHUNK = 1 << 16
+compute: Any = pyarrow.compute  # its functions are made at run time, unseen by type checkers
+
+
+class Names(Sequence[str]):
+    """A sequence of names in an Arrow array: 8 bytes and the name's own for each, whatever bytes it has.
+
+    Args:
+        names: in order; names that are no UTF-8 as Python gives them (``surrogateescape``).
+    """
+
+    def __init__(self, names: Iterable[str] | pa.LargeBinaryArray):
+        self._array: Any
+        if isinstance(names, pa.LargeBinaryArray):
+            self._array = names
+            return
+        chunks, pending = [], []
+        for name in names:
+            pending.append(name.encode("utf-8", "surrogateescape"))
+            if len(pending) == CHUNK:
+                chunks.append(pa.array(pending, pa.large_binary()))
+                pending = []
+        chunks.append(pa.array(pending, pa.large_binary()))
+        self._array = pa.concat_arrays(chunks)
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Names": ...
+    def __getitem__(self, index: int | slice) -> "str | Names":
+        if isinstance(index, slice):
+            return Names(self._array[index])
+        return self._array[int(index)].as_py().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self._array), CHUNK):
+            for name in self._array[start : start + CHUNK].to_pylist():
+                yield name.decode("utf-8", "surrogateescape")
+
+    def sorted_last(self) -> "tuple[Names, np.ndarray]":
+        """The names in order, each once, and where each was: its last place where it came more than once."""
+        order = compute.sort_indices(self._array).to_numpy()  # stable, so equal names keep their order
+        ordered = self._array.take(pa.array(order))
+        if len(ordered) > 1:
+            last = np.append(~compute.equal(ordered[:-1], ordered[1:]).to_numpy(zero_copy_only=False), True)
+            if not last.all():
+                ordered, order = ordered.filter(pa.array(last)), order[last]
+        return Names(ordered), order

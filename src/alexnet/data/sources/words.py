@@ -1,0 +1,109 @@
+"""What classes are called: the files in which ImageNet's releases say it, wherever a source has one of them.
+
+WNIDs (``n01440764``) come with words (``tench, Tinca tinca``) in Kaggle's ``LOC_synset_mapping.txt``, Caffe's
+``synset_words.txt``, WordNet's ``words.txt`` (Tiny ImageNet and the larger releases), or a devkit's ``meta.mat``.
+"""
+
+import io
+import re
+import tarfile
+from typing import Any, NamedTuple
+
+from alexnet.data.sources.tree import Tree
+from alexnet.errors import Failure
+
+WNID = re.compile(r"n\d{8}")
+LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")
+DEVKIT = re.compile(r"(?:ILSVRC\d{4}_)?devkit[\w.-]*\.(?:tar\.gz|tgz|tar)", re.IGNORECASE)
+
+
+class Synset(NamedTuple):
+    """One row of a devkit's ``meta.mat``: 1..1000 are the challenge's classes, above are their parents."""
+
+    number: int
+    wnid: str
+    words: str
+
+
+class Devkit:
+    """An ILSVRC devkit, from its archive or its unpacked folder, within a tree.
+
+    Attributes:
+        place: what it was read from.
+        synsets: the rows of ``data/meta.mat``.
+    """
+
+    def __init__(self, place: str, members: dict[str, bytes]):
+        self.place, self._members = place, members
+        data = next((data for name, data in members.items() if name.split("/")[-1] == "meta.mat"), None)
+        if data is None:
+            raise Failure(f"{place}: has no data/meta.mat; fetch the devkit again")
+        self.synsets = read_meta(data, f"{place}: data/meta.mat")
+
+    def text(self, ending: str) -> str | None:
+        """The text file whose name ends so, or None."""
+        found = (data for name, data in self._members.items() if name.endswith(ending))
+        data = next(found, None)
+        return None if data is None else data.decode("ascii", "replace")
+
+
+def find_devkit(tree: Tree) -> Devkit | None:
+    """The devkit in a tree, or None."""
+    for place, name in enumerate(tree.names):
+        if DEVKIT.fullmatch(name.split("/")[-1]):
+            content = tree.read(place)
+            assert isinstance(content, bytes)
+            return Devkit(f"{tree.path}/{name}", _unpack(content, f"{tree.path}/{name}"))
+    place = tree.find("meta.mat")
+    if place is None:
+        return None
+    folder = tree.names[place].rpartition("/")[0]
+    below = [i for i, name in enumerate(tree.names) if name.rpartition("/")[0] == folder and name.endswith("txt")]
+    return Devkit(f"{tree.path}/{folder}", {tree.names[i]: bytes(tree.read(i)) for i in (place, *below)})
+
+
+def _unpack(content: bytes, place: str) -> dict[str, bytes]:
+    """The small files of a devkit's archive, in memory."""
+    found = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            for member in archive:
+                if member.isreg() and member.size < 1 << 26 and member.name.endswith((".mat", ".txt")):
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    found[member.name] = file.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise Failure(f"{place}: damaged or not complete ({error}); fetch the devkit again") from error
+    return found
+
+
+def read_meta(data: bytes, place: str) -> list[Synset]:
+    """The synsets of a ``meta.mat``. Raises ``Failure`` where it is none."""
+    from scipy.io import loadmat
+
+    try:
+        rows: Any = loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
+        number = next(name for name in rows.dtype.names if re.fullmatch(r"ILSVRC\d{4}_ID", name))
+        return [Synset(int(row[number]), str(row["WNID"]), str(row["words"])) for row in rows.reshape(-1)]
+    except Exception as error:  # scipy's reader raises almost anything on damaged bytes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Failure(f"{place}: not readable as a devkit's ({reason}); fetch the devkit again") from error
+
+
+def find_words(tree: Tree, classes: list[str]) -> list[str] | None:
+    """Words for classes that are WNIDs, from a list or devkit within the tree; None where there is none for all."""
+    if not all(WNID.fullmatch(name) for name in classes):
+        return None
+    for name in LISTS:
+        text = tree.text(name)
+        if text:
+            lines = (re.split(r"[ \t]", line, maxsplit=1) for line in text.splitlines())
+            known = {parts[0]: parts[1] for parts in lines if len(parts) == 2}
+            if all(each in known for each in classes):
+                return [known[each].strip() for each in classes]
+    devkit = find_devkit(tree)
+    if devkit:
+        known = {synset.wnid: synset.words for synset in devkit.synsets}
+        if all(each in known for each in classes):
+            return [known[each] for each in classes]
+    return None
