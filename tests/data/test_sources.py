@@ -1,0 +1,408 @@
+"""Every layout in which people have images: recognised, labelled right, and its classes' words along."""
+
+import dataclasses
+import pickle
+import shutil
+import tarfile
+import zipfile
+
+import fsspec
+import numpy as np
+import pytest
+
+from alexnet import Failure, Store, WrongUse, evaluate, load, predict, prepare
+from alexnet.data.sources import open_source
+from alexnet.data.sources.names import Names
+from alexnet.data.sources.tree import TarTree, open_tree
+from tests.data import archives
+from tests.data.archives import TRUTH, WNIDS, WORDS, colour, wnid_of
+
+
+def names_and_colours(store: Store, split: str) -> list[tuple[str, int, int]]:
+    """The name, label and colour of each image of a split."""
+    return [(store.name(row), int(store.labels[row]), colour(store.image(row))) for row in store.rows(split)]
+
+
+def check_labels(store: Store) -> None:
+    """Every image's colour is that of its label."""
+    for row in range(sum(store.splits.values())):
+        assert colour(store.image(row)) == store.labels[row], store.name(row)
+
+
+IMAGENETS = {
+    "ilsvrc": (archives.ilsvrc_2012, {"train": 15, "val": 6}),
+    "kaggle": (archives.kaggle, {"train": 12, "val": 6}),
+    "tiny-imagenet": (archives.tiny_imagenet, {"train": 12, "val": 6}),
+    "table": (archives.hub, {"train": 15, "val": 6}),
+    "webdataset": (archives.webdataset, {"train": 12, "val": 6}),
+}
+
+
+@pytest.mark.parametrize("layout", IMAGENETS)
+def test_imagenet_as_anyone_has_it(tmp_path, layout):
+    """Where synset ids and the alphabet disagree, or lists are in no order, labels go by the WNID."""
+    make, splits = IMAGENETS[layout]
+    store = prepare(make(tmp_path / "source"), tmp_path / "store", size=64)
+    assert store.description["layout"] == layout and store.splits == splits
+    assert store.words == WORDS and store.classes == (WORDS if layout in ("table", "webdataset") else WNIDS)
+    check_labels(store)
+    order = [WNIDS.index(wnid_of(number)) for number in TRUTH]
+    assert sorted(store.labels[store.rows("val")].tolist()) == sorted(order)
+
+
+def test_alphabetical_order_of_synset_ids_would_fail(tmp_path):
+    """The check above is sharp: taking the ids for places in the alphabet gives other labels."""
+    by_id = [number - 1 for number in TRUTH]
+    by_wnid = [WNIDS.index(wnid_of(number)) for number in TRUTH]
+    assert all(a != b for a, b in zip(by_id, by_wnid))
+
+
+def test_ilsvrc_2012_names_and_notes(alexnet, tmp_path):
+    source = archives.ilsvrc_2012(tmp_path / "source")
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--size", 64)
+    assert status == 0 and "2 test images have no published labels: left out" in err and "layout ilsvrc" in err
+    store = Store(tmp_path / "store")
+    assert store.name(0) == "train/n01440764/n01440764_0.JPEG"
+    val = {name: label for name, label, _ in names_and_colours(store, "val")}
+    assert val["val/ILSVRC2012_val_00000001.JPEG"] == 2  # synset 1 is the kit fox, last of the WNIDs
+
+
+def test_ilsvrc_2010_has_test_labels_and_its_patch(tmp_path):
+    store = prepare(archives.ilsvrc_2010(tmp_path / "source"), tmp_path / "store", size=64)
+    assert store.splits == {"train": 12, "val": 6, "test": 3} and not store.skipped()
+    check_labels(store)
+    assert f"patch/patch_images/train/{WNIDS[1]}_2.JPEG" in [name for name, _, _ in names_and_colours(store, "train")]
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_larger_releases(tmp_path, outer):
+    source = archives.release(tmp_path / "source")
+    if outer:  # a tar of class tars
+        (tmp_path / "all.tar").write_bytes(archives.tar({f.name: f.read_bytes() for f in source.glob("*.tar")}))
+        source = tmp_path / "all.tar"
+    store = prepare(source, tmp_path / "store", size=64)
+    assert store.classes == WNIDS and store.words == (WNIDS if outer else WORDS)
+    assert store.splits == {"train": 12, "val": 3} and store.name(0).startswith("n01440764/n01440764_")
+    check_labels(store)
+
+
+def test_an_unpacked_devkit_and_kaggles_zip(tmp_path):
+    source = archives.ilsvrc_2012(tmp_path / "source")
+    with tarfile.open(source / "ILSVRC2012_devkit_t12.tar.gz") as kit:
+        kit.extractall(source, filter="data")
+    (source / "ILSVRC2012_devkit_t12.tar.gz").unlink()
+    check_labels(prepare(source, tmp_path / "store", size=64))
+    folder = archives.kaggle(tmp_path / "kaggle")
+    with zipfile.ZipFile(tmp_path / "kaggle.zip", "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+    other = prepare(tmp_path / "kaggle.zip", tmp_path / "zipped", size=64)
+    assert other.fingerprint == prepare(folder, tmp_path / "unzipped", size=64).fingerprint
+
+
+def test_torchvisions_folder_takes_words_from_the_devkit(tmp_path):
+    """What torchvision's users have: train/WNID and val/WNID beside the archives that they came from."""
+    folder = archives.kaggle(tmp_path / "kaggle")
+    source = tmp_path / "source"
+    shutil.copytree(folder / "ILSVRC" / "Data" / "CLS-LOC" / "train", source / "train")
+    shutil.copytree(source / "train", source / "val")
+    shutil.copy(archives.ilsvrc_2012(tmp_path / "2012") / "ILSVRC2012_devkit_t12.tar.gz", source)
+    store = prepare(source, tmp_path / "store", size=64)
+    assert store.description["layout"] == "folder" and store.classes == WNIDS and store.words == WORDS
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_tables_of_the_hub(tmp_path, form):
+    store = prepare(archives.hub(tmp_path / "source", form), tmp_path / "store", size=64)
+    check_labels(store)
+    listed = open_source(tmp_path / "source").listing
+    assert listed.notes == ["1 images without a label left out"]
+
+
+def test_a_table_without_metadata_and_one_file(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [(w, i) for w in WNIDS for i in range(4)]
+    plain = pa.table({"img": [archives.jpeg(w, i) for w, i in rows], "cls": [w for w, _ in rows]})
+    pq.write_table(plain, tmp_path / "all.parquet")
+    store = prepare(tmp_path / "all.parquet", tmp_path / "store", size=64)
+    assert store.classes == WNIDS and store.splits == {"train": 9, "val": 3}
+    check_labels(store)
+    pq.write_table(pa.table({"x": [1], "label": [1]}), tmp_path / "none.parquet")
+    with pytest.raises(WrongUse, match="no column of images among x, label"):
+        open_source(tmp_path / "none.parquet")
+
+
+def test_a_store_is_a_source(tmp_path, store):
+    again = prepare(store.path, tmp_path / "store", size=64)
+    assert again.classes == store.classes and again.splits == store.splits
+
+
+@pytest.mark.parametrize("form", ["python", "binary"])
+def test_cifar10_is_kept_lossless(tmp_path, form):
+    store = prepare(archives.cifar10(tmp_path / "source", form), tmp_path / "store", val_fraction=0)
+    assert (store.size, store.format, store.splits) == (32, "raw", {"train": 50, "test": 10})
+    assert store.classes[:3] == ["airplane", "automobile", "bird"]
+    expected = sorted(
+        (split, label, archives.cifar_pixels(number, label).tobytes())
+        for batch in range(6)
+        for number, label in archives.cifar_rows(batch)
+        for split in ("test" if batch == 5 else "train",)
+    )
+    found = sorted(
+        (split, int(store.labels[row]), store.image(row).tobytes())
+        for split in store.splits
+        for row in store.rows(split)
+    )
+    assert found == expected
+    assert store.name(0).startswith("thing_s_" if form == "python" else "data_batch_")
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize("evil", [Evil(), np.float64, eval, {b"data": Evil()}])
+def test_a_pickle_that_wants_to_run_code_is_refused(alexnet, tmp_path, capsys, evil):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in archives.CIFAR_BATCHES:
+        (folder / name).write_bytes(pickle.dumps(evil, protocol=2))
+    status, out, err = alexnet("prepare", folder, tmp_path / "store")
+    assert status == 1 and not out and "executed" not in err and not (tmp_path / "store").exists()
+    assert "data_batch_1" in err and "neither array nor container" in err and err.count("\n") == 1
+
+
+def test_csv_lists(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    lines = ["path;label;split"]
+    for i in range(12):
+        (images / f"é {i}.jpg").write_bytes(archives.jpeg(WNIDS[i % 3], i))
+        lines.append(f"images/é {i}.jpg;{[2, 10, 1][i % 3]};{'validation' if i > 8 else 'train'}")
+    lines.append("images/gone.jpg;1;train")
+    (tmp_path / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    store = prepare(tmp_path / "list.csv", tmp_path / "store", size=64)
+    assert store.classes == ["1", "2", "10"]  # as numbers
+    assert store.splits == {"train": 9, "val": 3}
+    assert store.skipped()[0]["reason"].startswith("cannot be read: No such file")
+    colours = {label: found for _, label, found in names_and_colours(store, "train")}
+    assert colours == {0: 2, 1: 0, 2: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "must name the columns path and label"),
+        ("path,label\nx.jpg\n", "line 2: 1 values where the first line names 2"),
+        ("path,label\nx.jpg,\n", "line 2: no label"),
+        ("path,label,split\nx.jpg,a,moon\n", "line 2: split 'moon'"),
+        ("path,label\nx.jpg,a\n", "one class only"),
+        ("path,label\n", "no training images"),
+        ("path,label,split\nx,a,train\ny,b,train\nz,c,val\n", "class 'c' has no training images"),
+    ],
+)
+def test_lists_that_cannot_be_meant(alexnet, tmp_path, text, said):
+    (tmp_path / "list.csv").write_text(text)
+    status, _, err = alexnet("prepare", tmp_path / "list.csv", tmp_path / "store")
+    assert status == 2 and said in err and "list.csv" in err and err.count("\n") == 1
+
+
+def damage_ilsvrc(folder):
+    archives.ilsvrc_2012(folder)
+    return folder / "ILSVRC2012_img_train.tar", folder / "ILSVRC2012_devkit_t12.tar.gz"
+
+
+def drop_devkit(folder):
+    damage_ilsvrc(folder)[1].unlink()
+
+
+def short_truth(folder):
+    kit = {"devkit/data/meta.mat": archives.meta(2012), "devkit/data/x_validation_ground_truth.txt": b"1\n2\n"}
+    damage_ilsvrc(folder)[1].write_bytes(archives.tar(kit, "w:gz"))
+
+
+def unknown_synset(folder):
+    lines = archives.truth([1, 2, 3, 2, 1, 4])
+    kit = {"devkit/data/meta.mat": archives.meta(2012), "devkit/data/x_validation_ground_truth.txt": lines}
+    damage_ilsvrc(folder)[1].write_bytes(archives.tar(kit, "w:gz"))
+
+
+def bad_meta(folder):
+    damage_ilsvrc(folder)[1].write_bytes(archives.tar({"devkit/data/meta.mat": b"MATLAB" * 99}, "w:gz"))
+
+
+def cut_train(folder):
+    train = damage_ilsvrc(folder)[0]
+    train.write_bytes(train.read_bytes()[:-20_000])
+
+
+def empty_class(folder):
+    archives.release(folder)
+    (folder / "n03000684.tar").write_bytes(archives.tar({}))
+
+
+def two_years(folder):
+    archives.ilsvrc_2012(folder)
+    shutil.copy(folder / "ILSVRC2012_img_val.tar", folder / "ILSVRC2010_images_val.tar")
+
+
+def no_solution(folder):
+    (archives.kaggle(folder) / "LOC_val_solution.csv").unlink()
+
+
+def short_solution(folder):
+    file = archives.kaggle(folder) / "LOC_val_solution.csv"
+    file.write_text("\n".join(file.read_text().splitlines()[:-1]))
+
+
+def no_annotation(folder):
+    file = archives.tiny_imagenet(folder) / "tiny-imagenet-200" / "val" / "val_annotations.txt"
+    file.write_text("\n".join(file.read_text().splitlines()[1:]))
+
+
+def no_class(folder):
+    archives.webdataset(folder)
+    (folder / "some-train-000009.tar").write_bytes(archives.tar({"a.jpg": archives.jpeg(WNIDS[0], 0)}))
+
+
+def torn_parquet(folder):
+    file = archives.hub(folder) / "data" / "train-00001-of-00002.parquet"
+    file.write_bytes(file.read_bytes()[:-50])
+
+
+def tar_in_zip(folder):
+    archives.release(folder)
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    shutil.rmtree(folder)
+    folder.with_suffix(".zip").rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "said"),
+    [
+        (drop_devkit, 2, "no devkit, which says what the labels are"),
+        (short_truth, 1, "has 2 lines for 6 val images"),
+        (unknown_synset, 1, "synset 4 (n00001740) has val images but no archive"),
+        (bad_meta, 1, "meta.mat: not readable as a devkit's"),
+        (cut_train, 1, "ILSVRC2012_img_train.tar"),
+        (empty_class, 2, "n03000684.tar holds no images"),
+        (two_years, 2, "archives of 2010 and 2012"),
+        (no_solution, 2, "no LOC_val_solution.csv"),
+        (short_solution, 1, "is not named in LOC_val_solution.csv"),
+        (no_annotation, 1, "val_0.JPEG is not named in val/val_annotations.txt"),
+        (no_class, 1, "has an image and no class"),
+        (torn_parquet, 1, "train-00001-of-00002.parquet: damaged"),
+        (tar_in_zip, 2, "is an archive within a zip archive"),
+    ],
+)
+def test_archives_that_are_not_whole(alexnet, tmp_path, make, status, said):
+    make(tmp_path / "source")
+    found, out, err = alexnet("prepare", tmp_path / "source", tmp_path / "store")
+    assert (found, out) == (status, "") and said in err and err.count("\n") == 1 and err.startswith("error: ")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_layout_can_be_named(alexnet, tmp_path, pictures):
+    status, _, err = alexnet("prepare", pictures, tmp_path / "store", "--layout", "kaggle")
+    assert status == 2 and "does not look so" in err and "LOC_val_solution.csv" in err
+    tars = archives.ilsvrc_2012(tmp_path / "source") / "ILSVRC2012_img_train.tar"
+    assert open_source(tars, "wnid-tars").listing.layout == "wnid-tars"
+
+
+def test_words_come_along_to_predict(alexnet, tmp_path, small):
+    store = prepare(archives.ilsvrc_2012(tmp_path / "source"), tmp_path / "store", size=64)
+    assert alexnet("train", store.path, tmp_path / "run", *small)[0] == 0
+    image = tmp_path / "a.jpg"
+    image.write_bytes(archives.jpeg(WNIDS[2], 7))
+    run = load(tmp_path / "run")
+    (found,) = predict(run, [image])
+    assert {name for name, _ in found.top} == set(WORDS) and set(found.classes) == set(WNIDS)
+    assert [WORDS[WNIDS.index(name)] for name in found.classes] == [name for name, _ in found.top]
+    status, out, _ = alexnet("predict", tmp_path / "run", image)
+    assert status == 0 and "kit fox, Vulpes macrotis" in out
+    hub = prepare(archives.hub(tmp_path / "hub"), tmp_path / "hub-store", size=64)
+    assert hub.classes != store.classes  # WNIDs there, words here: the same classes all the same
+    assert evaluate([run], hub).errors.images == 6
+
+
+def test_equal_words_are_told_apart(tmp_path):
+    source = archives.release(tmp_path / "source")
+    (source / "words.txt").write_text(
+        "".join(f"{wnid}\t{word}\n" for wnid, word in zip(WNIDS, ["crane", "cock", "crane"]))
+    )
+    assert open_source(source).listing.words == ["crane (n01440764)", "cock", "crane (n02119789)"]
+
+
+def test_a_folder_on_object_storage(tmp_path, pictures):
+    fs = fsspec.filesystem("memory")
+    fs.put(str(pictures), "/photos", recursive=True)
+    assert open_source("memory://photos").listing.counts() == open_source(pictures).listing.counts()
+    remote = prepare("memory://photos", tmp_path / "remote", size=64)
+    assert remote.fingerprint == prepare(pictures, tmp_path / "local", size=64).fingerprint
+
+
+def test_a_hundred_thousand_files_in_one_folder(tmp_path):
+    for name, count in (("many", 100_000), ("few", 3)):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "source" / name / f"{number}.jpg").touch()
+    listing = open_source(tmp_path / "source").listing
+    assert listing.counts() == {"train": [3, 100_000]} and "33333 times the images" in listing.describe("x")
+
+
+def test_members_of_a_tar_as_tarfile_has_them(tmp_path):
+    """Long names, later versions of a member, folders, links, closing blocks: against Python's own reader."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for number in range(50):
+            member = tarfile.TarInfo(f"{'long' * 40}/{'é' * (number % 60)}{number % 40}.jpg")
+            data = bytes([number]) * (number * 37)
+            member.size = len(data)
+            archive.addfile(member, archives.io.BytesIO(data))
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with tarfile.open(path) as archive:
+        expected = {m.name: archive.extractfile(m).read() for m in archive if m.isreg()}
+    tree = open_tree(path)
+    assert {name: tree.read(i) for i, name in enumerate(tree.names)} == expected
+    inner = TarTree("x", [open_tree(write(tmp_path / "b.tar", {"in.tar": path.read_bytes()})).span(0)])
+    assert {name: inner.read(i) for i, name in enumerate(inner.names)} == expected
+
+
+def write(path, members):
+    path.write_bytes(archives.tar(members))
+    return path
+
+
+def test_names_keep_any_bytes_and_sort_as_text():
+    names = ["b", "a/é", "a", "\udcff\udcfe.jpg", "b", "猫", "a b"]
+    found, order = Names(names).sorted_last()
+    assert list(found) == sorted(set(names), key=lambda n: n.encode("utf-8", "surrogateescape"))
+    assert order[list(found).index("b")] == 4 and [names[i] for i in order] == list(found)
+    assert [Names(names)[i] for i in range(len(names))] == names
+
+
+def test_listing_takes_little_memory_a_member(tmp_path):
+    """What a member costs is settled by its arrays: 20 bytes and its name with 8."""
+    members = {f"{i:06d}.jpg": b"" for i in range(2000)}
+    tree = TarTree("x", [open_tree(write(tmp_path / "a.tar", {"in.tar": archives.tar(members)})).span(0)])
+    arrays = tree.spans_of.nbytes + tree._offsets.nbytes + tree._sizes.nbytes + tree.names._array.nbytes
+    assert arrays / 2000 < 40
+    listing = dataclasses.asdict(open_source(write(tmp_path / "two.tar", {"a/1.jpg": b"", "b/1.jpg": b""})).listing)
+    assert all(listing[name].itemsize <= 8 for name in ("members", "labels", "splits"))
+
+
+def test_failures_name_the_member(tmp_path):
+    tree = open_tree(write(tmp_path / "a.tar", {"a/1.jpg": b"x"}))
+    with pytest.raises(WrongUse, match="is an archive within"):
+        open_tree(archives.cifar10(tmp_path, "binary")).span(0)
+    assert tree.find("1.jpg") == 0 and tree.find("2.jpg") is None
+    (tmp_path / "b.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:512])
+    with pytest.raises(Failure, match=r"b\.tar"):
+        open_tree(tmp_path / "b.tar")
