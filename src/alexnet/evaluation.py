@@ -187,7 +187,12 @@ def check_classes(run: Run, store: Store) -> None:
 
 
 def prepared_otherwise(run: Run, store: Store) -> str | None:
-    """What is different between a store's images and those that a run was trained on, in a line; None if nothing."""
+    """How a store's images differ from those that a run was trained on, in a line; None if they don't.
+
+    Raises:
+        WrongUse: their classes differ.
+    """
+    check_classes(run, store)
     told = run.preparation
     differ = [
         f"{what}: {own} in training, {other} in {store.path}"

@@ -1,18 +1,14 @@
-"""Decoding, scaling and cropping, against NumPy's averages and hand-made files."""
+"""Decoding, scaling and cropping, against NumPy's averages, hand-made files and OpenCV's decoders."""
 
-import io
+import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet.data import images
-
-
-def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+from tests.data.archives import encoded
 
 
 def test_shorter_side_by_area_average_and_central_square():
@@ -29,17 +25,134 @@ def test_an_image_of_the_right_size_is_kept_and_a_smaller_one_enlarged():
     assert images.decode_square(encoded(Image.fromarray(pixels[:20, :30])), 64).size == (64, 64)
 
 
-def test_kinds_of_pixels():
-    grey = np.full((16, 16), 80, np.uint8)
-    assert (np.asarray(images.decode_square(encoded(Image.fromarray(grey)), 16)) == 80).all()
-    deep = Image.fromarray(np.full((16, 16), 80 * 257, np.uint16))
-    assert (np.asarray(images.decode_square(encoded(deep), 16)) == 80).all()
-    clear = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
-    assert (np.asarray(images.decode_square(encoded(clear), 16)) == 255).all()  # over white
-    palette = Image.new("RGB", (16, 16), (10, 200, 30)).quantize(4)
-    assert (np.asarray(images.decode_square(encoded(palette), 16))[0, 0] == (10, 200, 30)).all()
-    cmyk = Image.new("CMYK", (16, 16), (0, 0, 0, 0))
-    assert np.asarray(images.decode_square(encoded(cmyk, "JPEG"), 16)).min() > 250
+def scene(mode: str = "RGB") -> Image.Image:
+    """A smooth 64x64 picture with many colours."""
+    y, x = np.mgrid[:64, :64]
+    pixels = np.stack([4 * x, 4 * y, 128 + 100 * np.sin(x / 9) * np.cos(y / 7)], -1)
+    return Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+
+
+def see_through() -> Image.Image:
+    alpha = Image.fromarray(np.mgrid[:64, :64][0].astype(np.uint8) * 4)
+    image = scene()
+    image.putalpha(alpha)
+    return image
+
+
+def cmyk(transform: int | None) -> bytes:
+    """A JPEG of four components: 0, CMYK with Adobe's marker; 2, YCCK; None, CMYK without a marker."""
+    data = bytearray(encoded(scene("CMYK"), "JPEG", quality=95))
+    marker = data.index(b"\xff\xee")
+    length = 2 + int.from_bytes(data[marker + 2 : marker + 4], "big")
+    if transform is None:
+        del data[marker : marker + length]
+    else:
+        data[marker + length - 1] = transform
+    return bytes(data)
+
+
+def sixteen(channels: int) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 65536, (64, 64, channels)).astype(np.uint16)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def rotated(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(scene(), "JPEG", exif=exif, quality=95)
+
+
+ODD = {
+    "grey JPEG": encoded(scene("L"), "JPEG", quality=95),
+    "progressive JPEG": encoded(scene(), "JPEG", quality=90, progressive=True),
+    "JPEG without subsampling": encoded(scene(), "JPEG", quality=90, subsampling=0),
+    "CMYK JPEG of Adobe's": cmyk(0),
+    "YCCK JPEG": cmyk(2),
+    "CMYK JPEG without a marker": cmyk(None),
+    "grey PNG": encoded(scene("L")),
+    "PNG of one bit": encoded(scene("1")),
+    "palette PNG": encoded(scene().quantize(64)),
+    "grey PNG of 16 bits": sixteen(1),
+    "RGB PNG of 16 bits": sixteen(3),
+    "GIF": encoded(scene().quantize(64), "GIF"),
+    "BMP": encoded(scene(), "BMP"),
+    "TIFF": encoded(scene(), "TIFF"),
+    "WebP": encoded(scene(), "WEBP", quality=90),
+    "WebP, lossless": encoded(scene(), "WEBP", lossless=True),
+    **{f"JPEG, EXIF orientation {turn}": rotated(turn) for turn in range(1, 9)},
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_images_are_what_opencv_sees(kind):
+    found = np.asarray(images.decode_square(ODD[kind], 64)).astype(int)
+    expected = cv2.imdecode(np.frombuffer(ODD[kind], np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    assert found.shape == expected.shape and np.abs(found - expected).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(see_through()),
+        encoded(see_through(), "WEBP", lossless=True, exact=True),
+        encoded(see_through().convert("LA")),
+    ],
+)
+def test_what_is_transparent_is_white(data):
+    found = np.asarray(images.decode_square(data, 64)).astype(float)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).astype(float)
+    colour, alpha = (
+        (pixels[..., 2::-1], pixels[..., 3:]) if pixels.shape[2] == 4 else (pixels[..., :1], pixels[..., 1:])
+    )
+    expected = colour * alpha / 255 + 255 * (1 - alpha / 255)
+    assert np.abs(found - expected).max() <= 2 and found[0].min() >= 253
+
+
+def test_a_palette_with_a_transparent_colour():
+    image = Image.new("P", (16, 16), 1)
+    image.putpalette([0, 0, 0, 200, 10, 10])
+    assert (np.asarray(images.decode_square(encoded(image, transparency=1), 16)) == 255).all()
+    assert (np.asarray(images.decode_square(encoded(image, transparency=0), 16)) == (200, 10, 10)).all()
+
+
+def test_an_animations_first_picture():
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (np.asarray(images.decode_square(data, 16)) == (255, 0, 0)).all()
+
+
+def test_dark_images_of_16_bits_stay_dark():
+    deep = np.full((16, 16), 200, np.uint16)  # below one of 256 levels
+    assert (np.asarray(images.decode_square(cv2.imencode(".png", deep)[1].tobytes(), 16)) == 1).all()
+
+
+def test_damaged_exif_does_no_harm():
+    data = rotated(6)
+    start = data.index(b"Exif\0\0") + 6
+    broken = data[:start] + b"MM\0*\xff\xff\xff\xff" + data[start + 8 :]
+    assert np.asarray(images.decode_square(broken, 64)).shape == (64, 64, 3)
+
+
+def test_heic_with_the_extra(monkeypatch):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    data = encoded(scene(), "HEIF", quality=95)
+    assert np.abs(np.asarray(images.decode_square(data, 64)).astype(int) - np.asarray(scene())).mean() < 4
+    images.heic.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(images.BadImage, match=r"pip install 'alexnet\[heic\]'"):
+        images.decode_square(data)
+    images.heic.cache_clear()
+
+
+def test_warp_takes_all_of_the_image():
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 192, 3)).astype(np.uint8)
+    found = np.asarray(images.decode_square(encoded(Image.fromarray(pixels)), 64, "warp")).astype(int)
+    expected = pixels.astype(float).reshape(64, 2, 64, 3, 3).mean((1, 3))  # each pixel is the mean of 2x3
+    assert np.abs(found - expected).max() <= 1
+    tall = images.decode_square(encoded(Image.fromarray(pixels[:40])), 64, "warp")
+    assert tall.size == (64, 64)
 
 
 def test_camera_rotation_is_undone():
@@ -70,6 +183,8 @@ def test_stored_pixels_come_back():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8))
     raw = images.encode(image, "raw")
     assert (images.decode_stored(raw, "raw", 32) == np.asarray(image)).all()
+    assert (images.decode_stored(image.tobytes(), "raw", 32) == np.asarray(image)).all()  # as format 1 had it
+    assert (cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] == np.asarray(image)).all()
     with pytest.raises(images.BadImage):
         images.decode_stored(raw[:-1], "raw", 32)
     with pytest.raises(images.BadImage):

@@ -1,6 +1,7 @@
 """Folders and archives to stores: exact, the same whatever the workers or interruptions, and clear about bad input."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -14,9 +15,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from alexnet import Failure, Store, WrongUse, prepare
+from alexnet.errors import Unfinished
 from tests.conftest import fill, picture
+from tests.data import archives
+from tests.data.archives import encoded
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -252,3 +257,145 @@ def test_full_and_read_only_disks(alexnet, pictures, tmp_path, monkeypatch, errn
     assert status == 1 and said in err and err.strip().count("\n") <= 3
     assert [path.name for path in (tmp_path / "store").glob("**/*") if path.is_file()] == []
     assert alexnet("prepare", pictures, tmp_path / "store")[0] == 0  # and then it goes on
+
+
+@pytest.mark.parametrize("source", ["folder", "tar.gz"])
+def test_parts_make_bitwise_the_store_that_one_makes(pictures, tmp_path, source):
+    given = pictures if source == "folder" else pack(pictures, tmp_path / "pictures.tar.gz")
+    whole = prepare(given, tmp_path / "whole", size=64, shard_rows=7)
+    for k in (3, 1, 4):
+        with pytest.raises(Unfinished, match=f"part {k} of 4 is done"):
+            prepare(given, tmp_path / "parts", size=64, shard_rows=7, part=(k, 4))
+        with pytest.raises((Failure, WrongUse), match="not finished"):
+            Store(tmp_path / "parts")
+    last = prepare(given, tmp_path / "parts", size=64, shard_rows=7, part=(2, 4))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole") and last.splits == whole.splits
+    assert prepare(given, tmp_path / "parts", size=64, shard_rows=7, part=(3, 4)).fingerprint == whole.fingerprint
+
+
+def test_parts_at_once_and_by_torchruns_ranks(pictures, store, tmp_path):
+    """More processes than shards, all started together: one store, nothing left over."""
+    for attempt in range(3):
+        target = tmp_path / f"store-{attempt}"
+        command = [sys.executable, "-m", "alexnet", "prepare", str(pictures), str(target), "--size", "64"]
+        running = [
+            subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "4"}, stderr=subprocess.PIPE)
+            for rank in range(4)
+        ]
+        said = [process.communicate()[1].decode() for process in running]
+        assert [process.returncode for process in running] == [0] * 4, said
+        assert contents(target) == contents(Path(store.path))
+        assert any("60" in each or "48 train" in each for each in said)
+
+
+@pytest.mark.parametrize("given", ["0/4", "5/4", "x", "1/0", "3"])
+def test_parts_that_cannot_be_meant(alexnet, pictures, tmp_path, given):
+    status, _, err = alexnet("prepare", pictures, tmp_path / "store", "--part", given)
+    assert status == 2 and f"--part {given}" in err and not (tmp_path / "store").exists()
+
+
+def test_more_bad_images_than_allowed_stop_it(alexnet, tmp_path):
+    source = fill(tmp_path / "source", count=10)
+    for number in range(8):
+        (source / "red" / f"{number:03d}.jpg").write_bytes(b"no image")
+    status, _, err = alexnet("prepare", source, tmp_path / "store")
+    assert status == 1 and "7 images are bad, more than --max-bad allows (the last: red/00" in err
+    assert not (tmp_path / "store" / "dataset.json").exists()
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad", 0.3)  # and then it goes on
+    assert status == 0 and "8 bad images left out" in err and "skipped red/000.jpg: not decodable" in err
+    told = alexnet("info", tmp_path / "store")[1]
+    assert "skipped: 8" in told and "skipped because: not decodable 8" in told
+    with open(tmp_path / "store" / "skipped.csv", encoding="utf-8") as file:
+        assert file.readline() == "name,split,class,reason\n"
+
+
+def test_names_that_are_no_text_and_the_same_names_in_two_classes(tmp_path):
+    source = fill(tmp_path / "source", count=4)  # 000.jpg is in each class
+    os.rename(source / "red" / "000.jpg", os.fsencode(source / "red") + b"/\xff\xfe.jpg")
+    store = prepare(source, tmp_path / "store", size=64)
+    names = [store.name(row) for row in range(12)]
+    assert len(set(names)) == 12 and "red/\\xff\\xfe.jpg" in names and "blue/001.jpg" in names
+
+
+def test_files_called_images_that_are_others(tmp_path):
+    """A PNG and a GIF named .JPEG are read for what they are; a pipe and a text are not read at all."""
+    source = fill(tmp_path / "source", count=6)
+    picture(0, 1).save(source / "red" / "x.JPEG", "PNG")
+    picture(0, 2).quantize(16).save(source / "red" / "y.JPEG", "GIF")
+    (source / "red" / "z.JPEG").write_text("<html>404</html>")
+    os.mkfifo(source / "red" / "pipe.jpg")
+    store = prepare(source, tmp_path / "store", size=64)
+    assert sum(store.splits.values()) == 20
+    assert [(row["name"], row["reason"][:13]) for row in store.skipped()] == [("red/z.JPEG", "not decodable")]
+
+
+def test_a_huge_member_is_left_out_unread(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("alexnet.data.sources.tree.LARGEST", 50_000)
+    source = tmp_path / "source"
+    shutil.copytree(pictures, source)
+    (source / "red" / "bomb.jpg").write_bytes(bytes(50_001))
+    for given in (source, *(pack(source, tmp_path / f"x{ending}") for ending in (".tar", ".zip", ".tar.gz"))):
+        (skipped,) = prepare(given, tmp_path / f"store-{given.suffix}", size=64).skipped()
+        assert (
+            skipped["name"] == "red/bomb.jpg" and skipped["reason"] == "cannot be read: 50,001 bytes, which is no image"
+        )
+
+
+def test_balance_and_advice(alexnet, tmp_path):
+    source = fill(tmp_path / "source", ("cat", "dog"), count=3)
+    for number in range(60):
+        picture(1, number).save(source / "dog" / f"more {number}.jpg")
+    _, _, err = alexnet("prepare", source, tmp_path / "store", "--size", 64)
+    assert "from 2 (cat) to 50 (dog) training images a class" in err
+    assert "advice: 52 training images are few" in err and "advice: dog has 25 times the images of cat" in err
+    assert "advice:" not in prepare_said(alexnet, fill(tmp_path / "many", count=500), tmp_path / "other")
+
+
+def prepare_said(alexnet, source: Path, store: Path) -> str:
+    return alexnet("prepare", source, store, "--size", 16)[2]
+
+
+def test_resize_and_size_are_recorded_and_a_run_elsewhere_warns(alexnet, pictures, store, small, tmp_path):
+    warped = prepare(pictures, tmp_path / "warped", size=64, resize="warp")
+    assert warped.resize == "warp" and not (warped.image(0) == store.image(0)).all()
+    run = tmp_path / "run"
+    assert alexnet("train", warped.path, run, *small)[0] == 0
+    assert "warning" not in alexnet("evaluate", run, warped.path)[2]
+    status, _, err = alexnet("evaluate", run, store.path)
+    assert status == 0 and "resize: warp in training, shorter-side in" in err and "--size 64 --resize warp" in err
+    larger = prepare(pictures, tmp_path / "larger", size=72, resize="warp")
+    assert "size: 64 in training, 72 in" in alexnet("evaluate", run, larger.path)[2]
+    with pytest.raises(WrongUse, match="begun with other"):
+        prepare(pictures, tmp_path / "warped", size=64)
+    for options, said in (
+        (["--size", "4"], "--size 4"),
+        (["--resize", "crop"], "--resize"),
+        (["--max-bad", "2"], "--max-bad 2"),
+    ):
+        status, _, err = alexnet("prepare", pictures, tmp_path / "none", *options)
+        assert status == 2 and said in err
+    one = predict_one(alexnet, run, pictures / "red" / "000.jpg")
+    stored = next(row for row in range(60) if warped.name(row) == "red/000.jpg")
+    (tmp_path / "same.png").write_bytes(encoded(Image.fromarray(warped.image(stored))))
+    other = predict_one(alexnet, run, tmp_path / "same.png")
+    assert abs(one - other) < 0.05  # predict warps, as the run's images were; the JPEG's loss is all that differs
+
+
+def predict_one(alexnet, run: Path, image: Path) -> float:
+    told = json.loads(alexnet("predict", run, image, "--json", "--precision", "float32")[1])
+    return dict(zip(told["classes"], (share for _, share in told["top"])))["red"]
+
+
+def test_killed_while_reading_a_tar_of_tars(tmp_path):
+    source = archives.ilsvrc_2012(tmp_path / "source", count=20)
+    whole = prepare(source, tmp_path / "whole", size=64, shard_rows=7)
+    target = tmp_path / "killed"
+    for wait in (0.0, 0.02, 0.04):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(source), str(target)])
+        while process.poll() is None and not (target / "unfinished").exists():
+            time.sleep(0.001)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert prepare(source, target, size=64, shard_rows=7).fingerprint == whole.fingerprint
+    assert contents(target) == contents(tmp_path / "whole")

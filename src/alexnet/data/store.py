@@ -213,8 +213,9 @@ class Store:
                         batch.validate(full=True)  # offsets and names; the images' bytes are not touched
                 except FileNotFoundError as error:
                     raise Failure(f"{path}: missing; prepare the store again or fetch that shard") from error
-                except (pa.ArrowInvalid, OSError) as error:
-                    raise Failure(f"{path}: damaged ({error}); see `alexnet verify {self.path}`") from error
+                except (pa.ArrowException, OSError, ValueError) as error:
+                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    raise Failure(f"{path}: damaged ({reason}); see `alexnet verify {self.path}`") from error
                 expected = SCHEMA_1 if self._version == 1 else SCHEMA
                 whole = all(batch.num_rows == BATCH_ROWS for batch in batches[:-1])
                 if sum(batch.num_rows for batch in batches) != shard.rows or not whole:
