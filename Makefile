@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export ALEXNET_TEST_DATA ?= ../shared/data
 
-.PHONY: demo test test-photos test-gpu check wheel clean
+.PHONY: demo test test-photos test-gpu fuzz check wheel clean
 
 demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
 	$(BIN)/alexnet demo
@@ -20,6 +20,10 @@ test-photos: $(INSTALLED) ## tests on the real photos of ALEXNET_TEST_DATA
 
 test-gpu: $(INSTALLED)    ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from the seeds in tests/fuzz/corpus
+	$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
+	$(BIN)/python -m tests.fuzz.run --minutes 10 --corpus $(or $(FUZZ),/tmp/alexnet-fuzz)
 
 check: $(INSTALLED)       ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -1,8 +1,10 @@
 """Kills a training and a prepare at random moments, goes on each time, and compares with undisturbed ones bitwise.
 
     python benchmarks/kill.py SOURCE FOLDER --kills 10 -- --epochs 4 --batch 32
+    python benchmarks/kill.py SOURCE FOLDER --kills 20 --only-prepare --full-disk
 
-What follows ``--`` are options of ``alexnet train``. Prints one JSON object; exit status 1 if a byte differs.
+What follows ``--`` are options of ``alexnet train``. With ``--full-disk`` (Linux, as root) a prepare also writes to
+a disk too small for it, which is then enlarged. Prints one JSON object; exit status 1 if a byte differs.
 """
 
 import argparse
@@ -69,11 +71,32 @@ def disturb(command: list[object], target: Path, kills: int, seconds: float) -> 
     return moments
 
 
+def fill_disk(source: str, place: Path, needed: int) -> dict[str, object]:
+    """Prepares on disks of a third and two thirds of what is needed, then of enough; what was said of the full ones."""
+    place.mkdir()
+    said = []
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={needed // 3}", "tmpfs", str(place)], check=True)
+    try:
+        for share in (1, 2):
+            subprocess.run(["mount", "-o", f"remount,size={needed * share // 3}", str(place)], check=True)
+            command = [sys.executable, "-m", "alexnet", "prepare", source, str(place / "store")]
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            assert done.returncode == 1, done.stderr
+            said.append(done.stderr.splitlines()[-1].replace(str(place), "DISK"))
+        subprocess.run(["mount", "-o", f"remount,size={needed * 2}", str(place)], check=True)
+        alexnet("prepare", source, place / "store")
+        return {"said_of_a_full_disk": said, "digest": of_store(place / "store")}
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--only-prepare", action="store_true")
+    parser.add_argument("--full-disk", action="store_true")
     given = sys.argv[1:]
     end = given.index("--") if "--" in given else len(given)
     options, training = parser.parse_args(given[:end]), given[end + 1 :]
@@ -81,9 +104,17 @@ def main() -> int:
     folder.mkdir(parents=True)
     _, seconds = alexnet("prepare", options.source, folder / "store")
     command = ["prepare", options.source, folder / "killed-store"]
-    told = {"prepare_seconds": round(seconds, 2)}
+    told: dict = {"prepare_seconds": round(seconds, 2)}
     told["prepare_killed_at"] = disturb(command, folder / "killed-store", options.kills, seconds)
     told["stores_equal"] = of_store(folder / "store") == of_store(folder / "killed-store")
+    if options.full_disk:
+        needed = sum(path.stat().st_size for path in (folder / "store").iterdir())
+        disk = fill_disk(options.source, folder / "disk", needed)
+        told["stores_equal"] &= disk.pop("digest") == of_store(folder / "store")
+        told |= disk
+    if options.only_prepare:
+        print(json.dumps(told, indent=2))
+        return 0 if told["stores_equal"] else 1
     _, seconds = alexnet("train", folder / "store", folder / "run", *training)
     command = ["train", folder / "store", folder / "killed-run", *training]
     told["train_seconds"] = round(seconds, 2)

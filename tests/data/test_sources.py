@@ -9,9 +9,11 @@ import zipfile
 import fsspec
 import numpy as np
 import pytest
+from scipy.io import loadmat, savemat
 
 from alexnet import Failure, Store, WrongUse, evaluate, load, predict, prepare
 from alexnet.data.sources import open_source
+from alexnet.data.sources.mat import read_struct
 from alexnet.data.sources.names import Names
 from alexnet.data.sources.tree import TarTree, open_tree
 from tests.data import archives
@@ -406,3 +408,23 @@ def test_failures_name_the_member(tmp_path):
     (tmp_path / "b.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:512])
     with pytest.raises(Failure, match=r"b\.tar"):
         open_tree(tmp_path / "b.tar")
+
+
+@pytest.mark.parametrize("squeezed", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_meta_mat_as_scipy_reads_it(compressed, squeezed):
+    """Our own reader against SciPy's, which writes the file: numbers of every type, texts, what is neither."""
+    kinds = [("number", "O"), ("text", "O"), ("many", "O"), ("empty", "O")]
+    types = (np.uint8, np.int16, np.float32, np.float64, np.int64)
+    rows = np.zeros((len(types) if squeezed else (len(types), 1)), dtype=kinds)
+    for i, (row, kind) in enumerate(zip(rows.reshape(-1), types)):
+        row["number"], row["text"], row["many"], row["empty"] = kind(40 + i), "fox, é" * (i + 1), np.arange(9), ""
+    buffer = archives.io.BytesIO()
+    savemat(buffer, {"first": np.eye(3), "synsets": rows}, do_compression=compressed)
+    expected = loadmat(archives.io.BytesIO(buffer.getvalue()), squeeze_me=True)["synsets"]
+    found = read_struct(buffer.getvalue(), "synsets")
+    assert [(row["number"], row["text"]) for row in found] == [(float(r["number"]), str(r["text"])) for r in expected]
+    assert all(row["many"] is None for row in found)
+    for missing in ("second", "first"):
+        with pytest.raises(ValueError, match=r"no variable second|first is no struct"):
+            read_struct(buffer.getvalue(), missing)

@@ -7,8 +7,9 @@ WNIDs (``n01440764``) come with words (``tench, Tinca tinca``) in Kaggle's ``LOC
 import io
 import re
 import tarfile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from alexnet.data.sources.mat import read_struct
 from alexnet.data.sources.tree import Tree
 from alexnet.errors import Failure
 
@@ -79,15 +80,19 @@ def _unpack(content: bytes, place: str) -> dict[str, bytes]:
 
 def read_meta(data: bytes, place: str) -> list[Synset]:
     """The synsets of a ``meta.mat``. Raises ``Failure`` where it is none."""
-    from scipy.io import loadmat
-
     try:
-        rows: Any = loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
-        number = next(name for name in rows.dtype.names if re.fullmatch(r"ILSVRC\d{4}_ID", name))
-        return [Synset(int(row[number]), str(row["WNID"]), str(row["words"])) for row in rows.reshape(-1)]
-    except Exception as error:  # scipy's reader raises almost anything on damaged bytes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Failure(f"{place}: not readable as a devkit's ({reason}); fetch the devkit again") from error
+        rows = read_struct(data, "synsets")
+        number = next((name for name in rows[0] if re.fullmatch(r"ILSVRC\d{4}_ID", name)), None) if rows else None
+        if number is None:
+            raise ValueError("no field of ids")
+        found = [(row[number], row.get("WNID"), row.get("words")) for row in rows]
+        return [
+            Synset(int(i), w, t)
+            for i, w, t in found
+            if isinstance(i, float) and isinstance(w, str) and isinstance(t, str)
+        ]
+    except (ValueError, OverflowError) as error:
+        raise Failure(f"{place}: not readable as a devkit's ({error}); fetch the devkit again") from error
 
 
 def find_words(tree: Tree, classes: list[str]) -> list[str] | None:

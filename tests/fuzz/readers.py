@@ -1,0 +1,208 @@
+"""What the fuzzer throws at: every reader of bytes that others wrote. Each takes bytes and may only refuse in words.
+
+``python -m tests.fuzz.run`` (Linux; ``pip install atheris``) searches for inputs that crash, hang or escape; its seeds
+are ``tests/fuzz/corpus``, which ``tests/test_fuzz.py`` replays with mutations of its own in every ``make test``.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from alexnet import Failure, Store, WrongUse
+from alexnet.data import images
+from alexnet.data.sources import open_source
+from alexnet.data.sources.cifar10 import _read_pickle
+from alexnet.data.sources.words import read_meta
+
+SAID = (Failure, WrongUse)
+
+
+def image(data: bytes) -> None:
+    """An image file."""
+    with contextlib.suppress(images.BadImage):
+        assert images.decode_square(data, 32).size == (32, 32)
+
+
+def pickled(data: bytes) -> None:
+    """A batch of CIFAR-10's Python version."""
+    with contextlib.suppress(*SAID):
+        pixels, labels, _ = _read_pickle(data, "batch")
+        assert pixels.shape == (len(labels), 3072)
+
+
+def meta(data: bytes) -> None:
+    """A devkit's meta.mat."""
+    with contextlib.suppress(*SAID):
+        read_meta(data, "meta.mat")
+
+
+def _source(data: bytes, ending: str) -> None:
+    """A source of one file: listed, then all of it read. Nothing may appear outside the room that it is in."""
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room, "inside", f"source{ending}")
+        path.parent.mkdir()
+        path.write_bytes(data)
+        with contextlib.suppress(*SAID):
+            source = open_source(path)
+            if source.sequential:
+                list(source.stream(source.listing.members.argsort()))
+            else:
+                for row in range(min(200, len(source.listing))):
+                    with contextlib.suppress(OSError):
+                        source.read(row)
+        assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+        assert os.listdir(room) == ["inside"]
+
+
+def tar(data: bytes) -> None:
+    """A tar."""
+    _source(data, ".tar")
+
+
+def zipped(data: bytes) -> None:
+    """A zip."""
+    _source(data, ".zip")
+
+
+def compressed(data: bytes) -> None:
+    """A compressed tar."""
+    _source(data, ".tar.gz")
+
+
+def listed(data: bytes) -> None:
+    """A CSV; only its names are read, for it may name any file of the user's."""
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room, "list.csv")
+        path.write_bytes(data)
+        with contextlib.suppress(*SAID):
+            open_source(path)
+
+
+def parquet(data: bytes) -> None:
+    """A Parquet file."""
+    _source(data, ".parquet")
+
+
+def arrow(data: bytes) -> None:
+    """An Arrow file as a source."""
+    _source(data, ".arrow")
+
+
+def store(data: bytes) -> None:
+    """A store whose only shard is the data, and whose description says what a right one would."""
+    description = {
+        "format_version": 2,
+        "classes": ["a", "b"],
+        "words": None,
+        "format": "jpeg",
+        "size": 16,
+        "resize": "shorter-side",
+        "resized": "",
+        "decoder": "",
+        "layout": "folder",
+        "skipped": 0,
+        "shards": [{"file": "train-00000.arrow", "split": "train", "rows": 4, "sha256": ""}],
+        "statistics_sha256": "",
+        "statistics": {"mean": [], "deviation": []},
+    }
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, "train-00000.arrow").write_bytes(data)
+        Path(room, "dataset.json").write_text(json.dumps(description))
+        with contextlib.suppress(*SAID):
+            opened = Store(room)
+            for row in range(4):
+                opened.image(row)
+                opened.name(row)
+            assert opened.labels.shape == (4,)
+
+
+def description(data: bytes) -> None:
+    """A store's dataset.json."""
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, "dataset.json").write_bytes(data)
+        with contextlib.suppress(*SAID):
+            opened = Store(room)
+            opened.splits  # noqa: B018
+            opened.statistics  # noqa: B018
+            opened.describe()
+
+
+READERS: dict[str, Callable[[bytes], None]] = {
+    reader.__name__: reader
+    for reader in (image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, store, description)
+}
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def make_corpus() -> None:
+    """Writes the seeds: a small whole input for each reader."""
+    import io
+    import pickle
+
+    import numpy as np
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    from alexnet import prepare
+    from tests.data import archives
+
+    def small(colour: int, form: str = "JPEG", **options) -> bytes:
+        return archives.encoded(Image.new("RGB", (16, 16), (colour, 80, 160)), form, **options)
+
+    shutil.rmtree(CORPUS, ignore_errors=True)
+    members = {f"{name}/{i}.jpg": small(20 * i) for name in ("a", "b") for i in range(2)}
+    classes = {"n00000001.tar": archives.tar({"1.JPEG": small(1)}), "n00000002.tar": archives.tar({"1.JPEG": small(2)})}
+    shards = {"a.jpg": small(1), "a.cls": b"0", "b.jpg": small(2), "b.cls": b"1"}
+    outside = {"../../evil/a.jpg": small(1), "/evil/b.jpg": small(2), **members}
+    table = pa.table({"image": [{"bytes": small(i), "path": f"{i}.jpg"} for i in range(4)], "label": [0, 1, 0, 1]})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    stream = io.BytesIO()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    zipfile = io.BytesIO()
+    import zipfile as zips
+
+    with zips.ZipFile(zipfile, "w", zips.ZIP_DEFLATED) as archive:
+        for name, data in outside.items():
+            archive.writestr(name, data)
+    batch = {b"data": np.zeros((2, 3072), np.uint8), b"labels": [3, 4], b"filenames": [b"a.png", b"b.png"]}
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, "source.tar").write_bytes(archives.tar(members))
+        made = prepare(Path(room, "source.tar"), Path(room, "store"), size=16, val_fraction=0)
+        shard = Path(made.path, "train-00000.arrow").read_bytes()
+        told = Path(made.path, "dataset.json").read_bytes()
+    seeds: dict[str, list[bytes]] = {
+        "image": [
+            *(small(9), small(9, quality=80, progressive=True), small(9, "PNG"), small(9, "GIF"), small(9, "BMP")),
+            *(small(9, "WEBP"), small(9, "TIFF"), small(9, "PPM"), small(9, "AVIF")),
+            archives.encoded(Image.new("CMYK", (16, 16)), "JPEG"),
+            archives.encoded(Image.new("LA", (16, 16)), "PNG"),
+            archives.encoded(Image.new("I;16", (16, 16)), "PNG"),
+        ],
+        "pickled": [pickle.dumps(batch, protocol=p) for p in (2, 4)] + [b"cposix\nsystem\n(S'true'\ntR."],
+        "meta": [archives.meta(2010), archives.meta(2012)],
+        "tar": [archives.tar(members), archives.tar(classes), archives.tar(shards), archives.tar(outside)],
+        "zipped": [zipfile.getvalue()],
+        "compressed": [archives.tar(members, f"w:{kind}") for kind in ("gz", "bz2", "xz")],
+        "listed": [b"path,label,split\na.jpg,x,train\nb.jpg,y,train\nc.jpg,x,val\n", b"file;class\na;1\nb;2\n"],
+        "parquet": [buffer.getvalue()],
+        "arrow": [stream.getvalue()],
+        "store": [shard],
+        "description": [told],
+    }
+    for name, contents in seeds.items():
+        (CORPUS / name).mkdir(parents=True)
+        for number, data in enumerate(contents):
+            (CORPUS / name / f"seed-{number}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    make_corpus()
