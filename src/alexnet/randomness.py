@@ -116,6 +116,18 @@ def normal_tensor(seed: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
     return out
 
 
+def uniform_tensor(seed: int, purpose: str, shape: tuple[int, ...], bound: float) -> Tensor:
+    """One whole float32 tensor, uniform in ``-bound``..``bound``, drawn on the CPU: initial weights as torch's."""
+    out = torch.empty(shape, dtype=torch.float32)
+    flat = out.view(-1)
+    whole = torch.zeros(1, dtype=torch.int64)
+    for start in range(0, flat.numel(), 4 * CHUNK_BLOCKS):
+        size = min(4 * CHUNK_BLOCKS, flat.numel() - start)
+        drawn = words(seed, purpose, 0, whole, size, first_block=start // 4)
+        flat[start : start + size] = drawn[0].double().add_(0.5).mul_(2.0**-31).sub_(1).mul_(bound)
+    return out
+
+
 def permutation(seed: int, purpose: str, epoch: int, count: int) -> Tensor:
     """(count,) int64: 0..count-1 in random order, by sorting one 64-bit word an index."""
     drawn = words(seed, purpose, epoch, torch.arange(count), 2)

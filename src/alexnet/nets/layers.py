@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.nets.kernels.response_norm_torch import response_norm
+from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,25 +79,76 @@ class ResponseNorm(nn.Module):
         return response_norm(x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta)
 
 
+class WithinMapNorm(nn.Module):
+    """Local response normalisation within each map (2012 source, ``cnorm2``)."""
+
+    def __init__(self, size: int, k: float, alpha: float, beta: float):
+        super().__init__()
+        self.size, self.k, self.alpha, self.beta = size, k, alpha, beta
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, k={self.k}, alpha={self.alpha}, beta={self.beta}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) float to the same."""
+        return within_map_norm(x, size=self.size, k=self.k, alpha=self.alpha, beta=self.beta)
+
+
+class LocallyConnected(nn.Module):
+    """A convolution whose filters are not shared: each place has its own, and its own bias (the CIFAR-10 nets).
+
+    Args:
+        inputs: (maps, height, width) that it sees.
+        filters: at each place.
+        size, stride, padding: of the windows.
+    """
+
+    def __init__(self, inputs: tuple[int, int, int], filters: int, size: int, stride: int, padding: int):
+        super().__init__()
+        maps, height, width = inputs
+        self.size, self.stride, self.padding = size, stride, padding
+        self.places = [1 + (n + 2 * padding - size) // stride for n in (height, width)]
+        self.weight = nn.Parameter(torch.empty(filters, maps, size, size, *self.places))
+        self.bias = nn.Parameter(torch.empty(filters, *self.places))
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, stride={self.stride}, padding={self.padding}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) float to (N, filters, H', W'): at each place one matrix product."""
+        columns = F.unfold(x, self.size, padding=self.padding, stride=self.stride)  # (N, C size size, places)
+        weight = self.weight.flatten(4).flatten(1, 3)  # (filters, C size size, places)
+        found = torch.bmm(columns.permute(2, 0, 1), weight.permute(2, 1, 0).to(columns.dtype))
+        return found.permute(1, 2, 0).unflatten(2, self.places) + self.bias.to(found.dtype)
+
+
 class Dropout(nn.Module):
     """Dropout as the paper has it (4.2): units zeroed in training and not rescaled, outputs scaled at test.
 
     With a ``Draw`` the mask is a function of seed, step, row id, layer and unit. Without one (somebody's own
     training loop) it comes from torch's global generator.
+
+    Args:
+        rate: the probability that a unit is dropped.
+        layer: its name, of which masks are a function.
+        inverted: the other way in use since Caffe, equal in expectation: what stays is divided by ``1 - rate`` in
+            training, and nothing is scaled at test.
     """
 
-    def __init__(self, rate: float, layer: str):
+    def __init__(self, rate: float, layer: str, inverted: bool = False):
         super().__init__()
-        self.rate, self.layer = rate, layer
+        self.rate, self.layer, self.inverted = rate, layer, inverted
 
     def extra_repr(self) -> str:
-        return f"rate={self.rate}"
+        return f"rate={self.rate}, inverted={self.inverted}"
 
     def forward(self, x: Tensor, draw: Draw | None = None) -> Tensor:
-        """(N, units) float to the same."""
+        """(N, ...) float to the same."""
         if not self.training:
-            return x * (1 - self.rate)
+            return x if self.inverted else x * (1 - self.rate)
         if draw is None:
-            return x * (torch.rand(x.shape, device=x.device) >= self.rate)
-        keep = randomness.keep_mask(draw.seed, self.layer, draw.step, draw.rows, x.shape[1], self.rate)
-        return x * keep
+            keep = torch.rand(x.shape, device=x.device) >= self.rate
+        else:
+            units = math.prod(x.shape[1:])
+            keep = randomness.keep_mask(draw.seed, self.layer, draw.step, draw.rows, units, self.rate).view(x.shape)
+        return x * keep / (1 - self.rate) if self.inverted else x * keep

@@ -1,6 +1,7 @@
 """A network from its table: modules with the table's names, activations of any layer, sizes and costs."""
 
 import dataclasses
+import json
 import math
 import tomllib
 from collections.abc import Iterable
@@ -18,34 +19,36 @@ from alexnet.nets.layers import (
     Draw,
     Dropout,
     FullyConnected,
+    LocallyConnected,
     ResponseNorm,
+    WithinMapNorm,
     rounded_up_excess,
 )
 
-ACTIVATIONS = {"relu": F.relu}
+ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
 SEES = ("own tower", "both towers")
+DROPPED = ("outputs", "inputs")
+SCALED = ("at test", "in training")
+FROM_INPUTS = "1/sqrt(inputs)"
 
 # Which keys a layer of each kind must and may have, and of which type.
 NUMBER = (int, float)
-KINDS: dict[str, tuple[dict[str, type | tuple], dict[str, type | tuple]]] = {
+LEARNT = {"activation": str, "weights": dict, "bias": (int, float, str)}
+DROPOUT = {"dropout": NUMBER, "dropout_of": str, "dropout_scaled": str}
+NORM = {"size": int, "k": NUMBER, "alpha": NUMBER, "beta": NUMBER}
+Keys = dict[str, type | tuple]
+KINDS: dict[str, tuple[Keys, Keys]] = {
     "convolution": (
         {"filters": int, "size": int},
-        {
-            "stride": int,
-            "padding": int,
-            "rounding": str,
-            "sees": str,
-            "activation": str,
-            "weights": dict,
-            "bias": NUMBER,
-        },
+        {"stride": int, "padding": int, "rounding": str, "sees": str, **LEARNT, **DROPOUT},
     ),
-    "response_norm": ({"size": int, "k": NUMBER, "alpha": NUMBER, "beta": NUMBER}, {}),
-    "max_pool": ({"size": int, "stride": int}, {}),
-    "fully_connected": (
-        {"units": (int, str)},
-        {"activation": str, "dropout": NUMBER, "weights": dict, "bias": NUMBER},
-    ),
+    "locally_connected": ({"filters": int, "size": int}, {"stride": int, "padding": int, **LEARNT}),
+    "response_norm": (NORM, {"alpha_divided": bool, "sees": str}),
+    "response_norm_within_map": (NORM, {"alpha_divided": bool}),
+    "batch_norm": ({}, {}),
+    "max_pool": ({"size": int, "stride": int}, {"activation": str}),
+    "average_pool": ({"size": int, "stride": int}, {"activation": str}),
+    "fully_connected": ({"units": (int, str)}, {**LEARNT, **DROPOUT}),
 }
 
 
@@ -97,11 +100,19 @@ def load_table(net: str) -> Table:
 
 
 def parse_table(text: str, name: str) -> Table:
-    """A table from TOML text. Raises ``WrongUse`` naming the layer and the key that is wrong."""
+    """A table from TOML text. Raises ``WrongUse`` naming the layer and the key that is wrong.
+
+    With ``base = "paper"`` it says only what differs from that net: a layer's keys are changed, or all of them where
+    its kind is given; a new layer says ``after`` which one it comes; ``remove`` names those that go. The table's
+    text is then that of the whole.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise WrongUse(f"{name}: not TOML: {error}") from error
+    if "base" in content:
+        content = _over(content, name)
+        text = to_toml(content)
     _check_keys(
         name,
         content,
@@ -112,8 +123,15 @@ def parse_table(text: str, name: str) -> Table:
     if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
         raise WrongUse(f"{name}: input = {size}: give [channels, height, width]")
     towers = content.get("towers", 1)
+    if towers < 1:
+        raise WrongUse(f"{name}: towers = {towers}: must be at least 1")
+    initialisation = content.get("initialisation", {})
+    _check_keys(f"{name}: initialisation", initialisation, {}, {"weights": dict, "bias": (int, float, str)})
+    _check_initialisation(f"{name}: initialisation", initialisation)
     for layer, keys in content["layers"].items():
         where = f"{name}: layer {layer}"
+        if not isinstance(keys, dict):
+            raise WrongUse(f"{where}: give its keys below [layers.{layer}]")
         kind = keys.get("kind")
         if kind not in KINDS:
             raise WrongUse(f"{where}: kind = {kind!r}: give one of {', '.join(KINDS)}")
@@ -129,9 +147,59 @@ def parse_table(text: str, name: str) -> Table:
         title=content.get("title", Path(name).stem),
         input=(size[0], size[1], size[2]),
         towers=towers,
-        initialisation={"weights": {"normal": 0.01}, "bias": 0.0, **content.get("initialisation", {})},
+        initialisation={"weights": {"normal": 0.01}, "bias": 0.0, **initialisation},
         layers=content["layers"],
     )
+
+
+def _over(content: dict, name: str) -> dict:
+    """What a table says, laid over the net that it names as its base."""
+    changes = {"title": str, "input": list, "towers": int, "initialisation": dict, "layers": dict, "remove": list}
+    _check_keys(name, content, {"base": str}, changes)
+    found = tomllib.loads(load_table(content["base"]).text)
+    layers = found["layers"]
+    for layer in content.get("remove", []):
+        if layer not in layers:
+            raise WrongUse(f"{name}: remove = {layer!r}: {content['base']} has {', '.join(layers)}")
+        del layers[layer]
+    for layer, keys in content.get("layers", {}).items():
+        if not isinstance(keys, dict):
+            raise WrongUse(f"{name}: layer {layer}: give its keys below [layers.{layer}]")
+        keys = dict(keys)
+        after = keys.pop("after", None)
+        if layer in layers and after is None:
+            layers[layer] = keys if "kind" in keys else {**layers[layer], **keys}
+        elif after in layers and layer not in layers:
+            place = list(layers).index(after) + 1
+            ordered = list(layers.items())
+            layers = dict([*ordered[:place], (layer, keys), *ordered[place:]])
+        else:
+            known = ", ".join(layers)
+            raise WrongUse(f"{name}: layer {layer}: after = {after!r}: a new layer comes after one of {known}")
+    rest = {key: value for key, value in content.items() if key not in ("base", "layers", "remove")}
+    return {**found, **rest, "layers": layers}
+
+
+def to_toml(content: dict) -> str:
+    """A table's content as TOML."""
+
+    def value(given: object) -> str:
+        if isinstance(given, dict):
+            return "{ " + ", ".join(f"{key} = {value(inner)}" for key, inner in given.items()) + " }"
+        if isinstance(given, list):
+            return "[" + ", ".join(value(inner) for inner in given) + "]"
+        return json.dumps(given)  # strings, numbers and booleans are the same in both
+
+    def lines(keys: dict) -> list[str]:
+        return [f"{key} = {value(inner)}" for key, inner in keys.items()]
+
+    parts = [
+        "\n".join(lines({key: inner for key, inner in content.items() if key not in ("layers", "initialisation")}))
+    ]
+    if "initialisation" in content:
+        parts.append("\n".join(["[initialisation]", *lines(content["initialisation"])]))
+    parts += ["\n".join([f"[layers.{json.dumps(name)}]", *lines(keys)]) for name, keys in content["layers"].items()]
+    return "\n\n".join(parts) + "\n"
 
 
 def _check_keys(where: str, keys: dict, required: dict, optional: dict) -> None:
@@ -142,12 +210,18 @@ def _check_keys(where: str, keys: dict, required: dict, optional: dict) -> None:
         expected = required.get(key) or optional.get(key)
         if expected is None:
             raise WrongUse(f"{where}: {key} is not a key here; known: {', '.join([*required, *optional])}")
-        if not isinstance(value, expected) or isinstance(value, bool):
+        if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
             raise WrongUse(f"{where}: {key} = {value!r}: wrong type")
 
 
 def _check_values(where: str, keys: dict, towers: int) -> None:
-    choices = {"activation": ACTIVATIONS, "sees": SEES, "rounding": ("up", "down")}
+    choices = {
+        "activation": ACTIVATIONS,
+        "sees": SEES,
+        "rounding": ("up", "down"),
+        "dropout_of": DROPPED,
+        "dropout_scaled": SCALED,
+    }
     for key, allowed in choices.items():
         if key in keys and keys[key] not in allowed:
             raise WrongUse(f"{where}: {key} = {keys[key]!r}: give one of {', '.join(map(repr, allowed))}")
@@ -161,8 +235,22 @@ def _check_values(where: str, keys: dict, towers: int) -> None:
         raise WrongUse(f'{where}: units = {keys["units"]!r}: give a number or "classes"')
     if not 0 <= keys.get("dropout", 0) < 1:
         raise WrongUse(f"{where}: dropout = {keys['dropout']}: must be at least 0 and below 1")
-    if "weights" in keys and list(keys["weights"]) != ["normal"]:
-        raise WrongUse(f"{where}: weights = {keys['weights']}: give {{ normal = DEVIATION }}")
+    if keys["kind"] == "response_norm_within_map" and keys["size"] % 2 == 0:
+        raise WrongUse(f"{where}: size = {keys['size']}: must be odd")
+    _check_initialisation(where, keys)
+
+
+def _check_initialisation(where: str, keys: dict) -> None:
+    weights, bias = keys.get("weights", {"normal": 0.0}), keys.get("bias", 0.0)
+    known = {"normal": NUMBER, "uniform": str}
+    rule, value = next(iter(weights.items()), ("", None))
+    right = len(weights) == 1 and rule in known and isinstance(value, known[rule]) and not isinstance(value, bool)
+    if not right or (rule == "uniform" and value != FROM_INPUTS):
+        raise WrongUse(
+            f'{where}: weights = {weights}: give {{ normal = DEVIATION }} or {{ uniform = "{FROM_INPUTS}" }}'
+        )
+    if isinstance(bias, str) and bias != FROM_INPUTS:
+        raise WrongUse(f'{where}: bias = {bias!r}: give a number or "{FROM_INPUTS}"')
 
 
 class Network(nn.Module):
@@ -186,7 +274,9 @@ class Network(nn.Module):
             layer, shape = _build(keys, shape, self.table.towers, classes, f"{self.table.name}: layer {name}")
             self.layers[name] = layer
             if keys.get("dropout"):
-                self.dropouts[name] = Dropout(keys["dropout"], name)
+                inverted = keys.get("dropout_scaled") == "in training"
+                self.dropouts[name] = Dropout(keys["dropout"], name, inverted)
+        self._drops_inputs = {name for name, keys in self.table.layers.items() if keys.get("dropout_of") == "inputs"}
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor, draw: Draw | None = None) -> Tensor:
@@ -233,13 +323,15 @@ class Network(nn.Module):
                 raise ValueError(
                     f"{name} sees {x[0].numel()} inputs where the net has {layer.in_features}: images of another size"
                 )
+            if name in self._drops_inputs:
+                x = self.dropouts[name](x, draw)
             x = layer(x)
             activation = self._activations[name]
             if activation == "relu" and torch.is_grad_enabled() and not kept:
                 x = x.relu_()
             elif activation:
                 x = ACTIVATIONS[activation](x)
-            if name in self.dropouts:
+            if name in self.dropouts and name not in self._drops_inputs:
                 x = self.dropouts[name](x, draw)
             if name in kept:
                 kept[name] = x
@@ -255,22 +347,48 @@ class Network(nn.Module):
         """
         with torch.no_grad():
             for name, layer in self.layers.items():
-                if not isinstance(layer, nn.Conv2d | nn.Linear):
-                    continue
-                keys = {**self.table.initialisation, **self.table.layers[name]}
-                deviation, bias = keys["weights"]["normal"], keys["bias"]
-                if rule == "he":
-                    inputs = layer.weight[0].numel()
-                    gain = 1.0 if name == self.names[-1] else 2.0
-                    deviation, bias = math.sqrt(gain / inputs), 0.0
-                drawn = randomness.normal_tensor(seed, f"initialisation/{name}.weight", tuple(layer.weight.shape))
-                layer.weight.copy_(drawn.mul_(deviation))
-                if layer.bias is not None:
-                    layer.bias.fill_(bias)
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.reset_parameters()
+                elif isinstance(layer, nn.Conv2d | nn.Linear | LocallyConnected):
+                    self._initialise(name, layer, seed, rule)
+
+    def _initialise(self, name: str, layer: nn.Conv2d | nn.Linear | LocallyConnected, seed: int, rule: str) -> None:
+        keys = {**self.table.initialisation, **self.table.layers[name]}
+        inputs = fan_in(layer)
+        bound = 1 / math.sqrt(inputs)
+        purpose, shape = f"initialisation/{name}", tuple(layer.weight.shape)
+        if rule == "he":
+            gain = 1.0 if name == self.names[-1] else 2.0
+            layer.weight.copy_(
+                randomness.normal_tensor(seed, f"{purpose}.weight", shape).mul_(math.sqrt(gain / inputs))
+            )
+        elif "uniform" in keys["weights"]:
+            layer.weight.copy_(randomness.uniform_tensor(seed, f"{purpose}.weight", shape, bound))
+        else:
+            deviation = keys["weights"]["normal"]
+            layer.weight.copy_(randomness.normal_tensor(seed, f"{purpose}.weight", shape).mul_(deviation))
+        if layer.bias is None:
+            return
+        if rule == "table" and keys["bias"] == FROM_INPUTS:
+            layer.bias.copy_(randomness.uniform_tensor(seed, f"{purpose}.bias", tuple(layer.bias.shape), bound))
+        else:
+            layer.bias.fill_(keys["bias"] if rule == "table" else 0.0)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter by the name it has on disk: ``conv1.weight``, ``conv1.bias``, ..."""
         return {name.removeprefix("layers."): value for name, value in self.named_parameters()}
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps: the parameters, and the running moments of batch norms."""
+        moments = {
+            name.removeprefix("layers."): value for name, value in self.named_buffers() if value.is_floating_point()
+        }
+        return {**self.tensors(), **moments}
+
+
+def fan_in(layer: nn.Conv2d | nn.Linear | LocallyConnected) -> int:
+    """How many inputs each unit of a layer sees."""
+    return math.prod(layer.weight.shape[1:4] if isinstance(layer, LocallyConnected) else layer.weight.shape[1:])
 
 
 def _build(
@@ -284,19 +402,32 @@ def _build(
     if len(shape) != 3:
         raise WrongUse(f"{where}: {kind} after a fully connected layer")
     maps, height, width = shape
+    if kind == "batch_norm":
+        return nn.BatchNorm2d(maps), shape
     if kind == "response_norm":
-        return ResponseNorm(keys["size"], towers, keys["k"], keys["alpha"], keys["beta"]), shape
+        alpha = keys["alpha"] / (keys["size"] if keys.get("alpha_divided") else 1)
+        groups = 1 if keys.get("sees") == "both towers" else towers
+        return ResponseNorm(keys["size"], groups, keys["k"], alpha, keys["beta"]), shape
+    if kind == "response_norm_within_map":
+        alpha = keys["alpha"] / (keys["size"] ** 2 if keys.get("alpha_divided") else 1)
+        return WithinMapNorm(keys["size"], keys["k"], alpha, keys["beta"]), shape
     size, stride, padding = keys["size"], keys.get("stride", 1), keys.get("padding", 0)
     if size > min(height, width) + 2 * padding:
         raise WrongUse(f"{where}: {size}x{size} windows on {height}x{width} maps")
-    round_up = kind == "max_pool" or keys.get("rounding", "down") == "up"
+    round_up = kind in ("max_pool", "average_pool") or keys.get("rounding", "down") == "up"
     out = [
         1 + (n + 2 * padding + (rounded_up_excess(n, size, stride, padding) if round_up else 0) - size) // stride
         for n in (height, width)
     ]
     if kind == "max_pool":
         return nn.MaxPool2d(size, stride, ceil_mode=True), (maps, *out)
+    if kind == "average_pool":  # divides by the part of the window that lies inside
+        return nn.AvgPool2d(size, stride, ceil_mode=True, count_include_pad=False), (maps, *out)
+    if kind == "locally_connected":
+        return LocallyConnected((maps, height, width), keys["filters"], size, stride, padding), (keys["filters"], *out)
     groups = towers if keys.get("sees", "both towers") == "own tower" else 1
+    if maps % groups:
+        raise WrongUse(f"{where}: {maps} maps do not divide into {groups} towers")
     layer = Convolution(maps, keys["filters"], size, stride, padding, groups, round_up)
     return layer, (keys["filters"], *out)
 
@@ -337,7 +468,12 @@ def costs(table: Table, classes: int = 1000) -> list[LayerCost]:
                 products = layer.weight.numel() * shape[1] * shape[2]
             elif isinstance(layer, nn.Linear):
                 kernel, products = str(layer.in_features), layer.weight.numel()
-            elif isinstance(layer, nn.MaxPool2d):
+            elif isinstance(layer, LocallyConnected):
+                kernel = "x".join(map(str, (layer.size, layer.size, layer.weight.shape[1]))) + ", not shared"
+                products = layer.weight.numel()
+            elif isinstance(layer, WithinMapNorm):
+                kernel = f"{layer.size}x{layer.size}"
+            elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
                 kernel = f"{layer.kernel_size}x{layer.kernel_size}, stride {layer.stride}"
             elif isinstance(layer, ResponseNorm):
                 kernel = f"{layer.size} maps"

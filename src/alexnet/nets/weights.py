@@ -42,8 +42,8 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def put(net: Network, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copies tensors into a net's parameters by name. Raises ``WrongUse`` unless names and shapes agree."""
-    own = net.tensors()
+    """Copies tensors into a net's state by name. Raises ``WrongUse`` unless names and shapes agree."""
+    own = net.state()
     wrong = sorted(set(own) ^ set(tensors))
     if wrong:
         side = "lacks" if wrong[0] in own else "has, and the net lacks,"

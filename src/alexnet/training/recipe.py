@@ -35,8 +35,8 @@ class Recipe:
     input_scale: Literal["pixels", "deviation"] = "deviation"
     """pixels: 0..255 minus the mean image (paper 2). deviation: that, divided by the pixels' deviation."""
 
-    crop: int = 224
-    """Side of the random crops (paper 4.1)."""
+    crop: int | None = None
+    """Side of the random crops (paper 4.1: 224); not given: what the net's table says."""
 
     mirror: bool = True
     """Mirrors every second crop (paper 4.1)."""
@@ -97,11 +97,17 @@ class Recipe:
             if value is not None and not low <= value <= high:
                 raise WrongUse(f"--{name.replace('_', '-')} {value}: must be between {low} and {high}")
 
-    def settled(self, images: int, precision: str) -> "Recipe":
-        """With what was left open decided: epochs and batch by the number of images, precision by the machine."""
+    def settled(self, images: int, precision: str, crop: int) -> "Recipe":
+        """With what was left open decided: epochs and batch by the number of images, precision by the machine.
+
+        Args:
+            images: in training.
+            precision: of the machine.
+            crop: the side of the net's input.
+        """
         epochs = self.epochs or max(24, min(200, math.ceil(160_000 / images)))
         batch = self.batch or (SMALL_BATCH if images < 4000 else BATCH)
-        return dataclasses.replace(self, epochs=epochs, batch=batch, precision=precision)
+        return dataclasses.replace(self, epochs=epochs, batch=batch, precision=precision, crop=self.crop or crop)
 
 
 RECIPES: dict[str, Recipe] = {

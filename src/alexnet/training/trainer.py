@@ -100,18 +100,23 @@ class Trainer:
 
     def __init__(self, store: Store, folder: Path, recipe: Recipe, device: torch.device, show: bool):
         recipe.check()
-        if recipe.crop > store.size:
-            raise WrongUse(f"--crop {recipe.crop}: the store's images are {store.size} pixels wide")
         images = len(store.rows("train"))
-        self.recipe = recipe.settled(images, machine.choose_precision(recipe.precision, device))
         self.store, self.folder, self.device = store, folder, device
         self.display = Display(show)
         self.loaders = 2
         self.net = Network(recipe.net, len(store.classes))
+        precision = machine.choose_precision(recipe.precision, device)
+        self.recipe = recipe.settled(images, precision, self.net.table.input[1])
+        assert self.recipe.epochs is not None and self.recipe.batch is not None and self.recipe.crop is not None
+        self.crop = self.recipe.crop
+        if self.crop > store.size:
+            raise WrongUse(
+                f"--crop {self.crop}: the store's images are {store.size} pixels wide; prepare a larger store, or "
+                f"choose a --net whose input is smaller ({self.net.table.name} takes {self.net.table.input[1]})"
+            )
         self._check_input()
-        assert self.recipe.epochs is not None and self.recipe.batch is not None
         self.batches = Batches(
-            store, "train", self.recipe.batch, recipe.seed, recipe.crop, recipe.mirror, device.type == "cuda"
+            store, "train", self.recipe.batch, recipe.seed, self.crop, recipe.mirror, device.type == "cuda"
         )
         self.steps = self.recipe.epochs * self.batches.steps
         self.step = 0
@@ -129,9 +134,9 @@ class Trainer:
         with torch.device("meta"):
             net = Network(self.net.table, 2)
             try:
-                net(torch.zeros(1, 3, self.recipe.crop, self.recipe.crop))
+                net.eval()(torch.zeros(1, 3, self.crop, self.crop))
             except (ValueError, RuntimeError) as error:
-                raise WrongUse(f"--crop {self.recipe.crop}: net {net.table.name} cannot take it ({error})") from error
+                raise WrongUse(f"--crop {self.crop}: net {net.table.name} cannot take it ({error})") from error
 
     def run(self, keep_every: int | None, tensorboard: bool) -> Outcome:
         """Trains to the end, from wherever the run's folder is."""
@@ -328,7 +333,7 @@ class Trainer:
             self.best = errors.top1_error
             self.best_weights = (
                 self.step,
-                {name: tensor.detach().clone() for name, tensor in self.net.tensors().items()},
+                {name: tensor.detach().clone() for name, tensor in self.net.state().items()},
             )
 
     def _mean_recent(self) -> float:
@@ -347,7 +352,7 @@ class Trainer:
 
     def _save(self, kind: str) -> None:
         self.journal.flush()
-        tensors = self.net.tensors()
+        tensors = self.net.state()
         if not all(bool(torch.isfinite(tensor.sum())) for tensor in tensors.values()):
             self._diverged(self.step, self._last_images)
         state = {
@@ -398,7 +403,7 @@ class Trainer:
         if set(leftover) - {"run.json", "preparation.safetensors"}:
             raise WrongUse(f"{folder}: is not empty and no run; give another folder")
         strength = self.recipe.colour_noise
-        preparation = Preparation.of(self.store, self.recipe.crop, self.recipe.input_scale, strength)
+        preparation = Preparation.of(self.store, self.crop, self.recipe.input_scale, strength)
         path = self.store.path if files.is_remote(self.store.path) else os.path.abspath(self.store.path)
         data = {"path": path, "store": self.store.fingerprint, "images": self.store.splits}
         words = self.store.description.get("words")
