@@ -75,6 +75,6 @@ def test_recipes_of_the_paper():
 
 
 def test_small_data_get_more_epochs_and_smaller_batches():
-    few, many = Recipe().settled(100, "float32"), Recipe().settled(1_200_000, "bf16")
+    few, many = Recipe().settled(100, "float32", 224), Recipe().settled(1_200_000, "bf16", 224)
     assert (few.epochs, few.batch, many.epochs, many.batch) == (200, 32, 24, 64)
-    assert Recipe(epochs=3, batch=8).settled(100, "float32").batch == 8
+    assert Recipe(epochs=3, batch=8).settled(100, "float32", 224).batch == 8
