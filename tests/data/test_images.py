@@ -1,5 +1,6 @@
 """Decoding, scaling and cropping, against NumPy's averages, hand-made files and OpenCV's decoders."""
 
+import os
 import sys
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet import prepare
 from alexnet.data import images
 from tests.data.archives import encoded
 
@@ -189,3 +191,50 @@ def test_stored_pixels_come_back():
         images.decode_stored(raw[:-1], "raw", 32)
     with pytest.raises(images.BadImage):
         images.decode_stored(images.encode(image, "jpeg"), "jpeg", 64)
+
+
+BAD = {
+    "empty": (b"", "empty file"),
+    "text": (b"<html>not found</html>", "not decodable"),
+    "cut off": (encoded(scene(), "JPEG", quality=95)[:800], "not decodable"),
+    "cut off PNG": (encoded(scene())[:700], "not decodable"),
+    "corrupt": (encoded(scene())[:200] + bytes(50) + encoded(scene())[250:], "not decodable"),
+    "tiny": (encoded(Image.new("RGB", (4, 300))), "4x300 pixels: a side below 8"),
+    "bomb": (encoded(Image.new("1", (30_000, 10_000))), "too large"),
+}
+
+
+def test_one_folder_with_every_odd_and_bad_file(tmp_path):
+    """Each is right, or left out with its reason; nothing stops the rest."""
+    for name in ("odd", "plain ünï 猫"):
+        (tmp_path / "source" / name / "deeper" / "still").mkdir(parents=True)
+    for number, (kind, data) in enumerate(ODD.items()):
+        (tmp_path / "source" / "odd" / "deeper" / f"{number} {kind}.JPEG").write_bytes(data)  # whatever it is
+    (tmp_path / "source" / "odd" / "p.png").write_bytes(encoded(see_through()))
+    (tmp_path / "source" / "odd" / "h.heic").write_bytes(heic_file())
+    for kind, (data, _) in BAD.items():
+        (tmp_path / "source" / "odd" / f"bad {kind}.jpg").write_bytes(data)
+    for number in range(12):
+        scene().save(tmp_path / "source" / "plain ünï 猫" / "deeper" / "still" / f"{number}.png")
+    (tmp_path / "source" / "odd" / "loop").symlink_to(tmp_path / "source")
+    os.mkfifo(tmp_path / "source" / "odd" / "pipe.jpg")
+    (tmp_path / "source" / "odd" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    store = prepare(tmp_path / "source", tmp_path / "store", size=64, format="raw", val_fraction=0, max_bad=0.3)
+    reported = store.skipped()
+    assert {row["name"] for row in reported} == {"odd/gone.jpg", *(f"odd/bad {kind}.jpg" for kind in BAD)}
+    assert {row["class"] for row in reported} == {"odd"}
+    assert next(row["reason"] for row in reported if "gone" in row["name"]).startswith("cannot be read: No such file")
+    for row in (row for row in reported if "gone" not in row["name"]):
+        assert row["reason"].startswith(BAD[row["name"][8:-4]][1]), row
+    assert store.splits == {"train": len(ODD) + 2 + 12}
+    rows = {store.name(row): row for row in store.rows("train")}
+    for number, (kind, data) in enumerate(ODD.items()):
+        found = store.image(rows[f"odd/deeper/{number} {kind}.JPEG"]).astype(int)
+        assert np.abs(found - np.asarray(images.decode_square(data, 64)).astype(int)).max() == 0, kind
+
+
+def heic_file() -> bytes:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return encoded(scene(), "HEIF", quality=95)

@@ -125,7 +125,7 @@ class FolderTree(Tree):
             if entry.is_dir():
                 folders.append(prefix + entry.name)
                 self._walk(entry.path, prefix + entry.name + "/", above | {place}, names, folders)
-            elif entry.is_file():
+            elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):  # a broken link is told of
                 names.append(prefix + entry.name)
 
     def place(self, member: int) -> str:
