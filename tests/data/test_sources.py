@@ -13,6 +13,7 @@ from scipy.io import loadmat, savemat
 
 from alexnet import Failure, Store, WrongUse, evaluate, load, predict, prepare
 from alexnet.data.sources import open_source
+from alexnet.data.sources.cifar10 import unpickle
 from alexnet.data.sources.mat import read_struct
 from alexnet.data.sources.names import Names
 from alexnet.data.sources.tree import TarTree, open_tree
@@ -175,6 +176,23 @@ def test_a_pickle_that_wants_to_run_code_is_refused(alexnet, tmp_path, capsys, e
     status, out, err = alexnet("prepare", folder, tmp_path / "store")
     assert status == 1 and not out and "executed" not in err and not (tmp_path / "store").exists()
     assert "data_batch_1" in err and "neither array nor container" in err and err.count("\n") == 1
+
+
+def test_bombs_in_a_pickle_are_refused():
+    """A memo of four hundred million places in six bytes, an array of ten thousand million, a set, a bytearray."""
+    big = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n\x8a\x05\x00\xe4\x0bT\x02\x85U\x01O\x87R."
+    for data, said in (
+        (b"]r\x0fr\x1a\x1a.", "numbers an object"),
+        (big, "an array that begins with shape"),
+        (b"\x8f.", "uses EMPTY_SET"),
+        (b"\x80\x05\x96\x01\x00\x00\x00\x00\x00\x00\x00a.", "uses BYTEARRAY8"),
+    ):
+        with pytest.raises(pickle.UnpicklingError, match=said):
+            unpickle(data)
+    for protocol in range(6):
+        told = {"data": np.arange(12, dtype=np.uint8).reshape(3, 4), b"labels": [1, 2.5, (None, True)], "x": "é"}
+        found = unpickle(pickle.dumps(told, protocol=protocol if protocol < 5 else 4))
+        assert (found["data"] == told["data"]).all() and found[b"labels"] == told[b"labels"]
 
 
 def test_csv_lists(tmp_path):

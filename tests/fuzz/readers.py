@@ -187,7 +187,8 @@ def make_corpus() -> None:
             archives.encoded(Image.new("LA", (16, 16)), "PNG"),
             archives.encoded(Image.new("I;16", (16, 16)), "PNG"),
         ],
-        "pickled": [pickle.dumps(batch, protocol=p) for p in (2, 4)] + [b"cposix\nsystem\n(S'true'\ntR."],
+        "pickled": [pickle.dumps(batch, protocol=p) for p in (2, 4)]
+        + [b"cposix\nsystem\n(S'true'\ntR.", b"\x8f\x72\x8f\x72\x1a\x1a"],
         "meta": [archives.meta(2010), archives.meta(2012)],
         "tar": [archives.tar(members), archives.tar(classes), archives.tar(shards), archives.tar(outside)],
         "zipped": [zipfile.getvalue()],

@@ -5,6 +5,7 @@ A pickle can run any code. These are read with an unpickler that admits NumPy ar
 
 import io
 import pickle
+import pickletools
 import re
 from typing import Any
 
@@ -19,12 +20,46 @@ BATCH = re.compile(r"(?:.*/)?(data_batch_[1-5]|test_batch)(\.bin)?")
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIDE = 32
 BYTES = 3 * SIDE * SIDE
-ADMITTED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("_codecs", "encode"),  # how Python 3 writes bytes into an old pickle
+# Of a pickle of arrays and plain containers, protocols 0 to 4.
+OPCODES = {
+    *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE"),
+    *("NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"),
+    *(
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+    ),
+    *("EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT"),
+    *("DICT", "SETITEM", "SETITEMS", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
+    *("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET", "MEMOIZE"),
+}
+
+
+def _empty_array(kind: object, shape: tuple, code: object) -> np.ndarray:
+    """What NumPy's pickles begin an array with; its state follows."""
+    if shape != (0,):
+        raise pickle.UnpicklingError(f"an array that begins with shape {shape}")
+    return np.empty(0, np.uint8)
+
+
+def _latin_1(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes into an old pickle."""
+    if encoding.replace("-", "") != "latin1":
+        raise pickle.UnpicklingError(f"an encoding {encoding}")
+    return text.encode("latin-1")
+
+
+ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): "ndarray",  # only ever the first argument of the next
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin_1,
 }
 
 
@@ -34,7 +69,21 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         if (module_name, global_name) not in ADMITTED:
             raise pickle.UnpicklingError(f"names {module_name}.{global_name}, which is neither array nor container")
-        return super().find_class(module_name, global_name)
+        return ADMITTED[module_name, global_name]
+
+
+def unpickle(content: bytes) -> Any:
+    """An object of NumPy arrays and plain containers.
+
+    Raises:
+        Exception: of any kind, where the bytes are no such pickle.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name not in OPCODES:
+            raise pickle.UnpicklingError(f"uses {opcode.name}, which arrays and containers do not need")
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content):  # a table of that length
+            raise pickle.UnpicklingError(f"numbers an object {argument}")
+    return Unpickler(io.BytesIO(content), encoding="bytes").load()
 
 
 class PixelTree(Tree):
@@ -98,7 +147,7 @@ def _read_binary(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray, li
 
 def _read_pickle(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     try:
-        told = Unpickler(io.BytesIO(content), encoding="bytes").load()
+        told = unpickle(content)
         told = {key.decode() if isinstance(key, bytes) else key: value for key, value in told.items()}
         data, labels = np.asarray(told["data"]), np.asarray(told["labels"])
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != BYTES or labels.shape != data.shape[:1]:
