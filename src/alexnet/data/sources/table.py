@@ -5,6 +5,7 @@ names. The hub keeps which is which, and the names of the classes, in the schema
 types say it. Shards are read in order, piece by piece, so memory stays flat.
 """
 
+import errno
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,7 @@ class _Shard:
                 self._batches = _batches(place)
                 self.schema = self._batches[0].schema
                 self.rows = [batch.num_rows for batch in self._batches]
-        except (pa.ArrowException, OSError, IndexError) as error:
+        except (pa.ArrowException, OSError, IndexError, ValueError) as error:
             raise Failure(f"{place}: damaged or no such table ({_first(error)}); fetch it again") from error
 
     def read(self, piece: int, column: str) -> Iterator[pa.Array]:
@@ -68,7 +69,7 @@ class _Shard:
                 whole = self._batches[piece].column(self.schema.get_field_index(column))
                 for start in range(0, len(whole), READ_ROWS):
                     yield whole[start : start + READ_ROWS]
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise Failure(f"{self.place}: damaged ({_first(error)}); fetch it again") from error
 
 
@@ -118,19 +119,23 @@ class TableTree(Tree):
             member = next(todo)
             for array in shard.read(number, self._column):
                 while member is not None and member < start + len(array):
-                    yield member, _content(array[member - start].as_py())
+                    yield member, _content(array[member - start])
                     member = next(todo, None)
                 start += len(array)
                 if member is None:
                     break
 
 
-def _content(cell: Any) -> Content:
+def _content(scalar: pa.Scalar) -> Content:
+    try:
+        cell = scalar.as_py()
+    except UnicodeError as error:
+        return OSError(errno.EIO, f"damaged ({error})")
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if isinstance(data, bytes):
         return data
     path = cell.get("path") if isinstance(cell, dict) else None
-    return OSError(0, f"the row holds a path and no bytes ({path})" if path else "the row is empty")
+    return OSError(errno.EIO, f"the row holds a path and no bytes ({path})" if path else "the row is empty")
 
 
 def source(tree: Tree) -> Source:
@@ -140,6 +145,13 @@ def source(tree: Tree) -> Source:
         WrongUse: no column of images or of labels.
         Failure: a damaged shard, or labels that have no name.
     """
+    try:
+        return _listed(tree)
+    except (pa.ArrowException, UnicodeError) as error:  # names or labels that are no text
+        raise Failure(f"{tree.path}: damaged ({_first(error)}); fetch it again") from error
+
+
+def _listed(tree: Tree) -> Source:
     assert isinstance(tree, FolderTree | FileTree)
     places = [(name, tree.place(i)) for i, name in enumerate(tree.names) if name.lower().endswith(ENDINGS)]
     shards = [_Shard(place) for _, place in places]

@@ -10,6 +10,7 @@ import collections
 import errno
 import lzma
 import os
+import struct
 import tarfile
 import threading
 import zipfile
@@ -26,6 +27,9 @@ from alexnet.errors import Failure, WrongUse
 
 LARGEST = 1 << 29  # bytes of one image file; more is damage or an attack
 OPEN_FILES = 32  # archives that a thread keeps open
+
+# What Python's archive modules raise on damage that they did not foresee (found by tests/fuzz).
+UNFORESEEN = (ValueError, OverflowError, TypeError, IndexError, KeyError, AttributeError, struct.error)
 
 Content = bytes | np.ndarray | OSError  # an image file, decoded pixels, or why neither can be had
 
@@ -351,7 +355,7 @@ class _explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         broken = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, NotImplementedError)
         compressed = isinstance(error, OSError) and error.errno is None  # what gzip and bz2 raise
-        if isinstance(error, (*broken, ValueError, OverflowError)) or compressed:
+        if isinstance(error, (*broken, *UNFORESEEN)) or compressed:
             raise Failure(f"{self.path}: damaged or not complete ({error}); fetch the archive again") from error
 
 
