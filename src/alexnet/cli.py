@@ -280,7 +280,8 @@ class Train:
     settings: Annotated[OmitArgPrefixes[Recipe], arg(name="recipe's")]
 
     recipe: str = "default"
-    """default, paper, or a recipe.json of another run; every option below changes it."""
+    """default, paper, source, source-2010, cifar-quick, cifar-18, cifar-13, cifar-11, or a recipe.json of another run;
+    every option below changes it."""
 
     device: str = "auto"
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps."""
@@ -291,8 +292,17 @@ class Train:
     loaders: int | None = None
     """Threads that decode images; 2 to 8 by the cores if not given."""
 
+    start_from: Annotated[str | None, arg(name="from")] = None
+    """A run whose weights are taken, layer by layer, where name and shape agree; the others are drawn."""
+
+    seeds: str | None = None
+    """0..9 or 0,3,7: trains one run a seed, in RUN/seed-0, RUN/seed-1, ..."""
+
     keep_every: int | None = None
     """Keeps a checkpoint for good every so many epochs."""
+
+    keep: Literal["log"] | None = None
+    """log: keeps checkpoints at the steps 1, 2, 4, 8, ..., for those who study learning."""
 
     tensorboard: bool = False
     """Writes for TensorBoard to RUN/tensorboard, too."""
@@ -301,25 +311,40 @@ class Train:
     """Prints the outcome as JSON at the end."""
 
     def __call__(self) -> int:
-        from alexnet.training.trainer import train
+        from alexnet.training.trainer import train, train_seeds
 
-        outcome = train(
-            self.store,
-            self.run,
-            self.settings,
-            device=self.device,
-            threads=self.threads,
-            loaders=self.loaders,
-            keep_every=self.keep_every,
-            tensorboard=self.tensorboard,
-        )
+        options: dict[str, Any] = {
+            "device": self.device,
+            "threads": self.threads,
+            "loaders": self.loaders,
+            "keep_every": self.keep_every,
+            "keep_log": self.keep == "log",
+            "start_from": self.start_from,
+            "tensorboard": self.tensorboard,
+        }
+        if self.seeds is None:
+            outcomes = [train(self.store, self.run, self.settings, **options)]
+        else:
+            outcomes = train_seeds(self.store, self.run, self.settings, _seeds(self.seeds), **options)
         if self.json:
-            return _print_json(dataclasses.asdict(outcome))
-        errors = outcome.errors
-        if errors:
-            print(f"validation error {_share(errors.top1_error, errors.top1_interval)}, one view")
-        print(f"{self.run}: {outcome.epochs} epochs, {clock(outcome.seconds)}; see {self.run}/curve.png")
+            told = [dataclasses.asdict(outcome) for outcome in outcomes]
+            return _print_json(told if self.seeds else told[0])
+        for outcome in outcomes:
+            if outcome.errors:
+                error = _share(outcome.errors.top1_error, outcome.errors.top1_interval)
+                print(f"{outcome.run + ': ' if self.seeds else ''}validation error {error}, one view")
+            print(f"{outcome.run}: {outcome.epochs} epochs, {clock(outcome.seconds)}; see {outcome.run}/curve.png")
         return 0
+
+
+def _seeds(given: str) -> list[int]:
+    """``0..9`` or ``0,3,7`` as numbers."""
+    match = re.fullmatch(r"(\d+)\.\.(\d+)", given)
+    if match and int(match[1]) <= int(match[2]):
+        return list(range(int(match[1]), int(match[2]) + 1))
+    if re.fullmatch(r"\d+(,\d+)*", given):
+        return [int(number) for number in given.split(",")]
+    raise WrongUse(f"--seeds {given}: give 0..9 or 0,3,7, say")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,8 +357,8 @@ class Evaluate:
     split: Literal["train", "val", "test"] = "val"
     """Which images."""
 
-    views: Literal[1, 10] = 1
-    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1)."""
+    views: Literal[1, 9, 10] = 1
+    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
 
     shares: tuple[float, ...] | None = None
     """Weight of each run's outputs; equal if not given."""
@@ -426,8 +451,8 @@ class Predict:
     top: int = 5
     """Classes an image."""
 
-    views: Literal[1, 10] = 1
-    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1)."""
+    views: Literal[1, 9, 10] = 1
+    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
 
     unsure: float = 0.0
     """Marks images whose first class has a lower probability than this."""

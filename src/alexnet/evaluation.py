@@ -30,7 +30,7 @@ class Errors:
 
     Attributes:
         images: how many.
-        views: 1 or 10.
+        views: 1, 9 or 10.
         top1_error, top5_error: shares, 0..1; ties count fractionally, as in the source.
         top1_interval, top5_interval: 95% Wilson score intervals.
         loss: mean of -log of the right class's probability, nats.
@@ -129,7 +129,7 @@ def probabilities(
         net: in evaluation mode.
         preparation: how images are prepared, on the net's device.
         images: (N, 3, size, size) uint8 on the net's device.
-        count: views, 1 or 10.
+        count: views, 1, 9 or 10.
         precision: ``float32``, ``bf16`` or ``fp16``.
 
     Returns:
@@ -224,7 +224,7 @@ def evaluate(
         runs: opened, on one device.
         store: whose images.
         split: ``train``, ``val`` or ``test``.
-        views: 1 (centre) or 10 (paper 4.1).
+        views: 1 (centre), 10 (paper 4.1) or 9 (2012 source on CIFAR-10).
         shares: weight of each run; equal if not given. They are divided by their sum.
         precision: of products; ``auto`` by the machine.
         loaders: threads that decode.
@@ -423,7 +423,7 @@ def predict(
         run: opened.
         paths: files and folders.
         top: classes an image.
-        views: 1 or 10 (paper 4.1).
+        views: 1, 9 or 10 (paper 4.1).
         precision: of products.
         loaders: threads that decode.
 

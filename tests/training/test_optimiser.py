@@ -23,7 +23,7 @@ def test_five_updates_by_hand_with_a_changing_rate():
         weight.grad = torch.tensor([gradient], dtype=torch.float64)
         bias.grad = torch.tensor([gradient], dtype=torch.float64)
         plain.grad = weight.grad.clone()
-        optimiser.step(rate)
+        optimiser.step(dict.fromkeys(optimiser.tensors, rate))
         sgd.param_groups[0]["lr"] = rate
         sgd.step()
         v = 0.9 * v - rate * (gradient + 0.0005 * w)
@@ -39,9 +39,9 @@ def test_a_rate_of_zero_freezes():
     weight = torch.nn.Parameter(torch.ones(3))
     optimiser = Momentum({"a.weight": weight}, 0.9, 0.0005)
     weight.grad = torch.ones(3)
-    optimiser.step(0.1)
+    optimiser.step({"a.weight": 0.1})
     before = weight.detach().clone()
-    optimiser.step(0.0)
+    optimiser.step({"a.weight": 0.0})
     assert torch.equal(weight, before) and (optimiser.velocities["a.weight"] != 0).all()
 
 
@@ -49,7 +49,7 @@ def test_large_tensors_are_updated_whole():
     weight = torch.nn.Parameter(torch.randn(3, 5, 400, 401).to(memory_format=torch.channels_last))
     start = weight.detach().clone()
     weight.grad = torch.randn(3, 5, 400, 401)
-    Momentum({"a.weight": weight}, 0.9, 0.1).step(0.5)
+    Momentum({"a.weight": weight}, 0.9, 0.1).step({"a.weight": 0.5})
     torch.testing.assert_close(weight.detach(), start - 0.5 * (weight.grad + 0.1 * start))
 
 

@@ -39,8 +39,18 @@ class Preparation:
     resize: str = stored_images.SHORTER_SIDE
 
     @classmethod
-    def of(cls, store: Store, crop: int, input_scale: str, strength: float) -> "Preparation":
-        """From a store's statistics; ``input_scale`` is ``pixels`` or ``deviation`` (divides by it)."""
+    def of(
+        cls, store: Store, crop: int, input_scale: str, strength: float, noise_by: str = "deviation"
+    ) -> "Preparation":
+        """From a store's statistics.
+
+        Args:
+            store: whose.
+            crop: side of what the net sees.
+            input_scale: ``pixels`` or ``deviation`` (divides by it).
+            strength: of the colour noise.
+            noise_by: ``deviation`` or ``eigenvalue``.
+        """
         statistics = store.statistics
         deviation = math.sqrt(float((statistics.deviation**2).mean()))
         return cls(
@@ -48,7 +58,7 @@ class Preparation:
             crop=crop,
             scale=1 / max(deviation, 1.0) if input_scale == "deviation" else 1.0,
             mean_image=torch.from_numpy(statistics.mean_image).float().contiguous(),
-            noise=noise_directions(statistics, strength),
+            noise=noise_directions(statistics, strength, noise_by),
             resized=store.description["resized"],
             resize=store.resize,
         )
@@ -57,27 +67,28 @@ class Preparation:
         """The same with its tensors on a device."""
         return dataclasses.replace(self, mean_image=self.mean_image.to(device), noise=self.noise.to(device))
 
-    def apply(self, crops: Tensor, dtype: torch.dtype, noise: Tensor | None = None) -> Tensor:
-        """Crops as the net sees them: minus the mean's centre crop, plus noise, times the scale.
+    def apply(self, crops: Tensor, dtype: torch.dtype, noise: Tensor | None = None, divisor: float = 1.0) -> Tensor:
+        """Crops as the net sees them: minus the mean's centre crop, plus noise, divided, times the scale.
 
         Args:
             crops: (N, 3, crop, crop) uint8, channels-last in memory.
             dtype: of the result.
             noise: (N, 3) float32, what to add to every pixel's RGB.
+            divisor: of what comes of it (2012 source: 1.1 while noise is on).
 
         Returns:
             (N, 3, crop, crop), channels-last in memory.
         """
         edge = (self.size - self.crop) // 2
         mean = self.mean_image[:, edge : edge + self.crop, edge : edge + self.crop].permute(1, 2, 0).contiguous()
-        pixels = crops.permute(0, 2, 3, 1)
+        pixels, scale = crops.permute(0, 2, 3, 1), self.scale / divisor
         out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
         block = BLOCK_IMAGES if pixels.device.type == "cpu" else max(1, len(pixels))
         for i in range(0, len(pixels), block):
             part = pixels[i : i + block].float().sub_(mean)
             if noise is not None:
                 part.add_(noise[i : i + block, None, None, :])
-            out[i : i + block] = part.mul_(self.scale) if self.scale != 1 else part
+            out[i : i + block] = part.mul_(scale) if scale != 1 else part
         return out.permute(0, 3, 1, 2)
 
     def colour_noise(self, seed: int, epoch: int, rows: Tensor) -> Tensor:
@@ -86,10 +97,10 @@ class Preparation:
         return drawn @ self.noise.t()
 
 
-def noise_directions(statistics: Statistics, strength: float) -> Tensor:
-    """(3, 3) float32: each eigenvector of the RGB covariance times its deviation times ``strength``."""
-    scaled = statistics.eigenvectors * (strength * statistics.eigenvalues**0.5)
-    return torch.from_numpy(scaled).float().contiguous()
+def noise_directions(statistics: Statistics, strength: float, by: str = "deviation") -> Tensor:
+    """(3, 3) float32: each eigenvector of the RGB covariance times ``strength`` and its deviation or eigenvalue."""
+    sizes = statistics.eigenvalues if by == "eigenvalue" else statistics.eigenvalues**0.5
+    return torch.from_numpy(statistics.eigenvectors * (strength * sizes)).float().contiguous()
 
 
 def views(images: Tensor, crop: int, count: int) -> Tensor:
@@ -98,16 +109,21 @@ def views(images: Tensor, crop: int, count: int) -> Tensor:
     Args:
         images: (N, 3, size, size) uint8, channels-last in memory.
         crop: side of a view, pixels.
-        count: 1, the centre; 10, four corners and the centre, then the mirrors of these five.
+        count: 1, the centre; 10, four corners and the centre, then the mirrors of these five; 9, a grid of 3 by 3
+            without mirrors (2012 source on CIFAR-10).
 
     Returns:
         (count, N, 3, crop, crop) uint8, each view channels-last in memory.
     """
-    if count not in (1, 10):
-        raise ValueError(f"{count} views: 1 or 10")
+    if count not in (1, 9, 10):
+        raise ValueError(f"{count} views: 1, 9 or 10")
     far = images.shape[-1] - crop
     middle = far // 2
-    corners = [(middle, middle)] if count == 1 else [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
+    corners = {
+        1: [(middle, middle)],
+        9: [(top, left) for top in (0, middle, far) for left in (0, middle, far)],
+        10: [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)],
+    }[count]
     pixels = images.permute(0, 2, 3, 1)
     found = [pixels[:, top : top + crop, left : left + crop] for top, left in corners]
     if count == 10:

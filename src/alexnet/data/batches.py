@@ -56,6 +56,9 @@ class Batches:
         crop: side of the random crops in pixels (paper 4.1: 224), uniform over all positions.
         mirror: mirrors a crop with probability 1/2 (paper 4.1).
         pin: page-locked memory, for CUDA.
+        fixed: the order of the first epoch is that of all: mini-batches keep their members (2012 source).
+        chunk: images that come after each other in an epoch's order and share a position and a mirror (2012
+            source: 32); drawn by epoch and the chunk's place in that order.
     """
 
     def __init__(
@@ -67,7 +70,10 @@ class Batches:
         crop: int = 224,
         mirror: bool = True,
         pin: bool = False,
+        fixed: bool = False,
+        chunk: int = 1,
     ):
+        self.fixed, self.chunk = fixed, chunk
         self.store, self.crop, self.mirror, self.seed, self.pin = store, crop, mirror, seed, pin
         self.split_rows = torch.from_numpy(store.rows(split))
         self.labels = torch.from_numpy(store.labels)
@@ -76,23 +82,31 @@ class Batches:
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> Tensor:
+        epoch = 0 if self.fixed else epoch
         return self.split_rows[randomness.permutation(self.seed, "order", epoch, len(self.split_rows))]
 
     def rows(self, step: int) -> Tensor:
         """(n,) int64, the row ids of a step's batch, counting steps from the start of training."""
-        epoch, place = divmod(step, self.steps)
         with self._lock:
-            order = self._order(epoch)
-        count = len(order)
-        return order[count * place // self.steps : count * (place + 1) // self.steps]
+            order = self._order(step // self.steps)
+        places = self._places(step)
+        return order[places.start : places.stop]
+
+    def _places(self, step: int) -> range:
+        """Where a step's batch is in its epoch's order."""
+        count, place = len(self.split_rows), step % self.steps
+        return range(count * place // self.steps, count * (place + 1) // self.steps)
 
     def load(self, step: int) -> Batch:
         """The batch of a step."""
         rows = self.rows(step)
         epoch = step // self.steps
         positions = self.store.size - self.crop + 1
-        corners = randomness.integers(self.seed, "crop", epoch, rows, [positions, positions]).tolist()
-        flips = randomness.integers(self.seed, "mirror", epoch, rows, [2])[:, 0].tolist()
+        ids, of = rows, ""
+        if self.chunk > 1:
+            ids, of = torch.tensor(self._places(step)) // self.chunk, " of a chunk"
+        corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
+        flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
         out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
         pixels = out.numpy()
         for i, row in enumerate(rows.tolist()):

@@ -1,11 +1,12 @@
 """The source's update rule, and schedules as functions of the step."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from alexnet.training.recipe import Recipe
+from alexnet.training.recipe import Recipe, layer_rates
 
 BLOCK_ELEMENTS = 1 << 20  # weight, velocity and gradient of a block stay in the cache between the passes
 
@@ -19,22 +20,26 @@ class Momentum:
     Args:
         tensors: parameters by name; those ending in ``.bias`` are biases.
         momentum, decay: see above.
+        decays: of single tensors, by name.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], momentum: float, decay: float):
-        self.tensors, self.momentum, self.decay = tensors, momentum, decay
+    def __init__(
+        self, tensors: dict[str, Tensor], momentum: float, decay: float, decays: Mapping[str, float] | None = None
+    ):
+        self.tensors, self.momentum = tensors, momentum
+        self.decays = {name: 0.0 if name.endswith(".bias") else decay for name in tensors} | dict(decays or {})
         self.velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Updates every parameter from its ``grad``, which is the gradient of the mean loss."""
-        if rate == 0:
-            return
+    def step(self, rates: Mapping[str, float]) -> None:
+        """Updates every parameter from its ``grad``, which is the gradient of the mean loss, at its own rate."""
         for name, tensor in self.tensors.items():
+            rate, decay = rates[name], self.decays[name]
+            if rate == 0:
+                continue
             assert tensor.grad is not None
-            decay = 0.0 if name.endswith(".bias") else self.decay
             block = BLOCK_ELEMENTS if tensor.device.type == "cpu" else tensor.numel()
-            blocks = (_flat(t).split(block) for t in (tensor, self.velocities[name], tensor.grad))
+            blocks = (_flat(t, tensor).split(block) for t in (tensor, self.velocities[name], tensor.grad))
             for w, v, g in zip(*blocks):
                 v.mul_(self.momentum).add_(g, alpha=-rate)
                 if decay:
@@ -47,9 +52,10 @@ class Momentum:
             tensor.grad = None
 
 
-def _flat(tensor: Tensor) -> Tensor:
-    """A one-dimensional view in memory's order: filters are channels-last, so row, column, map."""
-    return (tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor).reshape(-1)
+def _flat(tensor: Tensor, like: Tensor) -> Tensor:
+    """One-dimensional, in the order in which ``like`` lies in memory: for ``like`` itself a view."""
+    channels_last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    return (tensor.permute(0, 2, 3, 1) if channels_last else tensor).reshape(-1)
 
 
 def rate_at(recipe: Recipe, step: int, steps_per_epoch: int, validation: list[float]) -> float:
@@ -69,9 +75,39 @@ def rate_at(recipe: Recipe, step: int, steps_per_epoch: int, validation: list[fl
         total = recipe.epochs * steps_per_epoch
         share = (step - warmup) / max(1.0, total - warmup)
         return recipe.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return recipe.rate * _share(recipe, step / steps_per_epoch, validation)
+
+
+def _share(recipe: Recipe, epoch: float, validation: list[float]) -> float:
+    """What is left of the highest rate after so many epochs."""
+    assert recipe.epochs is not None
     if recipe.schedule == "plateau":
-        return recipe.rate / 10 ** plateau_falls(validation, recipe.patience, recipe.falls)
-    return recipe.rate
+        return 0.1 ** plateau_falls(validation, recipe.patience, recipe.falls)
+    if recipe.schedule == "steps":
+        return 0.1 ** sum(epoch >= fall for fall in recipe.falls_after)
+    if recipe.schedule == "exponential":
+        return (recipe.final_rate / recipe.rate) ** (epoch / recipe.epochs)
+    if recipe.schedule == "stairs":
+        stair = min(recipe.stairs - 1, math.floor(epoch / recipe.epochs * recipe.stairs))
+        return (recipe.final_rate / recipe.rate) ** (stair / (recipe.stairs - 1))
+    return 1.0
+
+
+def rates_at(recipe: Recipe, rate: float, epoch: float, names: Iterable[str]) -> dict[str, float]:
+    """The rate of each parameter.
+
+    Args:
+        recipe: settled.
+        rate: of the weights at this step, from ``rate_at``.
+        epoch: done so far.
+        names: of the parameters; those ending in ``.bias`` are biases.
+    """
+    bias = rate
+    if recipe.bias_rate is not None:
+        fallen = rate / recipe.rate if recipe.bias_schedule == "same" and recipe.rate else 1.0
+        bias = recipe.bias_rate * fallen
+    own = {each.tensor: each.rate for each in layer_rates(recipe.layer_rates) if epoch >= each.epoch}
+    return {name: own.get(name, bias if name.endswith(".bias") else rate) for name in names}
 
 
 def plateau_falls(validation: list[float], patience: int, most: int) -> int:

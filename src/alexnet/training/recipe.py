@@ -1,8 +1,11 @@
 """A typed, frozen description of a run, and the named recipes. Field docstrings are the command's help."""
 
 import dataclasses
+import json
 import math
-from typing import Literal
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from alexnet import files
 from alexnet.errors import WrongUse
@@ -41,8 +44,24 @@ class Recipe:
     mirror: bool = True
     """Mirrors every second crop (paper 4.1)."""
 
+    chunk: int = 1
+    """Images that share a crop's position and mirror; 1: each its own (paper 4.1). The 2012 source: 32."""
+
+    order: Literal["reshuffled", "fixed"] = "reshuffled"
+    """reshuffled: another order every epoch. fixed: shuffled once, mini-batches keep their members (2012 source)."""
+
     colour_noise: float = 0.1
     """Strength of the noise along the principal colours (paper 4.1); 0: none."""
+
+    noise_by: Literal["deviation", "eigenvalue"] = "deviation"
+    """deviation: times each component's standard deviation (2012 source). eigenvalue: times its eigenvalue, as paper
+    4.1 writes; on pixels of 0..255 that is noise of hundreds of grey levels."""
+
+    noise_divisor: float = 1.0
+    """What images are divided by while noise is on, in training alone (2012 source: 1.1)."""
+
+    noise_until: int | None = None
+    """Epochs after which the noise, and its divisor, are switched off (2012 source: 67); not given: never."""
 
     label_smoothing: float = 0.0
     """Share of the target spread over all classes (Szegedy and others, 2016)."""
@@ -50,8 +69,32 @@ class Recipe:
     rate: float = 0.01
     """Learning rate at its highest."""
 
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    """cosine: falls to 0 along a half wave. plateau: divided by 10 when validation stalls (paper 5)."""
+    bias_rate: float | None = None
+    """Learning rate of the biases (2012 source: 0.02; its CIFAR-10 nets: 0.002); not given: that of the weights."""
+
+    bias_schedule: Literal["same", "constant"] = "same"
+    """same: the biases' rate falls with the weights'. constant: it does not (2012 source)."""
+
+    layer_rates: tuple[str, ...] = ()
+    """Rates of single layers from an epoch on: conv1@67=1e-5 conv1@72=0 conv1.bias@72=0 (2012 source). A rate of 0
+    freezes weights completely: no gradient, no decay, no momentum."""
+
+    layer_decays: tuple[str, ...] = ()
+    """Weight decay of single layers: fc10=1.0 (2012 source's CIFAR-10 nets)."""
+
+    schedule: Literal["cosine", "plateau", "steps", "exponential", "stairs", "constant"] = "cosine"
+    """cosine: falls to 0 along a half wave. plateau: divided by 10 when validation stalls (paper 5). steps: divided by
+    10 after the epochs of falls_after. exponential: to final_rate (source numbers 155, 156). stairs: the same, in as
+    many equal steps (source numbers 169, 170)."""
+
+    falls_after: tuple[float, ...] = ()
+    """With steps: epochs after which the rate is divided by 10 (2012 source, by hand: 25 51 79; in 2010 23 51 78)."""
+
+    final_rate: float = 1e-5
+    """With exponential and stairs: the rate of the end."""
+
+    stairs: int = 4
+    """With stairs: how many."""
 
     warmup: float = 1.0
     """Epochs over which the rate rises from 0."""
@@ -86,6 +129,12 @@ class Recipe:
             "label_smoothing": (0, 0.999),
             "rate": (0, 1e6),
             "warmup": (0, 1e6),
+            "chunk": (1, 10**6),
+            "noise_divisor": (0.01, 100),
+            "noise_until": (0, 10**6),
+            "bias_rate": (0, 1e6),
+            "final_rate": (1e-30, 1e6),
+            "stairs": (2, 10**6),
             "patience": (1, 10**6),
             "falls": (0, 100),
             "momentum": (0, 0.9999),
@@ -96,6 +145,12 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise WrongUse(f"--{name.replace('_', '-')} {value}: must be between {low} and {high}")
+        if list(self.falls_after) != sorted(self.falls_after) or min(self.falls_after, default=0) < 0:
+            raise WrongUse(f"--falls-after {self.falls_after}: give epochs in rising order")
+        if self.schedule == "steps" and not self.falls_after:
+            raise WrongUse("--schedule steps: give --falls-after, the epochs after which the rate falls")
+        layer_rates(self.layer_rates)
+        layer_decays(self.layer_decays)
 
     def settled(self, images: int, precision: str, crop: int) -> "Recipe":
         """With what was left open decided: epochs and batch by the number of images, precision by the machine.
@@ -110,6 +165,75 @@ class Recipe:
         return dataclasses.replace(self, epochs=epochs, batch=batch, precision=precision, crop=self.crop or crop)
 
 
+@dataclasses.dataclass(frozen=True)
+class LayerRate:
+    """``conv1@72=0``: from an epoch on a layer's weights (``conv1.bias``: biases) have a rate of their own."""
+
+    tensor: str
+    epoch: float
+    rate: float
+
+
+def layer_rates(given: Sequence[str]) -> list[LayerRate]:
+    """``LAYER@EPOCH=RATE`` in the order of the epochs. Raises ``WrongUse`` naming the one that is wrong."""
+    found = []
+    for text in given:
+        match = re.fullmatch(r"([^@=]+?)(\.bias)?@([\d.]+)=([\d.eE+-]+)", text)
+        try:
+            assert match
+            found.append(LayerRate(match[1] + (match[2] or ".weight"), float(match[3]), float(match[4])))
+            assert found[-1].rate >= 0
+        except (AssertionError, ValueError):
+            raise WrongUse(f"--layer-rates {text}: give LAYER@EPOCH=RATE, conv1@72=0 or conv1.bias@72=0 say") from None
+    return sorted(found, key=lambda each: each.epoch)
+
+
+def layer_decays(given: Sequence[str]) -> dict[str, float]:
+    """``LAYER=DECAY`` by the tensor's name. Raises ``WrongUse`` naming the one that is wrong."""
+    found = {}
+    for text in given:
+        match = re.fullmatch(r"([^@=]+)=([\d.eE+-]+)", text)
+        try:
+            assert match
+            found[match[1] + ".weight"] = float(match[2])
+            assert found[match[1] + ".weight"] >= 0
+        except (AssertionError, ValueError):
+            raise WrongUse(f"--layer-decays {text}: give LAYER=DECAY, fc10=1.0 say") from None
+    return found
+
+
+SOURCE = Recipe(
+    net="source",
+    epochs=91,
+    batch=128,
+    initialisation="table",
+    input_scale="pixels",
+    chunk=32,
+    order="fixed",
+    noise_divisor=1.1,
+    noise_until=67,
+    bias_rate=0.02,
+    bias_schedule="constant",
+    layer_rates=("conv1@67=1e-5", "conv1@72=0", "conv1.bias@72=0"),
+    schedule="steps",
+    falls_after=(25.0, 51.0, 79.0),
+    warmup=0.0,
+)
+CIFAR = Recipe(
+    batch=128,
+    initialisation="table",
+    input_scale="pixels",
+    order="fixed",
+    colour_noise=0.0,
+    rate=0.001,
+    bias_rate=0.002,
+    schedule="steps",
+    warmup=0.0,
+    decay=0.0,
+)
+CONVOLUTIONS = ("conv1=0.004", "conv2=0.004", "conv3=0.004")
+LOCAL = ("local3=0.004", "local4=0.004")
+
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
     "paper": Recipe(
@@ -119,6 +243,38 @@ RECIPES: dict[str, Recipe] = {
         input_scale="pixels",
         schedule="plateau",
         warmup=0.0,
+    ),
+    "source": SOURCE,  # number 145, the run of 2012
+    "source-2010": dataclasses.replace(
+        SOURCE,
+        epochs=93,
+        noise_until=68,
+        bias_rate=0.002,
+        layer_rates=("conv1@68=1e-5", "conv1@72=0", "conv1.bias@72=0"),
+        falls_after=(23.0, 51.0, 78.0),
+    ),
+    # The epochs of cifar-quick and cifar-13 stand nowhere; these are ours.
+    "cifar-quick": dataclasses.replace(
+        CIFAR,
+        net="cifar-quick",
+        mirror=False,
+        epochs=40,
+        falls_after=(30.0,),
+        layer_decays=(*CONVOLUTIONS, "fc64=0.03", "fc10=0.03"),
+    ),
+    "cifar-18": dataclasses.replace(
+        CIFAR,
+        net="cifar-18",
+        mirror=False,
+        epochs=140,
+        falls_after=(120.0, 130.0),
+        layer_decays=(*CONVOLUTIONS, "fc10=1.0"),
+    ),
+    "cifar-13": dataclasses.replace(
+        CIFAR, net="cifar-13", epochs=120, falls_after=(100.0, 110.0), layer_decays=(*LOCAL, "fc10=0.004")
+    ),
+    "cifar-11": dataclasses.replace(
+        CIFAR, net="cifar-11", epochs=520, falls_after=(500.0, 510.0), layer_decays=(*LOCAL, "fc10=0.01")
     ),
 }
 
@@ -132,11 +288,17 @@ def named(name: str) -> Recipe:
     if not files.exists(name):
         raise WrongUse(f"--recipe {name}: no such file")
     told = files.read_json(name)
-    if not isinstance(told, dict) or not set(told) >= (known := {field.name for field in dataclasses.fields(Recipe)}):
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    if not isinstance(told, dict) or not {"net", "seed", "epochs", "batch", "rate"} <= set(told):
         raise WrongUse(f"--recipe {name}: is no recipe of a run")
-    return Recipe(**{key: value for key, value in told.items() if key in known})
+    given: dict[str, Any] = {}
+    for key in known & set(told):
+        given[key] = tuple(told[key]) if isinstance(told[key], list) else told[key]
+    return Recipe(**given)
 
 
 def difference(old: dict, new: dict) -> list[str]:
-    """What two recipes (as dicts) differ in: ``rate 0.01 -> 0.02``."""
+    """What two recipes (as dicts) differ in: ``rate 0.01 -> 0.02``. What an older one did not know has its default."""
+    old = {**dataclasses.asdict(Recipe()), "start_from": None, **old}
+    old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
     return [f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]

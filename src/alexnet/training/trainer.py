@@ -8,8 +8,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +27,8 @@ from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
 from alexnet.training import checkpoint
 from alexnet.training.journal import Display, Journal, clock
-from alexnet.training.optimiser import Momentum, rate_at
-from alexnet.training.recipe import Recipe, difference
+from alexnet.training.optimiser import Momentum, rate_at, rates_at
+from alexnet.training.recipe import Recipe, difference, layer_decays, layer_rates
 
 STALL_STEPS = 300  # see Trainer.watch
 STALL_MARGIN = 0.01
@@ -64,6 +65,8 @@ def train(
     threads: int | None = None,
     loaders: int | None = None,
     keep_every: int | None = None,
+    keep_log: bool = False,
+    start_from: str | os.PathLike | None = None,
     tensorboard: bool = False,
     show: bool = True,
 ) -> Outcome:
@@ -80,6 +83,9 @@ def train(
         threads: of torch; every core if not given.
         loaders: threads that decode; 2 to 8 by the cores if not given.
         keep_every: keeps a checkpoint for good every so many epochs.
+        keep_log: keeps one at the steps 1, 2, 4, 8, ..., for those who study learning.
+        start_from: a run whose weights are taken, layer by layer, where name and shape agree; the others are
+            drawn (the source's sixth-layer nets began so).
         tensorboard: writes for TensorBoard, too (``pip install alexnet[tensorboard]``).
         show: shows progress on the standard error.
 
@@ -92,7 +98,30 @@ def train(
     machine.set_up(threads)
     trainer = Trainer(store, Path(folder), recipe or Recipe(), machine.choose_device(device), show)
     trainer.loaders = loaders or max(2, min(8, machine.cores()))
+    trainer.start_from, trainer.keep_log = start_from, keep_log
     return trainer.run(keep_every, tensorboard)
+
+
+def train_seeds(
+    store: Store | str | os.PathLike,
+    folder: str | os.PathLike,
+    recipe: Recipe | None,
+    seeds: Sequence[int],
+    **options: Any,
+) -> list[Outcome]:
+    """Trains one run a seed, in ``FOLDER/seed-N``; those that are finished are left as they are.
+
+    Args:
+        store, recipe, options: as for ``train``.
+        folder: of all runs.
+        seeds: which.
+    """
+    store = store if isinstance(store, Store) else Store(store)
+    place = files.make_folder(folder)
+    return [
+        train(store, place / f"seed-{seed}", dataclasses.replace(recipe or Recipe(), seed=seed), **options)
+        for seed in seeds
+    ]
 
 
 class Trainer:
@@ -115,8 +144,17 @@ class Trainer:
                 f"choose a --net whose input is smaller ({self.net.table.name} takes {self.net.table.input[1]})"
             )
         self._check_input()
+        self._check_layers()
         self.batches = Batches(
-            store, "train", self.recipe.batch, recipe.seed, self.crop, recipe.mirror, device.type == "cuda"
+            store,
+            "train",
+            self.recipe.batch,
+            recipe.seed,
+            self.crop,
+            recipe.mirror,
+            pin=device.type == "cuda",
+            fixed=recipe.order == "fixed",
+            chunk=recipe.chunk,
         )
         self.steps = self.recipe.epochs * self.batches.steps
         self.step = 0
@@ -125,9 +163,25 @@ class Trainer:
         self.best_weights: tuple[int, dict[str, Tensor]] | None = None  # measured and not yet written
         self.errors: Errors | None = None
         self.stop_signal: int | None = None
+        self.start_from: str | os.PathLike | None = None
+        self.keep_log = False
         self.recent: list[float] = []
         self.told_of_stall = False
         self.top5 = len(store.classes) > 5
+
+    def _check_layers(self) -> None:
+        """Refuses rates and decays of layers that the net does not have."""
+        names = [each.tensor for each in layer_rates(self.recipe.layer_rates)] + list(
+            layer_decays(self.recipe.layer_decays)
+        )
+        own = self.net.tensors()
+        for name in names:
+            if name not in own:
+                layers = dict.fromkeys(each.split(".")[0] for each in own)
+                raise WrongUse(
+                    f"--layer-rates, --layer-decays: net {self.net.table.name} has no {name}; "
+                    f"its layers: {', '.join(layers)}"
+                )
 
     def _check_input(self) -> None:
         """Refuses a crop that the net cannot take before anything is written."""
@@ -144,7 +198,9 @@ class Trainer:
         preparation, state = self._open()
         self.preparation = preparation.to(self.device)
         self.net.to(self.device)
-        self.optimiser = Momentum(self.net.tensors(), self.recipe.momentum, self.recipe.decay)
+        self.optimiser = Momentum(
+            self.net.tensors(), self.recipe.momentum, self.recipe.decay, layer_decays(self.recipe.layer_decays)
+        )
         self.scaler = torch.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
         if state:
             self._restore(state)
@@ -183,7 +239,8 @@ class Trainer:
                 pending.append((self.step, rate, loss, self._wrong(scores, labels)))
                 epoch_ends = self.step % self.batches.steps == 0
                 epoch = self.step // self.batches.steps
-                if len(pending) >= drain or epoch_ends or self.stop_signal:
+                kept = self.keep_log and self.step.bit_count() == 1
+                if len(pending) >= drain or epoch_ends or self.stop_signal or kept:
                     self._write(pending)
                     pending = []
                     seconds = time.monotonic() - since
@@ -206,6 +263,8 @@ class Trainer:
                     waited, since, images = 0.0, time.monotonic(), 0
                     if keep_every and epoch % keep_every == 0:
                         self._save("step")
+                if kept:
+                    self._save("step")
                 late = not pending and time.monotonic() - saved >= SAVE_SECONDS
                 if self.stop_signal or self.step == self.steps or ((epoch_ends or late) and self.writer.due()):
                     self._save("last")
@@ -222,15 +281,18 @@ class Trainer:
         batch = batch.to(self.device)
         recipe, count = self.recipe, len(batch.rows)
         self.net.train()
+        epoch = self.step // self.batches.steps
+        noisy = recipe.noise_until is None or epoch < recipe.noise_until
         noise = None
-        if recipe.colour_noise:
-            noise = self.preparation.colour_noise(recipe.seed, self.step // self.batches.steps, batch.rows)
+        if recipe.colour_noise and noisy:
+            noise = self.preparation.colour_noise(recipe.seed, epoch, batch.rows)
         total, scores = torch.zeros((), device=self.device), []
         for part in torch.arange(count, device=self.device).tensor_split(min(recipe.accumulate, count)):
             images = self.preparation.apply(
                 batch.images[part[0] : part[-1] + 1],
                 evaluation.input_dtype(recipe.precision),
                 None if noise is None else noise[part],
+                1.0 if noise is None else recipe.noise_divisor,
             )
             with evaluation.autocast(self.device, recipe.precision):
                 found = self.net(images, Draw(recipe.seed, self.step, batch.rows[part]))
@@ -244,7 +306,7 @@ class Trainer:
             scores.append(found.detach())
             self._last_images = images
         if self._gradients_usable():
-            self.optimiser.step(rate)
+            self.optimiser.step(rates_at(recipe, rate, self.step / self.batches.steps, self.optimiser.tensors))
         self.optimiser.zero_grad()
         return total, torch.cat(scores), batch.labels
 
@@ -389,6 +451,7 @@ class Trainer:
         folder = files.make_folder(self.folder)
         told = {**dataclasses.asdict(self.recipe), "table": self.net.table.text}
         told["store"] = self.store.fingerprint
+        told["start_from"] = None if self.start_from is None else os.path.abspath(self.start_from)
         note = folder / "recipe.json"
         if note.exists():
             changed = difference(files.read_json(note), told)
@@ -402,8 +465,8 @@ class Trainer:
         leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
         if set(leftover) - {"run.json", "preparation.safetensors"}:
             raise WrongUse(f"{folder}: is not empty and no run; give another folder")
-        strength = self.recipe.colour_noise
-        preparation = Preparation.of(self.store, self.crop, self.recipe.input_scale, strength)
+        recipe = self.recipe
+        preparation = Preparation.of(self.store, self.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
         path = self.store.path if files.is_remote(self.store.path) else os.path.abspath(self.store.path)
         data = {"path": path, "store": self.store.fingerprint, "images": self.store.splits}
         words = self.store.description.get("words")
@@ -415,7 +478,23 @@ class Trainer:
         saved = checkpoint.read(folder)
         if saved is None:
             self.net.initialise(self.recipe.seed, self.recipe.initialisation)
+            if self.start_from is not None:
+                self._take_from(self.start_from)
         return saved
+
+    def _take_from(self, path: str | os.PathLike) -> None:
+        """Takes another run's weights where name and shape agree, and says which."""
+        given = run.load(path).net.state()
+        own = self.net.state()
+        taken = [name for name, tensor in own.items() if name in given and given[name].shape == tensor.shape]
+        if not taken:
+            raise WrongUse(f"--from {path}: its net has no layer of the same name and shape as {self.net.table.name}'s")
+        with torch.no_grad():
+            for name in taken:
+                own[name].copy_(given[name])
+        layers = list(dict.fromkeys(name.split(".")[0] for name in taken))
+        drawn = list(dict.fromkeys(name.split(".")[0] for name in own if name not in taken))
+        self.display.line(f"from {path}: {', '.join(layers)}; drawn anew: {', '.join(drawn) or 'none'}")
 
     def _say_start(self) -> None:
         verb = "going on at step" if self.step else "beginning at step"
