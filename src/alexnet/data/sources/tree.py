@@ -293,7 +293,7 @@ class ZipTree(Tree):
         _check_size(self._members[member].file_size)
         try:
             return self._archive.read(self._members[member])
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, lzma.LZMAError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, *UNFORESEEN) as error:
             raise OSError(errno.EIO, f"damaged in the archive ({error})") from error
 
 
@@ -354,8 +354,9 @@ class _explained:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         broken = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, NotImplementedError)
-        compressed = isinstance(error, OSError) and error.errno is None  # what gzip and bz2 raise
-        if isinstance(error, (*broken, *UNFORESEEN)) or compressed:
+        # gzip and bz2 raise OSError without a number, a seek to an impossible place EINVAL
+        damaged = isinstance(error, OSError) and error.errno in (None, errno.EINVAL, errno.EOVERFLOW)
+        if isinstance(error, (*broken, *UNFORESEEN)) or damaged:
             raise Failure(f"{self.path}: damaged or not complete ({error}); fetch the archive again") from error
 
 
