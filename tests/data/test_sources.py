@@ -1,6 +1,7 @@
 """Every layout in which people have images: recognised, labelled right, and its classes' words along."""
 
 import dataclasses
+import json
 import pickle
 import shutil
 import tarfile
@@ -135,6 +136,30 @@ def test_a_table_without_metadata_and_one_file(tmp_path):
     pq.write_table(pa.table({"x": [1], "label": [1]}), tmp_path / "none.parquet")
     with pytest.raises(WrongUse, match="no column of images among x, label"):
         open_source(tmp_path / "none.parquet")
+
+
+def test_labels_of_other_types(tmp_path):
+    """Truth values, bytes, and names that are listed twice or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [archives.jpeg(WNIDS[i % 3], i) for i in range(9)]
+    told = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["x", "x", "y"]}}}}
+    metadata = {"huggingface": json.dumps(told)}
+    for labels, expected in (
+        ([i % 2 == 0 for i in range(9)], ["False", "True"]),
+        ([b"ab"[i % 2 : i % 2 + 1] for i in range(9)], ["a", "b"]),
+        ([10 - i % 3 for i in range(9)], ["8", "9", "10"]),
+    ):
+        pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "t.parquet")
+        assert open_source(tmp_path / "t.parquet").listing.classes == expected
+    numbers = pa.table({"image": images, "label": [i % 3 for i in range(9)]}).replace_schema_metadata(metadata)
+    pq.write_table(numbers, tmp_path / "t.parquet")
+    assert open_source(tmp_path / "t.parquet").listing.classes == ["x (0)", "x (1)", "y"]
+    texts = pa.table({"image": images, "label": ["x", "y", "z"] * 3}).replace_schema_metadata(metadata)
+    pq.write_table(texts, tmp_path / "t.parquet")
+    with pytest.raises(WrongUse, match="'x' is not among the classes that it lists"):
+        open_source(tmp_path / "t.parquet")
 
 
 def test_a_store_is_a_source(tmp_path, store):

@@ -339,9 +339,9 @@ def _write_description(folder: Path, source: Source, shards: list[_Shard], plan:
         )
     if usable.min() == 0:
         name = listing.classes[int(usable.argmin())]
-        first = next(row for row in skipped if row[1:3] == ("train", name))
+        why = next((f" ({row[0]}: {row[3]})" for row in skipped if row[1:3] == ("train", name)), "")
         raise Failure(
-            f"class {name!r} has no usable training image ({first[0]}: {first[3]}); mend or remove the class, "
+            f"class {name!r} has no usable training image{why}; mend or remove the class, "
             f"remove {folder} and prepare again"
         )
     if skipped:

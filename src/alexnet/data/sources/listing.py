@@ -102,12 +102,16 @@ def by_class(
     Raises:
         WrongUse: no training images, one class only, or a class without training images.
     """
+    used = {name for _, name, _ in rows}
     trained = {name for split, name, _ in rows if split == "train"}
     if not trained:
         raise WrongUse(f"{tree.path}: layout {layout}: no training images")
+    unknown = sorted(used - set(classes)) if classes else []
+    if unknown:
+        raise WrongUse(f"{tree.path}: class {unknown[0]!r} is not among the classes that it lists; mend the list")
     classes = classes or sorted(trained)
     index = {name: place for place, name in enumerate(classes)}
-    missing = sorted({name for _, name, _ in rows} - trained) or [name for name in classes if name not in trained]
+    missing = sorted(used - trained) or [name for name in classes if name not in trained]
     if missing:
         raise WrongUse(
             f"{tree.path}: class {missing[0]!r} has no training images, though it has others or is listed; "

@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alexnet import files
 from alexnet.data.sources.folder import SPLIT_NAMES
-from alexnet.data.sources.listing import Source, by_class
+from alexnet.data.sources.listing import Source, by_class, distinct
 from alexnet.data.sources.tree import Content, FileTree, FolderTree, Tree, within
 from alexnet.errors import Failure, WrongUse
 
@@ -167,6 +166,10 @@ def _listed(tree: Tree) -> Source:
     if wrong:
         raise Failure(f"{wrong.place}: lacks the columns {image} and {label} of the other shards; fetch it again")
     names = features.get(label, {}).get("names")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise Failure(f"{places[0][1]}: its metadata names no classes for {label}; fetch it again")
+    if names is not None:
+        names = distinct(names, [str(number) for number in range(len(names))])
     found: list[Any] = []
     splits: list[str] = []
     for (name, _), shard in zip(places, shards):
@@ -183,19 +186,24 @@ def _source(images: TableTree, labels: list[Any], splits: list[str], names: list
         if label is None or label == -1:  # so the hub marks test images without a label
             unlabelled += 1
             continue
-        if names is not None and isinstance(label, int):
+        if names is not None and _is_number(label):
             if not 0 <= label < len(names):
                 raise Failure(
                     f"{images.path}: {images.names[member]}: label {label} where there are {len(names)} names"
                 )
             label = names[label]
-        rows.append((split, str(label), member))
+        text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        rows.append((split, text, member))
     classes = names
     used = {name for _, name, _ in rows}
-    if names is None and all(isinstance(label, int | np.integer) for label in labels if label is not None):
+    if names is None and all(_is_number(label) for label in labels if label is not None):
         classes = sorted(used, key=int)
     notes = [f"{unlabelled:,} images without a label left out"] if unlabelled else []
     return by_class(images, "table", rows, classes=classes, notes=notes)
+
+
+def _is_number(label: Any) -> bool:
+    return isinstance(label, int) and not isinstance(label, bool)
 
 
 def _features(schema: pa.Schema) -> dict[str, dict]:
