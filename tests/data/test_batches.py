@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from alexnet.data.augment import Preparation
-from alexnet.data.batches import Batches, whole_images
+from alexnet.data.batches import Batches, ahead, whole_images
 from alexnet.data.statistics import Statistics
 
 
@@ -13,14 +13,16 @@ from alexnet.data.statistics import Statistics
 def test_loader_threads_change_no_byte(store, threads):
     batches = Batches(store, "train", 7, seed=3, crop=48)
     expected = [batches.load(step) for step in range(20)]
-    for found, wanted in zip(Batches(store, "train", 7, seed=3, crop=48).stream(0, 20, threads), expected, strict=True):
+    for found, wanted in zip(
+        ahead(Batches(store, "train", 7, seed=3, crop=48).load, range(20), threads), expected, strict=True
+    ):
         assert torch.equal(found.images, wanted.images)
         assert torch.equal(found.labels, wanted.labels) and torch.equal(found.rows, wanted.rows)
 
 
 def test_started_in_the_middle_it_is_the_same(store):
     batches = Batches(store, "train", 7, seed=3, crop=48)
-    late = list(batches.stream(13, 15, 2))
+    late = list(ahead(batches.load, range(13, 15), 2))
     assert [b.rows.tolist() for b in late] == [batches.load(step).rows.tolist() for step in (13, 14)]
 
 

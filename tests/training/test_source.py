@@ -291,3 +291,35 @@ def test_runs_of_an_older_version_go_on(alexnet, store, small, tmp_path):
     file.write_text(json.dumps(told))
     assert alexnet("train", store.path, tmp_path / "run", *small)[0] == 0
     assert named(str(file)).chunk == 1
+
+
+def test_ones_own_transform_loss_and_batches(store, net_file, tmp_path):
+    """Plain callables: what they return is what is trained on."""
+    recipe = options(net_file, warmup=0.0)
+    batches = Batches(store, "train", 8, recipe.seed, 48)
+    train(store, tmp_path / "plain", recipe, show=False)
+    same = {
+        "transform": lambda images, rows: images.clone(),
+        "loss": lambda scores, labels: torch.nn.functional.cross_entropy(scores, labels),
+        "batches": batches.load,
+    }
+    train(store, tmp_path / "same", recipe, show=False, **same)
+    plain, found = (load(tmp_path / name).net.state() for name in ("plain", "same"))
+    assert all(torch.equal(plain[name], found[name]) for name in plain)
+    seen = []
+    train(
+        store,
+        tmp_path / "dark",
+        recipe,
+        show=False,
+        transform=lambda images, rows: seen.append(rows.tolist()) or images * 0,
+    )
+    assert sorted(row for rows in seen[:6] for row in rows) == store.rows("train").tolist()
+    dark = load(tmp_path / "dark").net.state()
+    begun = load(tmp_path / "dark")  # black images have no gradient for the first layer's weights
+    begun.net.initialise(recipe.seed, "he")
+    decayed = dark["conv1.weight"] / begun.net.state()["conv1.weight"]
+    assert float(decayed.std()) < 1e-4 and 0.99 < float(decayed.mean()) < 1
+    train(store, tmp_path / "still", recipe, show=False, loss=lambda scores, labels: scores.sum() * 0)
+    still = load(tmp_path / "still").net.state()
+    assert torch.equal(still["fc4.bias"], torch.zeros(3))

@@ -115,10 +115,6 @@ class Batches:
             pixels[i] = view[:, ::-1] if self.mirror and flips[i] else view
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
 
-    def stream(self, start: int, stop: int, threads: int) -> Generator[Batch, None, None]:
-        """The batches of steps ``start`` to ``stop - 1``, loaded ahead in threads."""
-        return ahead(self.load, range(start, stop), threads)
-
 
 def whole_images(
     store: Store, split: str, size: int, threads: int, pin: bool = False, rows: np.ndarray | None = None

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alexnet import evaluation, figures, files, machine, run
 from alexnet.data.augment import Preparation
-from alexnet.data.batches import Batch, Batches
+from alexnet.data.batches import Batch, Batches, ahead
 from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse
 from alexnet.evaluation import Errors, top_k_errors
@@ -67,6 +67,9 @@ def train(
     keep_every: int | None = None,
     keep_log: bool = False,
     start_from: str | os.PathLike | None = None,
+    transform: Callable[[Tensor, Tensor], Tensor] | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    batches: Callable[[int], Batch] | None = None,
     tensorboard: bool = False,
     show: bool = True,
 ) -> Outcome:
@@ -86,6 +89,11 @@ def train(
         keep_log: keeps one at the steps 1, 2, 4, 8, ..., for those who study learning.
         start_from: a run whose weights are taken, layer by layer, where name and shape agree; the others are
             drawn (the source's sixth-layer nets began so).
+        transform: your own, of a training batch as the net will see it: (N, 3, crop, crop) float images and the
+            (N,) row ids that randomness may be keyed by, to images of the same shape.
+        loss: your own in place of cross-entropy: (N, classes) float32 scores and (N,) labels to their mean loss.
+        batches: your own in place of crops of the store's training images: a step's number to a ``Batch`` of
+            uint8 images; called from several threads, so a function of the step alone.
         tensorboard: writes for TensorBoard, too (``pip install alexnet[tensorboard]``).
         show: shows progress on the standard error.
 
@@ -99,6 +107,7 @@ def train(
     trainer = Trainer(store, Path(folder), recipe or Recipe(), machine.choose_device(device), show)
     trainer.loaders = loaders or max(2, min(8, machine.cores()))
     trainer.start_from, trainer.keep_log = start_from, keep_log
+    trainer.transform, trainer.loss, trainer.load = transform, loss, batches or trainer.batches.load
     return trainer.run(keep_every, tensorboard)
 
 
@@ -165,6 +174,9 @@ class Trainer:
         self.stop_signal: int | None = None
         self.start_from: str | os.PathLike | None = None
         self.keep_log = False
+        self.transform: Callable[[Tensor, Tensor], Tensor] | None = None
+        self.loss: Callable[[Tensor, Tensor], Tensor] | None = None
+        self.load: Callable[[int], Batch] = self.batches.load
         self.recent: list[float] = []
         self.told_of_stall = False
         self.top5 = len(store.classes) > 5
@@ -224,7 +236,7 @@ class Trainer:
         assert self.recipe.epochs is not None
         self._say_start()
         self.display.start(self.steps, self.step, "training")
-        loaded = self.batches.stream(self.step, self.steps, self.loaders)
+        loaded = ahead(self.load, range(self.step, self.steps), self.loaders)
         waited, images = 0.0, 0
         since = drawn = saved = time.monotonic()
         pending: list[tuple[int, float, Tensor, Tensor]] = []
@@ -294,11 +306,12 @@ class Trainer:
                 None if noise is None else noise[part],
                 1.0 if noise is None else recipe.noise_divisor,
             )
+            if self.transform:
+                images = self.transform(images, batch.rows[part])
             with evaluation.autocast(self.device, recipe.precision):
                 found = self.net(images, Draw(recipe.seed, self.step, batch.rows[part]))
             found = found.float()
-            loss = F.cross_entropy(found, batch.labels[part], label_smoothing=recipe.label_smoothing)
-            loss = loss * (len(part) / count)
+            loss = self._loss(found, batch.labels[part]) * (len(part) / count)
             if self.device.type == "cpu" and not math.isfinite(float(loss.detach())):
                 self._diverged(self.step + 1, images)
             self.scaler.scale(loss).backward()
@@ -309,6 +322,11 @@ class Trainer:
             self.optimiser.step(rates_at(recipe, rate, self.step / self.batches.steps, self.optimiser.tensors))
         self.optimiser.zero_grad()
         return total, torch.cat(scores), batch.labels
+
+    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        if self.loss:
+            return self.loss(scores, labels)
+        return F.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
 
     def _gradients_usable(self) -> bool:
         """With fp16: undoes the scaling of the gradients, and says no where they overflowed."""
