@@ -1,6 +1,8 @@
 """What tests share: small pictures on disk, a small store, a small net, the command line."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from alexnet import Store, cli, machine, prepare
+from alexnet.training.trainer import Trainer
 
 SMALL_NET = """
 title = "two towers, small"
@@ -120,6 +123,26 @@ def photos() -> Path:
     folder = Path(os.environ.get("ALEXNET_TEST_DATA", "../shared/data"))
     assert (folder / "imagenette-dev.tar").exists(), f"{folder}: no imagenette-dev.tar; set ALEXNET_TEST_DATA"
     return folder
+
+
+class Killed(Exception):
+    """Raised in the middle of a training."""
+
+
+@contextlib.contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """A training in the block saves after every step and dies at this one, before it is saved."""
+
+    def die(trainer: Trainer, done: int, loss: float) -> None:
+        if done == step:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alexnet.training.trainer.SAVE_SECONDS", 0.0)
+        patch.setattr("alexnet.training.checkpoint.Writer.due", lambda writer: writer.wait() is None)
+        patch.setattr(Trainer, "_watch", die)
+        with pytest.raises(Killed):
+            yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,8 +8,7 @@ import torch
 
 from alexnet import Net, Recipe, WrongUse, evaluate, load, train
 from alexnet.nets.network import costs, load_table, parse_table, tables, to_toml
-from alexnet.training.trainer import Trainer
-from tests.conftest import SMALL_NET
+from tests.conftest import SMALL_NET, killed_at
 
 DOCS = (Path(__file__).parents[2] / "docs" / "variants.md").read_text(encoding="utf-8")
 VARIANTS = dict(re.findall(r"## ([^\n]+)\n\n```toml\n(.*?)```", DOCS, re.DOTALL))
@@ -72,11 +71,7 @@ def test_mistakes_are_named(tmp_path, text, said):
     assert said in str(error.value)
 
 
-class Killed(Exception):
-    pass
-
-
-def test_batch_norms_moments_are_kept_and_resumed(store, tmp_path, monkeypatch):
+def test_batch_norms_moments_are_kept_and_resumed(store, tmp_path):
     """Killed and resumed it is bitwise one go, running moments included, and evaluates as it was measured."""
     file = tmp_path / "normed.toml"
     text = re.sub(r"\[layers.norm1\]\n.*?\n\n", '[layers.norm1]\nkind = "batch_norm"\n\n', SMALL_NET, flags=re.DOTALL)
@@ -89,16 +84,8 @@ def test_batch_norms_moments_are_kept_and_resumed(store, tmp_path, monkeypatch):
     errors = evaluate([run], store).errors
     assert errors.top1_error == pytest.approx(run.errors["val"]["top1_error"], abs=1e-9)
 
-    def die(trainer: Trainer, step: int, loss: float) -> None:
-        if step == 10:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("alexnet.training.trainer.SAVE_SECONDS", 0.0)
-        patch.setattr("alexnet.training.checkpoint.Writer.due", lambda writer: writer.wait() is None)
-        patch.setattr(Trainer, "_watch", die)
-        with pytest.raises(Killed):
-            train(store, tmp_path / "other", recipe, show=False)
+    with killed_at(10):
+        train(store, tmp_path / "other", recipe, show=False)
     train(store, tmp_path / "other", recipe, show=False)
     other = load(tmp_path / "other").net.state()
     assert all(torch.equal(value, other[name]) for name, value in run.net.state().items())

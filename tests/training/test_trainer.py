@@ -19,7 +19,7 @@ from alexnet import Failure, Recipe, load, train
 from alexnet.nets import weights
 from alexnet.run import find_checkpoint
 from alexnet.training.journal import Lines
-from alexnet.training.trainer import Trainer
+from tests.conftest import killed_at
 
 
 def final(run: Path) -> tuple[bytes, bytes]:
@@ -137,20 +137,9 @@ def test_killed_anywhere_it_resumes_bitwise(store, recipe, whole, tmp_path):
     assert final(run) == final(whole)
 
 
-def test_a_long_epoch_is_saved_in_between(store, recipe, whole, tmp_path, monkeypatch):
-    class Killed(Exception):
-        pass
-
-    def die(trainer: Trainer, step: int, loss: float) -> None:
-        if step == 10:  # an epoch has six steps
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("alexnet.training.trainer.SAVE_SECONDS", 0.0)
-        patch.setattr("alexnet.training.checkpoint.Writer.due", lambda writer: writer.wait() is None)
-        patch.setattr(Trainer, "_watch", die)
-        with pytest.raises(Killed):
-            train(store, tmp_path / "run", recipe, show=False)
+def test_a_long_epoch_is_saved_in_between(store, recipe, whole, tmp_path):
+    with killed_at(10):  # an epoch has six steps
+        train(store, tmp_path / "run", recipe, show=False)
     place = find_checkpoint(tmp_path / "run", "last")
     assert place and place.name == "last-00000009"
     train(store, tmp_path / "run", recipe, show=False)

@@ -93,16 +93,7 @@ def prepare(
         Failure: a class without one usable image, too many bad ones, a full or read-only disk.
         Unfinished: this part is done, others are not.
     """
-    if resize not in images.RESIZED:
-        raise WrongUse(f"--resize {resize}: unknown; give one of {', '.join(images.RESIZED)}")
-    if format not in (None, "jpeg", "raw"):
-        raise WrongUse(f"--format {format}: unknown; give jpeg or raw")
-    if size is not None and not images.SMALLEST <= size <= 4096:
-        raise WrongUse(f"--size {size}: must be between {images.SMALLEST} and 4096")
-    if not 0 <= max_bad <= 1:
-        raise WrongUse(f"--max-bad {max_bad}: must be between 0 and 1")
-    if not 1 <= part[0] <= part[1]:
-        raise WrongUse(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
+    _check_options(size, resize, format, max_bad, part)
     if not isinstance(source, Source):
         source = open_source(source, layout)
     source = split_off_validation(source, val_fraction, seed)
@@ -137,6 +128,19 @@ def prepare(
     if duplicates and made.description.get("duplicates") is None:
         made.note_duplicates(find_duplicates(made, progress))
     return made
+
+
+def _check_options(size: int | None, resize: str, format: str | None, max_bad: float, part: tuple[int, int]) -> None:
+    if resize not in images.RESIZED:
+        raise WrongUse(f"--resize {resize}: unknown; give one of {', '.join(images.RESIZED)}")
+    if format not in (None, "jpeg", "raw"):
+        raise WrongUse(f"--format {format}: unknown; give jpeg or raw")
+    if size is not None and not images.SMALLEST <= size <= 4096:
+        raise WrongUse(f"--size {size}: must be between {images.SMALLEST} and 4096")
+    if not 0 <= max_bad <= 1:
+        raise WrongUse(f"--max-bad {max_bad}: must be between 0 and 1")
+    if not 1 <= part[0] <= part[1]:
+        raise WrongUse(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
 
 
 def _claim(store: str | os.PathLike, plan: dict) -> Path:
