@@ -125,6 +125,8 @@ def prepare(
                 "other parts', and whichever ends last finishes the store"
             )
     made = Store(folder)
+    # Another part may have finished the store while this one was looking at it.
+    shutil.rmtree(folder / "unfinished", ignore_errors=True)
     if duplicates and made.description.get("duplicates") is None:
         made.note_duplicates(find_duplicates(made, progress))
     return made
@@ -148,7 +150,8 @@ def _claim(store: str | os.PathLike, plan: dict) -> Path:
     folder = files.make_folder(store)
     note = folder / "prepare.json"
     if not note.exists():
-        if any(not entry.name.endswith(files.PARTIAL) for entry in folder.iterdir() if entry != note):
+        others = [entry for entry in folder.iterdir() if entry != note and not entry.name.endswith(files.PARTIAL)]
+        if others and not note.exists():  # another part may have come first
             raise WrongUse(f"{store}: is not empty and no store; give another folder")
         files.write_json(note, plan, shared=True)
     old = files.read_json(note)
@@ -321,7 +324,6 @@ def _finish(folder: Path, source: Source, shards: list[_Shard], plan: dict, allo
     except (FileNotFoundError, Failure):
         if not (folder / "dataset.json").exists():
             raise
-    shutil.rmtree(folder / "unfinished", ignore_errors=True)
     files.remove_leftovers(folder)
 
 
