@@ -49,7 +49,8 @@ def test_tables_survive_being_written(name):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('base = "moon"', "net 'moon': unknown"),
+        ('base = "moon"', "base = 'moon': unknown"),
+        ('base = "mine.toml"', "base = 'mine.toml': unknown"),
         ('base = "paper"\nremove = ["norm9"]', "remove = 'norm9'"),
         ('base = "paper"\n[layers.conv7]\nkind = "batch_norm"', "layer conv7: after = None"),
         ('base = "paper"\n[layers.conv7]\nafter = "conv9"\nkind = "batch_norm"', "after = 'conv9'"),
@@ -66,7 +67,7 @@ def test_tables_survive_being_written(name):
 )
 def test_mistakes_are_named(tmp_path, text, said):
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(WrongUse, match=r"mine|moon") as error:
+    with pytest.raises(WrongUse, match="mine") as error:
         load_table(str(tmp_path / "mine.toml"))
     assert said in str(error.value)
 

@@ -156,6 +156,8 @@ def _over(content: dict, name: str) -> dict:
     """What a table says, laid over the net that it names as its base."""
     changes = {"title": str, "input": list, "towers": int, "initialisation": dict, "layers": dict, "remove": list}
     _check_keys(name, content, {"base": str}, changes)
+    if content["base"] not in tables():
+        raise WrongUse(f"{name}: base = {content['base']!r}: unknown; give one of {', '.join(tables())}")
     found = tomllib.loads(load_table(content["base"]).text)
     layers = found["layers"]
     for layer in content.get("remove", []):
@@ -188,7 +190,7 @@ def to_toml(content: dict) -> str:
             return "{ " + ", ".join(f"{key} = {value(inner)}" for key, inner in given.items()) + " }"
         if isinstance(given, list):
             return "[" + ", ".join(value(inner) for inner in given) + "]"
-        return json.dumps(given)  # strings, numbers and booleans are the same in both
+        return json.dumps(given, ensure_ascii=False)  # strings, numbers and booleans are the same in both
 
     def lines(keys: dict) -> list[str]:
         return [f"{key} = {value(inner)}" for key, inner in keys.items()]
