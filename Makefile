@@ -28,7 +28,7 @@ fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from th
 check: $(INSTALLED)       ## style, types, direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 wheel: $(INSTALLED)       ## the wheel in dist/
