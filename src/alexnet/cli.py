@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -70,7 +71,16 @@ class Prepare:
         from alexnet.data.prepare import prepare
 
         display = Display(unit="images")
-        with contextlib.closing(display):
+        patience = threading.Timer(2.0, display.line, (f"looking through {self.source}",))
+        patience.daemon = True
+
+        def found(listing: Any) -> None:
+            patience.cancel()
+            display.line(listing.describe(self.source))
+
+        with contextlib.closing(display), contextlib.ExitStack() as stack:
+            patience.start()
+            stack.callback(patience.cancel)
             try:
                 store = prepare(
                     self.source,
@@ -85,7 +95,7 @@ class Prepare:
                     duplicates=self.find_duplicates,
                     part=_part(self.part),
                     workers=self.workers,
-                    found=lambda listing: display.line(listing.describe(self.source)),
+                    found=found,
                     progress=display.counter("preparing"),
                 )
             except Unfinished as unfinished:
