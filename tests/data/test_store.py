@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -131,3 +132,32 @@ def test_damaged_columns_are_an_error_and_no_crash(store, tmp_path):
         except (Failure, images.BadImage):
             failed += 1
     assert failed > 30
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classes", "abc"),
+        ("classes", [1, 2, 3]),
+        ("words", ["one"]),
+        ("size", "64"),
+        ("size", True),
+        ("format", "gif"),
+        ("resize", "er-side"),
+        ("resize", []),
+        ("skipped", None),
+        ("duplicates", "3"),
+        ("statistics", []),
+        ("statistics_sha256", 5),
+        ("shards", [{"file": "train-00000.arrow", "split": "train", "rows": {}, "sha256": ""}]),
+        ("shards", [{"file": "../train-00000.arrow", "split": "train", "rows": 48, "sha256": ""}]),
+        ("shards", [{"file": "/etc/passwd", "split": "train", "rows": 48, "sha256": ""}]),
+        ("shards", [{"file": "moon-00000.arrow", "split": "moon", "rows": 48, "sha256": ""}]),
+        ("shards", [{"file": "train-00000.arrow", "split": [], "rows": 48, "sha256": ""}]),
+    ],
+)
+def test_a_description_that_is_not_as_it_was_written(store, tmp_path, key, value):
+    told = json.loads((Path(store.path) / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**told, key: value}))
+    with pytest.raises(Failure, match=rf"dataset\.json: damaged \({key}\)"):
+        Store(tmp_path)

@@ -18,6 +18,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ import pyarrow as pa
 
 from alexnet import files, machine
 from alexnet.data import images
+from alexnet.data.sources.listing import SPLITS
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import Failure, WrongUse
 
@@ -129,6 +131,43 @@ class Shard:
     sha256: str
 
 
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _wrong(told: dict) -> str | None:
+    """Which part of a ``dataset.json`` is not as it was written, or None."""
+    words = told.get("words")
+    statistics = told.get("statistics")
+    right = {
+        "classes": _texts(told.get("classes")),
+        "words": words is None
+        or (_texts(words) and _texts(told.get("classes")) and len(words) == len(told["classes"])),
+        "size": _number(told.get("size")) and 0 < told["size"] <= 1 << 16,
+        "format": told.get("format") in ("jpeg", "raw"),
+        "resize": told.get("resize", images.SHORTER_SIDE) in tuple(images.RESIZED),
+        "skipped": _number(told.get("skipped")),
+        "duplicates": told.get("duplicates") is None or _number(told["duplicates"]),
+        "statistics": isinstance(statistics, dict) and {"mean", "deviation"} <= set(statistics),
+        "shards": isinstance(told.get("shards"), list) and all(map(_right_shard, told["shards"])),
+        **{key: isinstance(told.get(key), str) for key in ("resized", "decoder", "layout", "statistics_sha256")},
+    }
+    return next((key for key, fine in right.items() if not fine), None)
+
+
+def _right_shard(entry: object) -> bool:
+    """Whether it is a shard's entry, and its file one in the store's own folder."""
+    if not isinstance(entry, dict) or set(entry) != {field.name for field in dataclasses.fields(Shard)}:
+        return False
+    name = rf"{entry['split']}-\d{{5,}}\.arrow" if entry["split"] in SPLITS else "no split"
+    named = isinstance(entry["file"], str) and re.fullmatch(name, entry["file"]) is not None
+    return named and _number(entry["rows"]) and isinstance(entry["sha256"], str)
+
+
 class Store:
     """A complete store, opened for reading from any number of threads.
 
@@ -155,15 +194,15 @@ class Store:
             raise WrongUse(
                 f"{path}: a store of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade it"
             )
-        try:
-            self.classes: list[str] = self.description["classes"]
-            self.words: list[str] = self.description.get("words") or self.classes
-            self.resize: str = self.description.get("resize", images.SHORTER_SIDE)
-            self.size: int = self.description["size"]
-            self.format: str = self.description["format"]
-            self.shards = [Shard(**entry) for entry in self.description["shards"]]
-        except (KeyError, TypeError) as error:
-            raise Failure(f"{description}: damaged ({error}); prepare the store again") from error
+        wrong = _wrong(self.description)
+        if wrong:
+            raise Failure(f"{description}: damaged ({wrong}); prepare the store again")
+        self.classes: list[str] = self.description["classes"]
+        self.words: list[str] = self.description.get("words") or self.classes
+        self.resize: str = self.description.get("resize", images.SHORTER_SIDE)
+        self.size: int = self.description["size"]
+        self.format: str = self.description["format"]
+        self.shards = [Shard(**entry) for entry in self.description["shards"]]
         self._starts = np.cumsum([0] + [shard.rows for shard in self.shards])
         self._batches: dict[int, list[_Rows]] = {}
         self._version = version
