@@ -10,6 +10,7 @@ Key: the seed and half of a hash of the purpose. Counter: block, id, step, and t
 
 import functools
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -104,28 +105,30 @@ def normal(seed: int, purpose: str, step: int, ids: Tensor, count: int) -> Tenso
     return _box_muller(drawn)[:, :count].float().to(ids.device)
 
 
-def normal_tensor(seed: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
-    """One whole float32 tensor of standard normal numbers, drawn on the CPU: initial weights."""
+def _whole_tensor(seed: int, purpose: str, shape: tuple[int, ...], turn: Callable[[Tensor], Tensor]) -> Tensor:
+    """One whole float32 tensor, drawn on the CPU piece by piece; ``turn`` makes numbers of an even count of words."""
     out = torch.empty(shape, dtype=torch.float32)
     flat = out.view(-1)
     whole = torch.zeros(1, dtype=torch.int64)
     for start in range(0, flat.numel(), 4 * CHUNK_BLOCKS):
         size = min(4 * CHUNK_BLOCKS, flat.numel() - start)
         drawn = words(seed, purpose, 0, whole, size + size % 2, first_block=start // 4)
-        flat[start : start + size] = _box_muller(drawn)[0, :size]
+        flat[start : start + size] = turn(drawn)[0, :size]
     return out
+
+
+def normal_tensor(seed: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
+    """One whole float32 tensor of standard normal numbers, drawn on the CPU: initial weights."""
+    return _whole_tensor(seed, purpose, shape, _box_muller)
 
 
 def uniform_tensor(seed: int, purpose: str, shape: tuple[int, ...], bound: float) -> Tensor:
     """One whole float32 tensor, uniform in ``-bound``..``bound``, drawn on the CPU: initial weights as torch's."""
-    out = torch.empty(shape, dtype=torch.float32)
-    flat = out.view(-1)
-    whole = torch.zeros(1, dtype=torch.int64)
-    for start in range(0, flat.numel(), 4 * CHUNK_BLOCKS):
-        size = min(4 * CHUNK_BLOCKS, flat.numel() - start)
-        drawn = words(seed, purpose, 0, whole, size, first_block=start // 4)
-        flat[start : start + size] = drawn[0].double().add_(0.5).mul_(2.0**-31).sub_(1).mul_(bound)
-    return out
+
+    def turn(drawn: Tensor) -> Tensor:
+        return drawn.double().add_(0.5).mul_(2.0**-31).sub_(1).mul_(bound)
+
+    return _whole_tensor(seed, purpose, shape, turn)
 
 
 def permutation(seed: int, purpose: str, epoch: int, count: int) -> Tensor:

@@ -91,7 +91,8 @@ def download(
         Failure: no connection, or another checksum than the published one (then nothing is kept).
     """
     if name not in PUBLISHED:
-        raise WrongUse(f"{name}: unknown; give one of {', '.join(PUBLISHED)}")
+        known = ", ".join(f"{each} ({published.what})" for each, published in PUBLISHED.items())
+        raise WrongUse(f"{name}: unknown; give one of {known}")
     wanted = PUBLISHED[name]
     target = files.make_folder(folder) / wanted.file
     if target.exists():

@@ -174,17 +174,17 @@ class LayerRate:
     rate: float
 
 
+NUMBER = r"(\+?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"  # not negative
+
+
 def layer_rates(given: Sequence[str]) -> list[LayerRate]:
     """``LAYER@EPOCH=RATE`` in the order of the epochs. Raises ``WrongUse`` naming the one that is wrong."""
     found = []
     for text in given:
-        match = re.fullmatch(r"([^@=]+?)(\.bias)?@([\d.]+)=([\d.eE+-]+)", text)
-        try:
-            assert match
-            found.append(LayerRate(match[1] + (match[2] or ".weight"), float(match[3]), float(match[4])))
-            assert found[-1].rate >= 0
-        except (AssertionError, ValueError):
-            raise WrongUse(f"--layer-rates {text}: give LAYER@EPOCH=RATE, conv1@72=0 or conv1.bias@72=0 say") from None
+        match = re.fullmatch(rf"([^@=]+?)(\.bias)?@{NUMBER}={NUMBER}", text)
+        if not match:
+            raise WrongUse(f"--layer-rates {text}: give LAYER@EPOCH=RATE, conv1@72=0 or conv1.bias@72=0 say")
+        found.append(LayerRate(match[1] + (match[2] or ".weight"), float(match[3]), float(match[4])))
     return sorted(found, key=lambda each: each.epoch)
 
 
@@ -192,13 +192,10 @@ def layer_decays(given: Sequence[str]) -> dict[str, float]:
     """``LAYER=DECAY`` by the tensor's name. Raises ``WrongUse`` naming the one that is wrong."""
     found = {}
     for text in given:
-        match = re.fullmatch(r"([^@=]+)=([\d.eE+-]+)", text)
-        try:
-            assert match
-            found[match[1] + ".weight"] = float(match[2])
-            assert found[match[1] + ".weight"] >= 0
-        except (AssertionError, ValueError):
-            raise WrongUse(f"--layer-decays {text}: give LAYER=DECAY, fc10=1.0 say") from None
+        match = re.fullmatch(rf"([^@=]+)={NUMBER}", text)
+        if not match:
+            raise WrongUse(f"--layer-decays {text}: give LAYER=DECAY, fc10=1.0 say")
+        found[match[1] + ".weight"] = float(match[2])
     return found
 
 

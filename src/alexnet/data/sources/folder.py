@@ -38,11 +38,13 @@ def source(tree: Tree) -> Source:
         WrongUse: no images, no class folders, one class only, a class without images, or a class in
             validation or test that training lacks.
     """
-    images = [i for i, name in enumerate(tree.names) if name.lower().endswith(IMAGE_ENDINGS) and not _hidden(name)]
+    images = [
+        each for each in enumerate(tree.names) if each[1].lower().endswith(IMAGE_ENDINGS) and not _hidden(each[1])
+    ]
     if not images:
         raise WrongUse(f"{tree.path}: holds no images ({', '.join(IMAGE_ENDINGS)})")
-    root = _unwrap([tree.names[i] for i in images])
-    names = [(i, tree.names[i][len(root) :].split("/")) for i in images if tree.names[i].startswith(root)]
+    root = _unwrap([name for _, name in images])
+    names = [(i, name[len(root) :].split("/")) for i, name in images if name.startswith(root)]
     folders = [name[len(root) :].split("/") for name in tree.folders if name.startswith(root)]
     top = {parts[0] for _, parts in names if len(parts) > 1}
     splits = {name: SPLIT_NAMES[name.lower()] for name in sorted(top) if name.lower() in SPLIT_NAMES}
