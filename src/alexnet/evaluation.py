@@ -109,14 +109,14 @@ def top_k_errors(scores: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Products in ``bf16`` or ``fp16``, the rest as it is; nothing where precision is ``float32``."""
+    """Products in ``bf16`` or ``fp16``, the rest as it is; nothing with other precisions."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=precision != "float32")
+    return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
 
 
 def input_dtype(precision: str) -> torch.dtype:
     """The type in which images reach the net."""
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return {"bf16": torch.bfloat16, "float64": torch.float64}.get(precision, torch.float32)
 
 
 @torch.inference_mode()

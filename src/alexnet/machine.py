@@ -9,8 +9,6 @@ import torch
 
 from alexnet.errors import WrongUse
 
-PRECISIONS = ("float32", "bf16", "fp16")
-
 
 def choose_device(name: str = "auto") -> torch.device:
     """``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
@@ -34,6 +32,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def choose_precision(name: str, device: torch.device) -> str:
     """``auto`` is bf16 where the device multiplies it natively, fp16 on older CUDA, else float32."""
+    if name == "float64" and device.type == "mps":
+        raise WrongUse("--precision float64: Apple's GPU has none; give --device cpu with it")
     if name != "auto":
         return name
     if device.type == "cuda":

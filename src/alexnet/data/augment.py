@@ -82,10 +82,11 @@ class Preparation:
         edge = (self.size - self.crop) // 2
         mean = self.mean_image[:, edge : edge + self.crop, edge : edge + self.crop].permute(1, 2, 0).contiguous()
         pixels, scale = crops.permute(0, 2, 3, 1), self.scale / divisor
+        exact = torch.promote_types(dtype, torch.float32)
         out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
         block = BLOCK_IMAGES if pixels.device.type == "cpu" else max(1, len(pixels))
         for i in range(0, len(pixels), block):
-            part = pixels[i : i + block].float().sub_(mean)
+            part = pixels[i : i + block].to(exact).sub_(mean)
             if noise is not None:
                 part.add_(noise[i : i + block, None, None, :])
             out[i : i + block] = part.mul_(scale) if scale != 1 else part

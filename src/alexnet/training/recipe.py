@@ -111,8 +111,9 @@ class Recipe:
     decay: float = 0.0005
     """Weight decay (paper 5); biases have none (2012 source)."""
 
-    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    """Of products; weights and their updates stay float32. auto: bf16 where the machine has it."""
+    precision: Literal["auto", "float32", "float64", "bf16", "fp16"] = "auto"
+    """Of products; weights and their updates stay float32. auto: bf16 where the machine has it. float64: all of it, to
+    check by."""
 
     validate_every: int = 1
     """Epochs between measurements on the validation split."""

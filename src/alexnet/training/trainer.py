@@ -209,7 +209,7 @@ class Trainer:
         started = time.monotonic()
         preparation, state = self._open()
         self.preparation = preparation.to(self.device)
-        self.net.to(self.device)
+        self.net.to(self.device, torch.float64 if self.recipe.precision == "float64" else torch.float32)
         self.optimiser = Momentum(
             self.net.tensors(), self.recipe.momentum, self.recipe.decay, layer_decays(self.recipe.layer_decays)
         )
@@ -310,7 +310,7 @@ class Trainer:
                 images = self.transform(images, batch.rows[part])
             with evaluation.autocast(self.device, recipe.precision):
                 found = self.net(images, Draw(recipe.seed, self.step, batch.rows[part]))
-            found = found.float()
+            found = found.to(torch.promote_types(found.dtype, torch.float32))
             loss = self._loss(found, batch.labels[part]) * (len(part) / count)
             if self.device.type == "cpu" and not math.isfinite(float(loss.detach())):
                 self._diverged(self.step + 1, images)
@@ -588,7 +588,8 @@ def first_not_finite(net: Network, images: Tensor) -> str:
     if not torch.isfinite(images).all():
         return "the input"
     net.eval()
-    for name, tensor in net.activations(images.float(), net.names).items():
+    images = images.to(next(net.parameters()).dtype)
+    for name, tensor in net.activations(images, net.names).items():
         if not torch.isfinite(tensor).all():
             return f"the activations of {name}"
     return "the loss itself (every layer's activations are finite in float32)"
