@@ -327,3 +327,27 @@ def test_outputs_at_test_time_and_in_bf16(name):
         with torch.autocast("cpu", torch.bfloat16):
             found = single(torch.from_numpy(images).to(torch.bfloat16)).double().numpy()
         assert relative(found, scores) < 0.05  # eight bits of mantissa through eight layers
+
+
+@pytest.mark.parametrize("name", ["source", "cifar-18", "cifar-11"])  # between them every kind of layer
+def test_numerical_gradients_on_samples_of_every_layer(name):
+    """Central differences of the loss, in float64, for weights and biases of each layer and for pixels."""
+    net, images, labels, draw, _ = prepared(name, training=True)
+    images, labels = torch.from_numpy(images[:1]), torch.from_numpy(labels[:1])
+    draw = Draw(draw.seed, draw.step, draw.rows[:1])
+    rng = np.random.default_rng(0)
+    given = {**net.tensors(), "images": images.requires_grad_()}
+    F.cross_entropy(net(images, draw), labels).backward()
+    for key, tensor in given.items():
+        assert tensor.grad is not None
+        likely = (tensor.grad.abs() > 0.1 * tensor.grad.abs().max()).nonzero()  # more than rounding
+        for place in map(tuple, likely[rng.choice(len(likely), 2)].tolist()):
+            kept = float(tensor.detach()[place])
+            step, losses = 1e-6 * max(1.0, abs(kept)), []
+            with torch.no_grad():
+                for sign in (1, -1):
+                    tensor[place] = kept + sign * step
+                    losses.append(float(F.cross_entropy(net(images, draw), labels)))
+                tensor[place] = kept
+            numerical = (losses[0] - losses[1]) / (2 * step)
+            assert numerical == pytest.approx(float(tensor.grad[place]), rel=1e-4, abs=1e-9), key

@@ -25,6 +25,18 @@ def crop_of(image, corner, mirrored, side, mean, shift, divisor):
     return (view / divisor).transpose(2, 0, 1)
 
 
+def ten_views(image, side, mean, scores):
+    """Soft-max outputs averaged over the corners, the centre and their mirrors (paper 4.1); ``scores`` of (1, 3, ...)."""
+    far = len(image) - side
+    found = []
+    for corner in ((0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)):
+        for mirrored in (False, True):
+            score = scores(crop_of(image, corner, mirrored, side, mean, 0.0, 1.0)[None])[0]
+            share = np.exp(score - score.max())
+            found.append(share / share.sum())
+    return np.mean(found, 0)
+
+
 def rates(name, epoch, schedule):
     """Of a tensor at an epoch: weights fall by ten, biases stay, conv1 is cut ahead of the others and then frozen."""
     layer, kind = name.split(".")
