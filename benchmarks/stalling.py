@@ -15,7 +15,9 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import torch
 import torch.nn.functional as F
@@ -77,8 +79,8 @@ def layers_of(net: Network, images: torch.Tensor, draw: Draw) -> list[dict]:
     return lines
 
 
-def run(store: Store, recipe: Recipe, steps: int, note) -> None:
-    """The first steps of a training, as the trainer makes them."""
+def run(store: Store, recipe: Recipe, steps: int, note: Callable[..., None]) -> tuple[int, float]:
+    """The first steps of a training, as the trainer makes them. Returns the last step and its loss."""
     device = torch.device("cpu")
     precision = choose_precision("auto", device)
     net = Network(recipe.net, len(store.classes))
@@ -92,6 +94,7 @@ def run(store: Store, recipe: Recipe, steps: int, note) -> None:
     )  # fmt: skip
     optimiser = Momentum(net.tensors(), recipe.momentum, recipe.decay, layer_decays(recipe.layer_decays))
     chance, recent = math.log(len(store.classes)), []
+    step, value = 0, math.nan
     for step, batch in enumerate(ahead(batches.load, range(steps), 2)):
         epoch = step // batches.steps
         noise = preparation.colour_noise(recipe.seed, epoch, batch.rows) if recipe.colour_noise else None
@@ -113,7 +116,8 @@ def run(store: Store, recipe: Recipe, steps: int, note) -> None:
         optimiser.zero_grad()
         recent = [*recent[1 - WINDOW :], value]
         if not math.isfinite(value) or (len(recent) == WINDOW and sum(recent) / WINDOW < STARTED * chance):
-            return
+            break
+    return step, value
 
 
 def main() -> None:
@@ -129,16 +133,17 @@ def main() -> None:
         for seed in options.seeds:
             begun = time.monotonic()
             recipe = dataclasses.replace(changed(condition), seed=seed)
-            last = {}
             with open(options.out, "a", encoding="utf-8") as file:
+                step, loss = run(store, recipe, options.steps, _noting(file, condition, seed))
+            seconds = time.monotonic() - begun
+            print(f"{condition}, seed {seed}: loss {loss:.4f} at step {step}, {seconds:.0f} s", flush=True)
 
-                def note(**line) -> None:
-                    last.update(line)
-                    file.write(json.dumps({"condition": condition, "seed": seed, **line}) + "\n")
 
-                run(store, recipe, options.steps, note)
-            print(f"{condition}, seed {seed}: loss {last['loss']:.4f} at step {last['step']}, "
-                  f"{time.monotonic() - begun:.0f} s", flush=True)  # fmt: skip
+def _noting(file: TextIO, condition: str, seed: int) -> Callable[..., None]:
+    def note(**line: object) -> None:
+        file.write(json.dumps({"condition": condition, "seed": seed, **line}) + "\n")
+
+    return note
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def crop_of(image, corner, mirrored, side, mean, shift, divisor):
 
 
 def ten_views(image, side, mean, scores):
-    """Soft-max outputs averaged over the corners, the centre and their mirrors (paper 4.1); ``scores`` of (1, 3, ...)."""
+    """Soft-max outputs averaged over corners, centre and their mirrors (paper 4.1); ``scores`` of (1, 3, ...)."""
     far = len(image) - side
     found = []
     for corner in ((0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)):

@@ -266,7 +266,7 @@ def test_the_whole_net_on_real_photos(photos, tmp_path, record_property):
 
 
 def test_ten_views_of_what_was_trained_are_the_oracles(case):
-    """Outputs halved instead of masks, no noise and no divisor, the mean's centre crop in every view (float32 shares)."""
+    """Outputs halved, no noise, no divisor, the mean's centre crop in every view (shares are float32)."""
     given = Given(case.store, case.net, case.batch)
     net = given.net.double().eval()
     for name, tensor in net.tensors().items():
@@ -341,7 +341,8 @@ def mean_colour(case: Case, patch: pytest.MonkeyPatch) -> dict:
 
     def flat(*given):
         found = of(*given)
-        return dataclasses.replace(found, mean_image=found.mean_image.mean((1, 2), keepdim=True) + torch.zeros(3, 96, 96))
+        colour = found.mean_image.mean((1, 2), keepdim=True)
+        return dataclasses.replace(found, mean_image=colour + torch.zeros_like(found.mean_image))
 
     patch.setattr(Preparation, "of", flat)
     return {}

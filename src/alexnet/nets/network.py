@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.errors import WrongUse
+from alexnet.nets.kernels import native
 from alexnet.nets.layers import (
     Convolution,
     Draw,
@@ -278,6 +279,7 @@ class Network(nn.Module):
             if keys.get("dropout"):
                 inverted = keys.get("dropout_scaled") == "in training"
                 self.dropouts[name] = Dropout(keys["dropout"], name, inverted)
+        self._stages = stages(self)
         self._drops_inputs = {name for name, keys in self.table.layers.items() if keys.get("dropout_of") == "inputs"}
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -320,7 +322,14 @@ class Network(nn.Module):
     def _run(self, x: Tensor, draw: Draw | None, kept: dict[str, Tensor | None]) -> Tensor:
         if x.shape[1] != self.table.input[0]:
             raise ValueError(f"images have {x.shape[1]} channels; the net takes {self.table.input[0]}")
-        for name, layer in self.layers.items():
+        done = 0
+        while done < len(self.names):
+            stage, taken = self._stages.get(self.names[done], (None, 0))
+            if stage and not kept and native.runs(x):
+                x, done = native.run_stage(x, stage), done + taken
+                continue
+            name = self.names[done]
+            layer, activation = self.layers[name], self._activations[name]
             if isinstance(layer, FullyConnected) and x[0].numel() != layer.in_features:
                 raise ValueError(
                     f"{name} sees {x[0].numel()} inputs where the net has {layer.in_features}: images of another size"
@@ -328,7 +337,11 @@ class Network(nn.Module):
             if name in self._drops_inputs:
                 x = self.dropouts[name](x, draw)
             x = layer(x)
-            activation = self._activations[name]
+            done += 1
+            stage, taken = self._stages.get(f"after {name}", (None, 0))
+            if stage and not kept and native.runs(x):
+                x, done = native.run_stage(x, stage), done + taken
+                continue
             if activation == "relu" and torch.is_grad_enabled() and not kept:
                 x = x.relu_()
             elif activation:
@@ -386,6 +399,45 @@ class Network(nn.Module):
             name.removeprefix("layers."): value for name, value in self.named_buffers() if value.is_floating_point()
         }
         return {**self.tensors(), **moments}
+
+
+def stages(net: Network) -> dict[str, tuple[native.Stage, int]]:
+    """What the compiled path does in one pass, and how many layers of the table that is.
+
+    By ``after LAYER`` with that convolution's ReLU, which is not counted; by ``LAYER`` where it begins with a norm or
+    a pooling.
+    """
+    found = {}
+    for place, name in enumerate(net.names):
+        layer, activation = net.layers[name], net._activations[name]
+        if isinstance(layer, Convolution | LocallyConnected):
+            if name in net.dropouts or activation not in (None, "relu"):
+                continue
+            stage, taken = _stage_at(net, place + 1, activation == "relu")
+            if taken:
+                found[f"after {name}"] = stage, taken
+        else:
+            stage, taken = _stage_at(net, place, False)
+            if taken:
+                found[name] = stage, taken
+    return found
+
+
+def _stage_at(net: Network, place: int, relu: bool) -> tuple[native.Stage, int]:
+    """The stage that begins at a place of the table, and how many layers it is; none where there is none."""
+    layers: list[nn.Module | None] = [net.layers[name] for name in net.names[place : place + 2]] + [None]
+    norm = pool = None
+    after, taken = None, 0
+    first = layers[0]
+    if isinstance(first, ResponseNorm) and first.beta == 0.75:
+        norm, taken = (first.size, first.towers, first.k, first.alpha), 1
+    second = layers[taken]
+    if isinstance(second, nn.MaxPool2d):
+        after = net._activations[net.names[place + taken]]
+        if after in (None, "relu"):
+            assert isinstance(second.kernel_size, int) and isinstance(second.stride, int)
+            pool, taken = (second.kernel_size, second.stride), taken + 1
+    return native.Stage(relu, norm, pool, pool is not None and after == "relu"), taken
 
 
 def fan_in(layer: nn.Conv2d | nn.Linear | LocallyConnected) -> int:

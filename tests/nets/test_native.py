@@ -1,0 +1,175 @@
+"""The compiled path against the NumPy oracle in float64: every shape class, both ways, and what is not finite."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet import Net
+from alexnet.nets.kernels import native
+from alexnet.nets.kernels.native import Stage
+from alexnet.nets.layers import Draw
+from tests.oracle import nets
+
+pytestmark = pytest.mark.skipif(not native.status().library, reason=native.status().words)
+
+STAGES = {
+    "paper": Stage(True, (5, 2, 2.0, 1e-4), (3, 2)),
+    "source": Stage(False, (5, 2, 2.0, 1e-4 / 5), (3, 2), True),
+    "relu and pool": Stage(True, None, (3, 2)),
+    "pool and relu": Stage(False, None, (3, 2), True),
+    "pool alone": Stage(False, None, (2, 2)),
+    "norm alone": Stage(False, (5, 1, 1.0, 2e-5)),
+    "relu and norm of nine": Stage(True, (9, 1, 1.0, 1e-3)),
+    "even window": Stage(False, (4, 2, 1.0, 1e-3), (3, 1)),
+}
+SHAPES = [(2, 96, 55, 55), (1, 16, 13, 13), (3, 10, 6, 6), (2, 4, 3, 3), (1, 2, 4, 4)]
+
+
+def expected(x: np.ndarray, stage: Stage):
+    """By the oracle's steps: outputs, and what turns their gradient into the input's."""
+    backs = []
+    steps = [nets.relu] if stage.relu_before else []
+    if stage.norm:
+        size, towers, k, alpha = stage.norm
+        steps.append(nets.norm(size, k, alpha, towers=towers))
+    if stage.pool:
+        steps.append(nets.pool("max", *stage.pool))
+    if stage.relu_after:
+        steps.append(nets.relu)
+    for step in steps:
+        x, back = step(x)
+        backs.append(back)
+
+    def backward(gradient):
+        for back in reversed(backs):
+            (gradient,) = back(gradient)
+        return gradient
+
+    return x, backward
+
+
+def relative(found: torch.Tensor, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(found.detach().double().numpy() - wanted) / max(np.linalg.norm(wanted), 1e-30))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", STAGES)
+def test_both_ways_are_the_oracles(name, shape):
+    stage, rng = STAGES[name], np.random.default_rng(0)
+    x = np.float32(rng.normal(0, 20, shape)).astype(np.float64)
+    y, backward = expected(x, stage)
+    gradient = rng.normal(0, 1, y.shape)
+    given = torch.from_numpy(x).float().requires_grad_()
+    found = native.run_stage(given, stage)
+    found.backward(torch.from_numpy(gradient).float())
+    assert given.grad is not None and found.is_contiguous(memory_format=torch.channels_last)
+    assert relative(found, y) < 1e-6 and relative(given.grad, backward(gradient)) < 1e-5
+    assert torch.equal(native.run_stage(given.detach(), stage), found.detach())  # as without gradients
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_bf16_differs_by_the_last_rounding_alone(name):
+    stage, rng = STAGES[name], np.random.default_rng(1)
+    x = torch.from_numpy(rng.normal(0, 20, (2, 16, 13, 15))).to(torch.bfloat16)
+    gradient = None
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        given = x.to(dtype, copy=True).requires_grad_()
+        y = native.run_stage(given, stage)
+        gradient = (
+            torch.from_numpy(rng.normal(0, 1, tuple(y.shape))).to(torch.bfloat16) if gradient is None else gradient
+        )
+        y.backward(gradient.to(dtype))
+        assert given.grad is not None and y.dtype == given.grad.dtype == dtype
+        results.append((y.detach(), given.grad))
+    for low, high in zip(*results):
+        assert torch.equal(low, high.to(torch.bfloat16)) or relative(low, high.double().numpy()) < 2e-3
+
+
+def test_not_finite_spoils_its_window_alone():
+    x = torch.randn(2, 8, 9, 9)
+    x[0, 3, 4, 4], x[1, 0, 0, 0] = float("nan"), float("inf")
+    y = native.run_stage(x, STAGES["paper"])
+    assert torch.isnan(y[0, :, 1:3, 1:3]).any() and not torch.isfinite(y[1, 0, 0, 0])
+    clean = y.clone()
+    clean[0, :, 1:3, 1:3], clean[1, :, 0, 0] = 0, 0
+    assert torch.isfinite(clean).all()
+    given = torch.full((1, 4, 4, 4), float("nan"), requires_grad=True)
+    native.run_stage(given, STAGES["paper"]).sum().backward()
+    assert given.grad is not None and torch.isnan(given.grad).any()
+
+
+def test_empty_strided_and_threads():
+    stage = STAGES["paper"]
+    assert native.run_stage(torch.empty(0, 8, 9, 9), stage).shape == (0, 8, 4, 4)
+    x = torch.randn(4, 8, 18, 10)
+    strided = x[:, :, ::2]
+    assert torch.equal(native.run_stage(strided, stage), native.run_stage(strided.contiguous(), stage))
+    pooled = torch.nn.functional.max_pool2d(strided, 3, 2, ceil_mode=True)
+    assert torch.equal(native.run_stage(strided, Stage(pool=(3, 2))), pooled)  # not square
+    threads, found = torch.get_num_threads(), []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        given = strided.clone().requires_grad_()
+        y = native.run_stage(given, stage)
+        y.square().sum().backward()
+        found.append((y.detach(), given.grad))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for each in found[1:] for a, b in zip(each, found[0]))
+
+
+@pytest.mark.parametrize("name", ["paper", "source", "caffenet", "torchvision", "cifar-11", "cifar-18"])
+def test_whole_nets_are_those_of_the_portable_path(name, monkeypatch):
+    """Scores and gradients in float32, the path switched off against on; the stages cover every max pooling."""
+    net = Net(name, 10)
+    net.initialise(1, "he")
+    assert sum(1 for n in net.names if net.table.layers[n]["kind"] == "max_pool") == sum(
+        stage.pool is not None for key, (stage, _) in net._stages.items() if key.startswith("after")
+    ) + sum(stage.pool is not None and not key.startswith("after") and _begins(net, key)
+            for key, (stage, _) in net._stages.items())  # fmt: skip
+    side = net.table.input[1]
+    images = torch.randn(2, 3, side, side).to(memory_format=torch.channels_last)
+    results = []
+    for compiled in (True, False):
+        with monkeypatch.context() as patch:
+            if not compiled:
+                patch.setattr(native, "runs", lambda x: False)
+            net.zero_grad()
+            scores = net(images, Draw(0, 1, torch.arange(2)))
+            scores.square().sum().backward()
+            results.append([scores.detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)])
+    for ours, portable in zip(*results, strict=True):
+        assert relative(ours, portable.double().numpy()) < 1e-3
+
+
+def _begins(net: Net, name: str) -> bool:
+    """Whether a stage that is listed by its own first layer is not already part of the one before."""
+    before = net.names[net.names.index(name) - 1]
+    return f"after {before}" not in net._stages and not (
+        (before in net._stages and net._stages[before][1] == 2) or any(
+            key.startswith("after") and taken == 2 and net.names[net.names.index(key[6:]) + 2] == name
+            for key, (_, taken) in net._stages.items()
+        )
+    )  # fmt: skip
+
+
+def test_without_a_compiler_the_portable_path_runs_and_says_so(tmp_path):
+    code = "from alexnet.nets.kernels import native; s = native.status(); print(bool(s.library), s.words)"
+
+    def said(**variables) -> str:
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **variables}
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert said(ALEXNET_KERNELS="portable") == "False ALEXNET_KERNELS=portable"
+    assert said(PATH=str(tmp_path)) == "False no C compiler; install gcc or clang"
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho 'no such thing' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    assert said(CC=str(broken)).startswith(f"False {broken} failed")
+    assert said(XDG_CACHE_HOME=str(tmp_path / "cache")).startswith("True")
+    assert [each.suffix for each in (tmp_path / "cache" / "alexnet").iterdir()] == [".so"]
