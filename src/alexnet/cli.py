@@ -640,6 +640,79 @@ class Demo:
         return 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measures this machine: our speed, the plain port's beside it, and the floors, in about two minutes."""
+
+    net: str = "paper"
+    """Name of a net, or path of a .toml table."""
+
+    batch: int = 128
+    """Images a step."""
+
+    classes: int = 1000
+    """Units of the last layer."""
+
+    rounds: int = 7
+    """How often each quantity is measured, interleaved; the median is said."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N, mps."""
+
+    threads: int | None = None
+    """Of torch; every core if not given."""
+
+    json: bool = False
+    """Prints everything measured as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.bench import bench, spread_words
+
+        for name in ("batch", "classes", "rounds"):
+            if getattr(self, name) < 1:
+                raise WrongUse(f"--{name} {getattr(self, name)}: must be at least 1")
+        found = bench(
+            self.net, batch=self.batch, classes=self.classes, rounds=self.rounds, device=self.device,
+            threads=self.threads, say=Display(unit="rounds").line,
+        )  # fmt: skip
+        if self.json:
+            return _print_json(dataclasses.asdict(found))
+        shown = _table("measured", "median", "", "half the spread", right=(1, 3))
+        for each in found.measured.values():
+            shown.add_row(each.name, f"{each.median:,.1f}", each.unit, spread_words(each))
+        _console().print(shown)
+        ratios = _table("compared", "ratio", right=(1,))
+        for name, ratio in found.ratios.items():
+            ratios.add_row(name, f"{ratio:.2f}")
+        _console().print(ratios)
+        print(f"net {found.net}, batch {found.batch}; " + ", ".join(f"{k} {v}" for k, v in found.machine.items()))
+        if found.noisy:
+            print(f"warning: the machine was busy; these spread too far to compare: {', '.join(found.noisy)}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Says what is installed, which paths run, and what would make them faster."""
+
+    json: bool = False
+    """Prints it as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.doctor import doctor
+
+        found = doctor()
+        if self.json:
+            return _print_json(dataclasses.asdict(found))
+        shown = _table("here", "")
+        for name, fact in found.facts.items():
+            shown.add_row(name, fact)
+        _console().print(shown)
+        for line in found.advice or ["nothing to do: the fastest path of this machine runs"]:
+            print(line)
+        return 0
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "prepare": Prepare,
     "download": Download,
@@ -650,6 +723,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "show": Show,
+    "bench": Bench,
+    "doctor": Doctor,
     "demo": Demo,
 }
 

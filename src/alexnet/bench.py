@@ -1,0 +1,287 @@
+"""How fast this machine trains and predicts, beside the plain port and the machine's own floors, in one run.
+
+Every quantity is measured once in each of several interleaved rounds; what is said is the median, and how far the
+middle half of the rounds spreads. Absolute times drift; ratios of one run hold.
+"""
+
+import contextlib
+import dataclasses
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from alexnet import files, machine
+from alexnet.data import demo as drawn
+from alexnet.data.augment import Preparation
+from alexnet.data.batches import Batches, ahead
+from alexnet.data.prepare import prepare
+from alexnet.data.store import Store
+from alexnet.evaluation import autocast, input_dtype
+from alexnet.nets.kernels.native import kernels
+from alexnet.nets.layers import Draw
+from alexnet.nets.network import Network, costs
+from alexnet.training.optimiser import Momentum
+
+SIDE = 4096  # of the matrices whose product gives the rate
+COPIED = 256 << 20  # bytes
+IMAGES, PHOTOS = 192, 64  # drawn images for the loader; JPEG files of the size of ImageNet's for prepare
+NOISY = 0.10  # spread beyond which a machine was too busy to compare
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One quantity.
+
+    Attributes:
+        name, unit: what it is.
+        median: over the rounds, in ``unit``.
+        spread: width of the middle half of the rounds, as a share of the median.
+        rounds: every round's value.
+    """
+
+    name: str
+    unit: str
+    median: float
+    spread: float
+    rounds: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What ``bench`` measured.
+
+    Attributes:
+        machine: processor, cores, torch, device, precision, and which kernels ran.
+        net, batch: what was trained.
+        measured: every quantity by its key.
+        ratios: what is compared, by name.
+        noisy: names of quantities whose rounds spread too far to be compared.
+    """
+
+    machine: dict[str, str]
+    net: str
+    batch: int
+    measured: dict[str, Measured]
+    ratios: dict[str, float]
+    noisy: list[str]
+
+
+def plain_port(classes: int) -> nn.Sequential:
+    """AlexNet as public ports have it: torch's own layers and initialisation, (N, 3, 227, 227) to (N, classes)."""
+
+    def norm() -> nn.LocalResponseNorm:
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # torch divides alpha by the size
+
+    return nn.Sequential(
+        nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Flatten(),
+        nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, classes),
+    )  # fmt: skip
+
+
+def bench(
+    net: str = "paper",
+    *,
+    batch: int = 128,
+    classes: int = 1000,
+    rounds: int = 7,
+    device: str = "auto",
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Bench:
+    """Measures matrix and copy rate, our step and the plain port's, inference, the loader and ``prepare``.
+
+    Args:
+        net: a net's name or table.
+        batch: images a step.
+        classes: units of the last layer.
+        rounds: how often each quantity is measured.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+        threads: of torch; every core if not given.
+        say: is told what is being done.
+
+    Raises:
+        WrongUse: no such net or device.
+    """
+    machine.set_up(threads)
+    where = machine.choose_device(device)
+    precision = machine.choose_precision("auto", where)
+    with tempfile.TemporaryDirectory() as room:
+        say("drawing images, building both nets")
+        store = _store(Path(room))
+        tasks = _tasks(Network(net, classes), batch, where, precision, store, Path(room))
+        found: dict[str, list[float]] = {key: [] for key in tasks}
+        for number in range(rounds + 1):  # the first, in which caches fill, is not counted
+            say(f"round {number} of {rounds}" if number else "first round, not counted")
+            for key, (_, _, task) in tasks.items():
+                value = task()
+                if number:
+                    found[key].append(value)
+        said = {key: _summary(name, unit, found[key]) for key, (name, unit, _) in tasks.items()}
+    table = Network(net, 2).table
+    products = sum(row.multiply_adds for row in costs(table, classes))
+    first = costs(table, classes)[0].multiply_adds  # the images have no gradient
+    matrix = said["matrix"].median * 1e9
+    ratios = {
+        "training step, ours to plain port": said["step"].median / said["plain_step"].median,
+        "training step, ours to matrix-rate floor": said["step"].median * 2 * (3 * products - first) / matrix,
+        "inference, ours to plain port": said["inference"].median / said["plain_inference"].median,
+        "inference, ours to matrix-rate floor": said["inference"].median * 2 * products / matrix,
+        "loader, ours to bare decoding": said["loader"].median / said["decode"].median,
+        "loader against training, a core for each": said["loader"].median / said["step"].median,
+    }
+    about = {
+        "processor": machine.cpu_name(),
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+        "precision": precision,
+        "kernels": kernels(where),
+    }
+    noisy = [each.name for each in said.values() if each.spread > NOISY]
+    return Bench(about, net, batch, said, ratios, noisy)
+
+
+def _summary(name: str, unit: str, values: list[float]) -> Measured:
+    middle = statistics.median(values)
+    quarters = statistics.quantiles(values, n=4) if len(values) > 1 else [middle, middle, middle]
+    return Measured(name, unit, middle, (quarters[2] - quarters[0]) / middle, values)
+
+
+def _store(room: Path) -> Store:
+    return prepare(drawn.source(IMAGES), room / "store", val_fraction=0)
+
+
+def _photos(room: Path) -> Path:
+    """Drawn images as files of 500x409 pixels, quality 90."""
+    for index in range(PHOTOS):
+        name = drawn.CLASSES[index % len(drawn.CLASSES)]
+        place = files.make_folder(room / "photos" / name)
+        image = Image.fromarray(drawn.draw(index, index % len(drawn.CLASSES))).resize((500, 409))
+        image.save(place / f"{index:03d}.jpg", quality=90)
+    return room / "photos"
+
+
+Task = tuple[str, str, Callable[[], float]]
+
+
+def _tasks(net: Network, batch: int, device: torch.device, precision: str, store: Store, room: Path) -> dict[str, Task]:
+    """Name, unit and what measures it once."""
+    labels = torch.arange(batch, device=device) % net.classes
+
+    def seconds(work: Callable[[], object]) -> float:
+        machine.synchronise(device)
+        begun = time.perf_counter()
+        work()
+        machine.synchronise(device)
+        return time.perf_counter() - begun
+
+    side = net.table.input[1]
+    wide = torch.randn(SIDE, SIDE, device=device).to(input_dtype(precision))
+    bytes_ = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    room_for = torch.empty_like(bytes_)
+    images = torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
+    images = images.to(input_dtype(precision))
+    plain_images = torch.randn(batch, 3, 227, 227, device=device)
+
+    net.initialise(0, "he")
+    net.to(device)
+    optimiser = Momentum(net.tensors(), 0.9, 0.0005)
+    plain = plain_port(net.classes).to(device)
+    sgd = torch.optim.SGD(plain.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
+    rates = dict.fromkeys(net.tensors(), 0.001)
+    rows = torch.arange(batch, device=device)
+
+    def step() -> None:
+        net.train()
+        with autocast(device, precision):
+            scores = net(images, Draw(0, 0, rows))
+        F.cross_entropy(scores.float(), labels).backward()
+        optimiser.step(rates)
+        optimiser.zero_grad()
+
+    def plain_step() -> None:
+        plain.train()
+        sgd.zero_grad()
+        F.cross_entropy(plain(plain_images), labels).backward()
+        sgd.step()
+
+    @torch.inference_mode()
+    def infer(count: int = batch) -> Tensor:
+        net.eval()
+        with autocast(device, precision):
+            return net(images[:count]).float().softmax(1)
+
+    @torch.inference_mode()
+    def plain_infer(count: int = batch) -> Tensor:
+        plain.eval()
+        return plain(plain_images[:count]).softmax(1)
+
+    return {
+        "matrix": ("matrix products", "GFLOPS", lambda: 2 * SIDE**3 / seconds(lambda: wide @ wide) / 1e9),
+        "copy": ("copying", "GB/s", lambda: 2 * COPIED / seconds(lambda: room_for.copy_(bytes_)) / 1e9),
+        "step": ("training step", "images/s", lambda: batch / seconds(step)),
+        "plain_step": ("training step, plain port", "images/s", lambda: batch / seconds(plain_step)),
+        "inference": ("inference", "images/s", lambda: batch / seconds(infer)),
+        "plain_inference": ("inference, plain port", "images/s", lambda: batch / seconds(plain_infer)),
+        "one": ("one image", "ms", lambda: 1e3 * seconds(lambda: infer(1))),
+        "plain_one": ("one image, plain port", "ms", lambda: 1e3 * seconds(lambda: plain_infer(1))),
+        **_data_tasks(store, room),
+    }
+
+
+def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
+    """The loader and ``prepare``, each on one core."""
+    batches = Batches(store, "train", 64, 0)
+    preparation = Preparation.of(store, 224, "deviation", 0.1)
+    rows = store.rows("train")
+    photos = _photos(room)
+
+    def load() -> float:
+        begun = time.perf_counter()
+        for batch in ahead(batches.load, range(batches.steps), 1):
+            assert batch.images.shape[-1] == preparation.crop
+        return len(rows) / (time.perf_counter() - begun)
+
+    def decode() -> float:
+        begun = time.perf_counter()
+        for row in rows:
+            store.image(int(row))
+        return len(rows) / (time.perf_counter() - begun)
+
+    def make() -> float:
+        with _folder(room) as place:
+            begun = time.perf_counter()
+            prepare(photos, place / "store", val_fraction=0, workers=1)
+            return PHOTOS / (time.perf_counter() - begun)
+
+    return {
+        "loader": ("loader, one thread", "images/s", load),
+        "decode": ("bare decoding, one thread", "images/s", decode),
+        "prepare": ("prepare, one thread", "images/s", make),
+    }
+
+
+@contextlib.contextmanager
+def _folder(room: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=room) as place:
+        yield Path(place)
+
+
+def spread_words(measured: Measured) -> str:
+    """``± 3%``, half the spread."""
+    return f"± {math.ceil(50 * measured.spread)}%"

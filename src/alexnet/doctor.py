@@ -1,0 +1,60 @@
+"""What is installed here, which paths run, and what would make them faster; to paste into a bug report."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import os
+import platform
+
+import torch
+
+from alexnet import machine
+from alexnet.nets.kernels import native
+
+LIBRARIES = ("torch", "numpy", "pillow", "pyarrow", "safetensors", "tyro", "rich", "matplotlib", "fsspec")
+EXTRAS = {"tensorboard": "tensorboard", "heic": "pillow_heif"}  # an extra's name and the module it brings
+INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "sve", "bf16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What ``doctor`` found.
+
+    Attributes:
+        facts: by name, in the order in which they are said.
+        advice: what would make it faster, a line each; empty where nothing would.
+    """
+
+    facts: dict[str, str]
+    advice: list[str]
+
+
+def doctor() -> Report:
+    """Looks at the machine; runs nothing longer than building the compiled kernels, once."""
+    device = machine.choose_device("auto")
+    precision = machine.choose_precision("auto", device)
+    kernels = native.status()
+    capable = torch.cpu.get_capabilities()
+    facts = {
+        "alexnet": importlib.metadata.version("alexnet"),
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "libraries": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
+        "extras": ", ".join(
+            f"{name} {'installed' if importlib.util.find_spec(module) else 'missing'}"
+            for name, module in EXTRAS.items()
+        ),
+        "processor": machine.cpu_name(),
+        "cores": f"{machine.cores()} for this process, {os.cpu_count()} in the machine",
+        "instructions": ", ".join(name for name in INSTRUCTIONS if capable.get(name)) or "none of those that matter",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": f"{precision} products, float32 weights",
+        "kernels": f"{native.kernels(device)} ({kernels.words})",
+    }
+    advice = []
+    if device.type == "cpu" and kernels.library is None:
+        advice.append(f"the portable kernels run: {kernels.words}")
+    if device.type == "cpu" and precision == "float32":
+        advice.append("this processor has no bf16 products: training takes about four times as long as on one that has")
+    if torch.version.cuda is None and os.path.exists("/proc/driver/nvidia/version"):
+        advice.append("there is an NVIDIA GPU, and this torch is built for CPUs: install torch for CUDA")
+    return Report(facts, advice)

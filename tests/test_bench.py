@@ -1,0 +1,53 @@
+"""``bench`` measures what it says, and ``doctor`` says which path runs."""
+
+import json
+
+import pytest
+import torch
+
+from alexnet.bench import bench
+from alexnet.nets.kernels import native
+from alexnet.nets.network import costs, load_table
+
+
+def test_bench_measures_every_round_and_compares_medians(alexnet, net_file):
+    status, out, err = alexnet("bench", "--net", net_file, "--batch", 4, "--classes", 10, "--rounds", 3, "--json")
+    assert status == 0 and "round 3 of 3" in err
+    found = json.loads(out)
+    measured = found["measured"]
+    assert all(len(each["rounds"]) == 3 and min(each["rounds"]) > 0 for each in measured.values())
+    assert all(each["median"] == sorted(each["rounds"])[1] for each in measured.values())
+    ratio = measured["step"]["median"] / measured["plain_step"]["median"]
+    assert found["ratios"]["training step, ours to plain port"] == pytest.approx(ratio)
+    rows = costs(load_table(net_file), 10)
+    products = 2 * (3 * sum(row.multiply_adds for row in rows) - rows[0].multiply_adds)  # images have no gradient
+    floor = measured["matrix"]["median"] * 1e9 / products
+    assert found["ratios"]["training step, ours to matrix-rate floor"] == pytest.approx(
+        measured["step"]["median"] / floor
+    )
+    assert found["machine"]["kernels"] == native.kernels(torch.device("cpu"))
+
+
+def test_bench_as_a_table_and_wrong_use(alexnet, net_file):
+    status, out, _ = alexnet("bench", "--net", net_file, "--batch", 2, "--classes", 4, "--rounds", 1)
+    assert status == 0 and "training step, plain port" in out and "loader, ours to bare decoding" in out
+    status, _, err = alexnet("bench", "--rounds", 0)
+    assert status == 2 and "--rounds 0" in err
+    status, _, err = alexnet("bench", "--net", "nothing")
+    assert status == 2 and "nothing" in err
+
+
+def test_a_busy_machine_is_named(net_file, monkeypatch):
+    monkeypatch.setattr("alexnet.bench.NOISY", -1.0)
+    found = bench(net_file, batch=2, classes=4, rounds=2)
+    assert set(found.noisy) == {each.name for each in found.measured.values()}
+
+
+def test_doctor_says_which_kernels_run(alexnet, monkeypatch):
+    status, out, _ = alexnet("doctor", "--json")
+    found = json.loads(out)
+    assert status == 0 and torch.__version__ in found["facts"]["libraries"]
+    assert found["facts"]["kernels"].startswith("compiled" if native.status().library else "portable")
+    monkeypatch.setattr(native, "status", lambda: native.Status(None, "no C compiler; install gcc or clang"))
+    status, out, _ = alexnet("doctor")
+    assert status == 0 and "the portable kernels run: no C compiler; install gcc or clang" in out
