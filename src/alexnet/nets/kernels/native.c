@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 typedef struct {
     int64_t images, rows, columns, maps, out_rows, out_columns;
@@ -71,15 +74,31 @@ static inline void window_sums(const Stage *s, const float *restrict q, float *r
     }
 }
 
-/* Of one pixel: the sums' scale and its power -0.75. room has 2 maps + size floats. */
-static inline void scales(const Stage *s, const float *restrict x, float *restrict scale, float *restrict power,
+/* s ** -0.5, to float32's last bits: the processor's estimate of 14 bits and one step of Newton's. */
+#ifdef __AVX512F__
+static inline __m512 estimate(__m512 s) {
+    __m512 r = _mm512_rsqrt14_ps(s), half = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(0.5f), s), r);
+    return _mm512_mul_ps(r, _mm512_fnmadd_ps(half, r, _mm512_set1_ps(1.5f)));
+}
+#endif
+
+/* Of one pixel: the inverse of its sums' scale, and the scale's power -0.75. room has 2 maps + size floats. */
+static inline void scales(const Stage *s, const float *restrict x, float *restrict inverse, float *restrict power,
                           float *restrict room) {
     float *restrict q = room, *restrict padded = room + s->maps;
-    for (int64_t i = 0; i < s->maps; i++) q[i] = x[i] * x[i];
-    window_sums(s, q, padded, scale, s->size / 2);
-    for (int64_t i = 0; i < s->maps; i++) {
-        scale[i] = s->k + s->alpha * scale[i];
-        float root = 1.0f / sqrtf(scale[i]);
+    int64_t i = 0;
+    for (int64_t j = 0; j < s->maps; j++) q[j] = x[j] * x[j];
+    window_sums(s, q, padded, inverse, s->size / 2);
+#ifdef __AVX512F__
+    for (__m512 k = _mm512_set1_ps(s->k), alpha = _mm512_set1_ps(s->alpha); i + 16 <= s->maps; i += 16) {
+        __m512 root = estimate(_mm512_fmadd_ps(alpha, _mm512_loadu_ps(inverse + i), k));
+        _mm512_storeu_ps(inverse + i, _mm512_mul_ps(root, root));
+        _mm512_storeu_ps(power + i, _mm512_mul_ps(root, _mm512_mul_ps(root, estimate(root))));
+    }
+#endif
+    for (; i < s->maps; i++) {
+        float root = 1.0f / sqrtf(s->k + s->alpha * inverse[i]);
+        inverse[i] = root * root;
         power[i] = root * sqrtf(root);
     }
 }
@@ -89,10 +108,10 @@ static void row_forward(const Stage *s, const void *x, int64_t row, float *restr
     load(s, x, row * count, count, out);
     if (s->relu_before) rectify(out, count);
     if (!s->norm) return;
-    float *restrict scale = room, *restrict power = room + c;
+    float *restrict inverse = room, *restrict power = room + c;
     for (int64_t w = 0; w < s->columns; w++) {
         float *restrict pixel = out + w * c;
-        scales(s, pixel, scale, power, room + 2 * c);
+        scales(s, pixel, inverse, power, room + 2 * c);
         for (int64_t i = 0; i < c; i++) pixel[i] *= power[i];
     }
 }
@@ -152,7 +171,7 @@ void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t 
 #pragma omp parallel num_threads(s->threads)
     {
         float *g = malloc(sizeof(float) * (2 * line + 8 * c + 4 * s->size + 64));
-        float *own = g + line, *above = own + line, *scale = above + 2 * c, *power = scale + c, *q = power + c,
+        float *own = g + line, *above = own + line, *inverse = above + 2 * c, *power = inverse + c, *q = power + c,
               *room = q + c;
         float *value = above + c;
 #pragma omp for schedule(static)
@@ -191,10 +210,10 @@ void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t 
                     for (int64_t w = 0; w < s->columns; w++) {
                         float *restrict v = own + w * c, *restrict d = g + w * c;
                         if (s->relu_before) rectify(v, c);
-                        scales(s, v, scale, power, room);
+                        scales(s, v, inverse, power, room);
                         for (int64_t i = 0; i < c; i++) {
                             d[i] *= power[i];
-                            q[i] = d[i] * v[i] / scale[i];
+                            q[i] = d[i] * v[i] * inverse[i];
                         }
                         /* transposed: a map's gradient sums over the windows that it is in */
                         window_sums(s, q, room, power, (s->size - 1) / 2);
