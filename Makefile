@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export ALEXNET_TEST_DATA ?= ../shared/data
 
-.PHONY: demo test test-photos test-gpu fuzz check wheel clean
+.PHONY: demo test test-photos test-gpu fuzz bench bench-check check wheel clean
 
 demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
 	$(BIN)/alexnet demo
@@ -24,6 +24,12 @@ test-gpu: $(INSTALLED)    ## tests that need a CUDA device
 fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from the seeds in tests/fuzz/corpus
 	$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.run --minutes 10 --corpus $(or $(FUZZ),/tmp/alexnet-fuzz)
+
+bench: $(INSTALLED)       ## how fast this machine is, beside the plain port
+	$(BIN)/alexnet bench
+
+bench-check: $(INSTALLED) ## fails where the ratios stored for this processor are not reached
+	$(BIN)/python benchmarks/check.py
 
 check: $(INSTALLED)       ## style, types, direction of imports
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """The peer: a plain torch AlexNet with SGD, as public ports have it, for so many minutes on a store's images.
 
 float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, ``torch.optim.SGD``, ``DataLoader``; the
-net of the paper with its two towers as grouped convolutions. It shares no code with ``alexnet`` but the reading
-of stored images. Prints a JSON line an epoch.
+net of the paper with its two towers as grouped convolutions (``alexnet.bench.plain_port``). It shares no other code
+with ``alexnet`` but the reading of stored images. Prints a JSON line an epoch.
 
     python benchmarks/plain_torch.py STORE --minutes 26 >docs/raw/peer.jsonl
 """
@@ -17,25 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from alexnet import Store
-
-
-def net(classes: int) -> nn.Sequential:
-    """(N, 3, 227, 227) float32 to (N, classes)."""
-
-    def norm() -> nn.LocalResponseNorm:
-        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # torch divides alpha by the size
-
-    return nn.Sequential(
-        nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Flatten(),
-        nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
-        nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
-        nn.Linear(4096, classes),
-    )  # fmt: skip
+from alexnet.bench import plain_port
 
 
 class Images(Dataset):
@@ -71,7 +53,7 @@ def main() -> None:
 
     torch.manual_seed(options.seed)
     store = Store(options.store)
-    model = net(len(store.classes))
+    model = plain_port(len(store.classes))
     optimiser = torch.optim.SGD(model.parameters(), lr=options.rate, momentum=0.9, weight_decay=5e-4)
     loader = DataLoader(Images(store, "train"), options.batch, shuffle=True, num_workers=1, persistent_workers=True)
     testing = DataLoader(Images(store, "val"), options.batch)
