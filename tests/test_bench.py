@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from alexnet import native
 from alexnet.bench import bench
-from alexnet.nets.kernels import native
 from alexnet.nets.network import costs, load_table
 
 

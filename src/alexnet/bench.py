@@ -18,14 +18,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from alexnet import files, machine
+from alexnet import files, machine, native
 from alexnet.data import demo as drawn
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
 from alexnet.evaluation import autocast, input_dtype
-from alexnet.nets.kernels.native import kernels
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network, costs
 from alexnet.training.optimiser import Momentum
@@ -150,7 +149,7 @@ def bench(
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
         "precision": precision,
-        "kernels": kernels(where),
+        "kernels": native.kernels(where),
     }
     noisy = [each.name for each in said.values() if each.spread > NOISY]
     return Bench(about, net, batch, said, ratios, noisy)

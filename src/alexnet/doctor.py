@@ -8,8 +8,7 @@ import platform
 
 import torch
 
-from alexnet import machine
-from alexnet.nets.kernels import native
+from alexnet import machine, native
 
 LIBRARIES = ("torch", "numpy", "pillow", "pyarrow", "safetensors", "tyro", "rich", "matplotlib", "fsspec")
 EXTRAS = {"tensorboard": "tensorboard", "heic": "pillow_heif"}  # an extra's name and the module it brings

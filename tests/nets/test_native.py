@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Net
-from alexnet.nets.kernels import native
-from alexnet.nets.kernels.native import Stage
+from alexnet import Net, native
+from alexnet.data.augment import Preparation
+from alexnet.nets import network
+from alexnet.nets.kernels.stage_native import Stage, run_stage
 from alexnet.nets.layers import Draw
 from tests.oracle import nets
 
@@ -63,11 +64,11 @@ def test_both_ways_are_the_oracles(name, shape):
     y, backward = expected(x, stage)
     gradient = rng.normal(0, 1, y.shape)
     given = torch.from_numpy(x).float().requires_grad_()
-    found = native.run_stage(given, stage)
+    found = run_stage(given, stage)
     found.backward(torch.from_numpy(gradient).float())
     assert given.grad is not None and found.is_contiguous(memory_format=torch.channels_last)
     assert relative(found, y) < 1e-6 and relative(given.grad, backward(gradient)) < 1e-5
-    assert torch.equal(native.run_stage(given.detach(), stage), found.detach())  # as without gradients
+    assert torch.equal(run_stage(given.detach(), stage), found.detach())  # as without gradients
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -78,7 +79,7 @@ def test_bf16_differs_by_the_last_rounding_alone(name):
     results = []
     for dtype in (torch.bfloat16, torch.float32):
         given = x.to(dtype, copy=True).requires_grad_()
-        y = native.run_stage(given, stage)
+        y = run_stage(given, stage)
         gradient = (
             torch.from_numpy(rng.normal(0, 1, tuple(y.shape))).to(torch.bfloat16) if gradient is None else gradient
         )
@@ -92,29 +93,29 @@ def test_bf16_differs_by_the_last_rounding_alone(name):
 def test_not_finite_spoils_its_window_alone():
     x = torch.randn(2, 8, 9, 9)
     x[0, 3, 4, 4], x[1, 0, 0, 0] = float("nan"), float("inf")
-    y = native.run_stage(x, STAGES["paper"])
+    y = run_stage(x, STAGES["paper"])
     assert torch.isnan(y[0, :, 1:3, 1:3]).any() and not torch.isfinite(y[1, 0, 0, 0])
     clean = y.clone()
     clean[0, :, 1:3, 1:3], clean[1, :, 0, 0] = 0, 0
     assert torch.isfinite(clean).all()
     given = torch.full((1, 4, 4, 4), float("nan"), requires_grad=True)
-    native.run_stage(given, STAGES["paper"]).sum().backward()
+    run_stage(given, STAGES["paper"]).sum().backward()
     assert given.grad is not None and torch.isnan(given.grad).any()
 
 
 def test_empty_strided_and_threads():
     stage = STAGES["paper"]
-    assert native.run_stage(torch.empty(0, 8, 9, 9), stage).shape == (0, 8, 4, 4)
+    assert run_stage(torch.empty(0, 8, 9, 9), stage).shape == (0, 8, 4, 4)
     x = torch.randn(4, 8, 18, 10)
     strided = x[:, :, ::2]
-    assert torch.equal(native.run_stage(strided, stage), native.run_stage(strided.contiguous(), stage))
+    assert torch.equal(run_stage(strided, stage), run_stage(strided.contiguous(), stage))
     pooled = torch.nn.functional.max_pool2d(strided, 3, 2, ceil_mode=True)
-    assert torch.equal(native.run_stage(strided, Stage(pool=(3, 2))), pooled)  # not square
+    assert torch.equal(run_stage(strided, Stage(pool=(3, 2))), pooled)  # not square
     threads, found = torch.get_num_threads(), []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         given = strided.clone().requires_grad_()
-        y = native.run_stage(given, stage)
+        y = run_stage(given, stage)
         y.square().sum().backward()
         found.append((y.detach(), given.grad))
     torch.set_num_threads(threads)
@@ -130,19 +131,20 @@ def test_whole_nets_are_those_of_the_portable_path(name, monkeypatch):
         stage.pool is not None for key, (stage, _) in net._stages.items() if key.startswith("after")
     ) + sum(stage.pool is not None and not key.startswith("after") and _begins(net, key)
             for key, (stage, _) in net._stages.items())  # fmt: skip
-    side = net.table.input[1]
-    images = torch.randn(2, 3, side, side).to(memory_format=torch.channels_last)
-    results = []
-    for compiled in (True, False):
-        with monkeypatch.context() as patch:
-            if not compiled:
-                patch.setattr(native, "runs", lambda x: False)
-            net.zero_grad()
-            scores = net(images, Draw(0, 1, torch.arange(2)))
-            scores.square().sum().backward()
-            results.append([scores.detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)])
-    for ours, portable in zip(*results, strict=True):
-        assert relative(ours, portable.double().numpy()) < 1e-3
+    side, worst = net.table.input[1], []
+    for seed in range(3):
+        images = torch.from_numpy(np.random.default_rng(seed).normal(0, 1, (2, 3, side, side))).float()
+        results = []
+        for compiled in (True, False):
+            with monkeypatch.context() as patch:
+                if not compiled:
+                    patch.setattr(network, "runs", lambda x: False)
+                net.zero_grad()
+                scores = net(images.to(memory_format=torch.channels_last), Draw(0, 1, torch.arange(2)))
+                scores.square().sum().backward()
+                results.append([scores.detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)])
+        worst.append(max(relative(ours, other.double().numpy()) for ours, other in zip(*results, strict=True)))
+    assert sorted(worst)[1] < 2e-5  # one of the three may have a tie of a float32's last bit, which any path may break
 
 
 def _begins(net: Net, name: str) -> bool:
@@ -157,7 +159,7 @@ def _begins(net: Net, name: str) -> bool:
 
 
 def test_without_a_compiler_the_portable_path_runs_and_says_so(tmp_path):
-    code = "from alexnet.nets.kernels import native; s = native.status(); print(bool(s.library), s.words)"
+    code = "from alexnet import native; s = native.status(); print(bool(s.library), s.words)"
 
     def said(**variables) -> str:
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **variables}
@@ -173,3 +175,18 @@ def test_without_a_compiler_the_portable_path_runs_and_says_so(tmp_path):
     assert said(CC=str(broken)).startswith(f"False {broken} failed")
     assert said(XDG_CACHE_HOME=str(tmp_path / "cache")).startswith("True")
     assert [each.suffix for each in (tmp_path / "cache" / "alexnet").iterdir()] == [".so"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_images_are_prepared_as_on_the_portable_path(store, dtype, monkeypatch):
+    """Mean, noise, divisor and scale, with and without noise; an empty batch; crops that lie in memory otherwise."""
+    preparation = Preparation.of(store, 48, "deviation", 0.1)
+    crops = torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    noise = preparation.colour_noise(0, 0, torch.arange(5))
+    for given, shift in ((crops, noise), (crops, None), (crops[:0], None), (crops.contiguous(), noise)):
+        found = preparation.apply(given, dtype, shift, 1.1)
+        with monkeypatch.context() as patch:
+            patch.setattr(native, "status", lambda: native.Status(None, "switched off"))
+            portable = preparation.apply(given, dtype, shift, 1.1)
+        assert found.stride() == portable.stride() and found.dtype == dtype
+        torch.testing.assert_close(found, portable, atol=1e-6, rtol=2e-7 if dtype == torch.float32 else 1e-2)

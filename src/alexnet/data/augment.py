@@ -1,12 +1,13 @@
 """On the device: from uint8 images to what the network sees - mean, colour noise, scale, the ten views."""
 
+import ctypes
 import dataclasses
 import math
 
 import torch
 from torch import Tensor
 
-from alexnet import randomness
+from alexnet import native, randomness
 from alexnet.data import images as stored_images
 from alexnet.data.statistics import Statistics
 from alexnet.data.store import Store
@@ -84,6 +85,15 @@ class Preparation:
         pixels, scale = crops.permute(0, 2, 3, 1), self.scale / divisor
         exact = torch.promote_types(dtype, torch.float32)
         out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
+        library = native.status().library
+        if library and pixels.device.type == "cpu" and dtype in native.TYPES and pixels.is_contiguous():
+            shift = None if noise is None else noise.contiguous()
+            library.prepare_images(
+                *map(native.address, (pixels, mean, shift)), ctypes.c_float(scale), native.address(out),
+                *map(ctypes.c_int64, (len(pixels), self.crop, 3 * self.crop, dtype == torch.bfloat16)),
+                ctypes.c_int64(torch.get_num_threads()),
+            )  # fmt: skip
+            return out.permute(0, 3, 1, 2)
         block = BLOCK_IMAGES if pixels.device.type == "cpu" else max(1, len(pixels))
         for i in range(0, len(pixels), block):
             part = pixels[i : i + block].to(exact).sub_(mean)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.errors import WrongUse
-from alexnet.nets.kernels import native
+from alexnet.nets.kernels.stage_native import Stage, run_stage, runs
 from alexnet.nets.layers import (
     Convolution,
     Draw,
@@ -325,8 +325,8 @@ class Network(nn.Module):
         done = 0
         while done < len(self.names):
             stage, taken = self._stages.get(self.names[done], (None, 0))
-            if stage and not kept and native.runs(x):
-                x, done = native.run_stage(x, stage), done + taken
+            if stage and not kept and runs(x):
+                x, done = run_stage(x, stage), done + taken
                 continue
             name = self.names[done]
             layer, activation = self.layers[name], self._activations[name]
@@ -339,8 +339,8 @@ class Network(nn.Module):
             x = layer(x)
             done += 1
             stage, taken = self._stages.get(f"after {name}", (None, 0))
-            if stage and not kept and native.runs(x):
-                x, done = native.run_stage(x, stage), done + taken
+            if stage and not kept and runs(x):
+                x, done = run_stage(x, stage), done + taken
                 continue
             if activation == "relu" and torch.is_grad_enabled() and not kept:
                 x = x.relu_()
@@ -401,7 +401,7 @@ class Network(nn.Module):
         return {**self.tensors(), **moments}
 
 
-def stages(net: Network) -> dict[str, tuple[native.Stage, int]]:
+def stages(net: Network) -> dict[str, tuple[Stage, int]]:
     """What the compiled path does in one pass, and how many layers of the table that is.
 
     By ``after LAYER`` with that convolution's ReLU, which is not counted; by ``LAYER`` where it begins with a norm or
@@ -423,7 +423,7 @@ def stages(net: Network) -> dict[str, tuple[native.Stage, int]]:
     return found
 
 
-def _stage_at(net: Network, place: int, relu: bool) -> tuple[native.Stage, int]:
+def _stage_at(net: Network, place: int, relu: bool) -> tuple[Stage, int]:
     """The stage that begins at a place of the table, and how many layers it is; none where there is none."""
     layers: list[nn.Module | None] = [net.layers[name] for name in net.names[place : place + 2]] + [None]
     norm = pool = None
@@ -437,7 +437,7 @@ def _stage_at(net: Network, place: int, relu: bool) -> tuple[native.Stage, int]:
         if after in (None, "relu"):
             assert isinstance(second.kernel_size, int) and isinstance(second.stride, int)
             pool, taken = (second.kernel_size, second.stride), taken + 1
-    return native.Stage(relu, norm, pool, pool is not None and after == "relu"), taken
+    return Stage(relu, norm, pool, pool is not None and after == "relu"), taken
 
 
 def fan_in(layer: nn.Conv2d | nn.Linear | LocallyConnected) -> int:

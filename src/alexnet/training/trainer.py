@@ -16,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, figures, files, machine, run
+from alexnet import evaluation, figures, files, machine, native, run
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, Batches, ahead
 from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse
 from alexnet.evaluation import Errors, top_k_errors
 from alexnet.nets import weights
-from alexnet.nets.kernels.native import kernels
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
 from alexnet.training import checkpoint
@@ -521,7 +520,7 @@ class Trainer:
             f"{verb} {self.step:,} of {self.steps:,}: net {self.net.table.name}, "
             f"{len(self.batches.split_rows):,} images of {len(self.store.classes)} classes, "
             f"{self.recipe.epochs} epochs, {self.device.type}, {self.recipe.precision}, "
-            f"{torch.get_num_threads()} threads, {kernels(self.device)} kernels"
+            f"{torch.get_num_threads()} threads, {native.kernels(self.device)} kernels"
         )
         if self.batches.steps == 1:
             self.display.line(f"note: {len(self.batches.split_rows)} training images make one batch an epoch")

@@ -1,4 +1,6 @@
-/* What lies between two convolutions, in one pass over memory each way: ReLU, response norm across maps, max pooling.
+/* The compiled path on a CPU; what Python calls is stage_forward, stage_backward and prepare_images.
+ *
+ * What lies between two convolutions, in one pass over memory each way: ReLU, response norm across maps, max pooling.
  *
  * Tensors are channels-last: (images, rows, columns, maps), bf16 (as uint16_t) or float32; all arithmetic is float32.
  * Forward reads the convolution's output once and writes the pooled maps and, for each, which of its window's places
@@ -224,5 +226,28 @@ void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t 
                 store(s, out, row * line, line, g);
             }
         free(g);
+    }
+}
+
+/* Images as the net sees them: minus the mean, plus an image's noise, times a scale, in one pass (paper 2, 4.1).
+ * crops (images, rows, line) uint8 and mean (rows, line) with line = columns x 3; noise (images, 3) or NULL. */
+void prepare_images(const uint8_t *crops, const float *mean, const float *noise, float scale, void *out, int64_t images,
+                    int64_t rows, int64_t line, int64_t bf16, int64_t threads) {
+    Stage s = {.bf16 = bf16};
+#pragma omp parallel num_threads(threads)
+    {
+        float *shift = calloc(2 * line, sizeof(float)), *value = shift + line;
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < images; n++) {
+            if (noise)
+                for (int64_t i = 0; i < line; i++) shift[i] = noise[3 * n + i % 3];
+            for (int64_t h = 0; h < rows; h++) {
+                const uint8_t *restrict x = crops + (n * rows + h) * line;
+                const float *restrict m = mean + h * line;
+                for (int64_t i = 0; i < line; i++) value[i] = ((float)x[i] - m[i] + shift[i]) * scale;
+                store(&s, out, (n * rows + h) * line, line, value);
+            }
+        }
+        free(shift);
     }
 }
