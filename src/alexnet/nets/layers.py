@@ -108,7 +108,9 @@ class LocallyConnected(nn.Module):
         maps, height, width = inputs
         self.size, self.stride, self.padding = size, stride, padding
         self.places = [1 + (n + 2 * padding - size) // stride for n in (height, width)]
-        self.weight = nn.Parameter(torch.empty(filters, maps, size, size, *self.places))
+        # in memory places come first and filters last: each place's is a matrix for the product, as it lies
+        weight = torch.empty(*self.places, size, size, maps, filters)
+        self.weight = nn.Parameter(weight.permute(5, 4, 2, 3, 0, 1))
         self.bias = nn.Parameter(torch.empty(filters, *self.places))
 
     def extra_repr(self) -> str:
@@ -116,10 +118,48 @@ class LocallyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to (N, filters, H', W'): at each place one matrix product."""
-        columns = F.unfold(x, self.size, padding=self.padding, stride=self.stride)  # (N, C size size, places)
-        weight = self.weight.flatten(4).flatten(1, 3)  # (filters, C size size, places)
-        found = torch.bmm(columns.permute(2, 0, 1), weight.permute(2, 1, 0).to(columns.dtype))
-        return found.permute(1, 2, 0).unflatten(2, self.places) + self.bias.to(found.dtype)
+        autocast = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
+        found = LocalProducts.apply(x.to(dtype), self.weight.to(dtype), self.stride, self.padding)
+        return found + self.bias.to(dtype)  # pyright: ignore[reportOperatorIssue]
+
+
+class LocalProducts(torch.autograd.Function):
+    """Batched products over places: ``(places, N, window) @ (places, window, filters)``, and the two of the way back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        filters, maps, size, _, rows, columns = weight.shape
+        places = x.permute(2, 3, 0, 1)  # (H, W, N, C)
+        padded = F.pad(places, (0, 0, 0, 0, padding, padding, padding, padding)) if padding else places
+        seen = torch.cat(
+            [padded[area] for area in _windows(size, stride, rows, columns)], 3
+        ).flatten(0, 1)  # (places, N, size size C)  # fmt: skip
+        matrices = weight.permute(4, 5, 2, 3, 1, 0).reshape(rows * columns, size * size * maps, filters)
+        ctx.save_for_backward(seen, matrices)
+        ctx.parameters = (x.shape, tuple(weight.shape), stride, padding)
+        return torch.bmm(seen, matrices).unflatten(0, (rows, columns)).permute(2, 3, 0, 1)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):
+        seen, matrices = ctx.saved_tensors
+        (count, maps, height, width), (filters, _, size, _, rows, columns), stride, padding = ctx.parameters
+        gradient = gradients[0].permute(2, 3, 0, 1).reshape(rows * columns, count, filters)
+        weight = torch.bmm(seen.transpose(1, 2), gradient).view(rows, columns, size, size, maps, filters)
+        parts = torch.bmm(gradient, matrices.transpose(1, 2)).view(rows, columns, count, size * size, maps)
+        out = gradient.new_zeros((height + 2 * padding, width + 2 * padding, count, maps))
+        for number, area in enumerate(_windows(size, stride, rows, columns)):
+            out[area] += parts[:, :, :, number]
+        inner = out[padding : padding + height, padding : padding + width]
+        return inner.permute(2, 3, 0, 1), weight.permute(5, 4, 2, 3, 0, 1), None, None
+
+
+def _windows(size: int, stride: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
+    """For each of a window's places, row by row: where the windows' pixels of that place lie."""
+    spans = [
+        [slice(first, first + stride * (count - 1) + 1, stride) for first in range(size)] for count in (rows, columns)
+    ]
+    return [(row, column) for row in spans[0] for column in spans[1]]
 
 
 class Dropout(nn.Module):

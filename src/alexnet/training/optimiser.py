@@ -54,8 +54,8 @@ class Momentum:
 
 def _flat(tensor: Tensor, like: Tensor) -> Tensor:
     """One-dimensional, in the order in which ``like`` lies in memory: for ``like`` itself a view."""
-    channels_last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
-    return (tensor.permute(0, 2, 3, 1) if channels_last else tensor).reshape(-1)
+    order = sorted(range(like.dim()), key=like.stride, reverse=True)
+    return tensor.permute(order).reshape(-1)
 
 
 def rate_at(recipe: Recipe, step: int, steps_per_epoch: int, validation: list[float]) -> float:
