@@ -24,7 +24,7 @@ from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
-from alexnet.evaluation import autocast, input_dtype
+from alexnet.evaluation import autocast, input_dtype, product_dtype
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network, costs
 from alexnet.training.optimiser import Momentum
@@ -219,11 +219,12 @@ def _tasks(net: Network, batch: int, device: torch.device, precision: str, store
         F.cross_entropy(plain(plain_images), labels).backward()
         sgd.step()
 
+    ready = net.for_inference(product_dtype(precision))
+
     @torch.inference_mode()
     def infer(count: int = batch) -> Tensor:
-        net.eval()
         with autocast(device, precision):
-            return net(images[:count]).float().softmax(1)
+            return ready(images[:count]).float().softmax(1)
 
     @torch.inference_mode()
     def plain_infer(count: int = batch) -> Tensor:

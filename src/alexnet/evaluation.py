@@ -114,6 +114,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
 
 
+def product_dtype(precision: str) -> torch.dtype:
+    """The type that products are of."""
+    return torch.float16 if precision == "fp16" else input_dtype(precision)
+
+
 def input_dtype(precision: str) -> torch.dtype:
     """The type in which images reach the net."""
     return {"bf16": torch.bfloat16, "float64": torch.float64}.get(precision, torch.float32)
@@ -164,9 +169,9 @@ def measure(
     device: torch.device | None = None,
     loaders: int = 2,
 ) -> Errors:
-    """One net's errors on a split; the net is left in evaluation mode."""
+    """One net's errors on a split."""
     device = device or torch.device("cpu")
-    net.eval()
+    net = net.for_inference(product_dtype(precision))
     found, labels = [], []
     for batch in whole_images(store, split, BATCH, loaders, pin=device.type == "cuda"):
         batch = batch.to(device)
@@ -271,13 +276,14 @@ def run_probabilities(
     rows = store.rows(split)
     device = next(runs[0].net.parameters()).device
     precision = machine.choose_precision(precision, device)
+    nets = [run.net.for_inference(product_dtype(precision)) for run in runs]
     found: list[list[Tensor]] = [[] for _ in runs]
     done = 0
     size = max(8, BATCH // views)
     for batch in whole_images(store, split, size, loaders, pin=device.type == "cuda"):
         batch = batch.to(device)
-        for run, parts in zip(runs, found):
-            parts.append(probabilities(run.net, run.preparation, batch.images, views, precision).cpu())
+        for run, net, parts in zip(runs, nets, found):
+            parts.append(probabilities(net, run.preparation, batch.images, views, precision).cpu())
         done += len(batch.rows)
         if progress:
             progress(done, len(rows))
@@ -432,11 +438,12 @@ def predict(
     """
     device = next(run.net.parameters()).device
     precision = machine.choose_precision(precision, device)
+    net = run.net.for_inference(product_dtype(precision))
     for names, loaded in _loaded(find_images(paths), run.preparation, loaders):
         good = [image for image in loaded if not isinstance(image, str)]
         found: Iterator[Tensor] = iter(())
         if good:
-            found = iter(probabilities(run.net, run.preparation, _tensor(good, device), views, precision).cpu())
+            found = iter(probabilities(net, run.preparation, _tensor(good, device), views, precision).cpu())
         for name, image in zip(names, loaded):
             if isinstance(image, str):
                 yield Prediction(name, [], image)

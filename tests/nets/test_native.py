@@ -190,3 +190,21 @@ def test_images_are_prepared_as_on_the_portable_path(store, dtype, monkeypatch):
             portable = preparation.apply(given, dtype, shift, 1.1)
         assert found.stride() == portable.stride() and found.dtype == dtype
         torch.testing.assert_close(found, portable, atol=1e-6, rtol=2e-7 if dtype == torch.float32 else 1e-2)
+
+
+@pytest.mark.parametrize("name", ["paper", "caffe", "torchvision", "cifar-11"])
+def test_the_form_for_inference_gives_the_same_scores(name):
+    """A factor of one half is exact, so in float32 to the last bit; in bf16 as autocast rounds the weights."""
+    net = Net(name, 10)
+    net.initialise(1, "he")
+    kept = {key: value.clone() for key, value in net.state().items()}
+    side = net.table.input[1]
+    images = torch.randn(3, 3, side, side).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = net.eval()(images)
+        assert torch.equal(net.for_inference(torch.float32)(images), expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            low, ready = net(images.bfloat16()), net.for_inference(torch.bfloat16)(images.bfloat16())
+    assert relative(ready.float(), low.float().double().numpy()) < 1e-2
+    assert all(torch.equal(value, net.state()[key]) for key, value in kept.items())
+    assert net.for_inference(torch.bfloat16).layers["conv1"].weight.dtype == torch.bfloat16

@@ -125,7 +125,7 @@ class LocallyConnected(nn.Module):
 
 
 class LocalProducts(torch.autograd.Function):
-    """Batched products over places: ``(places, N, window) @ (places, window, filters)``, and the two of the way back."""
+    """Batched products over places, ``(places, N, window) @ (places, window, filters)``, both ways."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:

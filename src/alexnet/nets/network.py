@@ -1,5 +1,6 @@
 """A network from its table: modules with the table's names, activations of any layer, sizes and costs."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -389,6 +390,29 @@ class Network(nn.Module):
         else:
             layer.bias.fill_(keys["bias"] if rule == "table" else 0.0)
 
+    def for_inference(self, dtype: torch.dtype) -> "Network":
+        """A copy in evaluation mode that does at each call only what depends on the images.
+
+        The weights of products are of their type already, and dropout's factor at test (paper 4.2) is in the weights
+        of the layer that comes next, where there is one.
+
+        Args:
+            dtype: of the products.
+        """
+        found = copy.deepcopy(self).eval()
+        with torch.no_grad():
+            for name, dropout in found.dropouts.items():
+                place = found.names.index(name) + (name not in found._drops_inputs)
+                after = found.layers[found.names[place]]
+                assert isinstance(dropout, Dropout)
+                if not dropout.inverted and isinstance(after, LEARNING):
+                    after.weight.mul_(1 - dropout.rate)
+                    dropout.inverted = True
+        for layer in found.layers.values():
+            if isinstance(layer, LEARNING):
+                layer.to(dtype)
+        return found
+
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter by the name it has on disk: ``conv1.weight``, ``conv1.bias``, ..."""
         return {name.removeprefix("layers."): value for name, value in self.named_parameters()}
@@ -438,6 +462,9 @@ def _stage_at(net: Network, place: int, relu: bool) -> tuple[Stage, int]:
             assert isinstance(second.kernel_size, int) and isinstance(second.stride, int)
             pool, taken = (second.kernel_size, second.stride), taken + 1
     return Stage(relu, norm, pool, pool is not None and after == "relu"), taken
+
+
+LEARNING = (Convolution, FullyConnected, LocallyConnected)
 
 
 def fan_in(layer: nn.Conv2d | nn.Linear | LocallyConnected) -> int:
