@@ -48,7 +48,7 @@ def status() -> Status:
         return Status(None, f"torch {torch.__version__} brings no libgomp whose threads could be shared")
     try:
         library = ctypes.CDLL(str(_built(compiler, threads)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         return Status(
             None, f"{compiler} failed: {said.strip().splitlines()[-1][:200] if said.strip() else 'no output'}"

@@ -12,6 +12,7 @@ from alexnet.data.augment import Preparation
 from alexnet.nets import network
 from alexnet.nets.kernels.stage_native import Stage, run_stage
 from alexnet.nets.layers import Draw
+from tests.conftest import SMALL_NET
 from tests.oracle import nets
 
 pytestmark = pytest.mark.skipif(not native.status().library, reason=native.status().words)
@@ -156,6 +157,17 @@ def _begins(net: Net, name: str) -> bool:
             for key, (_, taken) in net._stages.items()
         )
     )  # fmt: skip
+
+
+def test_what_the_stages_cannot_do_is_left_to_torch():
+    """A pooling window of more places than a byte counts, a stride beyond the window, another beta."""
+    table = SMALL_NET.replace("beta = 0.75", "beta = 0.5").replace("size = 3\nstride = 2", "size = 17\nstride = 1", 1)
+    net = Net(network.parse_table(table, "wide"), 3)
+    assert net._stages == {"pool2": (Stage(pool=(3, 2)), 1), "after conv2": (Stage(True, pool=(3, 2)), 1)}
+    net.initialise(0, "he")
+    assert torch.isfinite(net(torch.randn(2, 3, 48, 48), Draw(0, 0, torch.arange(2)))).all()
+    apart = SMALL_NET.replace("size = 3\nstride = 2", "size = 2\nstride = 3", 1)
+    assert "pool1" not in Net(network.parse_table(apart, "apart"), 3)._stages
 
 
 def test_without_a_compiler_the_portable_path_runs_and_says_so(tmp_path):

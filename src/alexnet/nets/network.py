@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.errors import WrongUse
-from alexnet.nets.kernels.stage_native import Stage, run_stage, runs
+from alexnet.nets.kernels.stage_native import MOST_WINDOW, Stage, run_stage, runs
 from alexnet.nets.layers import (
     Convolution,
     Draw,
@@ -458,8 +458,8 @@ def _stage_at(net: Network, place: int, relu: bool) -> tuple[Stage, int]:
     second = layers[taken]
     if isinstance(second, nn.MaxPool2d):
         after = net._activations[net.names[place + taken]]
-        if after in (None, "relu"):
-            assert isinstance(second.kernel_size, int) and isinstance(second.stride, int)
+        assert isinstance(second.kernel_size, int) and isinstance(second.stride, int)
+        if after in (None, "relu") and second.stride <= second.kernel_size <= MOST_WINDOW:
             pool, taken = (second.kernel_size, second.stride), taken + 1
     return Stage(relu, norm, pool, pool is not None and after == "relu"), taken
 

@@ -30,8 +30,7 @@ from alexnet.training.journal import Display, Journal, clock
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
 from alexnet.training.recipe import Recipe, difference, layer_decays, layer_rates
 
-STALL_STEPS = 300  # see Trainer.watch
-STALL_MARGIN = 0.01
+STALL_STEPS, STALL_MARGIN = 300, 0.01  # what starts at all is past it by then: docs/stalling.md
 CURVE_SECONDS = 30.0
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
@@ -372,9 +371,8 @@ class Trainer:
             self.told_of_stall = True
             self.display.line(
                 f"warning: after {step:,} steps the loss ({self.recent[-1]:.3f}) is still that of guessing "
-                f"({chance:.3f}). The paper's initialisation on the paper's input scale starts very slowly on "
-                "small data; `--recipe default`, or `--initialisation he --input-scale deviation --warmup 1`, "
-                "starts at once. See docs/stalling.md"
+                f"({chance:.3f}). Weights of deviation 0.01 (`--initialisation table`) start to learn on pixels of 0..255 "
+                "alone (`--input-scale pixels`); `--recipe default` starts at once. See docs/stalling.md"
             )
 
     def _diverged(self, step: int, images: Tensor) -> None:

@@ -9,6 +9,9 @@ from torch import Tensor
 from alexnet import native
 
 
+MOST_WINDOW = 15  # of pooling: a place in the window is a byte
+
+
 class Fields(ctypes.Structure):
     """``Stage`` in ``native.c``."""
 
@@ -27,7 +30,7 @@ class Stage:
     Attributes:
         relu_before, relu_after: of the norm, of the pooling.
         norm: (size, towers, k, alpha); beta is 0.75.
-        pool: (window, stride), rounded up.
+        pool: (window, stride), rounded up; window at most ``MOST_WINDOW``, stride at most the window.
     """
 
     relu_before: bool = False

@@ -1,0 +1,186 @@
+"""Inference beside ONNX Runtime and OpenVINO, and the plain port: one net, one run, interleaved rounds.
+
+The peers run in an environment that this builds from ``constraints.txt``, each in a process of its own that waits while
+another is measured. The net is ``caffe``, whose norms see all maps, as ONNX's LRN does; every engine must give its scores.
+
+    python benchmarks/peers/inference.py --batch 128 --rounds 15 >docs/raw/inference-128.json
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from alexnet import Net, machine, native
+from alexnet.bench import plain_port
+from alexnet.evaluation import autocast, input_dtype, product_dtype
+
+HERE = Path(__file__).parent
+PEERS = ("onnxruntime", "openvino", "openvino-bf16")
+
+
+def onnx_of(net: Net) -> onnx.ModelProto:
+    """``caffe`` as its layers stand in ONNX."""
+    nodes, tensors, last = [], [], "images"
+    for name in net.names:
+        keys, layer = net.table.layers[name], net.layers[name]
+        inputs = [last]
+        for kind in ("weight", "bias"):
+            value = getattr(layer, kind, None)
+            if isinstance(value, nn.Parameter):
+                tensors.append(numpy_helper.from_array(value.detach().contiguous().numpy(), f"{name}.{kind}"))
+                inputs.append(f"{name}.{kind}")
+        if keys["kind"] == "convolution":
+            made = ("Conv", {"strides": layer.stride, "group": layer.groups, "pads": [int(layer.padding[0])] * 4})
+        elif keys["kind"] == "response_norm":
+            alpha = layer.alpha * layer.size  # ONNX divides it by the size
+            made = ("LRN", {"size": layer.size, "alpha": alpha, "beta": layer.beta, "bias": layer.k})
+        elif keys["kind"] == "max_pool":
+            made = ("MaxPool", {"kernel_shape": [keys["size"]] * 2, "strides": [keys["stride"]] * 2, "ceil_mode": 1})
+        else:
+            if last.startswith("pool"):
+                nodes.append(helper.make_node("Flatten", [last], ["flat"]))
+                inputs[0] = "flat"
+            made = ("Gemm", {"transB": 1})
+        last = name
+        nodes.append(helper.make_node(made[0], inputs, [name], **made[1]))
+        if keys.get("activation") == "relu":
+            nodes.append(helper.make_node("Relu", [name], [f"{name}.relu"]))
+            last = f"{name}.relu"
+    shape = ["N", *net.table.input]
+    graph = helper.make_graph(
+        nodes, "caffe", [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["N", net.classes])], tensors,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def environment(place: Path) -> Path:
+    """The peers' Python, built where it is not yet."""
+    python = place / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        wanted = [line.split("==")[0] for line in (HERE / "constraints.txt").read_text().split()]
+        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-c", str(HERE / "constraints.txt"), *wanted], check=True)
+    return python
+
+
+class Peer:
+    """An engine in its process."""
+
+    def __init__(self, python: Path, name: str, model: Path, batch: int):
+        self.process = subprocess.Popen(
+            [str(python), str(HERE / "worker.py"), name, str(model), str(batch), str(torch.get_num_threads())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.scores = json.loads(self._line())
+
+    def _line(self) -> str:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("error: a peer ended; what it said stands above")
+        return line
+
+    def __call__(self) -> float:
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self._line())
+
+
+def ours(net: Net, images: torch.Tensor, precision: str) -> Callable[[], torch.Tensor]:
+    device = torch.device("cpu")
+    ready = net.for_inference(product_dtype(precision))
+
+    @torch.inference_mode()
+    def run() -> torch.Tensor:
+        with autocast(device, precision):
+            return ready(images.to(input_dtype(precision))).float()
+
+    return run
+
+
+def timed(run: Callable[[], object]) -> Callable[[], float]:
+    def once() -> float:
+        begun = time.perf_counter()
+        run()
+        return time.perf_counter() - begun
+
+    return once
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers"))
+    options = parser.parse_args()
+    machine.set_up()
+    python = environment(Path(options.environment))
+    net = Net("caffe", 1000)
+    net.initialise(0, "he")
+    pixels = np.random.default_rng(0).normal(0, 1, (options.batch, 3, 227, 227)).astype(np.float32)
+    images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
+    plain = plain_port(1000).eval()
+    precision = machine.choose_precision("auto", torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as room:
+        model = Path(room, "caffe.onnx")
+        onnx.save(onnx_of(net), str(model))
+        peers = {name: Peer(python, name, model, options.batch) for name in PEERS}
+        exact = ours(net, images, "float32")()[0, :10].numpy()
+        differ = {name: float(np.abs(np.array(peer.scores) - exact).max()) for name, peer in peers.items()}
+        differ["ours"] = float((ours(net, images, precision)()[0, :10] - torch.from_numpy(exact)).abs().max())
+
+        @torch.inference_mode()
+        def port() -> torch.Tensor:
+            return plain(images.contiguous())
+
+        tasks: dict[str, Callable[[], float]] = {
+            "ours": timed(ours(net, images, precision)),
+            "ours, float32": timed(ours(net, images, "float32")),
+            "plain port": timed(port),
+            **peers,
+        }
+        found: dict[str, list[float]] = {name: [] for name in tasks}
+        for number in range(options.rounds + 2):
+            for name, task in tasks.items():
+                seconds = task()
+                if number >= 2:
+                    found[name].append(seconds)
+        for peer in peers.values():
+            peer.process.kill()
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    print(
+        json.dumps(
+            {
+                "machine": machine.cpu_name(),
+                "torch": torch.__version__,
+                "kernels": native.kernels(torch.device("cpu")),
+                "precision": precision,
+                "batch": options.batch,
+                "milliseconds": {name: 1e3 * value for name, value in middle.items()},
+                "ratios": {name: value / middle["ours"] for name, value in middle.items()},
+                "largest_difference_of_scores": differ,
+                "largest_score": float(np.abs(exact).max()),
+                "rounds": found,
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

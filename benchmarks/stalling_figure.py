@@ -1,0 +1,53 @@
+"""Draws what ``stalling.py`` wrote: losses against steps, and what is left of the images layer by layer.
+
+    python benchmarks/stalling_figure.py docs/raw/stalling-photos.jsonl docs/stalling.png
+"""
+
+import json
+import sys
+from collections import defaultdict
+
+from matplotlib.figure import Figure
+
+SHOWN = {
+    "paper": "paper",
+    "source": "source",
+    "paper bias=0": "paper, biases 0",
+    "paper input_scale=deviation": "paper, pixels / deviation",
+    "source input_scale=deviation": "source, pixels / deviation",
+    "paper initialisation=he input_scale=deviation": "paper, He, pixels / deviation",
+    "default batch=128": "default",
+}
+WINDOW = 10
+
+
+def main() -> None:
+    raw, picture = sys.argv[1:]
+    losses, layers = defaultdict(list), defaultdict(list)
+    with open(raw, encoding="utf-8") as file:
+        for line in map(json.loads, file):
+            if "loss" in line:
+                losses[line["condition"], line["seed"]].append(line["loss"])
+            elif line["step"] == 0 and line["seed"] == 0 and "weight" in line:
+                layers[line["condition"]].append((line["layer"], line["between_images"] / line["rms"]))
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    curve, left = figure.subplots(1, 2)
+    for number, (condition, label) in enumerate(SHOWN.items()):
+        for (which, seed), values in losses.items():
+            if which == condition:
+                means = [sum(values[i : i + WINDOW]) / WINDOW for i in range(0, len(values) - WINDOW + 1)]
+                curve.plot(
+                    range(WINDOW, len(values) + 1), means, color=f"C{number}", linewidth=1,
+                    label=label if seed == 0 else None,
+                )  # fmt: skip
+        if layers[condition]:
+            names, shares = zip(*layers[condition])
+            left.semilogy(names, shares, marker="o", markersize=3, linewidth=1, color=f"C{number}", label=label)
+    curve.set(xlabel="steps of 128 images", ylabel=f"loss, mean of {WINDOW} steps", ylim=(1.6, 2.8))
+    left.set(ylabel="at step 0: of a layer's outputs, what differs from image to image")
+    curve.legend(fontsize=7)
+    figure.savefig(picture, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
