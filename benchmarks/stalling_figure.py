@@ -1,9 +1,10 @@
-"""Draws what ``stalling.py`` wrote: losses against steps, and what is left of the images layer by layer.
+"""What ``stalling.py`` wrote as a table, and drawn: losses against steps, and what is left of the images by layer.
 
-    python benchmarks/stalling_figure.py docs/raw/stalling-photos.jsonl docs/stalling.png
+python benchmarks/stalling_figure.py docs/raw/stalling-photos.jsonl docs/stalling.png
 """
 
 import json
+import math
 import sys
 from collections import defaultdict
 
@@ -19,6 +20,26 @@ SHOWN = {
     "default batch=128": "default",
 }
 WINDOW = 10
+STARTED, CLASSES = 0.85, 10  # as in stalling.py
+
+
+def table(losses: dict[tuple[str, int], list[float]], last: dict[str, float]) -> None:
+    """A row a condition: when each seed started, or what its last hundred steps lost, and what fc8 sees of an image."""
+    print("| recipe and changes | seeds: started at step | of the scores, differs between images at step 0 |")
+    print("| --- | --- | --- |")
+    for condition in dict.fromkeys(which for which, _ in losses):
+        said = []
+        for (which, seed), values in losses.items():
+            if which != condition:
+                continue
+            mean = sum(values[-20:]) / 20
+            if not math.isfinite(values[-1]):
+                said.append(f"{seed}: NaN at step {len(values)}")
+            elif mean < STARTED * math.log(CLASSES):
+                said.append(f"{seed}: {len(values)}")
+            else:
+                said.append(f"{seed}: not in {len(values)} (last 100: {sum(values[-100:]) / 100:.3f})")
+        print(f"| `{condition}` | {'; '.join(said)} | {last[condition]:.2%} |")
 
 
 def main() -> None:
@@ -30,12 +51,13 @@ def main() -> None:
                 losses[line["condition"], line["seed"]].append(line["loss"])
             elif line["step"] == 0 and line["seed"] == 0 and "weight" in line:
                 layers[line["condition"]].append((line["layer"], line["between_images"] / line["rms"]))
+    table(losses, {condition: rows[-1][1] for condition, rows in layers.items()})
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     curve, left = figure.subplots(1, 2)
     for number, (condition, label) in enumerate(SHOWN.items()):
         for (which, seed), values in losses.items():
             if which == condition:
-                means = [sum(values[i : i + WINDOW]) / WINDOW for i in range(0, len(values) - WINDOW + 1)]
+                means = [sum(values[i : i + WINDOW]) / WINDOW for i in range(len(values) - WINDOW + 1)]
                 curve.plot(
                     range(WINDOW, len(values) + 1), means, color=f"C{number}", linewidth=1,
                     label=label if seed == 0 else None,
@@ -43,8 +65,8 @@ def main() -> None:
         if layers[condition]:
             names, shares = zip(*layers[condition])
             left.semilogy(names, shares, marker="o", markersize=3, linewidth=1, color=f"C{number}", label=label)
-    curve.set(xlabel="steps of 128 images", ylabel=f"loss, mean of {WINDOW} steps", ylim=(1.6, 2.8))
-    left.set(ylabel="at step 0: of a layer's outputs, what differs from image to image")
+    curve.set(xlabel="steps of 128 images", ylabel=f"loss, mean of {WINDOW} steps", ylim=(1.8, 2.8))
+    left.set(ylabel="at step 0: share of outputs\nthat differs from image to image")
     curve.legend(fontsize=7)
     figure.savefig(picture, dpi=110)
 

@@ -1,7 +1,7 @@
 """Inference beside ONNX Runtime and OpenVINO, and the plain port: one net, one run, interleaved rounds.
 
 The peers run in an environment that this builds from ``constraints.txt``, each in a process of its own that waits while
-another is measured. The net is ``caffe``, whose norms see all maps, as ONNX's LRN does; every engine must give its scores.
+another is measured. The net is ``caffe``, whose norms see all maps, as ONNX's LRN does; all must give its scores.
 
     python benchmarks/peers/inference.py --batch 128 --rounds 15 >docs/raw/inference-128.json
 """
