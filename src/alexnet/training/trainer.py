@@ -371,8 +371,8 @@ class Trainer:
             self.told_of_stall = True
             self.display.line(
                 f"warning: after {step:,} steps the loss ({self.recent[-1]:.3f}) is still that of guessing "
-                f"({chance:.3f}). Weights of deviation 0.01 (`--initialisation table`) start to learn on pixels of 0..255 "
-                "alone (`--input-scale pixels`); `--recipe default` starts at once. See docs/stalling.md"
+                f"({chance:.3f}). Weights of deviation 0.01 (`--initialisation table`) start to learn on pixels of "
+                "0..255 alone (`--input-scale pixels`); `--recipe default` starts at once. See docs/stalling.md"
             )
 
     def _diverged(self, step: int, images: Tensor) -> None:

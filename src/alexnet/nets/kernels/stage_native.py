@@ -8,7 +8,6 @@ from torch import Tensor
 
 from alexnet import native
 
-
 MOST_WINDOW = 15  # of pooling: a place in the window is a byte
 
 
