@@ -23,8 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from alexnet import Net, machine, native
-from alexnet.bench import plain_port
 from alexnet.evaluation import autocast, input_dtype, product_dtype
+from alexnet.plain_port import PlainPort
 
 HERE = Path(__file__).parent
 PEERS = ("onnxruntime", "openvino", "openvino-bf16")
@@ -134,9 +134,9 @@ def main() -> None:
     net.initialise(0, "he")
     pixels = np.random.default_rng(0).normal(0, 1, (options.batch, 3, 227, 227)).astype(np.float32)
     images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
-    plain = plain_port(1000).eval()
     precision = machine.choose_precision("auto", torch.device("cpu"))
-    with tempfile.TemporaryDirectory() as room:
+    device = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as room, PlainPort(options.batch, 1000, device) as port:
         model = Path(room, "caffe.onnx")
         onnx.save(onnx_of(net), str(model))
         peers = {name: Peer(python, name, model, options.batch) for name in PEERS}
@@ -144,14 +144,10 @@ def main() -> None:
         differ = {name: float(np.abs(np.array(peer.scores) - exact).max()) for name, peer in peers.items()}
         differ["ours"] = float((ours(net, images, precision)()[0, :10] - torch.from_numpy(exact)).abs().max())
 
-        @torch.inference_mode()
-        def port() -> torch.Tensor:
-            return plain(images.contiguous())
-
         tasks: dict[str, Callable[[], float]] = {
             "ours": timed(ours(net, images, precision)),
             "ours, float32": timed(ours(net, images, "float32")),
-            "plain port": timed(port),
+            "plain port": lambda: port("infer"),
             **peers,
         }
         found: dict[str, list[float]] = {name: [] for name in tasks}
@@ -160,8 +156,8 @@ def main() -> None:
                 seconds = task()
                 if number >= 2:
                     found[name].append(seconds)
-        for peer in peers.values():
-            peer.process.kill()
+    for peer in peers.values():
+        peer.process.kill()
     middle = {name: statistics.median(values) for name, values in found.items()}
     print(
         json.dumps(

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from alexnet import files, machine, native
 from alexnet.data import demo as drawn
@@ -27,6 +27,7 @@ from alexnet.data.store import Store
 from alexnet.evaluation import autocast, input_dtype, product_dtype
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network, costs
+from alexnet.plain_port import PlainPort
 from alexnet.training.optimiser import Momentum
 
 SIDE = 4096  # of the matrices whose product gives the rate
@@ -73,25 +74,6 @@ class Bench:
     noisy: list[str]
 
 
-def plain_port(classes: int) -> nn.Sequential:
-    """AlexNet as public ports have it: torch's own layers and initialisation, (N, 3, 227, 227) to (N, classes)."""
-
-    def norm() -> nn.LocalResponseNorm:
-        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # torch divides alpha by the size
-
-    return nn.Sequential(
-        nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Flatten(),
-        nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
-        nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
-        nn.Linear(4096, classes),
-    )  # fmt: skip
-
-
 def bench(
     net: str = "paper",
     *,
@@ -119,10 +101,12 @@ def bench(
     machine.set_up(threads)
     where = machine.choose_device(device)
     precision = machine.choose_precision("auto", where)
-    with tempfile.TemporaryDirectory() as room:
+    with contextlib.ExitStack() as running:
+        room = running.enter_context(tempfile.TemporaryDirectory())
         say("drawing images, building both nets")
         store = _store(Path(room))
-        tasks = _tasks(Network(net, classes), batch, where, precision, store, Path(room))
+        plain = running.enter_context(PlainPort(batch, classes, where))
+        tasks = _tasks(Network(net, classes), batch, where, precision, store, Path(room), plain)
         found: dict[str, list[float]] = {key: [] for key in tasks}
         for number in range(rounds + 1):  # the first, in which caches fill, is not counted
             say(f"round {number} of {rounds}" if number else "first round, not counted")
@@ -178,7 +162,15 @@ def _photos(room: Path) -> Path:
 Task = tuple[str, str, Callable[[], float]]
 
 
-def _tasks(net: Network, batch: int, device: torch.device, precision: str, store: Store, room: Path) -> dict[str, Task]:
+def _tasks(
+    net: Network,
+    batch: int,
+    device: torch.device,
+    precision: str,
+    store: Store,
+    room: Path,
+    plain: Callable[[str], float],
+) -> dict[str, Task]:
     """Name, unit and what measures it once."""
     labels = torch.arange(batch, device=device) % net.classes
 
@@ -195,13 +187,10 @@ def _tasks(net: Network, batch: int, device: torch.device, precision: str, store
     room_for = torch.empty_like(bytes_)
     images = torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
     images = images.to(input_dtype(precision))
-    plain_images = torch.randn(batch, 3, 227, 227, device=device)
 
     net.initialise(0, "he")
     net.to(device)
     optimiser = Momentum(net.tensors(), 0.9, 0.0005)
-    plain = plain_port(net.classes).to(device)
-    sgd = torch.optim.SGD(plain.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
     rates = dict.fromkeys(net.tensors(), 0.001)
     rows = torch.arange(batch, device=device)
 
@@ -213,12 +202,6 @@ def _tasks(net: Network, batch: int, device: torch.device, precision: str, store
         optimiser.step(rates)
         optimiser.zero_grad()
 
-    def plain_step() -> None:
-        plain.train()
-        sgd.zero_grad()
-        F.cross_entropy(plain(plain_images), labels).backward()
-        sgd.step()
-
     ready = net.for_inference(product_dtype(precision))
 
     @torch.inference_mode()
@@ -226,20 +209,15 @@ def _tasks(net: Network, batch: int, device: torch.device, precision: str, store
         with autocast(device, precision):
             return ready(images[:count]).float().softmax(1)
 
-    @torch.inference_mode()
-    def plain_infer(count: int = batch) -> Tensor:
-        plain.eval()
-        return plain(plain_images[:count]).softmax(1)
-
     return {
         "matrix": ("matrix products", "GFLOPS", lambda: 2 * SIDE**3 / seconds(lambda: wide @ wide) / 1e9),
         "copy": ("copying", "GB/s", lambda: 2 * COPIED / seconds(lambda: room_for.copy_(bytes_)) / 1e9),
         "step": ("training step", "images/s", lambda: batch / seconds(step)),
-        "plain_step": ("training step, plain port", "images/s", lambda: batch / seconds(plain_step)),
+        "plain_step": ("training step, plain port", "images/s", lambda: batch / plain("step")),
         "inference": ("inference", "images/s", lambda: batch / seconds(infer)),
-        "plain_inference": ("inference, plain port", "images/s", lambda: batch / seconds(plain_infer)),
+        "plain_inference": ("inference, plain port", "images/s", lambda: batch / plain("infer")),
         "one": ("one image", "ms", lambda: 1e3 * seconds(lambda: infer(1))),
-        "plain_one": ("one image, plain port", "ms", lambda: 1e3 * seconds(lambda: plain_infer(1))),
+        "plain_one": ("one image, plain port", "ms", lambda: 1e3 * plain("one")),
         **_data_tasks(store, room),
     }
 
