@@ -118,8 +118,9 @@ class LocallyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to (N, filters, H', W'): at each place one matrix product."""
-        autocast = torch.is_autocast_enabled(x.device.type)
-        dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
+        kind = x.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if autocast else x.dtype
         found = LocalProducts.apply(x.to(dtype), self.weight.to(dtype), self.stride, self.padding)
         return found + self.bias.to(dtype)  # pyright: ignore[reportOperatorIssue]
 
