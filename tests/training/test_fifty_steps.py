@@ -75,6 +75,11 @@ def start(store: Store, net: str, batch: int, folder) -> dict[str, np.ndarray]:
     return {name: tensor.detach().numpy().copy() for name, tensor in load(folder).net.state().items()}
 
 
+def sample(value: np.ndarray) -> np.ndarray:
+    """A copy; of a large tensor every so-many-th weight, at least 65,536 of them: fifty whole nets are 24 GB."""
+    return value.copy() if value.size <= 1 << 17 else value.reshape(-1)[:: value.size >> 16].copy()
+
+
 def updates(case: "Case", recipe: Recipe) -> tuple[list[dict[str, np.ndarray]], list[float]]:
     """What the trainer's weights are after each update, and the losses."""
     kept = []
@@ -82,7 +87,7 @@ def updates(case: "Case", recipe: Recipe) -> tuple[list[dict[str, np.ndarray]], 
 
     def noted(self, given):
         step(self, given)
-        kept.append({name: tensor.detach().numpy().copy() for name, tensor in self.tensors.items()})
+        kept.append({name: sample(tensor.detach().numpy()) for name, tensor in self.tensors.items()})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Momentum, "step", noted)
@@ -208,9 +213,10 @@ def case_of(store: Store, net: str, batch: int, folder: Path, exact_steps: int =
         plain.step(*told, step // given.order.steps)
         if step < exact_steps:
             losses.append(exact.step(*told, step // given.order.steps))
-            kept[0].append(dict(exact.w))
-        kept[1].append({name: value.detach().numpy().copy() for name, value in plain.w.items()})
-    return Case(store, net, batch, folder, begin, *kept, losses)
+            kept[0].append({name: sample(value) for name, value in exact.w.items()})
+        kept[1].append({name: sample(value.detach().numpy()) for name, value in plain.w.items()})
+    begun = {name: sample(value) for name, value in begin.items()}
+    return Case(store, net, batch, folder, begun, *kept, losses)
 
 
 @pytest.fixture(scope="module")
