@@ -265,7 +265,7 @@ def test_fifty_updates_in_float32_are_plain_torchs(case, record_property):
 
 @pytest.mark.photos
 def test_the_whole_net_on_real_photos(photos, tmp_path, record_property):
-    """Number 145 with all its 60 million weights, all in float64: fifty updates are plain torch's, the first three NumPy's.
+    """Number 145 with its 60 million weights, in float64: fifty updates are plain torch's, the first three NumPy's.
 
     In float32 two correct trainings part here within a few steps: fifty steps on forty photos hardly learn, and what a
     gradient is then is small beside what it is the difference of.
