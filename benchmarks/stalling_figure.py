@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 
 from matplotlib.figure import Figure
+from stalling import STARTED, WINDOW
 
 SHOWN = {
     "paper": "paper",
@@ -19,8 +20,7 @@ SHOWN = {
     "paper initialisation=he input_scale=deviation": "paper, He, pixels / deviation",
     "default batch=128": "default",
 }
-WINDOW = 10
-STARTED, CLASSES = 0.85, 10  # as in stalling.py
+SMOOTHED, CLASSES = 10, 10
 
 
 def table(losses: dict[tuple[str, int], list[float]], last: dict[str, float]) -> None:
@@ -32,7 +32,7 @@ def table(losses: dict[tuple[str, int], list[float]], last: dict[str, float]) ->
         for (which, seed), values in losses.items():
             if which != condition:
                 continue
-            mean = sum(values[-20:]) / 20
+            mean = sum(values[-WINDOW:]) / WINDOW
             if not math.isfinite(values[-1]):
                 said.append(f"{seed}: NaN at step {len(values)}")
             elif mean < STARTED * math.log(CLASSES):
@@ -57,15 +57,15 @@ def main() -> None:
     for number, (condition, label) in enumerate(SHOWN.items()):
         for (which, seed), values in losses.items():
             if which == condition:
-                means = [sum(values[i : i + WINDOW]) / WINDOW for i in range(len(values) - WINDOW + 1)]
+                means = [sum(values[i : i + SMOOTHED]) / SMOOTHED for i in range(len(values) - SMOOTHED + 1)]
                 curve.plot(
-                    range(WINDOW, len(values) + 1), means, color=f"C{number}", linewidth=1,
+                    range(SMOOTHED, len(values) + 1), means, color=f"C{number}", linewidth=1,
                     label=label if seed == 0 else None,
                 )  # fmt: skip
         if layers[condition]:
             names, shares = zip(*layers[condition])
             left.semilogy(names, shares, marker="o", markersize=3, linewidth=1, color=f"C{number}", label=label)
-    curve.set(xlabel="steps of 128 images", ylabel=f"loss, mean of {WINDOW} steps", ylim=(1.8, 2.8))
+    curve.set(xlabel="steps of 128 images", ylabel=f"loss, mean of {SMOOTHED} steps", ylim=(1.8, 2.8))
     left.set(ylabel="at step 0: share of outputs\nthat differs from image to image")
     curve.legend(fontsize=7)
     figure.savefig(picture, dpi=110)

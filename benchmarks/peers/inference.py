@@ -28,6 +28,7 @@ from alexnet.plain_port import PlainPort
 
 HERE = Path(__file__).parent
 PEERS = ("onnxruntime", "openvino", "openvino-bf16")
+SAME = {"float32": 1e-4, "bf16": 0.05}  # of the largest score
 
 
 def onnx_of(net: Net) -> onnx.ModelProto:
@@ -143,6 +144,11 @@ def main() -> None:
         exact = ours(net, images, "float32")()[0, :10].numpy()
         differ = {name: float(np.abs(np.array(peer.scores) - exact).max()) for name, peer in peers.items()}
         differ["ours"] = float((ours(net, images, precision)()[0, :10] - torch.from_numpy(exact)).abs().max())
+
+        for name, difference in differ.items():
+            low = name.endswith("bf16") or (name == "ours" and precision == "bf16")
+            if difference > SAME["bf16" if low else "float32"] * float(np.abs(exact).max()):
+                raise SystemExit(f"error: {name}'s scores differ by {difference:.3g} from ours in float32")
 
         tasks: dict[str, Callable[[], float]] = {
             "ours": timed(ours(net, images, precision)),

@@ -10,7 +10,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,13 +20,12 @@ from torch import Tensor
 
 from alexnet import files, machine, native
 from alexnet.data import demo as drawn
-from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
 from alexnet.evaluation import autocast, input_dtype, product_dtype
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network, costs
+from alexnet.nets.network import Network, costs, load_table
 from alexnet.plain_port import PlainPort
 from alexnet.training.optimiser import Momentum
 
@@ -104,7 +103,7 @@ def bench(
     with contextlib.ExitStack() as running:
         room = running.enter_context(tempfile.TemporaryDirectory())
         say("drawing images, building both nets")
-        store = _store(Path(room))
+        store = prepare(drawn.source(IMAGES), Path(room, "store"), val_fraction=0)
         plain = running.enter_context(PlainPort(batch, classes, where))
         tasks = _tasks(Network(net, classes), batch, where, precision, store, Path(room), plain)
         found: dict[str, list[float]] = {key: [] for key in tasks}
@@ -115,9 +114,9 @@ def bench(
                 if number:
                     found[key].append(value)
         said = {key: _summary(name, unit, found[key]) for key, (name, unit, _) in tasks.items()}
-    table = Network(net, 2).table
-    products = sum(row.multiply_adds for row in costs(table, classes))
-    first = costs(table, classes)[0].multiply_adds  # the images have no gradient
+    layers = costs(load_table(net), classes)
+    products = sum(row.multiply_adds for row in layers)
+    first = layers[0].multiply_adds  # the images have no gradient
     matrix = said["matrix"].median * 1e9
     ratios = {
         "training step, ours to plain port": said["step"].median / said["plain_step"].median,
@@ -143,10 +142,6 @@ def _summary(name: str, unit: str, values: list[float]) -> Measured:
     middle = statistics.median(values)
     quarters = statistics.quantiles(values, n=4) if len(values) > 1 else [middle, middle, middle]
     return Measured(name, unit, middle, (quarters[2] - quarters[0]) / middle, values)
-
-
-def _store(room: Path) -> Store:
-    return prepare(drawn.source(IMAGES), room / "store", val_fraction=0)
 
 
 def _photos(room: Path) -> Path:
@@ -225,14 +220,13 @@ def _tasks(
 def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
     """The loader and ``prepare``, each on one core."""
     batches = Batches(store, "train", 64, 0)
-    preparation = Preparation.of(store, 224, "deviation", 0.1)
     rows = store.rows("train")
     photos = _photos(room)
 
     def load() -> float:
         begun = time.perf_counter()
-        for batch in ahead(batches.load, range(batches.steps), 1):
-            assert batch.images.shape[-1] == preparation.crop
+        for _ in ahead(batches.load, range(batches.steps), 1):
+            pass
         return len(rows) / (time.perf_counter() - begun)
 
     def decode() -> float:
@@ -242,9 +236,9 @@ def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
         return len(rows) / (time.perf_counter() - begun)
 
     def make() -> float:
-        with _folder(room) as place:
+        with tempfile.TemporaryDirectory(dir=room) as place:
             begun = time.perf_counter()
-            prepare(photos, place / "store", val_fraction=0, workers=1)
+            prepare(photos, Path(place, "store"), val_fraction=0, workers=1)
             return PHOTOS / (time.perf_counter() - begun)
 
     return {
@@ -252,12 +246,6 @@ def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
         "decode": ("bare decoding, one thread", "images/s", decode),
         "prepare": ("prepare, one thread", "images/s", make),
     }
-
-
-@contextlib.contextmanager
-def _folder(room: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=room) as place:
-        yield Path(place)
 
 
 def spread_words(measured: Measured) -> str:

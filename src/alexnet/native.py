@@ -56,6 +56,11 @@ def status() -> Status:
     return Status(library, compiler)
 
 
+def library_for(device: torch.device, dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The library where it computes on this device with this type; it is built for no other."""
+    return status().library if device.type == "cpu" and dtype in TYPES else None
+
+
 def kernels(device: torch.device) -> str:
     """Which path runs on a device, in a word."""
     if device.type != "cpu":

@@ -85,8 +85,8 @@ class Preparation:
         pixels, scale = crops.permute(0, 2, 3, 1), self.scale / divisor
         exact = torch.promote_types(dtype, torch.float32)
         out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
-        library = native.status().library
-        if library and pixels.device.type == "cpu" and dtype in native.TYPES and pixels.is_contiguous():
+        library = native.library_for(pixels.device, dtype)
+        if library and pixels.is_contiguous():
             shift = None if noise is None else noise.contiguous()
             library.prepare_images(
                 *map(native.address, (pixels, mean, shift)), ctypes.c_float(scale), native.address(out),

@@ -51,7 +51,7 @@ class Stage:
 
 def runs(x: Tensor) -> bool:
     """Whether the compiled path takes this tensor."""
-    return x.device.type == "cpu" and x.dtype in native.TYPES and x.dim() == 4 and native.status().library is not None
+    return x.dim() == 4 and native.library_for(x.device, x.dtype) is not None
 
 
 def _forward(x: Tensor, stage: Stage, places: bool) -> tuple[Tensor, Tensor | None]:
