@@ -33,46 +33,117 @@ static inline uint16_t narrow(float f) {
     return f != f ? (uint16_t)0x7fc0 : (uint16_t)rounded;
 }
 
-static void load(const Stage *s, const void *from, int64_t place, int64_t count, float *restrict to) {
-    if (s->bf16) {
-        const uint16_t *restrict x = (const uint16_t *)from + place;
-        for (int64_t i = 0; i < count; i++) to[i] = widen(x[i]);
-    } else {
-        memcpy(to, (const float *)from + place, count * sizeof(float));
+static inline float rectified(float x) { return x > 0 || x != x ? x : 0.0f; }
+
+/* Rows lie in rooms whose towers have zeros behind them, so that a window's sum needs no edge and a loop goes over many
+ * pixels at once; and each tower begins where a vector does. */
+#define VECTOR 16 /* floats */
+
+typedef struct {
+    int64_t each, tower, pixel, line, slack; /* floats: of a tower, from one to the next, from one pixel ..., row */
+} Room;
+
+static int64_t whole_vectors(int64_t floats) { return (floats + VECTOR - 1) / VECTOR * VECTOR; }
+
+static Room room_of(const Stage *s) {
+    Room r = {.each = s->maps / s->towers};
+    r.tower = whole_vectors(r.each + (s->norm ? s->size - 1 : 0));
+    r.pixel = r.tower * s->towers;
+    r.line = r.pixel * s->columns;
+    r.slack = whole_vectors(s->size);
+    return r;
+}
+
+/* So many pixels are worked on at once: what a loop leaves to the next stays in the first cache. */
+#define BLOCK_FLOATS 1536
+
+static int64_t block_pixels(const Room *r) { return r->pixel < BLOCK_FLOATS ? BLOCK_FLOATS / r->pixel : 1; }
+
+/* Runs of bf16 or float32 to float32 and back, with ReLU or not. Compilers do badly on short runs of mixed widths. */
+static inline void widen_run(const Stage *s, const void *from, int64_t place, float *restrict y, int64_t count,
+                             int relu) {
+    int64_t i = 0;
+    if (!s->bf16) {
+        const float *restrict x = (const float *)from + place;
+        for (; i < count; i++) y[i] = relu ? rectified(x[i]) : x[i];
+        return;
+    }
+    const uint16_t *restrict x = (const uint16_t *)from + place;
+#ifdef __AVX512BW__
+    for (; i + 16 <= count; i += 16) {
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(x + i));
+        __m512 v = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+        _mm512_storeu_ps(y + i, relu ? _mm512_max_ps(_mm512_setzero_ps(), v) : v); /* of NaN: the second, NaN */
+    }
+#endif
+    for (; i < count; i++) y[i] = relu ? rectified(widen(x[i])) : widen(x[i]);
+}
+
+static inline void narrow_run(const Stage *s, void *to, int64_t place, const float *restrict x, int64_t count,
+                              int relu) {
+    int64_t i = 0;
+    if (!s->bf16) {
+        float *restrict y = (float *)to + place;
+        for (; i < count; i++) y[i] = relu ? rectified(x[i]) : x[i];
+        return;
+    }
+    uint16_t *restrict y = (uint16_t *)to + place;
+#ifdef __AVX512BF16__
+    for (; i + 16 <= count; i += 16) {
+        __m512 v = _mm512_loadu_ps(x + i);
+        __m256bh bits = _mm512_cvtneps_pbh(relu ? _mm512_max_ps(_mm512_setzero_ps(), v) : v);
+        memcpy(y + i, &bits, sizeof bits);
+    }
+#endif
+    for (; i < count; i++) y[i] = relu ? narrow(rectified(x[i])) : narrow(x[i]);
+}
+
+/* to[i] += above[i] where which[i] is this place */
+static inline void add_where(float *restrict to, const float *restrict above, const uint8_t *restrict which,
+                             uint8_t place, int64_t count) {
+    int64_t i = 0;
+#ifdef __AVX512F__
+    for (__m512i sought = _mm512_set1_epi32(place); i + 16 <= count; i += 16) {
+        __m512i places = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(which + i)));
+        __m512 old = _mm512_loadu_ps(to + i);
+        __mmask16 same = _mm512_cmpeq_epi32_mask(places, sought);
+        _mm512_storeu_ps(to + i, _mm512_mask_add_ps(old, same, old, _mm512_loadu_ps(above + i)));
+    }
+#endif
+    for (; i < count; i++) to[i] += which[i] == place ? above[i] : 0.0f;
+}
+
+/* Values of so many pixels from a tensor into a room's row, and back. */
+static void load(const Stage *s, const Room *r, const void *from, int64_t place, int64_t pixels, float *restrict to,
+                 int relu) {
+    for (int64_t n = 0; n < pixels * s->towers; n++)
+        widen_run(s, from, place + n * r->each, to + n * r->tower, r->each, relu);
+}
+
+static void store(const Stage *s, const Room *r, void *to, int64_t place, int64_t pixels, const float *restrict from,
+                  int relu) {
+    for (int64_t n = 0; n < pixels * s->towers; n++)
+        narrow_run(s, to, place + n * r->each, from + n * r->tower, r->each, relu);
+}
+
+/* What is not finite spreads within a window, and no further: not by way of the zeros. */
+static void clear_pads(const Stage *s, const Room *r, float *restrict row, int64_t pixels) {
+    for (int64_t n = 0; n < pixels * s->towers; n++) {
+        float *restrict own = row + n * r->tower;
+        for (int64_t i = r->each; i < r->tower; i++) own[i] = 0;
     }
 }
 
-static void store(const Stage *s, void *to, int64_t place, int64_t count, const float *restrict from) {
-    if (s->bf16) {
-        uint16_t *restrict y = (uint16_t *)to + place;
-        for (int64_t i = 0; i < count; i++) y[i] = narrow(from[i]);
+/* total[i] = q[i - before] + ... + q[i - before + size - 1] */
+static inline void window_sums(int64_t size, const float *restrict q, float *restrict total, int64_t before,
+                               int64_t count) {
+    const float *restrict from = q - before;
+    if (size == 5) {
+        for (int64_t i = 0; i < count; i++) total[i] = from[i] + from[i + 1] + from[i + 2] + from[i + 3] + from[i + 4];
     } else {
-        memcpy((float *)to + place, from, count * sizeof(float));
-    }
-}
-
-static inline void rectify(float *restrict x, int64_t count) {
-    for (int64_t i = 0; i < count; i++) x[i] = x[i] > 0 || x[i] != x[i] ? x[i] : 0.0f;
-}
-
-/* total[i] = sum of q over the window around i, within each tower; padded has room for size - 1 more on both sides. */
-static inline void window_sums(const Stage *s, const float *restrict q, float *restrict padded, float *restrict total,
-                               int64_t before) {
-    int64_t each = s->maps / s->towers;
-    for (int64_t t = 0; t < s->towers; t++) {
-        const float *restrict own = q + t * each;
-        float *restrict sum = total + t * each;
-        memset(padded, 0, before * sizeof(float));
-        memcpy(padded + before, own, each * sizeof(float));
-        memset(padded + before + each, 0, (s->size - 1 - before) * sizeof(float));
-        if (s->size == 5) {
-            for (int64_t i = 0; i < each; i++)
-                sum[i] = padded[i] + padded[i + 1] + padded[i + 2] + padded[i + 3] + padded[i + 4];
-        } else {
-            for (int64_t i = 0; i < each; i++) sum[i] = 0;
-            for (int64_t j = 0; j < s->size; j++)
-                for (int64_t i = 0; i < each; i++) sum[i] += padded[i + j];
-        }
+        for (int64_t i = 0; i < count; i++) total[i] = from[i];
+        for (int64_t j = 1; j < size; j++)
+            for (int64_t i = 0; i < count; i++) total[i] += from[i + j];
     }
 }
 
@@ -84,54 +155,105 @@ static inline __m512 estimate(__m512 s) {
 }
 #endif
 
-/* Of one pixel: the inverse of its sums' scale, and the scale's power -0.75. room has 2 maps + size floats. */
+/* Of count values x: the inverse of their sums' scale, and the scale's power -0.75. q is room for as many. */
 static inline void scales(const Stage *s, const float *restrict x, float *restrict inverse, float *restrict power,
-                          float *restrict room) {
-    float *restrict q = room, *restrict padded = room + s->maps;
+                          float *restrict q, int64_t count) {
     int64_t i = 0;
-    for (int64_t j = 0; j < s->maps; j++) q[j] = x[j] * x[j];
-    window_sums(s, q, padded, inverse, s->size / 2);
+    for (int64_t j = 0; j < count; j++) q[j] = x[j] * x[j];
+    window_sums(s->size, q, inverse, s->size / 2, count);
 #ifdef __AVX512F__
-    for (__m512 k = _mm512_set1_ps(s->k), alpha = _mm512_set1_ps(s->alpha); i + 16 <= s->maps; i += 16) {
+    for (__m512 k = _mm512_set1_ps(s->k), alpha = _mm512_set1_ps(s->alpha); i + 16 <= count; i += 16) {
         __m512 root = estimate(_mm512_fmadd_ps(alpha, _mm512_loadu_ps(inverse + i), k));
         _mm512_storeu_ps(inverse + i, _mm512_mul_ps(root, root));
         _mm512_storeu_ps(power + i, _mm512_mul_ps(root, _mm512_mul_ps(root, estimate(root))));
     }
 #endif
-    for (; i < s->maps; i++) {
+    for (; i < count; i++) {
         float root = 1.0f / sqrtf(s->k + s->alpha * inverse[i]);
         inverse[i] = root * root;
         power[i] = root * sqrtf(root);
     }
 }
 
-static void row_forward(const Stage *s, const void *x, int64_t row, float *restrict out, float *restrict room) {
-    int64_t c = s->maps, count = s->columns * c;
-    load(s, x, row * count, count, out);
-    if (s->relu_before) rectify(out, count);
-    if (!s->norm) return;
-    float *restrict inverse = room, *restrict power = room + c;
-    for (int64_t w = 0; w < s->columns; w++) {
-        float *restrict pixel = out + w * c;
-        scales(s, pixel, inverse, power, room + 2 * c);
-        for (int64_t i = 0; i < c; i++) pixel[i] *= power[i];
+/* What a thread works in: each part has zeros before and after. */
+typedef struct {
+    float *all, *rows, *gradient, *above, *inverse, *power, *q;
+    uint8_t *where;
+} Work;
+
+static Work work_of(const Stage *s, const Room *r, int64_t rows) {
+    int64_t block = block_pixels(r) * r->pixel, sizes[] = {rows * r->line, r->line, r->pixel, block, block, block};
+    int64_t total = 0, at = r->slack;
+    for (int i = 0; i < 6; i++) total += sizes[i] + 2 * r->slack;
+    Work w = {.all = aligned_alloc(sizeof(float) * VECTOR, total * sizeof(float)),
+              .where = malloc(r->pixel)};
+    memset(w.all, 0, total * sizeof(float));
+    float **parts[] = {&w.rows, &w.gradient, &w.above, &w.inverse, &w.power, &w.q};
+    for (int i = 0; i < 6; i++, at += sizes[i - 1] + 2 * r->slack) *parts[i] = w.all + at;
+    return w;
+}
+
+static void row_forward(const Stage *s, const Room *r, const Work *work, const void *x, int64_t row, float *out) {
+    int64_t block = block_pixels(r);
+    for (int64_t w = 0; w < s->columns; w += block) {
+        int64_t pixels = w + block < s->columns ? block : s->columns - w, count = pixels * r->pixel;
+        float *restrict own = out + w * r->pixel;
+        load(s, r, x, (row * s->columns + w) * s->maps, pixels, own, s->relu_before);
+        if (!s->norm) continue;
+        const float *restrict power = work->power;
+        scales(s, own, work->inverse, work->power, work->q, count);
+        for (int64_t i = 0; i < count; i++) own[i] *= power[i];
+        clear_pads(s, r, own, pixels);
     }
 }
 
+/* Of a pixel's maps, the largest value within a window of a ring of rows, and its place in the window. */
+static void largest(const Stage *s, const Room *r, const float *restrict rows, int64_t top, int64_t bottom, int64_t left,
+                    int64_t right, float *restrict best, uint8_t *restrict where) {
+#ifdef __AVX512F__
+    for (int64_t i = 0; i < r->pixel; i += VECTOR) {
+        __m512 most = _mm512_set1_ps(-INFINITY);
+        __m512i place = _mm512_setzero_si512();
+        for (int64_t h = top; h < bottom; h++)
+            for (int64_t w = left; w < right; w++) {
+                __m512 v = _mm512_load_ps(rows + h % s->window * r->line + w * r->pixel + i);
+                __mmask16 more = _mm512_cmp_ps_mask(v, most, _CMP_GT_OQ) | _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+                most = _mm512_mask_mov_ps(most, more, v);
+                place = _mm512_mask_set1_epi32(place, more, (int)((h - top) * s->window + w - left));
+            }
+        _mm512_store_ps(best + i, most);
+        _mm_storeu_si128((__m128i *)(where + i), _mm512_cvtepi32_epi8(place));
+    }
+#else
+    for (int64_t i = 0; i < r->pixel; i++) best[i] = -INFINITY, where[i] = 0;
+    for (int64_t h = top; h < bottom; h++)
+        for (int64_t w = left; w < right; w++) {
+            const float *restrict v = rows + h % s->window * r->line + w * r->pixel;
+            uint8_t place = (uint8_t)((h - top) * s->window + w - left);
+            for (int64_t i = 0; i < r->pixel; i++) {
+                int more = (v[i] > best[i]) | (v[i] != v[i]);
+                best[i] = more ? v[i] : best[i];
+                where[i] = more ? place : where[i];
+            }
+        }
+#endif
+}
+
 void stage_forward(const Stage *s, const void *x, void *y, uint8_t *places) {
-    int64_t c = s->maps, line = s->columns * c;
+    Room room = room_of(s), *r = &room;
+    int64_t c = s->maps;
 #pragma omp parallel num_threads(s->threads)
     {
-        float *rows = malloc(sizeof(float) * (s->window * line + 6 * c + 4 * s->size + 64));
-        float *best = rows + s->window * line, *room = best + c;
-        int32_t *where = malloc(sizeof(int32_t) * c);
+        Work work = work_of(s, r, s->window);
+        float *rows = work.rows, *restrict best = work.above;
+        uint8_t *restrict where = work.where;
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < s->images; n++) {
             if (!s->pool) {
                 for (int64_t h = 0; h < s->rows; h++) {
-                    row_forward(s, x, n * s->rows + h, rows, room);
-                    if (s->relu_after) rectify(rows, line);
-                    store(s, y, (n * s->rows + h) * line, line, rows);
+                    int64_t row = n * s->rows + h;
+                    row_forward(s, r, &work, x, row, rows);
+                    store(s, r, y, row * s->columns * c, s->columns, rows, s->relu_after);
                 }
                 continue;
             }
@@ -140,92 +262,92 @@ void stage_forward(const Stage *s, const void *x, void *y, uint8_t *places) {
                 int64_t top = oh * s->stride, bottom = top + s->window < s->rows ? top + s->window : s->rows;
                 if (ready < top) ready = top;
                 for (; ready < bottom; ready++)
-                    row_forward(s, x, n * s->rows + ready, rows + ready % s->window * line, room);
+                    row_forward(s, r, &work, x, n * s->rows + ready, rows + ready % s->window * r->line);
                 for (int64_t ow = 0; ow < s->out_columns; ow++) {
                     int64_t left = ow * s->stride, right = left + s->window < s->columns ? left + s->window : s->columns;
-                    for (int64_t i = 0; i < c; i++) best[i] = -INFINITY, where[i] = 0;
-                    for (int64_t h = top; h < bottom; h++)
-                        for (int64_t w = left; w < right; w++) {
-                            const float *restrict v = rows + h % s->window * line + w * c;
-                            int32_t place = (int32_t)((h - top) * s->window + w - left);
-                            for (int64_t i = 0; i < c; i++) {
-                                int more = (v[i] > best[i]) | (v[i] != v[i]);
-                                best[i] = more ? v[i] : best[i];
-                                where[i] = more ? place : where[i];
-                            }
-                        }
+                    largest(s, r, rows, top, bottom, left, right, best, where);
                     int64_t to = ((n * s->out_rows + oh) * s->out_columns + ow) * c;
-                    if (s->relu_after) rectify(best, c);
-                    store(s, y, to, c, best);
-                    if (places)
-                        for (int64_t i = 0; i < c; i++) places[to + i] = (uint8_t)where[i];
+                    store(s, r, y, to, 1, best, s->relu_after);
+                    for (int64_t t = 0; places && t < s->towers; t++)
+                        memcpy(places + to + t * r->each, where + t * r->tower, r->each);
                 }
             }
         }
-        free(where);
-        free(rows);
+        free(work.where);
+        free(work.all);
     }
+}
+
+/* A row's gradient through the pooling: each output's goes to the place that was the largest. */
+static void row_unpooled(const Stage *s, const Room *r, const Work *work, const void *y, const uint8_t *places,
+                         const void *gradient, int64_t n, int64_t h) {
+    float *restrict g = work->gradient, *restrict above = work->above, *restrict value = work->inverse;
+    memset(g, 0, r->line * sizeof(float));
+    int64_t first = h < s->window ? 0 : (h - s->window) / s->stride + 1;
+    for (int64_t oh = first; oh < s->out_rows && oh * s->stride <= h; oh++)
+        for (int64_t ow = 0; ow < s->out_columns; ow++) {
+            int64_t from = ((n * s->out_rows + oh) * s->out_columns + ow) * s->maps;
+            load(s, r, gradient, from, 1, above, 0);
+            if (s->relu_after) {
+                load(s, r, y, from, 1, value, 0);
+                for (int64_t i = 0; i < r->pixel; i++) above[i] = value[i] <= 0 ? 0.0f : above[i];
+            }
+            int64_t left = ow * s->stride;
+            int64_t right = left + s->window < s->columns ? left + s->window : s->columns;
+            for (int64_t w = left; w < right; w++) {
+                uint8_t place = (uint8_t)((h - oh * s->stride) * s->window + w - left);
+                for (int64_t t = 0; t < s->towers; t++) {
+                    int64_t own = t * r->tower;
+                    add_where(g + w * r->pixel + own, above + own, places + from + t * r->each, place, r->each);
+                }
+            }
+        }
+    if (s->relu_after) memset(value, 0, r->pixel * sizeof(float));
 }
 
 void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t *places, const void *gradient,
                     void *out) {
-    int64_t c = s->maps, line = s->columns * c;
+    Room room = room_of(s), *r = &room;
+    int64_t block = block_pixels(r);
+    float slope = 1.5f * s->alpha;
 #pragma omp parallel num_threads(s->threads)
     {
-        float *g = malloc(sizeof(float) * (2 * line + 8 * c + 4 * s->size + 64));
-        float *own = g + line, *above = own + line, *inverse = above + 2 * c, *power = inverse + c, *q = power + c,
-              *room = q + c;
-        float *value = above + c;
+        Work work = work_of(s, r, 1);
+        float *restrict inverse = work.inverse, *restrict power = work.power, *restrict q = work.q;
 #pragma omp for schedule(static)
-        for (int64_t n = 0; n < s->images; n++)
-            for (int64_t h = 0; h < s->rows; h++) {
-                int64_t row = n * s->rows + h;
-                if (s->pool) {
-                    memset(g, 0, line * sizeof(float));
-                    int64_t first = h < s->window ? 0 : (h - s->window) / s->stride + 1;
-                    for (int64_t oh = first; oh < s->out_rows && oh * s->stride <= h; oh++)
-                        for (int64_t ow = 0; ow < s->out_columns; ow++) {
-                            int64_t from = ((n * s->out_rows + oh) * s->out_columns + ow) * c;
-                            load(s, gradient, from, c, above);
-                            if (s->relu_after) {
-                                load(s, y, from, c, value);
-                                for (int64_t i = 0; i < c; i++) above[i] = value[i] <= 0 ? 0.0f : above[i];
-                            }
-                            int64_t left = ow * s->stride;
-                            int64_t right = left + s->window < s->columns ? left + s->window : s->columns;
-                            for (int64_t w = left; w < right; w++) {
-                                uint8_t place = (uint8_t)((h - oh * s->stride) * s->window + w - left);
-                                const uint8_t *restrict which = places + from;
-                                float *restrict to = g + w * c;
-                                for (int64_t i = 0; i < c; i++) to[i] += which[i] == place ? above[i] : 0.0f;
-                            }
-                        }
-                } else {
-                    load(s, gradient, row * line, line, g);
+        for (int64_t row = 0; row < s->images * s->rows; row++) {
+            if (s->pool) row_unpooled(s, r, &work, y, places, gradient, row / s->rows, row % s->rows);
+            for (int64_t w = 0; w < s->columns; w += block) {
+                int64_t pixels = w + block < s->columns ? block : s->columns - w, count = pixels * r->pixel;
+                int64_t place = (row * s->columns + w) * s->maps;
+                float *restrict v = work.rows + w * r->pixel, *restrict d = work.gradient + w * r->pixel;
+                if (!s->pool) {
+                    load(s, r, gradient, place, pixels, d, 0);
                     if (s->relu_after) {
-                        load(s, y, row * line, line, own);
-                        for (int64_t i = 0; i < line; i++) g[i] = own[i] <= 0 ? 0.0f : g[i];
+                        load(s, r, y, place, pixels, v, 0);
+                        for (int64_t i = 0; i < count; i++) d[i] = v[i] <= 0 ? 0.0f : d[i];
                     }
                 }
-                load(s, x, row * line, line, own);
-                if (s->norm)
-                    for (int64_t w = 0; w < s->columns; w++) {
-                        float *restrict v = own + w * c, *restrict d = g + w * c;
-                        if (s->relu_before) rectify(v, c);
-                        scales(s, v, inverse, power, room);
-                        for (int64_t i = 0; i < c; i++) {
-                            d[i] *= power[i];
-                            q[i] = d[i] * v[i] * inverse[i];
-                        }
-                        /* transposed: a map's gradient sums over the windows that it is in */
-                        window_sums(s, q, room, power, (s->size - 1) / 2);
-                        for (int64_t i = 0; i < c; i++) d[i] -= 1.5f * s->alpha * v[i] * power[i];
+                load(s, r, x, place, pixels, v, s->relu_before);
+                if (s->norm) {
+                    scales(s, v, inverse, power, q, count);
+                    for (int64_t i = 0; i < count; i++) {
+                        d[i] *= power[i];
+                        q[i] = d[i] * v[i] * inverse[i];
                     }
+                    clear_pads(s, r, q, pixels);
+                    /* transposed: a map's gradient sums over the windows that it is in */
+                    window_sums(s->size, q, power, (s->size - 1) / 2, count);
+                    for (int64_t i = 0; i < count; i++) d[i] -= slope * v[i] * power[i];
+                }
                 if (s->relu_before)
-                    for (int64_t i = 0; i < line; i++) g[i] = own[i] <= 0 ? 0.0f : g[i];
-                store(s, out, row * line, line, g);
+                    for (int64_t i = 0; i < count; i++) d[i] = v[i] <= 0 ? 0.0f : d[i];
+                store(s, r, out, place, pixels, d, 0);
+                clear_pads(s, r, d, pixels);
             }
-        free(g);
+        }
+        free(work.where);
+        free(work.all);
     }
 }
 
@@ -233,7 +355,8 @@ void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t 
  * crops (images, rows, line) uint8 and mean (rows, line) with line = columns x 3; noise (images, 3) or NULL. */
 void prepare_images(const uint8_t *crops, const float *mean, const float *noise, float scale, void *out, int64_t images,
                     int64_t rows, int64_t line, int64_t bf16, int64_t threads) {
-    Stage s = {.bf16 = bf16};
+    Stage s = {.bf16 = bf16, .towers = 1, .maps = line};
+    Room r = room_of(&s);
 #pragma omp parallel num_threads(threads)
     {
         float *shift = calloc(2 * line, sizeof(float)), *value = shift + line;
@@ -245,7 +368,7 @@ void prepare_images(const uint8_t *crops, const float *mean, const float *noise,
                 const uint8_t *restrict x = crops + (n * rows + h) * line;
                 const float *restrict m = mean + h * line;
                 for (int64_t i = 0; i < line; i++) value[i] = ((float)x[i] - m[i] + shift[i]) * scale;
-                store(&s, out, (n * rows + h) * line, line, value);
+                store(&s, &r, out, (n * rows + h) * line, 1, value, 0);
             }
         }
         free(shift);
