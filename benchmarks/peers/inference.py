@@ -27,6 +27,7 @@ from alexnet.evaluation import autocast, input_dtype, product_dtype
 from alexnet.plain_port import PlainPort
 
 HERE = Path(__file__).parent
+QUIET = 0.2  # seconds between measurements: a peer's idle threads spin for a while before they sleep
 PEERS = ("onnxruntime", "openvino", "openvino-bf16")
 SAME = {"float32": 1e-4, "bf16": 0.05}  # of the largest score
 
@@ -159,6 +160,7 @@ def main() -> None:
         found: dict[str, list[float]] = {name: [] for name in tasks}
         for number in range(options.rounds + 2):
             for name, task in tasks.items():
+                time.sleep(QUIET)
                 seconds = task()
                 if number >= 2:
                     found[name].append(seconds)

@@ -186,6 +186,8 @@ def _tasks(
     net.initialise(0, "he")
     net.to(device)
     optimiser = Momentum(net.tensors(), 0.9, 0.0005)
+    if precision == "bf16":
+        optimiser.keep(net.keep_copies(torch.bfloat16))
     rates = dict.fromkeys(net.tensors(), 0.001)
     rows = torch.arange(batch, device=device)
 

@@ -3,10 +3,12 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, WrongUse
+from alexnet import Net, Recipe, WrongUse, native
+from alexnet.nets.layers import Draw
 from alexnet.training.optimiser import Momentum, plateau_falls, rate_at
 from alexnet.training.recipe import named
 
@@ -78,3 +80,62 @@ def test_small_data_get_more_epochs_and_smaller_batches():
     few, many = Recipe().settled(100, "float32", 224), Recipe().settled(1_200_000, "bf16", 224)
     assert (few.epochs, few.batch, many.epochs, many.batch) == (200, 32, 24, 64)
     assert Recipe(epochs=3, batch=8).settled(100, "float32", 224).batch == 8
+
+
+@pytest.mark.parametrize("kernels", ["compiled", "portable"])
+@pytest.mark.parametrize("low", [None, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(), (1,), (4097,), (96, 3, 11, 11), (1200, 1100)])
+def test_steps_against_numpy_in_float64(kernels, low, shape, monkeypatch):
+    """Both paths, with the gradient at the weights or at their bf16 copies, which stay the weights' rounding."""
+    if kernels == "portable":
+        monkeypatch.setattr(native, "status", lambda: native.Status(None, "switched off"))
+    elif not native.status().library:
+        pytest.skip(native.status().words)
+    generator = np.random.default_rng(0)
+
+    def drawn() -> torch.Tensor:
+        tensor = torch.from_numpy(generator.normal(0, 1, shape)).float().reshape(shape)
+        return tensor.to(memory_format=torch.channels_last) if len(shape) == 4 else tensor
+
+    weight = torch.nn.Parameter(drawn())
+    optimiser = Momentum({"a.weight": weight}, 0.9, 0.0005)
+    given = weight
+    if low:
+        given = weight.detach().to(low).requires_grad_()
+        optimiser.keep({"a.weight": given})
+    w, v = weight.detach().double().numpy(), np.zeros(shape)
+    for rate in (0.1, 0.05, 0.0, 0.2):
+        given.grad = drawn().to(given.dtype).contiguous()
+        gradient = given.grad.double().numpy()
+        optimiser.step({"a.weight": rate})
+        if rate:
+            v = 0.9 * v - rate * (gradient + 0.0005 * w)
+            w = w + v
+        torch.testing.assert_close(weight.detach().double(), torch.as_tensor(w), rtol=1e-6, atol=1e-6)
+        if low:
+            assert torch.equal(given.detach(), weight.detach().to(low))
+    optimiser.zero_grad()
+    assert given.grad is None
+
+
+def test_training_with_copies_is_bitwise_that_without():
+    """Autocast's own casts, step by step, against copies that the optimiser keeps."""
+    ends = []
+    for kept in (False, True):
+        net = Net("cifar-11", 10)
+        net.initialise(0, "he")
+        optimiser = Momentum(net.tensors(), 0.9, 0.0005)
+        if kept:
+            optimiser.keep(net.keep_copies(torch.bfloat16))
+            assert set(net.state()) == set(Net("cifar-11", 10).state())  # no checkpoint holds them
+        for step in range(3):
+            images = torch.from_numpy(np.random.default_rng(step).normal(0, 1, (4, 3, 24, 24))).bfloat16()
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = net.train()(images, Draw(0, step, torch.arange(4)))
+            scores.float().square().sum().backward()
+            optimiser.step(dict.fromkeys(net.tensors(), 0.001))
+            optimiser.zero_grad()
+        ends.append([tensor.detach().clone() for tensor in net.tensors().values()])
+        ready = net.for_inference(torch.bfloat16)
+        assert all(getattr(layer, "low_weight", None) is None for layer in ready.layers.values())
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))

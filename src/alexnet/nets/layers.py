@@ -21,6 +21,19 @@ class Draw:
     rows: Tensor
 
 
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The type that products are cast to, or None."""
+    kind = device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return None
+
+
+def operand(weight: Tensor, low: Tensor | None) -> Tensor:
+    """What a product takes: the copy of the weights in the products' type, where one is kept and asked for."""
+    return weight if low is None or low.dtype != autocast_dtype(low.device) else low
+
+
 def rounded_up_excess(length: int, size: int, stride: int, padding: int) -> int:
     """By how many pixels the last window hangs over the far edge when the output's size is rounded up.
 
@@ -36,6 +49,8 @@ class Convolution(nn.Conv2d):
     ``towers`` groups of filters each see their own tower's maps alone (torch's ``groups``).
     """
 
+    low_weight: Tensor | None = None
+
     def __init__(self, inputs: int, filters: int, size: int, stride: int, padding: int, towers: int, round_up: bool):
         super().__init__(inputs, filters, size, stride, padding, groups=towers)
         self.round_up = round_up
@@ -50,18 +65,20 @@ class Convolution(nn.Conv2d):
             bottom, right = (rounded_up_excess(n, size, stride, padding) for n in input.shape[2:])
             if bottom or right:
                 input = F.pad(input, (0, right, 0, bottom))
-        return super().forward(input)
+        return self._conv_forward(input, operand(self.weight, self.low_weight), self.bias)
 
 
 class FullyConnected(nn.Linear):
     """A fully connected layer; maps are flattened in the order map, row, column."""
+
+    low_weight: Tensor | None = None
 
     def reset_parameters(self) -> None:
         """Leaves the parameters as they are: ``Network.initialise`` draws them."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, ...) float to (N, units)."""
-        return super().forward(input.flatten(1))
+        return F.linear(input.flatten(1), operand(self.weight, self.low_weight), self.bias)
 
 
 class ResponseNorm(nn.Module):
@@ -103,6 +120,8 @@ class LocallyConnected(nn.Module):
         size, stride, padding: of the windows.
     """
 
+    low_weight: Tensor | None = None
+
     def __init__(self, inputs: tuple[int, int, int], filters: int, size: int, stride: int, padding: int):
         super().__init__()
         maps, height, width = inputs
@@ -118,10 +137,9 @@ class LocallyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to (N, filters, H', W'): at each place one matrix product."""
-        kind = x.device.type
-        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind) if autocast else x.dtype
-        found = LocalProducts.apply(x.to(dtype), self.weight.to(dtype), self.stride, self.padding)
+        dtype = autocast_dtype(x.device) or x.dtype
+        weight = operand(self.weight, self.low_weight).to(dtype)
+        found = LocalProducts.apply(x.to(dtype), weight, self.stride, self.padding)
         return found + self.bias.to(dtype)  # pyright: ignore[reportOperatorIssue]
 
 

@@ -410,7 +410,25 @@ class Network(nn.Module):
                     dropout.inverted = True
         for layer in found.layers.values():
             if isinstance(layer, LEARNING):
+                layer.low_weight = None
                 layer.to(dtype)
+        return found
+
+    def keep_copies(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Gives each product a copy of its weights in its own type, in place of the one that autocast makes each step.
+
+        Gradients come to the copies; whoever changes the weights changes these, too.
+
+        Args:
+            dtype: of the products under autocast.
+
+        Returns:
+            The copies, by the weights' names.
+        """
+        found = {}
+        for name, layer in self.layers.items():
+            if isinstance(layer, LEARNING):
+                found[f"{name}.weight"] = layer.low_weight = layer.weight.detach().to(dtype).requires_grad_()
         return found
 
     def tensors(self) -> dict[str, Tensor]:

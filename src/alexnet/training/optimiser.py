@@ -1,11 +1,13 @@
 """The source's update rule, and schedules as functions of the step."""
 
+import ctypes
 import math
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from alexnet import native
 from alexnet.training.recipe import Recipe, layer_rates
 
 BLOCK_ELEMENTS = 1 << 20  # weight, velocity and gradient of a block stay in the cache between the passes
@@ -29,26 +31,51 @@ class Momentum:
         self.tensors, self.momentum = tensors, momentum
         self.decays = {name: 0.0 if name.endswith(".bias") else decay for name in tensors} | dict(decays or {})
         self.velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+        self.copies: Mapping[str, Tensor] = {}
+
+    def keep(self, copies: Mapping[str, Tensor]) -> None:
+        """Takes these tensors' gradients from copies of lower precision that the products use, and keeps them equal.
+
+        Args:
+            copies: by name, of the same layout in memory.
+        """
+        self.copies = copies
 
     @torch.no_grad()
     def step(self, rates: Mapping[str, float]) -> None:
         """Updates every parameter from its ``grad``, which is the gradient of the mean loss, at its own rate."""
         for name, tensor in self.tensors.items():
-            rate, decay = rates[name], self.decays[name]
-            if rate == 0:
+            if rates[name] == 0:
                 continue
-            assert tensor.grad is not None
-            block = BLOCK_ELEMENTS if tensor.device.type == "cpu" else tensor.numel()
-            blocks = (_flat(t, tensor).split(block) for t in (tensor, self.velocities[name], tensor.grad))
-            for w, v, g in zip(*blocks):
-                v.mul_(self.momentum).add_(g, alpha=-rate)
-                if decay:
-                    v.add_(w, alpha=-rate * decay)
-                w.add_(v)
+            copy = self.copies.get(name)
+            gradient = (tensor if copy is None else copy).grad
+            assert gradient is not None
+            library = native.library_for(tensor.device, gradient.dtype) if tensor.dtype == torch.float32 else None
+            if library and (copy is None or copy.dtype == torch.bfloat16):
+                flat = _flat(gradient, tensor)
+                library.momentum_step(
+                    *map(native.address, (tensor, self.velocities[name], flat, copy)),
+                    *map(ctypes.c_float, (self.momentum, rates[name], rates[name] * self.decays[name])),
+                    *map(ctypes.c_int64, (tensor.numel(), flat.dtype == torch.bfloat16, torch.get_num_threads())),
+                )
+            else:
+                self._blocks(name, gradient, rates[name], self.decays[name])
+
+    def _blocks(self, name: str, gradient: Tensor, rate: float, decay: float) -> None:
+        tensor, copy = self.tensors[name], self.copies.get(name)
+        block = BLOCK_ELEMENTS if tensor.device.type == "cpu" else tensor.numel()
+        parts = [tensor, self.velocities[name], gradient, tensor if copy is None else copy.detach()]
+        for w, v, g, low in zip(*(_flat(part, tensor).split(block) for part in parts)):
+            v.mul_(self.momentum).add_(g, alpha=-rate)
+            if decay:
+                v.add_(w, alpha=-rate * decay)
+            w.add_(v)
+            if copy is not None:
+                low.copy_(w)
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
-        for tensor in self.tensors.values():
+        for tensor in (*self.tensors.values(), *self.copies.values()):
             tensor.grad = None
 
 

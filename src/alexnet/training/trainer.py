@@ -215,6 +215,8 @@ class Trainer:
         self.scaler = torch.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
         if state:
             self._restore(state)
+        if self.recipe.precision == "bf16" and self.recipe.accumulate == 1:  # parts' gradients add up in float32
+            self.optimiser.keep(self.net.keep_copies(torch.bfloat16))
         if self.step == self.steps:
             self.display.line(f"{self.folder}: finished already ({self.recipe.epochs} epochs)")
             return self._outcome(started)
