@@ -385,8 +385,8 @@ class Evaluate:
     confusion: str | None = None
     """CSV file to write the confusion matrix to: rows are right classes, columns predicted ones."""
 
-    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    """Of products."""
+    precision: Literal["auto", "float32", "bf16", "fp16", "int8"] = "auto"
+    """Of products. int8: the fully connected layers' weights are rounded to int8, the rest is as with auto."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:N, mps."""
@@ -473,8 +473,8 @@ class Predict:
     csv: str | None = None
     """CSV file to write to instead."""
 
-    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    """Of products."""
+    precision: Literal["auto", "float32", "bf16", "fp16", "int8"] = "auto"
+    """Of products. int8: the fully connected layers' weights are rounded to int8, the rest is as with auto."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:N, mps."""

@@ -114,6 +114,19 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
 
 
+def ready(net: Network, precision: str, device: torch.device) -> tuple[Network, str]:
+    """A net's form for inference, and the precision of its products.
+
+    Args:
+        net: on the device.
+        precision: ``auto``, ``float32``, ``bf16``, ``fp16``, ``float64``; or ``int8``, with which the weights of the
+            fully connected layers are rounded to int8 and all else is as with ``auto``.
+        device: where the net is.
+    """
+    products = machine.choose_precision("auto" if precision == "int8" else precision, device)
+    return net.for_inference(product_dtype(products), narrow=precision == "int8"), products
+
+
 def product_dtype(precision: str) -> torch.dtype:
     """The type that products are of."""
     return torch.float16 if precision == "fp16" else input_dtype(precision)
@@ -140,14 +153,15 @@ def probabilities(
     Returns:
         (N, classes) float32.
     """
-    total = None
+    seen = views(images, preparation.crop, count).flatten(0, 1)
     with autocast(images.device, precision):
-        for view in views(images, preparation.crop, count):
-            scores = net(preparation.apply(view, input_dtype(precision)))
-            shares = F.softmax(scores.float(), 1)
-            total = shares if total is None else total.add_(shares)
-    assert total is not None
-    return total.div_(count)
+        scores = net(preparation.apply(seen, input_dtype(precision)))
+    return F.softmax(scores.float(), 1).unflatten(0, (count, len(images))).mean(0)
+
+
+def _images_at_once(views: int) -> int:
+    """How many, so that with all their views they make a batch."""
+    return max(8, BATCH // views)
 
 
 def _summary(probability: Tensor, labels: Tensor, count: int) -> Errors:
@@ -171,9 +185,9 @@ def measure(
 ) -> Errors:
     """One net's errors on a split."""
     device = device or torch.device("cpu")
-    net = net.for_inference(product_dtype(precision))
+    net, precision = ready(net, precision, device)
     found, labels = [], []
-    for batch in whole_images(store, split, BATCH, loaders, pin=device.type == "cuda"):
+    for batch in whole_images(store, split, _images_at_once(count), loaders, pin=device.type == "cuda"):
         batch = batch.to(device)
         found.append(probabilities(net, preparation, batch.images, count, precision).cpu())
         labels.append(batch.labels.cpu())
@@ -231,7 +245,7 @@ def evaluate(
         split: ``train``, ``val`` or ``test``.
         views: 1 (centre), 10 (paper 4.1) or 9 (2012 source on CIFAR-10).
         shares: weight of each run; equal if not given. They are divided by their sum.
-        precision: of products; ``auto`` by the machine.
+        precision: of products: ``auto`` by the machine, ``float32``, ``bf16``, ``fp16``, ``int8`` (see ``ready``).
         loaders: threads that decode.
         progress: called with images done and images in all.
 
@@ -275,15 +289,13 @@ def run_probabilities(
         check_classes(run, store)
     rows = store.rows(split)
     device = next(runs[0].net.parameters()).device
-    precision = machine.choose_precision(precision, device)
-    nets = [run.net.for_inference(product_dtype(precision)) for run in runs]
+    nets = [ready(run.net, precision, device) for run in runs]
     found: list[list[Tensor]] = [[] for _ in runs]
     done = 0
-    size = max(8, BATCH // views)
-    for batch in whole_images(store, split, size, loaders, pin=device.type == "cuda"):
+    for batch in whole_images(store, split, _images_at_once(views), loaders, pin=device.type == "cuda"):
         batch = batch.to(device)
-        for run, net, parts in zip(runs, nets, found):
-            parts.append(probabilities(net, run.preparation, batch.images, views, precision).cpu())
+        for run, (net, products), parts in zip(runs, nets, found):
+            parts.append(probabilities(net, run.preparation, batch.images, views, products).cpu())
         done += len(batch.rows)
         if progress:
             progress(done, len(rows))
@@ -437,8 +449,7 @@ def predict(
         A ``Prediction`` an image in order; a bad image's has its ``problem``.
     """
     device = next(run.net.parameters()).device
-    precision = machine.choose_precision(precision, device)
-    net = run.net.for_inference(product_dtype(precision))
+    net, precision = ready(run.net, precision, device)
     for names, loaded in _loaded(find_images(paths), run.preparation, loaders):
         good = [image for image in loaded if not isinstance(image, str)]
         found: Iterator[Tensor] = iter(())

@@ -5,6 +5,7 @@ nothing. Loading ahead is no more than calling it early.
 """
 
 import collections
+import ctypes
 import dataclasses
 import functools
 import math
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet import randomness
+from alexnet import native, randomness
+from alexnet.data import images
 from alexnet.data.store import Store
 
 T = TypeVar("T")
@@ -108,12 +110,30 @@ class Batches:
         corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
         out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
-        pixels = out.numpy()
+        pixels, room = out.numpy(), images.room_for(self.store.size)
         for i, row in enumerate(rows.tolist()):
-            top, left = corners[i]
-            view = self.store.image(row)[top : top + self.crop, left : left + self.crop]
-            pixels[i] = view[:, ::-1] if self.mirror and flips[i] else view
+            crop(self.store.image(row, room), *corners[i], bool(self.mirror and flips[i]), pixels[i])
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
+
+
+def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray) -> None:
+    """Copies a square out of an image, mirrored or not.
+
+    Args:
+        image: (H, W, 3) uint8, contiguous.
+        top, left: where the square begins.
+        mirrored: left and right change places.
+        out: (side, side, 3) uint8, contiguous.
+    """
+    side, library = len(out), native.status().library
+    if library:
+        library.crop_image(
+            ctypes.c_void_p(image.ctypes.data), *map(ctypes.c_int64, (3 * image.shape[1], top, left, side, mirrored)),
+            ctypes.c_void_p(out.ctypes.data),
+        )  # fmt: skip
+        return
+    view = image[top : top + side, left : left + side]
+    out[...] = view[:, ::-1] if mirrored else view
 
 
 def whole_images(
@@ -128,7 +148,9 @@ def whole_images(
         out = torch.empty((len(ids), store.size, store.size, 3), dtype=torch.uint8, pin_memory=pin)
         pixels = out.numpy()
         for i, row in enumerate(ids.tolist()):
-            pixels[i] = store.image(row)
+            image = store.image(row, pixels[i])
+            if store.format == "raw":
+                pixels[i] = image
         return Batch(out.permute(0, 3, 1, 2), labels[ids], ids)
 
     return ahead(load, range(0, len(chosen), size), threads)

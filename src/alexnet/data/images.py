@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import PIL
+import simplejpeg
 from PIL import Image, ImageFile, ImageOps
 
 DECODER = f"Pillow {PIL.__version__}"
@@ -130,8 +131,24 @@ def ppm_header(size: int) -> bytes:
     return f"P6\n{size} {size}\n255\n".encode()
 
 
-def decode_stored(data: bytes | memoryview, form: str, size: int) -> np.ndarray:
+def room_for(size: int) -> np.ndarray:
+    """(size, size, 3) uint8 to decode into and read from soon.
+
+    Where rows begin at multiples of 32 bytes, libjpeg-turbo writes them past the cache into memory; here they don't.
+    """
+    whole = np.empty(size * size * 3 + 64, np.uint8)
+    start = -whole.ctypes.data % 64 + 16
+    return whole[start : start + size * size * 3].reshape(size, size, 3)
+
+
+def decode_stored(data: bytes | memoryview, form: str, size: int, room: np.ndarray | None = None) -> np.ndarray:
     """A stored image's pixels: (size, size, 3) uint8.
+
+    Args:
+        data: as the store has it.
+        form: ``jpeg`` or ``raw``.
+        size: side of the square.
+        room: of the result's shape, for the pixels of a JPEG; new if not given.
 
     Raises:
         BadImage: the bytes were damaged.
@@ -144,7 +161,7 @@ def decode_stored(data: bytes | memoryview, form: str, size: int) -> np.ndarray:
             raise BadImage(f"{len(data):,} bytes, not {pixels:,} behind a header")
         return np.frombuffer(data, np.uint8, offset=len(header)).reshape(size, size, 3)
     try:
-        pixels = np.asarray(Image.open(io.BytesIO(data)))
+        pixels = simplejpeg.decode_jpeg(np.frombuffer(data, np.uint8), buffer=room)
     except Exception as error:
         raise BadImage(f"not decodable: {error}") from error
     if pixels.shape != (size, size, 3):

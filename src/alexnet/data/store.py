@@ -279,11 +279,15 @@ class Store:
         _, rows, index = self._place(row)
         return memoryview(rows.images[index].as_buffer())
 
-    def image(self, row: int) -> np.ndarray:
-        """A row's image: (size, size, 3) uint8. Raises ``Failure`` naming the shard where it is damaged."""
+    def image(self, row: int, room: np.ndarray | None = None) -> np.ndarray:
+        """A row's image: (size, size, 3) uint8, in ``room`` where one is given and the image is compressed.
+
+        Raises:
+            Failure: it is damaged; names the shard.
+        """
         shard, rows, index = self._place(row)
         try:
-            return images.decode_stored(rows.images[index].as_buffer(), self.format, self.size)
+            return images.decode_stored(rows.images[index].as_buffer(), self.format, self.size, room)
         except (images.BadImage, pa.ArrowException, IndexError, ValueError, AttributeError) as error:
             raise Failure(
                 f"{files.join(self.path, self.shards[shard].file)}: row {row - int(self._starts[shard])} is damaged "

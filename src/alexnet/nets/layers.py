@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet import randomness
+from alexnet.nets.kernels.few_rows_native import few_rows, runs
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
 
@@ -78,7 +79,35 @@ class FullyConnected(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, ...) float to (N, units)."""
-        return F.linear(input.flatten(1), operand(self.weight, self.low_weight), self.bias)
+        x, weight = input.flatten(1), operand(self.weight, self.low_weight)
+        return few_rows(x, weight, self.bias) if runs(x, weight) else F.linear(x, weight, self.bias)
+
+
+class NarrowFullyConnected(nn.Module):
+    """A fully connected layer for inference whose weights are int8, each unit's with a scale: half of bf16's memory.
+
+    Sums and what goes in are as in other precisions; only the weights are rounded, to 1/127 of the unit's largest.
+
+    Args:
+        layer: whose weights.
+    """
+
+    def __init__(self, layer: FullyConnected):
+        super().__init__()
+        self.in_features = layer.in_features
+        weight = layer.weight.detach().float()
+        scale = weight.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        self.register_buffer("weight", (weight / scale[:, None]).round().clamp(-127, 127).to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", layer.bias.detach().clone())
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, ...) float to (N, units)."""
+        x = input.flatten(1)
+        if runs(x, self.weight):
+            return few_rows(x, self.weight, self.bias, self.scale)
+        found = F.linear(x, self.weight.to(x.dtype))  # exact: int8 fits into bf16
+        return (found * self.scale + self.bias).to(x.dtype)
 
 
 class ResponseNorm(nn.Module):

@@ -22,6 +22,7 @@ from alexnet.nets.layers import (
     Dropout,
     FullyConnected,
     LocallyConnected,
+    NarrowFullyConnected,
     ResponseNorm,
     WithinMapNorm,
     rounded_up_excess,
@@ -331,7 +332,7 @@ class Network(nn.Module):
                 continue
             name = self.names[done]
             layer, activation = self.layers[name], self._activations[name]
-            if isinstance(layer, FullyConnected) and x[0].numel() != layer.in_features:
+            if isinstance(layer, FullyConnected | NarrowFullyConnected) and x[0].numel() != layer.in_features:
                 raise ValueError(
                     f"{name} sees {x[0].numel()} inputs where the net has {layer.in_features}: images of another size"
                 )
@@ -390,7 +391,7 @@ class Network(nn.Module):
         else:
             layer.bias.fill_(keys["bias"] if rule == "table" else 0.0)
 
-    def for_inference(self, dtype: torch.dtype) -> "Network":
+    def for_inference(self, dtype: torch.dtype, narrow: bool = False) -> "Network":
         """A copy in evaluation mode that does at each call only what depends on the images.
 
         The weights of products are of their type already, and dropout's factor at test (paper 4.2) is in the weights
@@ -398,6 +399,7 @@ class Network(nn.Module):
 
         Args:
             dtype: of the products.
+            narrow: keeps the fully connected layers' weights in int8.
         """
         found = copy.deepcopy(self).eval()
         with torch.no_grad():
@@ -408,8 +410,10 @@ class Network(nn.Module):
                 if not dropout.inverted and isinstance(after, LEARNING):
                     after.weight.mul_(1 - dropout.rate)
                     dropout.inverted = True
-        for layer in found.layers.values():
-            if isinstance(layer, LEARNING):
+        for name, layer in found.layers.items():
+            if narrow and isinstance(layer, FullyConnected):
+                found.layers[name] = NarrowFullyConnected(layer)
+            elif isinstance(layer, LEARNING):
                 layer.low_weight = None
                 layer.to(dtype)
         return found

@@ -1,0 +1,44 @@
+"""Fully connected layers for few images, by the compiled library: the time is that of reading each weight once."""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from alexnet import native
+
+MOST_ROWS = 4  # beyond, the matrix unit is faster
+
+
+def runs(x: Tensor, weight: Tensor) -> bool:
+    """Whether the compiled path takes this product."""
+    return (
+        not torch.is_grad_enabled()
+        and x.dtype == torch.bfloat16
+        and weight.dtype in (torch.bfloat16, torch.int8)
+        and 0 < len(x) <= MOST_ROWS
+        and native.library_for(x.device, x.dtype) is not None
+    )
+
+
+def few_rows(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | None = None) -> Tensor:
+    """``x @ weight.T * scale + bias``, summed in float32.
+
+    Args:
+        x: (N, inputs) bfloat16 for which ``runs`` is true.
+        weight: (units, inputs) bfloat16, or int8 with a scale.
+        bias: (units,).
+        scale: (units,) float32, of int8 weights.
+
+    Returns:
+        (N, units) bfloat16.
+    """
+    x, weight, bias = x.contiguous(), weight.contiguous(), bias.float().contiguous()
+    y = torch.empty((len(x), len(weight)), dtype=torch.float32)
+    library = native.status().library
+    assert library is not None
+    library.few_rows(
+        *map(native.address, (x, weight, scale, bias, y)),
+        *map(ctypes.c_int64, (len(x), x.shape[1], len(weight), torch.get_num_threads())),
+    )
+    return y.to(x.dtype)
