@@ -29,8 +29,8 @@ def psnr(found: np.ndarray, wanted: np.ndarray) -> float:
 
 def of(content: bytes | np.ndarray) -> list[tuple[float, int]]:
     """PSNR and bytes of one image in each encoding."""
-    image = decode_square(content)
-    pixels = np.asarray(image)
+    pixels = decode_square(content)
+    image = Image.fromarray(pixels)
     found = []
     for quality, sub in ENCODINGS:
         buffer = io.BytesIO()

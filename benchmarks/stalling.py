@@ -90,7 +90,7 @@ def run(store: Store, recipe: Recipe, steps: int, note: Callable[..., None]) -> 
     preparation = Preparation.of(store, recipe.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
     batches = Batches(
         store, "train", recipe.batch, recipe.seed, recipe.crop, recipe.mirror,
-        fixed=recipe.order == "fixed", chunk=recipe.chunk,
+        order=recipe.order, chunk=recipe.chunk,
     )  # fmt: skip
     optimiser = Momentum(net.tensors(), recipe.momentum, recipe.decay, layer_decays(recipe.layer_decays))
     chance, recent = math.log(len(store.classes)), []

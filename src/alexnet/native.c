@@ -473,3 +473,55 @@ void crop_image(const uint8_t *image, int64_t line, int64_t top, int64_t left, i
             for (int c = 0; c < 3; c++) to[3 * w + c] = from[3 * (side - w - 1) + c];
     }
 }
+
+/* Averages over areas, in integers: each output is a weighted sum of the pixels it covers, whose weights of rows and
+ * of columns are multiples of 1 / 2048 and add up to one. image (rows, line) bytes of RGB; first (size) and weights
+ * (size, taps) of either axis; out (size, 3 size). */
+typedef uint32_t Four __attribute__((vector_size(16)));
+
+void area_average(const uint8_t *image, int64_t line, const int32_t *first_row, const uint32_t *row_weights,
+                  int64_t row_taps, const int32_t *first_column, const uint32_t *column_weights, int64_t column_taps,
+                  int64_t size, uint8_t *restrict out) {
+    int64_t left = 3 * first_column[0], right = 3 * (first_column[size - 1] + column_taps);
+    if (right > line) right = line;
+    uint32_t *restrict sums = calloc(line + 3 * column_taps + 4, sizeof(uint32_t));
+    for (int64_t y = 0; y < size; y++) {
+        for (int64_t k = 0; k < row_taps; k++) {
+            uint32_t weight = row_weights[y * row_taps + k];
+            const uint8_t *restrict from = image + (first_row[y] + k) * line;
+            if (!k)
+                for (int64_t i = left; i < right; i++) sums[i] = weight * from[i];
+            else if (weight)
+                for (int64_t i = left; i < right; i++) sums[i] += weight * from[i];
+        }
+        for (int64_t x = 0; x < size; x++) {
+            Four sum = {1 << 21, 1 << 21, 1 << 21, 1 << 21}, pixel;
+            for (int64_t k = 0; k < column_taps; k++) {
+                memcpy(&pixel, sums + 3 * (first_column[x] + k), sizeof pixel);
+                sum += pixel * column_weights[x * column_taps + k];
+            }
+            for (int c = 0; c < 3; c++) out[3 * (y * size + x) + c] = (uint8_t)(sum[c] >> 22);
+        }
+    }
+    free(sums);
+}
+
+/* What statistics need of an image of so many pixels: products, the upper half of the sum of RGB's outer products. */
+void image_products(const uint8_t *restrict image, int64_t pixels, int64_t *products) {
+    for (int64_t i = 0; i < 6; i++) products[i] = 0;
+    for (int64_t start = 0; start < pixels; start += 4096) {
+        uint32_t rr = 0, rg = 0, rb = 0, gg = 0, gb = 0, bb = 0;
+        int64_t end = start + 4096 < pixels ? start + 4096 : pixels;
+        for (int64_t i = start; i < end; i++) {
+            uint32_t r = image[3 * i], g = image[3 * i + 1], b = image[3 * i + 2];
+            rr += r * r, rg += r * g, rb += r * b, gg += g * g, gb += g * b, bb += b * b;
+        }
+        int64_t block[] = {rr, rg, rb, gg, gb, bb};
+        for (int64_t i = 0; i < 6; i++) products[i] += block[i];
+    }
+}
+
+/* sums += image */
+void add_image(int64_t *restrict sums, const uint8_t *restrict image, int64_t count) {
+    for (int64_t i = 0; i < count; i++) sums[i] += image[i];
+}

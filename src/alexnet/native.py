@@ -17,6 +17,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,6 +108,8 @@ def _processor() -> bytes:
     return b"\n".join(line for line in lines if line.startswith((b"model", b"flags", b"Features", b"CPU")))
 
 
-def address(tensor: Tensor | None) -> ctypes.c_void_p:
+def address(tensor: Tensor | np.ndarray | None) -> ctypes.c_void_p:
     """Where a tensor's data begin."""
+    if isinstance(tensor, np.ndarray):
+        return ctypes.c_void_p(tensor.ctypes.data)
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

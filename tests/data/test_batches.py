@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from alexnet import native
+from alexnet.data import batches as batches_module
 from alexnet.data.augment import Preparation
-from alexnet.data.batches import Batches, ahead, whole_images
-from alexnet.data.statistics import Statistics
+from alexnet.data.batches import Batches, ahead, crop, whole_images
+from alexnet.data.statistics import Statistics, Sums, products
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -33,6 +35,57 @@ def test_each_epoch_sees_every_image_once_in_an_order_of_its_own(store):
     assert sorted(epochs[0]) == sorted(epochs[1]) == store.rows("train").tolist()
     assert epochs[0] != epochs[1]
     assert {len(batches.rows(step)) for step in range(7)} == {6, 7}
+
+
+def test_windows_are_runs_of_the_store_shuffled(store, monkeypatch):
+    """Every image once an epoch; each window's come from two runs of four rows; another order every epoch."""
+    monkeypatch.setattr(batches_module, "PIECE_ROWS", 4)
+    monkeypatch.setattr(batches_module, "WINDOW_PIECES", 2)
+    batches = Batches(store, "train", 8, seed=0, crop=48, order="windows")
+    epochs = []
+    for epoch in range(2):
+        order = [int(r) for step in range(epoch * 6, epoch * 6 + 6) for r in batches.rows(step)]
+        assert sorted(order) == store.rows("train").tolist()
+        windows = [order[i : i + 8] for i in range(0, 48, 8)]
+        assert all(len({row // 4 for row in window}) == 2 for window in windows)
+        assert any(window != sorted(window) for window in windows)
+        epochs.append(windows)
+    assert {frozenset(w) for w in epochs[0]} != {frozenset(w) for w in epochs[1]}
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("side", [1, 2, 5, 6, 7, 48, 63, 64])
+def test_crops_of_every_width_at_every_edge(side, mirrored, monkeypatch):
+    """Against NumPy's slices, the bytes behind the crop left as they were."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    for top, left in ((0, 0), (64 - side, 64 - side), ((64 - side) // 2, (64 - side) // 3)):
+        for portable in (False, True):
+            room = np.full((side + 1, side, 3), 7, np.uint8)
+            with monkeypatch.context() as patch:
+                if portable:
+                    patch.setattr(native, "status", lambda: native.Status(None, "switched off"))
+                crop(image, top, left, mirrored, room[:side])
+            view = image[top : top + side, left : left + side]
+            assert (room[:side] == (view[:, ::-1] if mirrored else view)).all() and (room[side] == 7).all()
+
+
+def test_sums_and_products_are_exact(monkeypatch):
+    """Integers of an image whose products go beyond 2**32."""
+    image = np.random.default_rng(0).integers(200, 256, (512, 512, 3)).astype(np.uint8)
+    flat = image.reshape(-1, 3).astype(object)
+    found = []
+    for portable in (False, True):
+        with monkeypatch.context() as patch:
+            if portable:
+                patch.setattr(native, "status", lambda: native.Status(None, "switched off"))
+            sums = Sums.zero(512)
+            sums.add(image, products(image))
+            sums.add(image, products(image))
+            found.append(sums)
+    assert found[0].products[0, 1] > 2**32
+    assert (found[0].products == found[1].products).all() and (found[0].pixels == found[1].pixels).all()
+    assert int(found[0].products[1, 2]) == 2 * int((flat[:, 1] * flat[:, 2]).sum())
+    assert (found[0].pixels == 2 * image.astype(int)).all()
 
 
 def test_a_crop_depends_on_epoch_and_row_alone(store):

@@ -1,5 +1,7 @@
 """Decoding, scaling and cropping, against NumPy's averages, hand-made files and OpenCV's decoders."""
 
+import hashlib
+import io
 import os
 import sys
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import prepare
+from alexnet import native, prepare
 from alexnet.data import images
 from tests.data.archives import encoded
 
@@ -21,10 +23,70 @@ def test_shorter_side_by_area_average_and_central_square():
     assert np.abs(found - expected).max() <= 1
 
 
+@pytest.mark.parametrize("kernels", ["compiled", "portable"])
+@pytest.mark.parametrize(("height", "width", "size"), [(403, 537, 256), (300, 257, 256), (66, 65, 64), (1000, 90, 9)])
+@pytest.mark.parametrize("resize", ["shorter-side", "warp"])
+def test_shrinking_is_the_mean_of_the_area_in_float64(kernels, height, width, size, resize, monkeypatch):
+    """Each pixel by its covered area, from a dense matrix an axis; and the same bytes on either path."""
+    if kernels == "portable":
+        monkeypatch.setattr(native, "status", lambda: native.Status(None, "switched off"))
+    elif not native.status().library:
+        pytest.skip(native.status().words)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    found = images.decode_square(pixels, size, resize)
+
+    def matrix(length: int, side: int) -> np.ndarray:
+        start = (length - side) / 2
+        edges = start + np.arange(size + 1) * side / size
+        covered = np.minimum(edges[1:, None], np.arange(length) + 1) - np.maximum(edges[:-1, None], np.arange(length))
+        return covered.clip(0) * size / side
+
+    short = min(height, width)
+    sides = (height, width) if resize == "warp" else (short, short)
+    expected = np.einsum("yh,hwc,xw->yxc", matrix(height, sides[0]), pixels.astype(float), matrix(width, sides[1]))
+    assert found.shape == (size, size, 3) and np.abs(found - expected).max() < 0.75  # rounding, and 1/2048 of a weight
+    assert hashlib.sha256(found.tobytes()).hexdigest()[:8] == BYTES[height, size, resize]
+
+
+# The bytes on one machine: either path must give them, so that no store depends on a compiler.
+BYTES = {
+    (403, 256, "shorter-side"): "ce00b9e4",
+    (403, 256, "warp"): "c08e4dc3",
+    (300, 256, "shorter-side"): "09eac7c2",
+    (300, 256, "warp"): "d6cd977f",
+    (66, 64, "shorter-side"): "f4476963",
+    (66, 64, "warp"): "8992048f",
+    (1000, 9, "shorter-side"): "4c3094f8",
+    (1000, 9, "warp"): "d8016e8a",
+}
+
+
+def test_large_photos_are_reduced_while_they_are_decoded():
+    """By libjpeg, to no less than 1.5 times the square; a smooth picture comes out as by the long way."""
+    y, x = np.mgrid[:1200, :1600]
+    smooth = np.stack([x // 8, y // 6, 128 + 100 * np.sin(x / 90) * np.cos(y / 70)], -1).astype(np.uint8)
+    data = encoded(Image.fromarray(smooth), "JPEG", quality=95)
+    assert [images._decode_jpeg(data, size).shape for size in (800, 401, 400, 256, 200, 100, 64)] == [
+        (1200, 1600, 3), (1200, 1600, 3), (600, 800, 3), (600, 800, 3), (300, 400, 3), (150, 200, 3), (150, 200, 3),
+    ]  # fmt: skip
+    long_way = images.decode_square(np.asarray(Image.open(io.BytesIO(data))), 256)
+    assert np.abs(images.decode_square(data, 256).astype(int) - long_way).max() <= 3
+
+
+def test_jpegs_pixels_are_pillows(store):
+    """What simplejpeg decodes is to the bit what Pillow makes of it."""
+    for row in store.rows("train")[:10]:
+        data = bytes(store.encoded(row))
+        assert (store.image(row) == np.asarray(Image.open(io.BytesIO(data)))).all()
+    room = images.room_for(64)
+    assert room.shape == (64, 64, 3) and room.flags.c_contiguous and room.ctypes.data % 32 == 16
+    assert np.shares_memory(images.decode_stored(data, "jpeg", 64, room), room) and (room == store.image(row)).all()
+
+
 def test_an_image_of_the_right_size_is_kept_and_a_smaller_one_enlarged():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     assert (np.asarray(images.decode_square(encoded(Image.fromarray(pixels)), 64)) == pixels).all()
-    assert images.decode_square(encoded(Image.fromarray(pixels[:20, :30])), 64).size == (64, 64)
+    assert images.decode_square(encoded(Image.fromarray(pixels[:20, :30])), 64).shape == (64, 64, 3)
 
 
 def scene(mode: str = "RGB") -> Image.Image:
@@ -154,7 +216,7 @@ def test_warp_takes_all_of_the_image():
     expected = pixels.astype(float).reshape(64, 2, 64, 3, 3).mean((1, 3))  # each pixel is the mean of 2x3
     assert np.abs(found - expected).max() <= 1
     tall = images.decode_square(encoded(Image.fromarray(pixels[:40])), 64, "warp")
-    assert tall.size == (64, 64)
+    assert tall.shape == (64, 64, 3)
 
 
 def test_camera_rotation_is_undone():
@@ -182,7 +244,7 @@ def test_bad_images_say_why(data, reason):
 
 
 def test_stored_pixels_come_back():
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8))
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     raw = images.encode(image, "raw")
     assert (images.decode_stored(raw, "raw", 32) == np.asarray(image)).all()
     assert (images.decode_stored(image.tobytes(), "raw", 32) == np.asarray(image)).all()  # as format 1 had it

@@ -25,7 +25,7 @@ SAID = (Failure, WrongUse)
 def image(data: bytes) -> None:
     """An image file."""
     with contextlib.suppress(images.BadImage):
-        assert images.decode_square(data, 32).size == (32, 32)
+        assert images.decode_square(data, 32).shape == (32, 32, 3)
 
 
 def pickled(data: bytes) -> None:

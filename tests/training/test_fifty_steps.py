@@ -103,7 +103,7 @@ class Given:
     def __init__(self, store: Store, net: str, batch: int):
         self.store, self.net = store, Network(net, len(store.classes))
         self.side = self.net.table.input[1]
-        self.order = Batches(store, "train", batch, SEED, self.side, fixed=True, chunk=32)
+        self.order = Batches(store, "train", batch, SEED, self.side, order="fixed", chunk=32)
         rows = store.rows("train")
         pixels = np.stack([store.image(int(row)) for row in rows])
         mean, vectors, deviations = colours(pixels)

@@ -132,7 +132,7 @@ def test_twenty_updates_are_the_oracles_and_any_mistake_shows():
 
 
 def test_mini_batches_with_fixed_members(store):
-    fixed, free = (Batches(store, "train", 7, seed=3, crop=48, fixed=f) for f in (True, False))
+    fixed, free = (Batches(store, "train", 7, seed=3, crop=48, order=o) for o in ("fixed", "reshuffled"))
     rows = [[b.rows(step).tolist() for step in range(14)] for b in (fixed, free)]
     assert rows[0][:7] == rows[0][7:] and rows[1][:7] != rows[1][7:]
     first, second = fixed.load(2), fixed.load(9)

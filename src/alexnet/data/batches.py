@@ -23,6 +23,7 @@ from alexnet.data import images
 from alexnet.data.store import Store
 
 T = TypeVar("T")
+PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --order windows: runs of 6 MB, windows of 210 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,10 @@ class Batches:
         crop: side of the random crops in pixels (paper 4.1: 224), uniform over all positions.
         mirror: mirrors a crop with probability 1/2 (paper 4.1).
         pin: page-locked memory, for CUDA.
-        fixed: the order of the first epoch is that of all: mini-batches keep their members (2012 source).
+        order: ``reshuffled``, anew each epoch. ``fixed``: that of the first epoch is that of all, so mini-batches keep
+            their members (2012 source). ``windows``: pieces of ``PIECE_ROWS`` rows that lie together are shuffled, and
+            the images of ``WINDOW_PIECES`` of them at a time: a disk reads long runs, and what is being read fits
+            into memory, but an image's neighbours in an epoch come from these pieces alone.
         chunk: images that come after each other in an epoch's order and share a position and a mirror (2012
             source: 32); drawn by epoch and the chunk's place in that order.
     """
@@ -72,25 +76,30 @@ class Batches:
         crop: int = 224,
         mirror: bool = True,
         pin: bool = False,
-        fixed: bool = False,
+        order: str = "reshuffled",
         chunk: int = 1,
     ):
-        self.fixed, self.chunk = fixed, chunk
+        self.order, self.chunk = order, chunk
         self.store, self.crop, self.mirror, self.seed, self.pin = store, crop, mirror, seed, pin
         self.split_rows = torch.from_numpy(store.rows(split))
         self.labels = torch.from_numpy(store.labels)
         self.steps = math.ceil(len(self.split_rows) / size)
         self._lock = threading.Lock()
-        self._order = functools.lru_cache(maxsize=2)(self._shuffled)
+        self._orders = functools.lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> Tensor:
-        epoch = 0 if self.fixed else epoch
-        return self.split_rows[randomness.permutation(self.seed, "order", epoch, len(self.split_rows))]
+        epoch, count = 0 if self.order == "fixed" else epoch, len(self.split_rows)
+        places = randomness.permutation(self.seed, "order", epoch, count)
+        if self.order == "windows":
+            pieces = randomness.permutation(self.seed, "order of pieces", epoch, math.ceil(count / PIECE_ROWS))
+            window = pieces[places // PIECE_ROWS] // WINDOW_PIECES
+            places = places[torch.argsort(window, stable=True)]
+        return self.split_rows[places]
 
     def rows(self, step: int) -> Tensor:
         """(n,) int64, the row ids of a step's batch, counting steps from the start of training."""
         with self._lock:
-            order = self._order(step // self.steps)
+            order = self._orders(step // self.steps)
         places = self._places(step)
         return order[places.start : places.stop]
 
@@ -128,8 +137,8 @@ def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray
     side, library = len(out), native.status().library
     if library:
         library.crop_image(
-            ctypes.c_void_p(image.ctypes.data), *map(ctypes.c_int64, (3 * image.shape[1], top, left, side, mirrored)),
-            ctypes.c_void_p(out.ctypes.data),
+            native.address(image), *map(ctypes.c_int64, (3 * image.shape[1], top, left, side, mirrored)),
+            native.address(out),
         )  # fmt: skip
         return
     view = image[top : top + side, left : left + side]

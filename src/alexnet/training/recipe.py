@@ -47,8 +47,10 @@ class Recipe:
     chunk: int = 1
     """Images that share a crop's position and mirror; 1: each its own (paper 4.1). The 2012 source: 32."""
 
-    order: Literal["reshuffled", "fixed"] = "reshuffled"
-    """reshuffled: another order every epoch. fixed: shuffled once, mini-batches keep their members (2012 source)."""
+    order: Literal["reshuffled", "fixed", "windows"] = "reshuffled"
+    """reshuffled: another order every epoch. fixed: shuffled once, mini-batches keep their members (2012 source).
+    windows: shuffled within windows of 8,192 images, made of runs of 256 that lie together: for stores beyond memory
+    on slow disks."""
 
     colour_noise: float = 0.1
     """Strength of the noise along the principal colours (paper 4.1); 0: none."""

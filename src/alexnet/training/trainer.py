@@ -161,7 +161,7 @@ class Trainer:
             self.crop,
             recipe.mirror,
             pin=device.type == "cuda",
-            fixed=recipe.order == "fixed",
+            order=recipe.order,
             chunk=recipe.chunk,
         )
         self.steps = self.recipe.epochs * self.batches.steps
