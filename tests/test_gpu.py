@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from alexnet import Net, Recipe, randomness, train
+from alexnet.bench import bench
 from alexnet.data.augment import Preparation
+from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.run import find_checkpoint
 from tests.oracle import layers as oracle
@@ -45,6 +47,32 @@ def test_response_norm(cuda):
     np.testing.assert_allclose(y.detach().cpu().numpy(), oracle.response_norm(x, towers=2), rtol=1e-3, atol=1e-4)
     back = oracle.response_norm_gradient(x, gradient, towers=2)
     np.testing.assert_allclose(tensor.grad.cpu().numpy(), back, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_norm_kernels_are_the_oracles(cuda, dtype):
+    """What ``test_response_norm_triton.py`` has Triton interpret, compiled."""
+    random = np.random.default_rng(0)
+    x = torch.from_numpy(random.normal(0, 3, (4, 96, 13, 13))).to(dtype).to(cuda).requires_grad_()
+    gradient = torch.from_numpy(random.normal(0, 1, (4, 96, 13, 13))).to(dtype).to(cuda)
+    assert response_norm_triton.runs(x)
+    y = response_norm_triton.response_norm(x, size=5, towers=2, k=2.0, alpha=1e-3, beta=0.75)
+    y.backward(gradient)
+    given = x.detach().double().cpu().numpy(), gradient.double().cpu().numpy()
+    near = 1e-4 if dtype == torch.float32 else 1e-2
+    for found, expected in (
+        (y.detach(), oracle.response_norm(given[0], alpha=1e-3, towers=2)),
+        (x.grad, oracle.response_norm_gradient(*given, alpha=1e-3, towers=2)),
+    ):
+        wrong = np.linalg.norm(found.double().cpu().numpy() - expected) / np.linalg.norm(expected)
+        assert found.is_contiguous(memory_format=torch.channels_last) and wrong < near
+
+
+def test_a_step_is_faster_than_the_plain_ports(cuda):
+    found = bench(rounds=3, device="cuda")
+    print(found.ratios)
+    assert found.ratios["training step, ours to plain port"] > 1.5
+    assert found.ratios["inference, ours to plain port"] > 1.5
 
 
 def test_whole_net_near_the_cpus(cuda):

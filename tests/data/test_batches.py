@@ -104,14 +104,14 @@ def test_crops_are_pieces_of_the_image_and_reach_everywhere(store):
     seen = set()
     for step in range(12):
         batch = batches.load(step)
-        for row, crop in zip(batch.rows.tolist(), batch.images.permute(0, 2, 3, 1).numpy()):
+        for row, piece in zip(batch.rows.tolist(), batch.images.permute(0, 2, 3, 1).numpy()):
             whole = store.image(row)
             places = [
                 (top, left, flipped)
                 for top in range(3)
                 for left in range(3)
                 for flipped in (False, True)
-                if (whole[top : top + 62, left : left + 62][:, :: -1 if flipped else 1] == crop).all()
+                if (whole[top : top + 62, left : left + 62][:, :: -1 if flipped else 1] == piece).all()
             ]
             assert len(places) == 1
             seen.add(places[0])

@@ -10,8 +10,9 @@ import torch
 from alexnet import Net, native
 from alexnet.data.augment import Preparation
 from alexnet.nets import network
+from alexnet.nets.kernels import few_rows_native
 from alexnet.nets.kernels.stage_native import Stage, run_stage
-from alexnet.nets.layers import Draw
+from alexnet.nets.layers import Draw, FullyConnected, NarrowFullyConnected
 from tests.conftest import SMALL_NET
 from tests.oracle import nets
 
@@ -220,3 +221,55 @@ def test_the_form_for_inference_gives_the_same_scores(name):
     assert relative(ready.float(), low.float().double().numpy()) < 1e-2
     assert all(torch.equal(value, net.state()[key]) for key, value in kept.items())
     assert net.for_inference(torch.bfloat16).layers["conv1"].weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4])
+@pytest.mark.parametrize(("units", "inputs"), [(1000, 4096), (7, 9216), (3, 5), (65, 191)])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_few_rows_are_products_in_float64(rows, units, inputs, narrow):
+    generator = np.random.default_rng(0)
+    layer = FullyConnected(inputs, units)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(generator.normal(0, 1, (units, inputs))))
+        layer.bias.copy_(torch.from_numpy(generator.normal(0, 1, units)))
+        x = torch.from_numpy(generator.normal(0, 1, (rows, inputs))).bfloat16()
+        ready = NarrowFullyConnected(layer) if narrow else layer.to(torch.bfloat16)
+        assert few_rows_native.runs(x, ready.weight)
+        found = ready(x)
+    weight = ready.weight.detach().double().numpy() * (ready.scale.double().numpy()[:, None] if narrow else 1)
+    expected = x.double().numpy() @ weight.T + ready.bias.detach().double().numpy()
+    assert found.dtype == torch.bfloat16 and relative(found, expected) < 3e-3  # of the result's rounding to bf16
+    with torch.no_grad():
+        many = ready(x.repeat(3, 1))  # the way of larger batches
+    assert relative(many[:rows], expected) < 5e-3
+    assert not few_rows_native.runs(x.repeat(5, 1), ready.weight) and not few_rows_native.runs(x.float(), ready.weight)
+
+
+def test_int8_rounds_each_units_weights_to_a_127th_of_the_largest():
+    layer = FullyConnected(50, 4)
+    with torch.no_grad():
+        layer.weight.copy_(
+            torch.from_numpy(np.random.default_rng(1).normal(0, 1, (4, 50))) * torch.tensor([[1], [10], [0], [0.1]])
+        )
+        layer.bias.zero_()
+    narrow = NarrowFullyConnected(layer)
+    step = layer.weight.detach().abs().amax(1, keepdim=True) / 127
+    wrong = (narrow.weight * narrow.scale[:, None] - layer.weight.detach()).abs()
+    assert narrow.weight.dtype == torch.int8 and (wrong <= step * 0.5001).all()
+
+
+@pytest.mark.parametrize("name", ["paper", "cifar-18"])
+def test_int8_changes_scores_little(name):
+    net = Net(name, 10)
+    net.initialise(1, "he")
+    side = net.table.input[1]
+    images = torch.randn(6, 3, side, side).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = net.eval()(images)
+        found = net.for_inference(torch.float32, narrow=True)(images)
+    assert 0 < relative(found, expected.double().numpy()) < 2e-2
+    assert any(
+        layer.weight.dtype == torch.int8
+        for layer in net.for_inference(torch.float32, narrow=True).layers.values()
+        if hasattr(layer, "weight")
+    )

@@ -121,7 +121,8 @@ class Batches:
         out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
         pixels, room = out.numpy(), images.room_for(self.store.size)
         for i, row in enumerate(rows.tolist()):
-            crop(self.store.image(row, room), *corners[i], bool(self.mirror and flips[i]), pixels[i])
+            top, left = corners[i]
+            crop(self.store.image(row, room), top, left, bool(self.mirror and flips[i]), pixels[i])
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
 
 

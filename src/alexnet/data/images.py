@@ -59,7 +59,9 @@ def decode_square(data: bytes | np.ndarray, size: int = 256, resize: str = SHORT
     if (width, height) == (size, size):
         return image
     side = min(width, height)
-    spans = ((0.0, height), (0.0, width)) if resize == WARP else (((height - side) / 2, side), ((width - side) / 2, side))
+    spans = (
+        ((0.0, height), (0.0, width)) if resize == WARP else (((height - side) / 2, side), ((width - side) / 2, side))
+    )
     if side > size:
         return area_average(image, *spans, size)
     (top, rows), (left, columns) = spans
@@ -92,10 +94,13 @@ def area_average(image: np.ndarray, rows: tuple[float, int], columns: tuple[floa
             ctypes.c_int64(size), native.address(out),
         )  # fmt: skip
         return out
-    lines = sum(weight[:, None, None] * image[first_row + k] for k, weight in enumerate(row_weights.T))
-    assert isinstance(lines, np.ndarray)
-    sums = sum(weight[:, None] * lines[:, first_column + k] for k, weight in enumerate(column_weights.T))
-    return ((sums + np.uint32(1 << 21)) >> 22).astype(np.uint8)
+    lines = np.zeros((size, *image.shape[1:]), np.uint32)
+    for k, weight in enumerate(row_weights.T):
+        lines += weight[:, None, None] * image[first_row + k]
+    sums = np.full((size, size, 3), 1 << 21, np.uint32)
+    for k, weight in enumerate(column_weights.T):
+        sums += weight[:, None] * lines[:, first_column + k]
+    return (sums >> 22).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=256)
@@ -122,10 +127,11 @@ def _decode_jpeg(data: bytes, size: int) -> np.ndarray | None:
     if data[:2] != b"\xff\xd8":
         return None
     try:
-        if any(mark in data[:65536] for mark in (b"Exif\0", b"tiff:Orientation")):
-            if Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) != 1:
-                return None
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        told = any(mark in data[:65536] for mark in (b"Exif\0", b"tiff:Orientation"))
+        if told and Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) != 1:
+            return None
+        rows, columns, colours, _ = simplejpeg.decode_jpeg_header(data)
+        height, width = int(rows), int(columns)
         if colours not in ("YCbCr", "Gray") or min(height, width) < SMALLEST or height * width > MOST_PIXELS:
             return None
         power = 1

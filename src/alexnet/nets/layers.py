@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet import randomness
+from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.few_rows_native import few_rows, runs
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
@@ -92,6 +93,10 @@ class NarrowFullyConnected(nn.Module):
         layer: whose weights.
     """
 
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
     def __init__(self, layer: FullyConnected):
         super().__init__()
         self.in_features = layer.in_features
@@ -122,7 +127,8 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to the same."""
-        return response_norm(x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta)
+        norm = response_norm_triton.response_norm if response_norm_triton.runs(x) else response_norm
+        return norm(x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta)
 
 
 class WithinMapNorm(nn.Module):
