@@ -137,8 +137,9 @@ def _decode_jpeg(data: bytes, size: int) -> np.ndarray | None:
         power = 1
         while power < 8 and min(height, width) // (2 * power) >= REDUCED * size:
             power *= 2
-        least = {"min_height": -(-height // power), "min_width": -(-width // power)}
-        return simplejpeg.decode_jpeg(data, **(least if power > 1 else {}))
+        if power == 1:
+            return simplejpeg.decode_jpeg(data)
+        return simplejpeg.decode_jpeg(data, min_height=-(-height // power), min_width=-(-width // power))
     except Exception:  # whatever it is, Pillow says it in words
         return None
 

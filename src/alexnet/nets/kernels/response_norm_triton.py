@@ -4,6 +4,8 @@ Channels-last tensors are flat runs in which an element's window is its neighbou
 on the way back rather than stored (paper 3.3).
 """
 
+# What Triton compiles is no Python to a checker of types:
+# pyright: reportPossiblyUnboundVariable=false, reportArgumentType=false, reportGeneralTypeIssues=false
 import torch
 from torch import Tensor
 
