@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from alexnet import Net, machine, native
-from alexnet.evaluation import autocast, input_dtype, product_dtype
+from alexnet.evaluation import autocast, input_dtype, ready
 from alexnet.plain_port import PlainPort
 
 HERE = Path(__file__).parent
@@ -68,26 +68,22 @@ def onnx_of(net: Net) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def environment(place: Path) -> Path:
+def environment(place: Path, constraints: Path) -> Path:
     """The peers' Python, built where it is not yet."""
     python = place / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-        wanted = [line.split("==")[0] for line in (HERE / "constraints.txt").read_text().split()]
         pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-c", str(HERE / "constraints.txt"), *wanted], check=True)
+        subprocess.run([*pip, "-r", str(constraints)], check=True)
     return python
 
 
-class Peer:
-    """An engine in its process."""
+class Engine:
+    """A peer in its process: told ``go``, it answers with a number. What it says first is in ``first``."""
 
-    def __init__(self, python: Path, name: str, model: Path, batch: int):
-        self.process = subprocess.Popen(
-            [str(python), str(HERE / "worker.py"), name, str(model), str(batch), str(torch.get_num_threads())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.scores = json.loads(self._line())
+    def __init__(self, command: list[str]):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.first = json.loads(self._line())
 
     def _line(self) -> str:
         assert self.process.stdout
@@ -105,12 +101,12 @@ class Peer:
 
 def ours(net: Net, images: torch.Tensor, precision: str) -> Callable[[], torch.Tensor]:
     device = torch.device("cpu")
-    ready = net.for_inference(product_dtype(precision))
+    form, products = ready(net, precision, device)
 
     @torch.inference_mode()
     def run() -> torch.Tensor:
-        with autocast(device, precision):
-            return ready(images.to(input_dtype(precision))).float()
+        with autocast(device, products):
+            return form(images.to(input_dtype(products))).float()
 
     return run
 
@@ -131,7 +127,7 @@ def main() -> None:
     parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers"))
     options = parser.parse_args()
     machine.set_up()
-    python = environment(Path(options.environment))
+    python = environment(Path(options.environment), HERE / "constraints.txt")
     net = Net("caffe", 1000)
     net.initialise(0, "he")
     pixels = np.random.default_rng(0).normal(0, 1, (options.batch, 3, 227, 227)).astype(np.float32)
@@ -141,9 +137,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as room, PlainPort(options.batch, 1000, device) as port:
         model = Path(room, "caffe.onnx")
         onnx.save(onnx_of(net), str(model))
-        peers = {name: Peer(python, name, model, options.batch) for name in PEERS}
+        told = [str(model), str(options.batch), str(torch.get_num_threads())]
+        peers = {name: Engine([str(python), str(HERE / "worker.py"), name, *told]) for name in PEERS}
         exact = ours(net, images, "float32")()[0, :10].numpy()
-        differ = {name: float(np.abs(np.array(peer.scores) - exact).max()) for name, peer in peers.items()}
+        differ = {name: float(np.abs(np.array(peer.first) - exact).max()) for name, peer in peers.items()}
         differ["ours"] = float((ours(net, images, precision)()[0, :10] - torch.from_numpy(exact)).abs().max())
 
         for name, difference in differ.items():
@@ -154,6 +151,7 @@ def main() -> None:
         tasks: dict[str, Callable[[], float]] = {
             "ours": timed(ours(net, images, precision)),
             "ours, float32": timed(ours(net, images, "float32")),
+            "ours, int8": timed(ours(net, images, "int8")),
             "plain port": lambda: port("infer"),
             **peers,
         }

@@ -6,6 +6,7 @@ middle half of the rounds spreads. Absolute times drift; ratios of one run hold.
 
 import contextlib
 import dataclasses
+import io
 import math
 import statistics
 import tempfile
@@ -13,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import simplejpeg
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -124,6 +127,7 @@ def bench(
         "inference, ours to plain port": said["inference"].median / said["plain_inference"].median,
         "inference, ours to matrix-rate floor": said["inference"].median * 2 * products / matrix,
         "loader, ours to bare decoding": said["loader"].median / said["decode"].median,
+        "prepare, ours to Pillow's": said["prepare"].median / said["pillow"].median,
         "loader against training, a core for each": said["loader"].median / said["step"].median,
     }
     about = {
@@ -234,8 +238,14 @@ def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
     def decode() -> float:
         begun = time.perf_counter()
         for row in rows:
-            store.image(int(row))
+            simplejpeg.decode_jpeg(np.frombuffer(store.encoded(int(row)), np.uint8))
         return len(rows) / (time.perf_counter() - begun)
+
+    def pillow() -> float:
+        begun = time.perf_counter()
+        for path in sorted(photos.rglob("*.jpg")):
+            pillows_way(path.read_bytes())
+        return PHOTOS / (time.perf_counter() - begun)
 
     def make() -> float:
         with tempfile.TemporaryDirectory(dir=room) as place:
@@ -247,7 +257,20 @@ def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
         "loader": ("loader, one thread", "images/s", load),
         "decode": ("bare decoding, one thread", "images/s", decode),
         "prepare": ("prepare, one thread", "images/s", make),
+        "pillow": ("the same by Pillow alone", "images/s", pillow),
     }
+
+
+def pillows_way(data: bytes, side: int = 256) -> bytes:
+    """What most do to make a square of a photo: Pillow decodes, resizes (bilinear, antialiased), crops, encodes."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    scale = side / min(image.size)
+    image = image.resize((max(side, round(image.width * scale)), max(side, round(image.height * scale))),
+                         Image.Resampling.BILINEAR)  # fmt: skip
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    buffer = io.BytesIO()
+    image.crop((left, top, left + side, top + side)).save(buffer, "JPEG", quality=95, subsampling="4:2:0")
+    return buffer.getvalue()
 
 
 def spread_words(measured: Measured) -> str:

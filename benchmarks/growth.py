@@ -1,0 +1,176 @@
+"""How cost grows: a step's time with the batch, its time and memory with classes, a loader's with the store.
+
+    python benchmarks/growth.py >docs/raw/growth.json
+    python benchmarks/growth.py --plot docs/raw/growth.json docs/growth.png
+
+Each net is measured in a process of its own, whose peak of resident memory is read at its end; so is the plain port.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from alexnet import Net, Store, machine, prepare
+from alexnet.data.batches import Batches
+from alexnet.data.demo import source
+from alexnet.evaluation import autocast, input_dtype
+from alexnet.nets.layers import Draw
+from alexnet.plain_port import tasks
+from alexnet.training.optimiser import Momentum
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+CLASSES = (10, 1000, 10184, 22000)
+STORES = (10_000, 100_000, 1_000_000)
+STEPS, READS = 5, 2000
+
+
+def step_cost(whose: str, batch: int, classes: int) -> dict:
+    """Seconds a step, median of ``STEPS`` after two, and the process's peak of memory."""
+    device = torch.device("cpu")
+    if whose == "plain":
+        torch.set_num_threads(machine.cores())
+        step = tasks(batch, classes, device)["step"]
+    else:
+        machine.set_up()
+        precision = machine.choose_precision("auto", device)
+        net = Net("paper", classes)
+        net.initialise(0, "he")
+        optimiser = Momentum(net.tensors(), 0.9, 0.0005)
+        if precision == "bf16":
+            optimiser.keep(net.keep_copies(torch.bfloat16))
+        rates = dict.fromkeys(net.tensors(), 0.001)
+        images = torch.randn(batch, 3, 224, 224).to(input_dtype(precision), memory_format=torch.channels_last)
+        rows = torch.arange(batch)
+
+        def step() -> None:
+            with autocast(device, precision):
+                scores = net.train()(images, Draw(0, 0, rows))
+            F.cross_entropy(scores.float(), rows % classes).backward()
+            optimiser.step(rates)
+            optimiser.zero_grad()
+
+    times = []
+    for _ in range(STEPS + 2):
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"net": whose, "batch": batch, "classes": classes, "seconds": statistics.median(times[2:]), "peak_mib": peak}
+
+
+def synthetic(rows: int, room: Path) -> Path:
+    """A store of so many records: one shard of 8,192 small raw images under as many names as are needed."""
+    small = prepare(source(8192), room / "small", size=32, format="raw", val_fraction=0)
+    told = dict(small.description)
+    (shard,) = told["shards"]
+    store = room / f"store-{rows}"
+    store.mkdir()
+    shards = []
+    for index in range(-(-rows // shard["rows"])):
+        name = f"train-{index:05d}.arrow"
+        os.link(room / "small" / shard["file"], store / name)
+        shards.append({**shard, "file": name})
+    for name in ("statistics.safetensors", "skipped.csv"):
+        shutil.copy(room / "small" / name, store / name)
+    (store / "dataset.json").write_text(json.dumps({**told, "shards": shards}), encoding="utf-8")
+    shutil.rmtree(room / "small")
+    return store
+
+
+def store_cost(path: str) -> dict:
+    """Opening a store and making its first batch, its epoch's order, and a random image's mean time."""
+    begun = time.perf_counter()
+    store = Store(path)
+    batches = Batches(store, "train", 128, 0, crop=28)
+    opened = time.perf_counter() - begun
+    begun = time.perf_counter()
+    batches.load(0)
+    first = time.perf_counter() - begun
+    rows = np.random.default_rng(0).permutation(store.splits["train"])[: 2 * READS].tolist()
+    for row in rows[:READS]:
+        store.image(row)
+    begun = time.perf_counter()
+    for row in rows[READS:]:
+        store.image(row)
+    read = (time.perf_counter() - begun) / READS
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "records": store.splits["train"], "open_seconds": opened, "first_batch_seconds": first,
+        "microseconds_an_image": 1e6 * read, "peak_mib": peak,
+    }  # fmt: skip
+
+
+def child(*words: object) -> dict:
+    """What this script says of one case, in a process of its own."""
+    found = subprocess.run([sys.executable, __file__, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
+    print(found.stdout.strip(), file=sys.stderr, flush=True)
+    return json.loads(found.stdout)
+
+
+def measure() -> dict:
+    """Every case."""
+    found = {
+        "machine": machine.cpu_name(), "cores": machine.cores(), "torch": torch.__version__,
+        "batch": [child("--case", "ours", batch, 1000) for batch in BATCHES],
+        "classes": [child("--case", "ours", 128, classes) for classes in CLASSES],
+        "plain": [child("--case", "plain", 128, 1000)],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as room:
+        found["store"] = [child("--store", synthetic(rows, Path(room))) for rows in STORES]
+    return found
+
+
+def plot(told: dict, path: str) -> None:
+    """Three small plots."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
+    batches = [case["batch"] for case in told["batch"]]
+    left.plot(batches, [1e3 * case["seconds"] / case["batch"] for case in told["batch"]], "o-")
+    left.set(xscale="log", yscale="log", xlabel="images a step", ylabel="ms an image", title="batch")
+    classes = [case["classes"] for case in told["classes"]]
+    middle.plot(classes, [case["seconds"] for case in told["classes"]], "o-", label="seconds a step of 128")
+    middle.plot(classes, [case["peak_mib"] / 1024 for case in told["classes"]], "s--", label="peak memory, GiB")
+    middle.set(xlabel="classes", ylim=(0, None), title="classes")
+    middle.legend()
+    records = [case["records"] for case in told["store"]]
+    right.plot(records, [case["microseconds_an_image"] for case in told["store"]], "o-", label="µs, a random image")
+    right.plot(records, [1e3 * case["open_seconds"] for case in told["store"]], "s--", label="ms, opening")
+    right.set(xscale="log", yscale="log", xlabel="records", title="store")
+    right.legend()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--store", help=argparse.SUPPRESS)
+    parser.add_argument("--plot", nargs=2, metavar=("JSON", "PNG"))
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(step_cost(options.case[0], int(options.case[1]), int(options.case[2]))))
+    elif options.store:
+        print(json.dumps(store_cost(options.store)))
+    elif options.plot:
+        plot(json.loads(Path(options.plot[0]).read_text(encoding="utf-8")), options.plot[1])
+    else:
+        print(json.dumps(measure(), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Loaders beside each other on one core: ours, torchvision's ImageFolder, WebDataset, Hugging Face `datasets`.
+
+All deliver random 224x224 crops, half of them mirrored, of the same 256x256 JPEG images (a store's, written out as
+files and as a tar), as uint8 batches of 128; torchvision's own training transform (a random part of the image, resized,
+to float) is measured beside it. The peers run in an environment that this builds from ``loaders-constraints.txt``, each
+in a process of its own that is measured in turn.
+
+    taskset -c 0 python benchmarks/peers/loaders.py STORE --rounds 5 >docs/raw/loaders.json
+"""
+
+import argparse
+import io
+import json
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+from inference import QUIET, Engine, environment
+
+from alexnet import Store, machine
+from alexnet.data.batches import Batches, ahead
+
+HERE = Path(__file__).parent
+PEERS = ("torchvision", "torchvision, its own transform", "webdataset", "datasets")
+IMAGES, BATCH = 2048, 128
+
+
+def write_out(store: Store, rows: list[int], room: Path) -> None:
+    """The same images as class folders and as a tar."""
+    with tarfile.open(room / "images.tar", "w") as tar:
+        for number, row in enumerate(rows):
+            data, name = bytes(store.encoded(row)), store.classes[int(store.labels[row])]
+            (room / "folder" / name).mkdir(parents=True, exist_ok=True)
+            (room / "folder" / name / f"{number:06d}.jpg").write_bytes(data)
+            for ending, content in (("jpg", data), ("cls", str(store.labels[row]).encode())):
+                entry = tarfile.TarInfo(f"{number:06d}.{ending}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers-loaders"))
+    options = parser.parse_args()
+    machine.set_up(1)
+    python = environment(Path(options.environment), HERE / "loaders-constraints.txt")
+    store = Store(options.store)
+    batches = Batches(store, "train", BATCH, 0)
+    steps = min(IMAGES // BATCH, batches.steps)
+    rows = [int(row) for step in range(steps) for row in batches.rows(step)]
+
+    def ours() -> float:
+        begun = time.perf_counter()
+        for _ in ahead(batches.load, range(steps), 1):
+            pass
+        return len(rows) / (time.perf_counter() - begun)
+
+    def bare() -> float:
+        begun = time.perf_counter()
+        for row in rows:
+            simplejpeg.decode_jpeg(np.frombuffer(store.encoded(row), np.uint8))
+        return len(rows) / (time.perf_counter() - begun)
+
+    with tempfile.TemporaryDirectory() as room:
+        write_out(store, rows, Path(room))
+        peers = {name: Engine([str(python), str(HERE / "loaders_worker.py"), name, room]) for name in PEERS}
+        tasks = {"ours": ours, "bare decoding (simplejpeg)": bare, **peers}
+        found: dict[str, list[float]] = {name: [] for name in tasks}
+        for number in range(options.rounds + 1):
+            for name, task in tasks.items():
+                time.sleep(QUIET)
+                value = task()
+                if number:
+                    found[name].append(value)
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    json.dump(
+        {
+            "machine": machine.cpu_name(),
+            "cores": machine.cores(),
+            "images": len(rows),
+            "images_per_second": middle,
+            "ours_to": {name: middle["ours"] / value for name, value in middle.items()},
+            "rounds": found,
+        },
+        sys.stdout,
+        indent=2,
+    )
+
+
+if __name__ == "__main__":
+    main()

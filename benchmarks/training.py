@@ -1,0 +1,95 @@
+"""What real training costs beside its step: the data path, the checkpoints, the start.
+
+    python benchmarks/training.py STORE --rounds 3 >docs/raw/training.json
+
+Interleaved rounds of one epoch each through the same trainer: from the store; from one batch that lies in memory; and
+from memory again with a checkpoint written at every step that is a power of two. Then the time from starting
+``alexnet train`` to the end of its first step, with the compiled library in the cache and without.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from alexnet import Recipe, Store, machine, train
+from alexnet.data.batches import Batches
+
+FIRST_STEP = """
+import os, sys, time
+from alexnet.training.trainer import Trainer
+step = Trainer._train_step
+def first(self, batch, rate):
+    step(self, batch, rate)
+    print(time.time(), flush=True)
+    os._exit(0)
+Trainer._train_step = first
+from alexnet.cli import main
+sys.exit(main(["train", *sys.argv[1:], "--batch", "128"]))
+"""
+
+
+def epoch(store: Store, recipe: Recipe, room: Path, **options: object) -> dict:
+    """An epoch's figures, validation left out."""
+    train(store, room, recipe, show=False, **options)  # pyright: ignore[reportArgumentType]
+    return json.loads((room / "timings.jsonl").read_text().splitlines()[0])
+
+
+def first_step(store: str, cache: str | None) -> float:
+    """Seconds from starting the command to the end of its first step."""
+    with tempfile.TemporaryDirectory() as room:
+        environment = dict(os.environ) if cache is None else {**os.environ, "XDG_CACHE_HOME": cache}
+        begun = time.time()
+        command = [sys.executable, "-c", FIRST_STEP, store, f"{room}/run"]
+        said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+        return float(said) - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    machine.set_up()
+    store = Store(options.store)
+    recipe = Recipe(epochs=1, batch=128, validate_every=1)
+    batches = Batches(store, "train", 128, 0)
+    ready = batches.load(0)
+    ways = {"store": {}, "memory": {"batches": lambda step: ready},
+            "memory, with checkpoints": {"batches": lambda step: ready, "keep_log": True}}  # fmt: skip
+    found: dict[str, list[dict]] = {name: [] for name in ways}
+    for _ in range(options.rounds):
+        for name, way in ways.items():
+            with tempfile.TemporaryDirectory() as room:
+                found[name].append(epoch(store, recipe, Path(room, "run"), **way))
+                print(name, found[name][-1], file=sys.stderr, flush=True)
+    rate = {name: statistics.median(each["images_per_second"] for each in values) for name, values in found.items()}
+    seconds = {name: statistics.median(each["seconds"] for each in values) for name, values in found.items()}
+    saves = sum(step.bit_count() == 1 for step in range(1, batches.steps + 1))
+    warm = statistics.median(first_step(options.store, None) for _ in range(options.rounds))
+    with tempfile.TemporaryDirectory() as cache:
+        cold = first_step(options.store, cache)
+    json.dump(
+        {
+            "machine": machine.cpu_name(),
+            "cores": machine.cores(),
+            "images_per_second": rate,
+            "store_to_memory": rate["store"] / rate["memory"],
+            "waiting_share": statistics.median(each["waiting_share"] for each in found["store"]),
+            "checkpoints_an_epoch": saves,
+            "seconds_a_checkpoint": (seconds["memory, with checkpoints"] - seconds["memory"]) / saves,
+            "first_step_seconds": {"warm": warm, "cold": cold},
+            "rounds": found,
+        },
+        sys.stdout,
+        indent=2,
+    )
+
+
+if __name__ == "__main__":
+    main()
