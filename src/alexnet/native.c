@@ -500,7 +500,8 @@ void area_average(const uint8_t *image, int64_t line, const int32_t *first_row, 
                 memcpy(&pixel, sums + 3 * (first_column[x] + k), sizeof pixel);
                 sum += pixel * column_weights[x * column_taps + k];
             }
-            for (int c = 0; c < 3; c++) out[3 * (y * size + x) + c] = (uint8_t)(sum[c] >> 22);
+            uint8_t *to = out + 3 * (y * size + x);
+            for (int c = 0; c < 3; c++) to[c] = (uint8_t)(sum[c] >> 22);
         }
     }
     free(sums);

@@ -127,8 +127,7 @@ def _decode_jpeg(data: bytes, size: int) -> np.ndarray | None:
     if data[:2] != b"\xff\xd8":
         return None
     try:
-        told = any(mark in data[:65536] for mark in (b"Exif\0", b"tiff:Orientation"))
-        if told and Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) != 1:
+        if _has_app1(data) and Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) != 1:
             return None
         rows, columns, colours, _ = simplejpeg.decode_jpeg_header(data)
         height, width = int(rows), int(columns)
@@ -142,6 +141,16 @@ def _decode_jpeg(data: bytes, size: int) -> np.ndarray | None:
         return simplejpeg.decode_jpeg(data, min_height=-(-height // power), min_width=-(-width // power))
     except Exception:  # whatever it is, Pillow says it in words
         return None
+
+
+def _has_app1(data: bytes) -> bool:
+    """Whether a JPEG file has a segment of the kind that EXIF and XMP are in."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the start of the scan
+        if data[at + 1] == 0xE1:
+            return True
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
 
 
 def _decode(data: bytes) -> Image.Image:
