@@ -3,8 +3,9 @@
     python benchmarks/training.py STORE --rounds 3 >docs/raw/training.json
 
 Interleaved rounds of one epoch each through the same trainer: from the store; from one batch that lies in memory; and
-from memory again with a checkpoint written at every step that is a power of two. Then the time from starting
-``alexnet train`` to the end of its first step, with the compiled library in the cache and without.
+from memory again with a checkpoint written at every step that is a power of two. Then the loader alone in one thread
+and in more, and the time from starting ``alexnet train`` to the end of its first step, with the compiled library in the
+cache and without.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 
 from alexnet import Recipe, Store, machine, train
-from alexnet.data.batches import Batches
+from alexnet.data.batches import Batches, ahead
 
 FIRST_STEP = """
 import os, sys, time
@@ -50,6 +51,14 @@ def first_step(store: str, cache: str | None) -> float:
         return float(said) - begun
 
 
+def loader_rate(batches: Batches, threads: int) -> float:
+    """Images a second of the loader alone."""
+    begun, images = time.perf_counter(), 0
+    for batch in ahead(batches.load, range(batches.steps), threads):
+        images += len(batch.rows)
+    return images / (time.perf_counter() - begun)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store")
@@ -71,6 +80,10 @@ def main() -> None:
     rate = {name: statistics.median(each["images_per_second"] for each in values) for name, values in found.items()}
     seconds = {name: statistics.median(each["seconds"] for each in values) for name, values in found.items()}
     saves = sum(step.bit_count() == 1 for step in range(1, batches.steps + 1))
+    loader: dict[int, list[float]] = {threads: [] for threads in range(1, machine.cores() + 1)}
+    for _ in range(options.rounds + 1):
+        for threads, rates in loader.items():
+            rates.append(loader_rate(batches, threads))
     warm = statistics.median(first_step(options.store, None) for _ in range(options.rounds))
     with tempfile.TemporaryDirectory() as cache:
         cold = first_step(options.store, cache)
@@ -83,6 +96,7 @@ def main() -> None:
             "waiting_share": statistics.median(each["waiting_share"] for each in found["store"]),
             "checkpoints_an_epoch": saves,
             "seconds_a_checkpoint": (seconds["memory, with checkpoints"] - seconds["memory"]) / saves,
+            "loader_images_per_second": {threads: statistics.median(rates[1:]) for threads, rates in loader.items()},
             "first_step_seconds": {"warm": warm, "cold": cold},
             "rounds": found,
         },
