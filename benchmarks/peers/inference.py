@@ -4,6 +4,8 @@ The peers run in an environment that this builds from ``constraints.txt``, each 
 another is measured. The net is ``caffe``, whose norms see all maps, as ONNX's LRN does; all must give its scores.
 
     python benchmarks/peers/inference.py --batch 128 --rounds 15 >docs/raw/inference-128.json
+    python benchmarks/peers/inference.py --batch 1 --rounds 15 --waking 3 --calls 9 >docs/raw/inference-1.json
+    python benchmarks/peers/inference.py --batch 1 --rounds 31 >docs/raw/inference-1-idle.json
 """
 
 import argparse
@@ -111,19 +113,28 @@ def ours(net: Net, images: torch.Tensor, precision: str) -> Callable[[], torch.T
     return run
 
 
-def timed(run: Callable[[], object]) -> Callable[[], float]:
-    def once() -> float:
-        begun = time.perf_counter()
-        run()
-        return time.perf_counter() - begun
+def timed(run: Callable[[], object], waking: int, calls: int) -> Callable[[], float]:
+    def measured() -> float:
+        times = []
+        for _ in range(waking + calls):
+            begun = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - begun)
+        return statistics.median(times[waking:])
 
-    return once
+    return measured
+
+
+def timed_port(port: PlainPort, waking: int, calls: int) -> Callable[[], float]:
+    return lambda: statistics.median([port("infer") for _ in range(waking + calls)][waking:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--waking", type=int, default=0, help="calls that are not measured, a round and engine")
+    parser.add_argument("--calls", type=int, default=1, help="calls of which the median is taken")
     parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers"))
     options = parser.parse_args()
     machine.set_up()
@@ -137,7 +148,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as room, PlainPort(options.batch, 1000, device) as port:
         model = Path(room, "caffe.onnx")
         onnx.save(onnx_of(net), str(model))
-        told = [str(model), str(options.batch), str(torch.get_num_threads())]
+        often = options.waking, options.calls
+        told = list(map(str, (model, options.batch, torch.get_num_threads(), *often)))
         peers = {name: Engine([str(python), str(HERE / "worker.py"), name, *told]) for name in PEERS}
         exact = ours(net, images, "float32")()[0, :10].numpy()
         differ = {name: float(np.abs(np.array(peer.first) - exact).max()) for name, peer in peers.items()}
@@ -149,10 +161,10 @@ def main() -> None:
                 raise SystemExit(f"error: {name}'s scores differ by {difference:.3g} from ours in float32")
 
         tasks: dict[str, Callable[[], float]] = {
-            "ours": timed(ours(net, images, precision)),
-            "ours, float32": timed(ours(net, images, "float32")),
-            "ours, int8": timed(ours(net, images, "int8")),
-            "plain port": lambda: port("infer"),
+            "ours": timed(ours(net, images, precision), *often),
+            "ours, float32": timed(ours(net, images, "float32"), *often),
+            "ours, int8": timed(ours(net, images, "int8"), *often),
+            "plain port": timed_port(port, *often),
             **peers,
         }
         found: dict[str, list[float]] = {name: [] for name in tasks}
@@ -173,6 +185,8 @@ def main() -> None:
                 "kernels": native.kernels(torch.device("cpu")),
                 "precision": precision,
                 "batch": options.batch,
+                "waking_calls": options.waking,
+                "calls": options.calls,
                 "milliseconds": {name: 1e3 * value for name, value in middle.items()},
                 "ratios": {name: value / middle["ours"] for name, value in middle.items()},
                 "largest_difference_of_scores": differ,

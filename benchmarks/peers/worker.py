@@ -1,11 +1,13 @@
 """One engine in an environment of its own: reads ``go`` on standard input, answers with seconds a batch.
 
-    python worker.py onnxruntime|openvino|openvino-bf16 MODEL.onnx BATCH THREADS
+    python worker.py onnxruntime|openvino|openvino-bf16 MODEL.onnx BATCH THREADS WAKING CALLS
 
-First it answers with the scores of a fixed batch, so that the parent can see that all compute the same.
+A batch is run ``WAKING`` times unmeasured, then ``CALLS`` times, and the answer is the median of these. Before all that
+it answers with the scores of a fixed batch, so that the parent can see that all compute the same.
 """
 
 import json
+import statistics
 import sys
 import time
 
@@ -41,10 +43,14 @@ def main():
     run = engine(name, path, threads)
     images = np.random.default_rng(0).normal(0, 1, (batch, 3, 227, 227)).astype(np.float32)
     print(json.dumps(run(images)[0, :10].tolist()), flush=True)
+    waking, calls = int(sys.argv[5]), int(sys.argv[6])
     for _ in sys.stdin:
-        begun = time.perf_counter()
-        run(images)
-        print(time.perf_counter() - begun, flush=True)
+        times = []
+        for _ in range(waking + calls):
+            begun = time.perf_counter()
+            run(images)
+            times.append(time.perf_counter() - begun)
+        print(statistics.median(times[waking:]), flush=True)
 
 
 if __name__ == "__main__":

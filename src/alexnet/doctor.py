@@ -10,7 +10,7 @@ import torch
 
 from alexnet import machine, native
 
-LIBRARIES = ("torch", "numpy", "pillow", "pyarrow", "safetensors", "tyro", "rich", "matplotlib", "fsspec")
+LIBRARIES = ("torch", "numpy", "pillow", "simplejpeg", "pyarrow", "safetensors", "tyro", "rich", "matplotlib", "fsspec")
 EXTRAS = {"tensorboard": "tensorboard", "heic": "pillow_heif"}  # an extra's name and the module it brings
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "sve", "bf16")
 

@@ -79,7 +79,8 @@ def set_up(threads: int | None = None) -> None:
             mallopt = ctypes.CDLL(None).mallopt
         except (OSError, AttributeError):
             return
-        m_trim_threshold, m_mmap_max = -1, -4
+        m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
+        mallopt(m_arena_max, 1)  # arenas of other threads are given back whatever is said here
         mallopt(m_mmap_max, 0)
         mallopt(m_trim_threshold, -1)
 

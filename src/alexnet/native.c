@@ -1,4 +1,5 @@
-/* The compiled path on a CPU; what Python calls is stage_forward, stage_backward and prepare_images.
+/* The compiled path on a CPU. What Python calls: stage_forward and stage_backward, prepare_images, momentum_step, few_rows
+ * for the net; crop_image, area_average, image_products and add_image for its data.
  *
  * What lies between two convolutions, in one pass over memory each way: ReLU, response norm across maps, max pooling.
  *

@@ -8,6 +8,7 @@ import collections
 import ctypes
 import dataclasses
 import functools
+import itertools
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -167,15 +168,24 @@ def whole_images(
 
 
 def ahead(load: Callable[[int], T], keys: range, threads: int) -> Generator[T, None, None]:
-    """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting."""
+    """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting.
+
+    They are begun all together: where loading and computing share the cores, a core that loads makes all others wait
+    for what it does not compute, so that it costs least when all load at once.
+    """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     pending: collections.deque[Future[T]] = collections.deque()
+    left = iter(keys)
+
+    def begin() -> None:
+        pending.extend(pool.submit(load, key) for key in itertools.islice(left, threads))
+
     try:
-        for key in keys:
-            pending.append(pool.submit(load, key))
-            if len(pending) > 2 * threads:
-                yield pending.popleft().result()
+        begin()
+        begin()
         while pending:
             yield pending.popleft().result()
+            if len(pending) <= threads:
+                begin()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
