@@ -74,7 +74,7 @@ def synthetic(rows: int, room: Path) -> Path:
     """A store of so many records: one shard of 8,192 small raw images under as many names as are needed."""
     small = prepare(source(8192), room / "small", size=32, format="raw", val_fraction=0)
     told = dict(small.description)
-    (shard,) = told["shards"]
+    (shard,) = (shard for shard in told["shards"] if shard["split"] == "train")
     store = room / f"store-{rows}"
     store.mkdir()
     shards = []

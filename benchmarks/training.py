@@ -2,8 +2,8 @@
 
     python benchmarks/training.py STORE --rounds 3 >docs/raw/training.json
 
-Interleaved rounds of one epoch each through the same trainer: from the store; from one batch that lies in memory; and
-from memory again with a checkpoint written at every step that is a power of two. Then the loader alone in one thread
+Interleaved rounds of one epoch each through the same trainer: from the store; from the same batches, made before; and
+from these again with a checkpoint written at every step that is a power of two. Then the loader alone in one thread
 and in more, and the time from starting ``alexnet train`` to the end of its first step, with the compiled library in the
 cache and without.
 """
@@ -68,9 +68,9 @@ def main() -> None:
     store = Store(options.store)
     recipe = Recipe(epochs=1, batch=128, validate_every=1)
     batches = Batches(store, "train", 128, 0)
-    ready = batches.load(0)
-    ways = {"store": {}, "memory": {"batches": lambda step: ready},
-            "memory, with checkpoints": {"batches": lambda step: ready, "keep_log": True}}  # fmt: skip
+    ready = [batches.load(step) for step in range(batches.steps)]
+    memory = {"batches": lambda step: ready[step]}
+    ways = {"store": {}, "memory": memory, "memory, with checkpoints": {**memory, "keep_log": True}}
     found: dict[str, list[dict]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():

@@ -7,7 +7,7 @@ import torch
 from alexnet import native
 from alexnet.data import batches as batches_module
 from alexnet.data.augment import Preparation
-from alexnet.data.batches import Batches, ahead, crop, whole_images
+from alexnet.data.batches import Batches, ahead, between, crop, whole_images
 from alexnet.data.statistics import Statistics, Sums, products
 
 
@@ -20,6 +20,34 @@ def test_loader_threads_change_no_byte(store, threads):
     ):
         assert torch.equal(found.images, wanted.images)
         assert torch.equal(found.labels, wanted.labels) and torch.equal(found.rows, wanted.rows)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_loading_between_steps_gives_the_same_and_fetches_what_comes(store, threads):
+    batches, fetched = Batches(store, "train", 7, seed=3, crop=48), []
+    expected = [Batches(store, "train", 7, seed=3, crop=48).load(step) for step in range(3, 20)]
+
+    def fetch(step: int) -> None:
+        batches.fetch(step)
+        fetched.append(step)
+
+    for found, wanted in zip(between(batches.load, range(3, 20), threads, fetch), expected, strict=True):
+        assert torch.equal(found.images, wanted.images) and torch.equal(found.rows, wanted.rows)
+    assert sorted(fetched) == list(range(3 + threads, 20))
+    with pytest.raises(ZeroDivisionError):
+        list(between(lambda step: 1 // (step - 4), range(3, 20), threads))
+
+
+def test_a_batchs_memory_is_used_again_once_nobody_has_it(store):
+    batches = Batches(store, "train", 8, seed=0, crop=48)
+    first, second = batches.load(0), batches.load(1)
+    kept, place = first.images.clone(), first.images.data_ptr()
+    view = first.images[2:3]
+    del first
+    assert batches.load(2).images.data_ptr() not in (place, second.images.data_ptr())  # a view holds it
+    assert torch.equal(view, kept[2:3])
+    del view
+    assert batches.load(0).images.data_ptr() == place
 
 
 def test_started_in_the_middle_it_is_the_same(store):

@@ -8,8 +8,9 @@ import collections
 import ctypes
 import dataclasses
 import functools
-import itertools
 import math
+import mmap
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,8 @@ from alexnet.data import images
 from alexnet.data.store import Store
 
 T = TypeVar("T")
+MOST_ROOMS = 31  # batches whose memory is kept for others, beside the last
+UNUSED = 3  # references to a room that no batch has: the list's, the loop's, the question's
 PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --order windows: runs of 6 MB, windows of 210 MB
 
 
@@ -86,6 +89,7 @@ class Batches:
         self.labels = torch.from_numpy(store.labels)
         self.steps = math.ceil(len(self.split_rows) / size)
         self._lock = threading.Lock()
+        self._rooms: list[np.ndarray] = []
         self._orders = functools.lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> Tensor:
@@ -109,6 +113,20 @@ class Batches:
         count, place = len(self.split_rows), step % self.steps
         return range(count * place // self.steps, count * (place + 1) // self.steps)
 
+    def _room(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Memory for a batch's pixels: that of an earlier batch which nobody has any more, where there is one."""
+        with self._lock:
+            for room in self._rooms:
+                if room.shape == shape and sys.getrefcount(room) == UNUSED:
+                    return room
+            self._rooms = [*self._rooms[-MOST_ROOMS:], np.empty(shape, np.uint8)]
+            return self._rooms[-1]
+
+    def fetch(self, step: int) -> None:
+        """Reads a byte of each page of a step's images, so that a slow disk is waited for before they are wanted."""
+        for row in self.rows(step).tolist():
+            np.frombuffer(self.store.encoded(row), np.uint8)[:: mmap.PAGESIZE].max()
+
     def load(self, step: int) -> Batch:
         """The batch of a step."""
         rows = self.rows(step)
@@ -119,8 +137,11 @@ class Batches:
             ids, of = torch.tensor(self._places(step)) // self.chunk, " of a chunk"
         corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
-        out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
-        pixels, room = out.numpy(), images.room_for(self.store.size)
+        shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.store.size)
+        out = (
+            torch.empty(shape, dtype=torch.uint8, pin_memory=True) if self.pin else torch.from_numpy(self._room(shape))
+        )
+        pixels = out.numpy()
         for i, row in enumerate(rows.tolist()):
             top, left = corners[i]
             crop(self.store.image(row, room), top, left, bool(self.mirror and flips[i]), pixels[i])
@@ -168,24 +189,40 @@ def whole_images(
 
 
 def ahead(load: Callable[[int], T], keys: range, threads: int) -> Generator[T, None, None]:
-    """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting.
-
-    They are begun all together: where loading and computing share the cores, a core that loads makes all others wait
-    for what it does not compute, so that it costs least when all load at once.
-    """
+    """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     pending: collections.deque[Future[T]] = collections.deque()
-    left = iter(keys)
-
-    def begin() -> None:
-        pending.extend(pool.submit(load, key) for key in itertools.islice(left, threads))
-
     try:
-        begin()
-        begin()
+        for key in keys:
+            pending.append(pool.submit(load, key))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-            if len(pending) <= threads:
-                begin()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def between(
+    load: Callable[[int], T], keys: range, threads: int, fetch: Callable[[int], object] | None = None
+) -> Generator[T, None, None]:
+    """``load(key)`` for each key in order, ``threads`` of them at once while the caller waits.
+
+    For a caller that computes on the cores that load: a core that loads makes all others wait for what it does not
+    compute meanwhile, so loading beside it costs its time on one core, and between two steps its time on all.
+
+    Args:
+        load: of a key.
+        keys: which.
+        threads: how many at once.
+        fetch: called ahead, beside the caller, with the keys that come next: brings their bytes into memory.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="load") as pool:
+        for start in range(0, len(keys), threads):
+            loaded = list(pool.map(load, keys[start : start + threads]))
+            if fetch:
+                for key in keys[start + threads : start + 2 * threads]:
+                    pool.submit(fetch, key)
+            loaded.reverse()
+            while loaded:
+                yield loaded.pop()

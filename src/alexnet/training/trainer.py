@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alexnet import evaluation, figures, files, machine, native, run
 from alexnet.data.augment import Preparation
-from alexnet.data.batches import Batch, Batches, ahead
+from alexnet.data.batches import Batch, Batches, ahead, between
 from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse
 from alexnet.evaluation import Errors, top_k_errors
@@ -107,6 +107,7 @@ def train(
     trainer.loaders = loaders or max(2, min(8, machine.cores()))
     trainer.start_from, trainer.keep_log = start_from, keep_log
     trainer.transform, trainer.loss, trainer.load = transform, loss, batches or trainer.batches.load
+    trainer.own_batches = batches is not None
     return trainer.run(keep_every, tensorboard)
 
 
@@ -176,6 +177,7 @@ class Trainer:
         self.transform: Callable[[Tensor, Tensor], Tensor] | None = None
         self.loss: Callable[[Tensor, Tensor], Tensor] | None = None
         self.load: Callable[[int], Batch] = self.batches.load
+        self.own_batches = False
         self.recent: list[float] = []
         self.told_of_stall = False
         self.top5 = len(store.classes) > 5
@@ -237,7 +239,11 @@ class Trainer:
         assert self.recipe.epochs is not None
         self._say_start()
         self.display.start(self.steps, self.step, "training")
-        loaded = ahead(self.load, range(self.step, self.steps), self.loaders)
+        steps = range(self.step, self.steps)
+        if self.device.type == "cpu":
+            loaded = between(self.load, steps, self.loaders, None if self.own_batches else self.batches.fetch)
+        else:
+            loaded = ahead(self.load, steps, self.loaders)
         waited, images = 0.0, 0
         since = drawn = saved = time.monotonic()
         pending: list[tuple[int, float, Tensor, Tensor]] = []
