@@ -1,0 +1,72 @@
+"""Training steps of torchvision's AlexNet beside ours of the same net, interleaved.
+
+torchvision's runs in the environment of ``loaders.py``, as its users train it (float32, eager, ``torch.optim.SGD``) and
+with bf16 autocast and channels-last. It has no response norm.
+
+    python benchmarks/peers/torchvision_net.py --rounds 7 >docs/raw/torchvision-net.json
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from inference import QUIET, Engine, environment
+
+from alexnet import machine
+
+HERE = Path(__file__).parent
+WORKER = """
+import sys, time, torch, torchvision
+import torch.nn.functional as F
+low, batch = sys.argv[1] == "bf16", int(sys.argv[2])
+torch.set_num_threads(int(sys.argv[3]))
+order = torch.channels_last if low else torch.contiguous_format
+net = torchvision.models.alexnet().train().to(memory_format=order)
+images, labels = torch.randn(batch, 3, 224, 224).to(memory_format=order), torch.arange(batch) % 1000
+optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
+print("{}", flush=True)
+for _ in sys.stdin:
+    begun = time.perf_counter()
+    optimiser.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        scores = net(images)
+    F.cross_entropy(scores.float(), labels).backward()
+    optimiser.step()
+    print(time.perf_counter() - begun, flush=True)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers-loaders"))
+    options = parser.parse_args()
+    sys.path.insert(0, str(HERE.parent))
+    from nets import stepper
+
+    machine.set_up()
+    python = environment(Path(options.environment), HERE / "loaders-constraints.txt")
+    told = [str(options.batch), str(torch.get_num_threads())]
+    peers = {f"torchvision, {kind}": Engine([str(python), "-c", WORKER, kind, *told]) for kind in ("float32", "bf16")}
+    precision = machine.choose_precision("auto", torch.device("cpu"))
+    tasks = {"ours": stepper("torchvision", options.batch, precision), **peers}
+    found: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(options.rounds + 1):
+        for name, task in tasks.items():
+            time.sleep(QUIET)
+            seconds = task()
+            if number:
+                found[name].append(seconds)
+    rate = {name: options.batch / statistics.median(times) for name, times in found.items()}
+    json.dump({"machine": machine.cpu_name(), "batch": options.batch, "images_per_second": rate,
+               "ours_to": {name: rate["ours"] / value for name, value in rate.items()}, "rounds": found},
+              sys.stdout, indent=1)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
