@@ -12,15 +12,12 @@ import sys
 import time
 
 import torch
-import torch.nn.functional as F
 
 from alexnet import Net, machine, native
-from alexnet.evaluation import autocast, input_dtype
-from alexnet.nets.layers import Draw
-from alexnet.nets.network import costs
-from alexnet.training.optimiser import Momentum
+from alexnet.bench import SIDE, multiply_adds, random_images, training_step
+from alexnet.evaluation import input_dtype
 
-LEAST, STEPS, SIDE = 0.005, 6, 4096
+LEAST, STEPS = 0.005, 6
 
 
 def main() -> None:
@@ -32,23 +29,11 @@ def main() -> None:
     device = torch.device("cpu")
     precision = machine.choose_precision("auto", device)
     net = Net(options.net, 1000)
-    net.initialise(0, "he")
-    optimiser = Momentum(net.tensors(), 0.9, 0.0005)
-    if precision == "bf16":
-        optimiser.keep(net.keep_copies(torch.bfloat16))
-    rates = dict.fromkeys(net.tensors(), 0.001)
-    side = net.table.input[1]
-    images = torch.randn(options.batch, 3, side, side).to(input_dtype(precision), memory_format=torch.channels_last)
-    rows = torch.arange(options.batch)
+    work = training_step(net, random_images(net, options.batch, device, precision), precision)
 
     def step() -> float:
         begun = time.perf_counter()
-        with autocast(device, precision):
-            scores = net.train()(images, Draw(0, 0, rows))
-        F.cross_entropy(scores.float(), rows % 1000).backward()
-        with torch.profiler.record_function("update (momentum_step)"):
-            optimiser.step(rates)
-            optimiser.zero_grad()
+        work()
         return time.perf_counter() - begun
 
     for _ in range(3):
@@ -70,8 +55,7 @@ def main() -> None:
         if share >= LEAST:
             shapes = [shape for shape in event.input_shapes if shape]
             rows_of.append({"operation": event.key, "shapes": shapes, "share": round(share, 4)})
-    layers = costs(net.table, 1000)
-    flops = 2 * options.batch * (3 * sum(row.multiply_adds for row in layers) - layers[0].multiply_adds)
+    flops = 2 * options.batch * multiply_adds(net.table, 1000)[1]
     json.dump(
         {
             "machine": machine.cpu_name(), "torch": torch.__version__, "kernels": native.kernels(device),

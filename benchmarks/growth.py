@@ -20,15 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from alexnet import Net, Store, machine, prepare
+from alexnet.bench import random_images, training_step
 from alexnet.data.batches import Batches
 from alexnet.data.demo import source
-from alexnet.evaluation import autocast, input_dtype
-from alexnet.nets.layers import Draw
 from alexnet.plain_port import tasks
-from alexnet.training.optimiser import Momentum
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CLASSES = (10, 1000, 10184, 22000)
@@ -46,21 +43,7 @@ def step_cost(whose: str, batch: int, classes: int) -> dict:
         machine.set_up()
         precision = machine.choose_precision("auto", device)
         net = Net("paper", classes)
-        net.initialise(0, "he")
-        optimiser = Momentum(net.tensors(), 0.9, 0.0005)
-        if precision == "bf16":
-            optimiser.keep(net.keep_copies(torch.bfloat16))
-        rates = dict.fromkeys(net.tensors(), 0.001)
-        images = torch.randn(batch, 3, 224, 224).to(input_dtype(precision), memory_format=torch.channels_last)
-        rows = torch.arange(batch)
-
-        def step() -> None:
-            with autocast(device, precision):
-                scores = net.train()(images, Draw(0, 0, rows))
-            F.cross_entropy(scores.float(), rows % classes).backward()
-            optimiser.step(rates)
-            optimiser.zero_grad()
-
+        step = training_step(net, random_images(net, batch, device, precision), precision)
     times = []
     for _ in range(STEPS + 2):
         begun = time.perf_counter()

@@ -8,9 +8,19 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 
 from alexnet import Store, machine
+from alexnet.bench import interleaved
 from alexnet.data.batches import Batches, ahead
+
+
+def loader_rate(batches: Batches, threads: int) -> float:
+    """Images a second of the loader alone, over an epoch."""
+    begun, images = time.perf_counter(), 0
+    for batch in ahead(batches.load, range(batches.steps), threads):
+        images += len(batch.rows)
+    return images / (time.perf_counter() - begun)
 
 
 def main() -> None:
@@ -21,14 +31,8 @@ def main() -> None:
     machine.set_up(1)
     store = Store(options.store)
     batches = Batches(store, "train", 128, 0)
-    found: dict[int, list[float]] = {threads: [] for threads in {1, machine.cores()}}
-    for number in range(options.rounds + 1):
-        for threads, rates in found.items():
-            begun, images = time.perf_counter(), 0
-            for batch in ahead(batches.load, range(batches.steps), threads):
-                images += len(batch.rows)
-            if number:  # in the first, the store comes into memory
-                rates.append(images / (time.perf_counter() - begun))
+    tasks = {str(threads): partial(loader_rate, batches, threads) for threads in {1, machine.cores()}}
+    found = interleaved(tasks, options.rounds)
     told = {"machine": machine.cpu_name(), "cores": machine.cores(), "format": store.format}
     rates = {threads: statistics.median(values) for threads, values in found.items()}
     json.dump({**told, "images_per_second": rates, "rounds": found}, sys.stdout, indent=1)

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from encoding import psnr
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -57,10 +58,6 @@ def long_way(data: bytes) -> np.ndarray:
 
     rows = np.tensordot(matrix(pixels.shape[0]), pixels, (1, 0))
     return np.tensordot(rows, matrix(pixels.shape[1]), (1, 1)).transpose(0, 2, 1)
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / max(((a - b) ** 2).mean(), 1e-9)))
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:

@@ -18,8 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from loader import loader_rate
+
 from alexnet import Recipe, Store, machine, train
-from alexnet.data.batches import Batches, ahead
+from alexnet.data.batches import Batches
 
 FIRST_STEP = """
 import os, sys, time
@@ -49,14 +51,6 @@ def first_step(store: str, cache: str | None) -> float:
         command = [sys.executable, "-c", FIRST_STEP, store, f"{room}/run"]
         said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
         return float(said) - begun
-
-
-def loader_rate(batches: Batches, threads: int) -> float:
-    """Images a second of the loader alone."""
-    begun, images = time.perf_counter(), 0
-    for batch in ahead(batches.load, range(batches.steps), threads):
-        images += len(batch.rows)
-    return images / (time.perf_counter() - begun)
 
 
 def main() -> None:

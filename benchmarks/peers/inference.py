@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from alexnet import Net, machine, native
+from alexnet.bench import interleaved
 from alexnet.evaluation import autocast, input_dtype, ready
 from alexnet.plain_port import PlainPort
 
@@ -125,6 +126,16 @@ def timed(run: Callable[[], object], waking: int, calls: int) -> Callable[[], fl
     return measured
 
 
+def paused(task: Callable[[], float]) -> Callable[[], float]:
+    """The same after a while in which other processes' threads fall asleep."""
+
+    def waited() -> float:
+        time.sleep(QUIET)
+        return task()
+
+    return waited
+
+
 def timed_port(port: PlainPort, waking: int, calls: int) -> Callable[[], float]:
     return lambda: statistics.median([port("infer") for _ in range(waking + calls)][waking:])
 
@@ -167,13 +178,7 @@ def main() -> None:
             "plain port": timed_port(port, *often),
             **peers,
         }
-        found: dict[str, list[float]] = {name: [] for name in tasks}
-        for number in range(options.rounds + 2):
-            for name, task in tasks.items():
-                time.sleep(QUIET)
-                seconds = task()
-                if number >= 2:
-                    found[name].append(seconds)
+        found = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)
     for peer in peers.values():
         peer.process.kill()
     middle = {name: statistics.median(values) for name, values in found.items()}

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from inference import QUIET, Engine, environment
+from inference import Engine, environment, paused
 
 from alexnet import Store, machine
+from alexnet.bench import interleaved
 from alexnet.data.batches import Batches, ahead
 
 HERE = Path(__file__).parent
@@ -72,13 +73,7 @@ def main() -> None:
         write_out(store, rows, Path(room))
         peers = {name: Engine([str(python), str(HERE / "loaders_worker.py"), name, room]) for name in PEERS}
         tasks = {"ours": ours, "bare decoding (simplejpeg)": bare, **peers}
-        found: dict[str, list[float]] = {name: [] for name in tasks}
-        for number in range(options.rounds + 1):
-            for name, task in tasks.items():
-                time.sleep(QUIET)
-                value = task()
-                if number:
-                    found[name].append(value)
+        found = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
     middle = {name: statistics.median(values) for name, values in found.items()}
     json.dump(
         {

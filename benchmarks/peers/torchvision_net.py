@@ -10,13 +10,13 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
-from inference import QUIET, Engine, environment
+from inference import Engine, environment, paused
 
 from alexnet import machine
+from alexnet.bench import interleaved
 
 HERE = Path(__file__).parent
 WORKER = """
@@ -55,13 +55,7 @@ def main() -> None:
     peers = {f"torchvision, {kind}": Engine([str(python), "-c", WORKER, kind, *told]) for kind in ("float32", "bf16")}
     precision = machine.choose_precision("auto", torch.device("cpu"))
     tasks = {"ours": stepper("torchvision", options.batch, precision), **peers}
-    found: dict[str, list[float]] = {name: [] for name in tasks}
-    for number in range(options.rounds + 1):
-        for name, task in tasks.items():
-            time.sleep(QUIET)
-            seconds = task()
-            if number:
-                found[name].append(seconds)
+    found = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
     rate = {name: options.batch / statistics.median(times) for name, times in found.items()}
     json.dump({"machine": machine.cpu_name(), "batch": options.batch, "images_per_second": rate,
                "ours_to": {name: rate["ours"] / value for name, value in rate.items()}, "rounds": found},

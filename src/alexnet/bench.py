@@ -11,7 +11,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
 from alexnet.evaluation import autocast, input_dtype, product_dtype
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network, costs, load_table
+from alexnet.nets.network import Network, Table, costs, load_table
 from alexnet.plain_port import PlainPort
 from alexnet.training.optimiser import Momentum
 
@@ -109,21 +109,17 @@ def bench(
         store = prepare(drawn.source(IMAGES), Path(room, "store"), val_fraction=0)
         plain = running.enter_context(PlainPort(batch, classes, where))
         tasks = _tasks(Network(net, classes), batch, where, precision, store, Path(room), plain)
-        found: dict[str, list[float]] = {key: [] for key in tasks}
-        for number in range(rounds + 1):  # the first, in which caches fill, is not counted
-            say(f"round {number} of {rounds}" if number else "first round, not counted")
-            for key, (_, _, task) in tasks.items():
-                value = task()
-                if number:
-                    found[key].append(value)
+        found = interleaved(
+            {key: task for key, (_, _, task) in tasks.items()},
+            rounds,
+            say=lambda number: say(f"round {number} of {rounds}" if number else "first round, not counted"),
+        )
         said = {key: _summary(name, unit, found[key]) for key, (name, unit, _) in tasks.items()}
-    layers = costs(load_table(net), classes)
-    products = sum(row.multiply_adds for row in layers)
-    first = layers[0].multiply_adds  # the images have no gradient
+    products, trained = multiply_adds(load_table(net), classes)
     matrix = said["matrix"].median * 1e9
     ratios = {
         "training step, ours to plain port": said["step"].median / said["plain_step"].median,
-        "training step, ours to matrix-rate floor": said["step"].median * 2 * (3 * products - first) / matrix,
+        "training step, ours to matrix-rate floor": said["step"].median * 2 * trained / matrix,
         "inference, ours to plain port": said["inference"].median / said["plain_inference"].median,
         "inference, ours to matrix-rate floor": said["inference"].median * 2 * products / matrix,
         "loader, ours to bare decoding": said["loader"].median / said["decode"].median,
@@ -158,6 +154,72 @@ def _photos(room: Path) -> Path:
     return room / "photos"
 
 
+def interleaved(
+    tasks: Mapping[str, Callable[[], float]],
+    rounds: int,
+    *,
+    uncounted: int = 1,
+    say: Callable[[int], None] = lambda number: None,
+) -> dict[str, list[float]]:
+    """What tasks answer in rounds of each once, by name.
+
+    Args:
+        tasks: by name.
+        rounds: that count.
+        uncounted: rounds before these, in which caches fill.
+        say: is told each round's number before it begins; 0 and below do not count.
+    """
+    found: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(1 - uncounted, rounds + 1):
+        say(number)
+        for name, task in tasks.items():
+            value = task()
+            if number > 0:
+                found[name].append(value)
+    return found
+
+
+def multiply_adds(table: Table, classes: int) -> tuple[int, int]:
+    """Of one image: in inference, and in a training step, whose images need no gradient."""
+    layers = costs(table, classes)
+    forward = sum(row.multiply_adds for row in layers)
+    return forward, 3 * forward - layers[0].multiply_adds
+
+
+def random_images(net: Network, batch: int, device: torch.device, precision: str) -> Tensor:
+    """(batch, channels, height, width) as the net takes them, channels-last, in the type of its input."""
+    images = torch.randn(batch, *net.table.input, device=device)
+    return images.to(input_dtype(precision), memory_format=torch.channels_last)
+
+
+def training_step(net: Network, images: Tensor, precision: str) -> Callable[[], None]:
+    """What takes the trainer's step on images that lie on the device: forward, backward, update.
+
+    Args:
+        net: is initialised and moved to the images' device.
+        images: from ``random_images``.
+        precision: of products.
+    """
+    net.initialise(0, "he")
+    net.to(images.device)
+    optimiser = Momentum(net.tensors(), 0.9, 0.0005)
+    if precision == "bf16":
+        optimiser.keep(net.keep_copies(torch.bfloat16))
+    rates = dict.fromkeys(net.tensors(), 0.001)
+    rows = torch.arange(len(images), device=images.device)
+
+    def step() -> None:
+        net.train()
+        with autocast(images.device, precision):
+            scores = net(images, Draw(0, 0, rows))
+        F.cross_entropy(scores.float(), rows % net.classes).backward()
+        with torch.profiler.record_function("update (momentum_step)"):
+            optimiser.step(rates)
+            optimiser.zero_grad()
+
+    return step
+
+
 Task = tuple[str, str, Callable[[], float]]
 
 
@@ -171,7 +233,6 @@ def _tasks(
     plain: Callable[[str], float],
 ) -> dict[str, Task]:
     """Name, unit and what measures it once."""
-    labels = torch.arange(batch, device=device) % net.classes
 
     def seconds(work: Callable[[], object]) -> float:
         machine.synchronise(device)
@@ -180,29 +241,11 @@ def _tasks(
         machine.synchronise(device)
         return time.perf_counter() - begun
 
-    side = net.table.input[1]
     wide = torch.randn(SIDE, SIDE, device=device).to(input_dtype(precision))
     bytes_ = torch.zeros(COPIED, dtype=torch.uint8, device=device)
     room_for = torch.empty_like(bytes_)
-    images = torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
-    images = images.to(input_dtype(precision))
-
-    net.initialise(0, "he")
-    net.to(device)
-    optimiser = Momentum(net.tensors(), 0.9, 0.0005)
-    if precision == "bf16":
-        optimiser.keep(net.keep_copies(torch.bfloat16))
-    rates = dict.fromkeys(net.tensors(), 0.001)
-    rows = torch.arange(batch, device=device)
-
-    def step() -> None:
-        net.train()
-        with autocast(device, precision):
-            scores = net(images, Draw(0, 0, rows))
-        F.cross_entropy(scores.float(), labels).backward()
-        optimiser.step(rates)
-        optimiser.zero_grad()
-
+    images = random_images(net, batch, device, precision)
+    step = training_step(net, images, precision)
     ready = net.for_inference(product_dtype(precision))
 
     @torch.inference_mode()
