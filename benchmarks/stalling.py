@@ -47,9 +47,10 @@ def changed(condition: str) -> Recipe:
     )
     if bias is None:
         return recipe
-    layers = [key for key, keys in Network(recipe.net, 2).table.layers.items() if "bias" in keys]
-    table = f'base = "{recipe.net}"\n' + "".join(f"[layers.{layer}]\nbias = {bias}\n" for layer in layers)
-    file = Path(tempfile.mkdtemp()) / f"{recipe.net}-bias-{bias}.toml"
+    net = recipe.net or "paper"
+    layers = [key for key, keys in Network(net, 2).table.layers.items() if "bias" in keys]
+    table = f'base = "{net}"\n' + "".join(f"[layers.{layer}]\nbias = {bias}\n" for layer in layers)
+    file = Path(tempfile.mkdtemp()) / f"{net}-bias-{bias}.toml"
     file.write_text(table, encoding="utf-8")
     return dataclasses.replace(recipe, net=str(file))
 
@@ -83,7 +84,7 @@ def run(store: Store, recipe: Recipe, steps: int, note: Callable[..., None]) -> 
     """The first steps of a training, as the trainer makes them. Returns the last step and its loss."""
     device = torch.device("cpu")
     precision = choose_precision("auto", device)
-    net = Network(recipe.net, len(store.classes))
+    net = Network(recipe.net or "paper", len(store.classes))
     recipe = recipe.settled(len(store.rows("train")), precision, net.table.input[1])
     assert recipe.batch and recipe.crop
     net.initialise(recipe.seed, recipe.initialisation)

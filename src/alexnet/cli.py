@@ -128,10 +128,11 @@ def _part(given: str | None) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """Fetches a public data set by name, checks it against its published checksum, and goes on where it was cut."""
+    """Fetches a public data set or published weights by name, checks their checksum, goes on where it was cut."""
 
     name: Positional[Annotated[str, arg(metavar="NAME")]]
-    """imagenette, imagenette-320, imagenette-160, cifar10, cifar10-binary or tiny-imagenet."""
+    """imagenette, imagenette-320, imagenette-160, cifar10, cifar10-binary, tiny-imagenet; torchvision-weights,
+    caffe-weights, caffenet-weights, onnx-alexnet-weights, onnx-caffenet-weights."""
 
     folder: Positional[Annotated[str, arg(metavar="FOLDER")]]
     """Folder to put the file in."""
@@ -143,14 +144,14 @@ class Download:
     """Prints the file's path as JSON."""
 
     def __call__(self) -> int:
-        from alexnet.data.download import download
+        from alexnet.data.download import PUBLISHED, download
 
         display = Display(unit="MB")
         with contextlib.closing(display):
             path = download(self.name, self.folder, url=self.url, progress=display.counter("fetching"))
         if self.json:
             return _print_json({"file": str(path)})
-        print(f"{path}: whole, its checksum is the published one; next: alexnet prepare {path} STORE")
+        print(f"{path}: whole, its checksum is the published one; next: {PUBLISHED[self.name].next.format(path)}")
         return 0
 
 
@@ -394,6 +395,10 @@ class Evaluate:
     loaders: int = 2
     """Threads that decode images."""
 
+    probe: tuple[str, ...] = ()
+    """Layers: instead of the run's own last layer, a linear classifier is fitted to each one's activations on the
+    training images, and measured on --split. The store may have classes of its own. (pip install 'alexnet[probe]')"""
+
     json: bool = False
     """As JSON."""
 
@@ -410,6 +415,15 @@ class Evaluate:
         runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
         for told in filter(None, (evaluation.prepared_otherwise(run, store) for run in runs)):
             print(f"warning: {told}", file=sys.stderr)
+        if self.probe:
+            return self._probe(runs, store)
+        for run in runs:
+            if evaluation.class_places(run, store) is not None:
+                print(
+                    f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(store.classes):,} "
+                    f"of {store.path} alone",
+                    file=sys.stderr,
+                )
         display = Display(unit="images")
         options = {"views": self.views, "precision": self.precision, "loaders": self.loaders}
         shares = self.shares
@@ -445,6 +459,30 @@ class Evaluate:
         if len(runs) > 1:
             how = f"searched on {self.search_shares}" if self.search_shares else "as given" if self.shares else "equal"
             print(f"shares ({how}): {', '.join(f'{share:.3f}' for share in found.shares)}")
+        return 0
+
+    def _probe(self, runs: Sequence[Any], store: Any) -> int:
+        from alexnet.probe import probe
+
+        if len(runs) > 1 or self.views != 1 or self.shares or self.search_shares or self.per_class or self.confusion:
+            raise WrongUse("--probe: takes one run and one view, and no --shares, --per-class or --confusion")
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            found = probe(
+                runs[0], store, self.probe, split=self.split, loaders=self.loaders,
+                progress=display.counter("computing activations"),
+            )  # fmt: skip
+        if self.json:
+            return _print_json([dataclasses.asdict(each) for each in found])
+        shown = _table("layer", "numbers", "decay", "top-1 error", "95% interval", "top-5 error", right=(1, 2, 3, 4, 5))
+        for each in found:
+            errors = each.errors
+            shown.add_row(
+                each.layer, f"{each.inputs:,}", f"{each.decay:g}", f"{errors.top1_error:.2%}",
+                _interval(errors.top1_interval), f"{errors.top5_error:.2%}",
+            )  # fmt: skip
+        _console().print(shown)
+        print(f"{found[0].errors.images:,} {self.split} images of {store.path}, a linear classifier on each layer")
         return 0
 
 
@@ -601,6 +639,101 @@ class Show:
 
 
 @dataclasses.dataclass(frozen=True)
+class Import:
+    """Makes a run of other people's weights: torchvision's, Caffe's, the ONNX zoo's. Executes nothing in the file."""
+
+    file: Positional[Annotated[str, arg(metavar="FILE")]]
+    """.pth, .safetensors, .caffemodel, .onnx, or a folder that `alexnet export` made."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """Folder to make."""
+
+    net: str | None = None
+    """Name of a net, or path of a .toml table; found by the file's layers if not given."""
+
+    preparation: Literal["caffe", "torchvision"] | None = None
+    """How images are prepared. caffe: 256x256 warped, 0..255 minus mean, the file's weights see BGR. torchvision:
+    shorter side 256, 0..1, normalised. Not given: as is usual for the net."""
+
+    mean: str | None = None
+    """With Caffe's preparation: its mean image (.binaryproto); the mean colours of its own if not given."""
+
+    classes: str | None = None
+    """Text file with a class a line, `n01440764 tench` or `tench`; ImageNet's thousand if not given."""
+
+    json: bool = False
+    """Prints what was made as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.imports import import_weights
+
+        made = import_weights(
+            self.file, self.run, self.net, preparation=self.preparation, mean=self.mean, classes=self.classes
+        )
+        if self.json:
+            return _print_json(dataclasses.asdict(made))
+        size = f"{made.parameters:,} parameters, {made.classes:,} classes"
+        print(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preparation}")
+        print(f"next: alexnet predict {made.run} PHOTO, or alexnet train STORE RUN --from {made.run}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Writes a run's net for other programs: ONNX, a folder for the Hugging Face hub, torchvision's state dict."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """A run."""
+
+    file: Positional[Annotated[str, arg(metavar="FILE")]]
+    """.onnx; .pth or .safetensors for torchvision.models.alexnet; without an ending: a folder for the hub."""
+
+    without_preparation: bool = False
+    """ONNX: takes prepared float images and gives scores. Else it takes uint8 images and gives probabilities."""
+
+    precision: Literal["float32", "int8"] = "float32"
+    """ONNX. int8: the fully connected layers' weights are rounded to int8; the file is a third as large."""
+
+    images: str | None = None
+    """ONNX: store or folder of images that it is checked on; the store that the run was trained on if not given."""
+
+    licence: str | None = None
+    """Hub: of the weights, by the hub's names (mit, cc-by-4.0, ...)."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which weights of the run."""
+
+    json: bool = False
+    """Prints what was made as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet import machine
+        from alexnet.export import export
+
+        machine.set_up()
+        made = export(
+            self.run,
+            self.file,
+            checkpoint=self.checkpoint,
+            with_preparation=not self.without_preparation,
+            narrow=self.precision == "int8",
+            images=self.images,
+            licence=self.licence,
+        )
+        if self.json:
+            return _print_json(dataclasses.asdict(made))
+        print(f"{made.file}: {made.bytes / 2**20:,.1f} MiB")
+        if made.largest_difference is not None:
+            print(
+                f"in ONNX Runtime on {made.images} images ({made.checked_on}): differs from ours by "
+                f"{made.largest_difference:.1e} of the largest at most"
+            )
+        for note in made.notes:
+            print(f"note: {note}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Demo:
     """Draws a data set, trains on it, measures, and shows what came of it; offline, in minutes."""
 
@@ -723,6 +856,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "show": Show,
+    "import": Import,
+    "export": Export,
     "bench": Bench,
     "doctor": Doctor,
     "demo": Demo,

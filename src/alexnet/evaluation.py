@@ -164,7 +164,8 @@ def _images_at_once(views: int) -> int:
     return max(8, BATCH // views)
 
 
-def _summary(probability: Tensor, labels: Tensor, count: int) -> Errors:
+def summary(probability: Tensor, labels: Tensor, count: int) -> Errors:
+    """Errors from (n, classes) probabilities and (n,) right classes; ``count`` says of how many views they are."""
     images = len(labels)
     top1 = float(top_k_errors(probability, labels, 1).double().mean())
     top5 = float(top_k_errors(probability, labels, 5).double().mean())
@@ -191,27 +192,30 @@ def measure(
         batch = batch.to(device)
         found.append(probabilities(net, preparation, batch.images, count, precision).cpu())
         labels.append(batch.labels.cpu())
-    return _summary(torch.cat(found), torch.cat(labels), count)
+    return summary(torch.cat(found), torch.cat(labels), count)
 
 
-def check_classes(run: Run, store: Store) -> None:
-    """Raises ``WrongUse`` unless run and store have the same classes, by their names or by their words."""
-    if run.classes != store.classes and run.words != store.words:
-        missing = [name for name in store.classes if name not in run.classes]
-        shown = f"{missing[0]!r} is not among the run's" if missing else "the run has more or in another order"
-        raise WrongUse(
-            f"{run.path}: trained on {len(run.classes)} classes, {store.path} has {len(store.classes)} ({shown}); "
-            "evaluate it on a store of its own classes"
-        )
+def class_places(run: Run, store: Store) -> list[int] | None:
+    """Where a store's classes are among those of a run that knows more or in another order; None where both agree.
+
+    Raises:
+        WrongUse: the run does not know all of them, neither by their names nor by their words.
+    """
+    if run.classes == store.classes or run.words == store.words:
+        return None
+    for own, other in ((run.classes, store.classes), (run.words, store.words)):
+        places = {name: place for place, name in enumerate(own)}
+        if len(places) == len(own) and set(other) <= set(places):
+            return [places[name] for name in other]
+    missing = next((name for name in store.classes if name not in run.classes), store.classes[0])
+    raise WrongUse(
+        f"{run.path}: trained on {len(run.classes)} classes, {store.path} has {len(store.classes)} ({missing!r} is not "
+        "among the run's); evaluate it on a store of its own classes"
+    )
 
 
 def prepared_otherwise(run: Run, store: Store) -> str | None:
-    """How a store's images differ from those that a run was trained on, in a line; None if they don't.
-
-    Raises:
-        WrongUse: their classes differ.
-    """
-    check_classes(run, store)
+    """How a store's images differ from those that a run was trained on, in a line; None if they don't."""
     told = run.preparation
     differ = [
         f"{what}: {own} in training, {other} in {store.path}"
@@ -245,6 +249,8 @@ def evaluate(
         split: ``train``, ``val`` or ``test``.
         views: 1 (centre), 10 (paper 4.1) or 9 (2012 source on CIFAR-10).
         shares: weight of each run; equal if not given. They are divided by their sum.
+            A run that knows more classes than the store has (ImageNet's thousand, say) is measured among the store's:
+            its probabilities of these, divided by their sum.
         precision: of products: ``auto`` by the machine, ``float32``, ``bf16``, ``fp16``, ``int8`` (see ``ready``).
         loaders: threads that decode.
         progress: called with images done and images in all.
@@ -264,7 +270,7 @@ def evaluate(
     counts = torch.bincount(labels, minlength=classes).double()
     confusion = torch.bincount(labels * classes + mixed.argmax(1), minlength=classes * classes)
     return Evaluation(
-        errors=_summary(mixed, labels, views),
+        errors=summary(mixed, labels, views),
         shares=weights,
         class_errors=(torch.bincount(labels, wrong, minlength=classes) / counts).numpy(),
         confusion=confusion.view(classes, classes).numpy(),
@@ -285,8 +291,7 @@ def run_probabilities(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
     """For each run (n, classes) float32 on the CPU: soft-max outputs for a split's images in the store's order."""
-    for run in runs:
-        check_classes(run, store)
+    places = [class_places(run, store) for run in runs]
     rows = store.rows(split)
     device = next(runs[0].net.parameters()).device
     nets = [ready(run.net, precision, device) for run in runs]
@@ -294,8 +299,9 @@ def run_probabilities(
     done = 0
     for batch in whole_images(store, split, _images_at_once(views), loaders, pin=device.type == "cuda"):
         batch = batch.to(device)
-        for run, (net, products), parts in zip(runs, nets, found):
-            parts.append(probabilities(net, run.preparation, batch.images, views, products).cpu())
+        for run, (net, products), chosen, parts in zip(runs, nets, places, found):
+            given = probabilities(net, run.preparation, batch.images, views, products).cpu()
+            parts.append(given if chosen is None else F.normalize(given[:, chosen], p=1, dim=1))
         done += len(batch.rows)
         if progress:
             progress(done, len(rows))

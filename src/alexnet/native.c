@@ -354,13 +354,14 @@ void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t 
 
 /* Images as the net sees them: minus the mean, plus an image's noise, times a scale, in one pass (paper 2, 4.1).
  * crops (images, rows, line) uint8 and mean (rows, line) with line = columns x 3; noise (images, 3) or NULL. */
-void prepare_images(const uint8_t *crops, const float *mean, const float *noise, float scale, void *out, int64_t images,
+void prepare_images(const uint8_t *crops, const float *mean, const float *noise, const float *scale, void *out, int64_t images,
                     int64_t rows, int64_t line, int64_t bf16, int64_t threads) {
     Stage s = {.bf16 = bf16, .towers = 1, .maps = line};
     Room r = room_of(&s);
 #pragma omp parallel num_threads(threads)
     {
-        float *shift = calloc(2 * line, sizeof(float)), *value = shift + line;
+        float *shift = calloc(3 * line, sizeof(float)), *value = shift + line, *factor = value + line;
+        for (int64_t i = 0; i < line; i++) factor[i] = scale[i % 3];
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < images; n++) {
             if (noise)
@@ -368,7 +369,7 @@ void prepare_images(const uint8_t *crops, const float *mean, const float *noise,
             for (int64_t h = 0; h < rows; h++) {
                 const uint8_t *restrict x = crops + (n * rows + h) * line;
                 const float *restrict m = mean + h * line;
-                for (int64_t i = 0; i < line; i++) value[i] = ((float)x[i] - m[i] + shift[i]) * scale;
+                for (int64_t i = 0; i < line; i++) value[i] = ((float)x[i] - m[i] + shift[i]) * factor[i];
                 store(&s, &r, out, (n * rows + h) * line, 1, value, 0);
             }
         }

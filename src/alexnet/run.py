@@ -18,6 +18,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from alexnet import files
 from alexnet.data.augment import Preparation
@@ -25,7 +26,7 @@ from alexnet.errors import Failure, WrongUse
 from alexnet.nets import weights
 from alexnet.nets.network import Network, parse_table
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
 CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")
 
 
@@ -66,13 +67,7 @@ def describe(net: Network, classes: list[str], words: list[str] | None, preparat
         "net": {"name": net.table.name, "table": net.table.text},
         "classes": classes,
         "words": words,
-        "preparation": {
-            "size": preparation.size,
-            "crop": preparation.crop,
-            "scale": preparation.scale,
-            "resized": preparation.resized,
-            "resize": preparation.resize,
-        },
+        "preparation": describe_preparation(preparation),
         "data": data,
         "errors": {},
     }
@@ -84,6 +79,21 @@ def begin(folder: Path, description: dict, preparation: Preparation) -> None:
     content = safetensors.torch.save(tensors)
     files.write_bytes(folder / "preparation.safetensors", content)
     files.write_json(folder / "run.json", {**description, "preparation_sha256": files.sha256_bytes(content)})
+
+
+def write_checkpoint(place: Path, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
+    """A checkpoint's files into a folder that the caller then moves into its place; ``checkpoint.json`` last.
+
+    Args:
+        place: the folder.
+        step: of the training; 0 for imported weights.
+        parts: tensors by file.
+        state: what else a resumed training needs, as JSON.
+    """
+    for name, content in parts.items():
+        weights.save_tensors(place / name, content)
+    hashes = {name: files.sha256(place / name) for name in parts}
+    files.write_json(place / "checkpoint.json", {"step": step, "sha256": hashes, "state": state})
 
 
 def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
@@ -114,7 +124,27 @@ def load_preparation(path: str | os.PathLike) -> Preparation:
     tensors = weights.load_tensors(file)
     if files.sha256(file) != told.get("preparation_sha256"):
         raise Failure(f"{file}: damaged (its SHA-256 differs from the one in run.json); train again")
-    return Preparation(**told["preparation"], mean_image=tensors["mean_image"], noise=tensors["noise"])
+    return preparation_of(told["preparation"], tensors["mean_image"], tensors["noise"])
+
+
+def preparation_of(told: dict, mean_image: Tensor, noise: Tensor) -> Preparation:
+    """A preparation from what ``describe`` says of it and its two tensors. Raises ``Failure`` where that is damaged."""
+    try:
+        scale = tuple(told["scale"]) if isinstance(told["scale"], list) else told["scale"]
+        return Preparation(**{**told, "scale": scale}, mean_image=mean_image, noise=noise)
+    except (KeyError, TypeError) as error:
+        raise Failure(f"a run's preparation is damaged ({error}); train or import it again") from error
+
+
+def describe_preparation(preparation: Preparation) -> dict:
+    """What ``run.json`` says of a preparation; its tensors are beside it."""
+    return {
+        "size": preparation.size,
+        "crop": preparation.crop,
+        "scale": preparation.scale,
+        "resized": preparation.resized,
+        "resize": preparation.resize,
+    }
 
 
 def is_run(path: str | os.PathLike) -> bool:

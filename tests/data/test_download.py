@@ -59,7 +59,7 @@ def server():
 @pytest.fixture
 def url(server, monkeypatch) -> str:
     where = f"http://127.0.0.1:{server.server_address[1]}/things.tar.gz"
-    monkeypatch.setitem(PUBLISHED, "things", Published(where, hashlib.md5(DATA).hexdigest(), "for tests"))
+    monkeypatch.setitem(PUBLISHED, "things", Published(where, "md5:" + hashlib.md5(DATA).hexdigest(), "for tests"))
     return where
 
 
@@ -86,7 +86,7 @@ def test_it_goes_on_in_the_next_call(server, url, tmp_path, monkeypatch):
     assert not (tmp_path / "things.tar.gz").exists()
     server.cut = None
     monkeypatch.undo()
-    PUBLISHED["things"] = Published(url, hashlib.md5(DATA).hexdigest(), "for tests")
+    PUBLISHED["things"] = Published(url, "md5:" + hashlib.md5(DATA).hexdigest(), "for tests")
     assert download("things", tmp_path).read_bytes() == DATA and server.asked == [None, "bytes=700000-"]
     del PUBLISHED["things"]
 
@@ -103,9 +103,14 @@ def test_a_whole_part_is_not_fetched_again(server, url, tmp_path):
 
 
 def test_another_checksum_keeps_nothing(server, url, tmp_path, alexnet, monkeypatch):
-    monkeypatch.setitem(PUBLISHED, "things", Published(url, "0" * 32, "for tests"))
+    monkeypatch.setitem(PUBLISHED, "things", Published(url, "md5:" + "0" * 32, "for tests"))
     status, _, err = alexnet("download", "things", tmp_path)
-    assert status == 1 and "its checksum is" in err and "nothing was kept" in err and not list(Path(tmp_path).iterdir())
+    assert (
+        status == 1
+        and "its md5 checksum is" in err
+        and "nothing was kept" in err
+        and not list(Path(tmp_path).iterdir())
+    )
     (tmp_path / "things.tar.gz").write_bytes(b"mine")
     status, _, err = alexnet("download", "things", tmp_path)
     assert status == 2 and "move it away" in err and (tmp_path / "things.tar.gz").read_bytes() == b"mine"
@@ -120,8 +125,26 @@ def test_no_server_and_errors_of_one(server, url, tmp_path, alexnet):
     assert alexnet("download", "moon", tmp_path)[0] == 2
 
 
+@pytest.mark.parametrize(("kind", "digits"), [("md5", 32), ("sha1", 40), ("sha256", 64), ("sha256", 8)])
+def test_every_kind_of_checksum(server, url, tmp_path, monkeypatch, kind, digits):
+    right = hashlib.new(kind, DATA).hexdigest()[:digits]
+    for place, digest in (("right", right), ("wrong", right[:-1] + ("0" if right[-1] != "0" else "1"))):
+        monkeypatch.setitem(PUBLISHED, "things", Published(url, f"{kind}:{digest}", "for tests"))
+        if place == "right":
+            assert download("things", tmp_path / place).read_bytes() == DATA
+        else:
+            with pytest.raises(Failure, match=f"its {kind} checksum is"):
+                download("things", tmp_path / place)
+            assert not list((tmp_path / place).iterdir())
+
+
 def test_what_is_published():
-    assert set(PUBLISHED) == {
-        *("imagenette", "imagenette-320", "imagenette-160", "cifar10", "cifar10-binary", "tiny-imagenet")
-    }
-    assert all(len(each.md5) == 32 and each.url.endswith(each.file) for each in PUBLISHED.values())
+    data = {*("imagenette", "imagenette-320", "imagenette-160", "cifar10", "cifar10-binary", "tiny-imagenet")}
+    nets = {*("torchvision", "caffe", "caffenet", "onnx-alexnet", "onnx-caffenet")}
+    assert set(PUBLISHED) == data | {f"{net}-weights" for net in nets}
+    digits = {"md5": (32,), "sha1": (40,), "sha256": (64, 8)}
+    for name, each in PUBLISHED.items():
+        kind, _, digest = each.checksum.partition(":")
+        assert len(digest) in digits[kind] and each.url.endswith(each.file), name
+        assert ("alexnet import" in each.next) == name.endswith("-weights"), name
+    assert f"-{PUBLISHED['torchvision-weights'].checksum.partition(':')[2]}.pth" in PUBLISHED["torchvision-weights"].url

@@ -22,7 +22,8 @@ class Preparation:
     Attributes:
         size: side of the stored square, pixels.
         crop: side of what the net sees, pixels.
-        scale: what pixels minus mean are multiplied with; 1 keeps the paper's 0..255 scale.
+        scale: what pixels minus mean are multiplied with; 1 keeps the paper's 0..255 scale. Three numbers where red,
+            green and blue have their own, as torchvision's weights want it.
         mean_image: (3, size, size) float32, 0..255; its centre crop is subtracted whatever the crop's position.
         noise: (3, 3) float32, colour noise (paper 4.1): one column an eigenvector of the RGB covariance times
             0.1 times its standard deviation, 0..255 scale. The paper writes eigenvalues; the 2012 source takes
@@ -33,7 +34,7 @@ class Preparation:
 
     size: int
     crop: int
-    scale: float
+    scale: float | tuple[float, float, float]
     mean_image: Tensor
     noise: Tensor
     resized: str = stored_images.RESIZED[stored_images.SHORTER_SIDE]
@@ -64,9 +65,13 @@ class Preparation:
             resize=store.resize,
         )
 
-    def to(self, device: torch.device) -> "Preparation":
+    def to(self, device: torch.device | str) -> "Preparation":
         """The same with its tensors on a device."""
         return dataclasses.replace(self, mean_image=self.mean_image.to(device), noise=self.noise.to(device))
+
+    def channel_scale(self) -> Tensor:
+        """(3,) float64, what red, green and blue are multiplied with."""
+        return torch.tensor(self.scale if isinstance(self.scale, tuple) else (self.scale,) * 3, dtype=torch.float64)
 
     def apply(self, crops: Tensor, dtype: torch.dtype, noise: Tensor | None = None, divisor: float = 1.0) -> Tensor:
         """Crops as the net sees them: minus the mean's centre crop, plus noise, divided, times the scale.
@@ -82,14 +87,14 @@ class Preparation:
         """
         edge = (self.size - self.crop) // 2
         mean = self.mean_image[:, edge : edge + self.crop, edge : edge + self.crop].permute(1, 2, 0).contiguous()
-        pixels, scale = crops.permute(0, 2, 3, 1), self.scale / divisor
-        exact = torch.promote_types(dtype, torch.float32)
+        pixels, exact = crops.permute(0, 2, 3, 1), torch.promote_types(dtype, torch.float32)
+        scale = (self.channel_scale() / divisor).to(exact).to(pixels.device)
         out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
         library = native.library_for(pixels.device, dtype)
         if library and pixels.is_contiguous():
             shift = None if noise is None else noise.contiguous()
             library.prepare_images(
-                *map(native.address, (pixels, mean, shift)), ctypes.c_float(scale), native.address(out),
+                *map(native.address, (pixels, mean, shift, scale, out)),
                 *map(ctypes.c_int64, (len(pixels), self.crop, 3 * self.crop, dtype == torch.bfloat16)),
                 ctypes.c_int64(torch.get_num_threads()),
             )  # fmt: skip
@@ -99,7 +104,7 @@ class Preparation:
             part = pixels[i : i + block].to(exact).sub_(mean)
             if noise is not None:
                 part.add_(noise[i : i + block, None, None, :])
-            out[i : i + block] = part.mul_(scale) if scale != 1 else part
+            out[i : i + block] = part.mul_(scale)
         return out.permute(0, 3, 1, 2)
 
     def colour_noise(self, seed: int, epoch: int, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Public data sets by name: fetched with progress, going on where a transfer was cut, checked before they are kept."""
+"""Public data sets and published weights by name: going on where a transfer was cut, checked before they are kept."""
 
 import dataclasses
 import hashlib
@@ -24,13 +24,16 @@ class Published:
 
     Attributes:
         url: where.
-        md5: the checksum that they or the libraries that fetch it publish.
+        checksum: that they or the libraries that fetch it publish: ``md5:...``, ``sha1:...``, or ``sha256:...``, of
+            which torchvision publishes the first eight digits, in the file's name.
         what: for people.
+        next: what to do with it.
     """
 
     url: str
-    md5: str
+    checksum: str
     what: str
+    next: str = "alexnet prepare {} STORE"
 
     @property
     def file(self) -> str:
@@ -40,28 +43,62 @@ class Published:
 
 FASTAI = "https://s3.amazonaws.com/fast-ai-imageclas"
 TORONTO = "https://www.cs.toronto.edu/~kriz"
+CAFFE = "http://dl.caffe.berkeleyvision.org"
+ZOO = "https://github.com/onnx/models/raw/main/validated/vision/classification"
+IMPORT = "alexnet import {} RUN"
 # Checksums: of Imagenette as in torchvision's `Imagenette`, of CIFAR-10 on its own page, of Tiny ImageNet as the
-# loaders that people use have it (its page has none).
+# loaders that people use have it (its page has none); of BVLC's nets in their readme files, of the ONNX zoo's in its
+# manifest and its files' Git LFS pointers, of torchvision's in its name.
 PUBLISHED = {
     "imagenette": Published(
-        f"{FASTAI}/imagenette2.tgz", "fe2fc210e6bb7c5664d602c3cd71e612", "ten ImageNet classes, full size"
+        f"{FASTAI}/imagenette2.tgz", "md5:fe2fc210e6bb7c5664d602c3cd71e612", "ten ImageNet classes, full size"
     ),
     "imagenette-320": Published(
-        f"{FASTAI}/imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3", "the same, shorter side 320"
+        f"{FASTAI}/imagenette2-320.tgz", "md5:3df6f0d01a2c9592104656642f5e78a3", "the same, shorter side 320"
     ),
     "imagenette-160": Published(
-        f"{FASTAI}/imagenette2-160.tgz", "e793b78cc4c9e9a4ccc0c1155377a412", "the same, shorter side 160"
+        f"{FASTAI}/imagenette2-160.tgz", "md5:e793b78cc4c9e9a4ccc0c1155377a412", "the same, shorter side 160"
     ),
     "cifar10": Published(
-        f"{TORONTO}/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", "CIFAR-10, Python version"
+        f"{TORONTO}/cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a", "CIFAR-10, Python version"
     ),
     "cifar10-binary": Published(
-        f"{TORONTO}/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", "CIFAR-10, binary version"
+        f"{TORONTO}/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", "CIFAR-10, binary version"
     ),
     "tiny-imagenet": Published(
         "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        "90528d7ca1a48142e341f4ef8d21d0de",
+        "md5:90528d7ca1a48142e341f4ef8d21d0de",
         "200 classes of ImageNet at 64x64",
+    ),
+    "torchvision-weights": Published(
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "sha256:7be5be79",
+        "torchvision's IMAGENET1K_V1, 56.5% top-1",
+        IMPORT,
+    ),
+    "caffe-weights": Published(
+        f"{CAFFE}/bvlc_alexnet.caffemodel",
+        "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
+        "BVLC's AlexNet, 57.1% top-1",
+        IMPORT,
+    ),
+    "caffenet-weights": Published(
+        f"{CAFFE}/bvlc_reference_caffenet.caffemodel",
+        "sha1:4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
+        "BVLC's reference CaffeNet, 57.4% top-1",
+        IMPORT,
+    ),
+    "onnx-alexnet-weights": Published(
+        f"{ZOO}/alexnet/model/bvlcalexnet-12.onnx",
+        "sha256:6b0da9510f27f234ee96a85dc3809dd210150fdefad87f6850f9788513216945",
+        "the ONNX zoo's copy of BVLC's AlexNet",
+        IMPORT,
+    ),
+    "onnx-caffenet-weights": Published(
+        f"{ZOO}/caffenet/model/caffenet-12.onnx",
+        "sha256:ea563e5c47d1f58e1717cf1a2d8bf288b8adc07af0ad228b622096cd243aeecb",
+        "the ONNX zoo's copy of CaffeNet",
+        IMPORT,
     ),
 }
 
@@ -96,26 +133,33 @@ def download(
     wanted = PUBLISHED[name]
     target = files.make_folder(folder) / wanted.file
     if target.exists():
-        if _md5(target) == wanted.md5:
+        if _matches(target, wanted):
             return target
         raise WrongUse(f"{target}: is there, but is not {name} (its checksum differs); move it away")
     partial = target.with_name(f"{target.name}.part")  # kept when cut, so not among the leftovers
     with files.explained(target):
         _fetch(url or wanted.url, partial, progress)
-        found = _md5(partial)
-        if found != wanted.md5:
+        if not _matches(partial, wanted):
+            kind, _, published = wanted.checksum.partition(":")
+            found = _digest(partial, kind)
             partial.unlink()
             raise Failure(
-                f"{url or wanted.url}: its checksum is {found}, published is {wanted.md5}; nothing was kept. "
+                f"{url or wanted.url}: its {kind} checksum is {found}, published is {published}; nothing was kept. "
                 "Try again, or another --url"
             )
         os.replace(partial, target)
     return target
 
 
-def _md5(path: Path) -> str:
+def _matches(path: Path, wanted: Published) -> bool:
+    """Whether a file's checksum is the published one, or begins with what is published of it."""
+    kind, _, published = wanted.checksum.partition(":")
+    return _digest(path, kind).startswith(published)
+
+
+def _digest(path: Path, kind: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
 def _fetch(url: str, partial: Path, progress: Callable[[int, int], None] | None) -> None:

@@ -300,6 +300,39 @@ class Network(nn.Module):
         """
         return self._run(images, draw, {})
 
+    def before(self, images: Tensor, layer: str) -> Tensor:
+        """What a layer sees: the outputs of the one before it.
+
+        Args:
+            images: as for ``forward``.
+            layer: of the table.
+
+        Returns:
+            (N, maps, height, width) float; (N, inputs) where the layer is fully connected.
+        """
+        place = self.names.index(layer)
+        found = self._run(images, None, {}, 0, place)
+        return found.flatten(1) if isinstance(self.layers[layer], nn.Linear) else found
+
+    def onwards(self, seen: Tensor, layer: str, draw: Draw | None = None) -> Tensor:
+        """Scores from what ``before`` gave: the net from a layer on.
+
+        Args:
+            seen: by the layer.
+            layer: of the table.
+            draw: as for ``forward``.
+        """
+        return self._run(seen, draw, {}, self.names.index(layer))
+
+    def next_learning(self, layer: str) -> str:
+        """The first layer with weights after another one. Raises ``WrongUse`` where there is none, or no such layer."""
+        if layer not in self.names:
+            raise WrongUse(f"layer {layer!r}: net {self.table.name} has {', '.join(self.names)}")
+        for name in self.names[self.names.index(layer) + 1 :]:
+            if any(True for _ in self.layers[name].parameters()):
+                return name
+        raise WrongUse(f"layer {layer!r}: no layer with weights comes after it")
+
     def activations(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """The outputs of layers by name, after their activation function and dropout.
 
@@ -321,13 +354,15 @@ class Network(nn.Module):
         self._run(images, None, kept)
         return {name: tensor for name, tensor in kept.items() if tensor is not None}
 
-    def _run(self, x: Tensor, draw: Draw | None, kept: dict[str, Tensor | None]) -> Tensor:
-        if x.shape[1] != self.table.input[0]:
+    def _run(
+        self, x: Tensor, draw: Draw | None, kept: dict[str, Tensor | None], done: int = 0, until: int | None = None
+    ) -> Tensor:
+        if done == 0 and x.shape[1] != self.table.input[0]:
             raise ValueError(f"images have {x.shape[1]} channels; the net takes {self.table.input[0]}")
-        done = 0
-        while done < len(self.names):
+        until = len(self.names) if until is None else until
+        while done < until:
             stage, taken = self._stages.get(self.names[done], (None, 0))
-            if stage and not kept and runs(x):
+            if stage and not kept and done + taken <= until and runs(x):
                 x, done = run_stage(x, stage), done + taken
                 continue
             name = self.names[done]
@@ -341,7 +376,7 @@ class Network(nn.Module):
             x = layer(x)
             done += 1
             stage, taken = self._stages.get(f"after {name}", (None, 0))
-            if stage and not kept and runs(x):
+            if stage and not kept and done + taken <= until and runs(x):
                 x, done = run_stage(x, stage), done + taken
                 continue
             if activation == "relu" and torch.is_grad_enabled() and not kept:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alexnet import files
 from alexnet.nets import weights
-from alexnet.run import check_hashes, find_checkpoint
+from alexnet.run import check_hashes, find_checkpoint, write_checkpoint
 
 SHARE = 0.02  # of the training's time that writing may take
 
@@ -103,10 +103,7 @@ class Writer:
         target = self.folder / f"{kind}-{step:08d}"
         if not target.exists():
             with files.atomic_folder(target) as partial:
-                for name, content in parts.items():
-                    weights.save_tensors(partial / name, content)
-                hashes = {name: files.sha256(partial / name) for name in parts}
-                files.write_json(partial / "checkpoint.json", {"step": step, "sha256": hashes, "state": state})
+                write_checkpoint(partial, step, parts, state)
         if kind != "step":
             for old in self.folder.glob(f"{kind}-*"):
                 if old.name < target.name:

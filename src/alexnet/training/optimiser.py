@@ -120,7 +120,9 @@ def _share(recipe: Recipe, epoch: float, validation: list[float]) -> float:
     return 1.0
 
 
-def rates_at(recipe: Recipe, rate: float, epoch: float, names: Iterable[str]) -> dict[str, float]:
+def rates_at(
+    recipe: Recipe, rate: float, epoch: float, names: Iterable[str], shares: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """The rate of each parameter.
 
     Args:
@@ -128,13 +130,15 @@ def rates_at(recipe: Recipe, rate: float, epoch: float, names: Iterable[str]) ->
         rate: of the weights at this step, from ``rate_at``.
         epoch: done so far.
         names: of the parameters; those ending in ``.bias`` are biases.
+        shares: what single parameters' rates are multiplied with, unless ``layer_rates`` says theirs; 0 always holds.
     """
-    bias = rate
+    bias, shares = rate, shares or {}
     if recipe.bias_rate is not None:
         fallen = rate / recipe.rate if recipe.bias_schedule == "same" and recipe.rate else 1.0
         bias = recipe.bias_rate * fallen
     own = {each.tensor: each.rate for each in layer_rates(recipe.layer_rates) if epoch >= each.epoch}
-    return {name: own.get(name, bias if name.endswith(".bias") else rate) for name in names}
+    usual = {name: (bias if name.endswith(".bias") else rate) * shares.get(name, 1.0) for name in names}
+    return {name: own.get(name, value) if shares.get(name) != 0 else 0.0 for name, value in usual.items()}
 
 
 def plateau_falls(validation: list[float], patience: int, most: int) -> int:

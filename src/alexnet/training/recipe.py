@@ -17,14 +17,15 @@ BATCH, SMALL_BATCH = 64, 32
 class Recipe:
     """What determines a training beside its data. The defaults are the recipe ``default``."""
 
-    net: str = "paper"
-    """Name of a net, or path of a .toml table."""
+    net: str | None = None
+    """Name of a net, or path of a .toml table; not given: paper, or with --from that run's."""
 
     seed: int = 0
     """Of everything random; 0 to 4294967295."""
 
     epochs: int | None = None
-    """Passes over the training images; not given: enough for about 160,000 crops, from 24 to 200."""
+    """Passes over the training images; not given: enough for about 160,000 crops, from 24 to 200; with --from for
+    16,000, from 10 to 100."""
 
     batch: int | None = None
     """Images a step (the paper: 128); not given: 64, or 32 for fewer than 4,000 training images."""
@@ -84,6 +85,13 @@ class Recipe:
     layer_decays: tuple[str, ...] = ()
     """Weight decay of single layers: fc10=1.0 (2012 source's CIFAR-10 nets)."""
 
+    freeze: str | None = None
+    """With --from: the last of the layers that keep their weights. What they give is computed once: of the ten views
+    of paper 4.1, of which each epoch then takes one an image, without colour noise."""
+
+    old_rate: float = 0.1
+    """With --from: what the rate of layers that were taken over is multiplied with (2012 source's sixth-layer nets)."""
+
     schedule: Literal["cosine", "plateau", "steps", "exponential", "stairs", "constant"] = "cosine"
     """cosine: falls to 0 along a half wave. plateau: divided by 10 when validation stalls (paper 5). steps: divided by
     10 after the epochs of falls_after. exponential: to final_rate (source numbers 155, 156). stairs: the same, in as
@@ -136,6 +144,7 @@ class Recipe:
             "noise_divisor": (0.01, 100),
             "noise_until": (0, 10**6),
             "bias_rate": (0, 1e6),
+            "old_rate": (0, 100),
             "final_rate": (1e-30, 1e6),
             "stairs": (2, 10**6),
             "patience": (1, 10**6),
@@ -155,17 +164,25 @@ class Recipe:
         layer_rates(self.layer_rates)
         layer_decays(self.layer_decays)
 
-    def settled(self, images: int, precision: str, crop: int) -> "Recipe":
+    def settled(self, images: int, precision: str, crop: int, net: str, fine_tuning: bool = False) -> "Recipe":
         """With what was left open decided: epochs and batch by the number of images, precision by the machine.
 
         Args:
             images: in training.
             precision: of the machine.
             crop: the side of the net's input.
+            net: its name, where the recipe has none.
+            fine_tuning: whether it starts from another run.
         """
-        epochs = self.epochs or max(24, min(200, math.ceil(160_000 / images)))
-        batch = self.batch or (SMALL_BATCH if images < 4000 else BATCH)
-        return dataclasses.replace(self, epochs=epochs, batch=batch, precision=precision, crop=self.crop or crop)
+        few, many, crops = (10, 100, 16_000) if fine_tuning else (24, 200, 160_000)
+        return dataclasses.replace(
+            self,
+            net=self.net or net,
+            epochs=self.epochs or max(few, min(many, math.ceil(crops / images))),
+            batch=self.batch or (SMALL_BATCH if images < 4000 else BATCH),
+            precision=precision,
+            crop=self.crop or crop,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +254,7 @@ LOCAL = ("local3=0.004", "local4=0.004")
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
     "paper": Recipe(
+        net="paper",
         epochs=90,
         batch=128,
         initialisation="table",
@@ -299,6 +317,7 @@ def named(name: str) -> Recipe:
 
 def difference(old: dict, new: dict) -> list[str]:
     """What two recipes (as dicts) differ in: ``rate 0.01 -> 0.02``. What an older one did not know has its default."""
-    old = {**dataclasses.asdict(Recipe()), "start_from": None, **old}
+    unknown = {"old_rate": 1.0} if old.get("start_from") is not None and "old_rate" not in old else {}
+    old = {**dataclasses.asdict(Recipe()), "start_from": None, **unknown, **old}
     old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
     return [f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]

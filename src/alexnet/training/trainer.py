@@ -24,8 +24,9 @@ from alexnet.errors import Failure, Interrupted, WrongUse
 from alexnet.evaluation import Errors, top_k_errors
 from alexnet.nets import weights
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network
+from alexnet.nets.network import Network, Table, load_table, parse_table
 from alexnet.training import checkpoint
+from alexnet.training.frozen import MOST_BYTES, FrozenFeatures, bytes_needed
 from alexnet.training.journal import Display, Journal, clock
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
 from alexnet.training.recipe import Recipe, difference, layer_decays, layer_rates
@@ -33,6 +34,7 @@ from alexnet.training.recipe import Recipe, difference, layer_decays, layer_rate
 STALL_STEPS, STALL_MARGIN = 300, 0.01  # what starts at all is past it by then: docs/stalling.md
 CURVE_SECONDS = 30.0
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
+FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
 SPEED_IMAGES = 300  # fewer say little of the speed
 DRAIN_STEPS = 16  # on a GPU: steps between looks at the loss, each of which waits for the device
 
@@ -86,8 +88,9 @@ def train(
         loaders: threads that decode; 2 to 8 by the cores if not given.
         keep_every: keeps a checkpoint for good every so many epochs.
         keep_log: keeps one at the steps 1, 2, 4, 8, ..., for those who study learning.
-        start_from: a run whose weights are taken, layer by layer, where name and shape agree; the others are
-            drawn (the source's sixth-layer nets began so).
+        start_from: a run, trained or imported, whose weights are taken, layer by layer, where name and shape agree;
+            the others are drawn, and the last one where the classes differ. The images are prepared as that run's,
+            and what was taken learns at ``recipe.old_rate`` of the rate (the source's sixth-layer nets began so).
         transform: your own, of a training batch as the net will see it: (N, 3, crop, crop) float images and the
             (N,) row ids that randomness may be keyed by, to images of the same shape.
         loss: your own in place of cross-entropy: (N, classes) float32 scores and (N,) labels to their mean loss.
@@ -103,9 +106,9 @@ def train(
     """
     store = store if isinstance(store, Store) else Store(store)
     machine.set_up(threads)
-    trainer = Trainer(store, Path(folder), recipe or Recipe(), machine.choose_device(device), show)
+    trainer = Trainer(store, Path(folder), recipe or Recipe(), machine.choose_device(device), show, start_from)
     trainer.loaders = loaders or max(2, min(8, machine.cores()))
-    trainer.start_from, trainer.keep_log = start_from, keep_log
+    trainer.keep_log = keep_log
     trainer.transform, trainer.loss, trainer.load = transform, loss, batches or trainer.batches.load
     trainer.own_batches = batches is not None
     return trainer.run(keep_every, tensorboard)
@@ -136,15 +139,25 @@ def train_seeds(
 class Trainer:
     """One training: its net, its optimiser, its data, and where it writes."""
 
-    def __init__(self, store: Store, folder: Path, recipe: Recipe, device: torch.device, show: bool):
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        recipe: Recipe,
+        device: torch.device,
+        show: bool,
+        start_from: str | os.PathLike | None = None,
+    ):
         recipe.check()
         images = len(store.rows("train"))
         self.store, self.folder, self.device = store, folder, device
         self.display = Display(show)
         self.loaders = 2
-        self.net = Network(recipe.net, len(store.classes))
+        self.start_from = start_from
+        table, crop = self._table(recipe.net)
+        self.net = Network(table, len(store.classes))
         precision = machine.choose_precision(recipe.precision, device)
-        self.recipe = recipe.settled(images, precision, self.net.table.input[1])
+        self.recipe = recipe.settled(images, precision, crop, table.name, start_from is not None)
         assert self.recipe.epochs is not None and self.recipe.batch is not None and self.recipe.crop is not None
         self.crop = self.recipe.crop
         if self.crop > store.size:
@@ -154,6 +167,7 @@ class Trainer:
             )
         self._check_input()
         self._check_layers()
+        self.learning = self._first_learning()
         self.batches = Batches(
             store,
             "train",
@@ -172,7 +186,8 @@ class Trainer:
         self.best_weights: tuple[int, dict[str, Tensor]] | None = None  # measured and not yet written
         self.errors: Errors | None = None
         self.stop_signal: int | None = None
-        self.start_from: str | os.PathLike | None = None
+        self.taken: list[str] = []  # parameters from another run
+        self.features: FrozenFeatures | None = None
         self.keep_log = False
         self.transform: Callable[[Tensor, Tensor], Tensor] | None = None
         self.loss: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -181,6 +196,39 @@ class Trainer:
         self.recent: list[float] = []
         self.told_of_stall = False
         self.top5 = len(store.classes) > 5
+
+    def _table(self, net: str | None) -> tuple[Table, int]:
+        """The net's table and the side of its crops: as the recipe says, or as the run that it starts from."""
+        if self.start_from is None:
+            table = load_table(net or "paper")
+            return table, table.input[1]
+        told = run.read_description(self.start_from)
+        prepared = told["preparation"]
+        if prepared["size"] != self.store.size:
+            raise WrongUse(
+                f"{self.store.path}: its images are {self.store.size} pixels wide, those of {self.start_from} were "
+                f"{prepared['size']}; prepare the store again with --size {prepared['size']}"
+            )
+        own = parse_table(told["net"]["table"], told["net"]["name"])
+        if net is None or net == own.name:
+            return own, prepared["crop"]
+        table = load_table(net)
+        return table, table.input[1]
+
+    def _first_learning(self) -> str | None:
+        """With ``--freeze`` the first layer that learns."""
+        if self.recipe.freeze is None:
+            return None
+        if self.start_from is None:
+            raise WrongUse("--freeze: goes with --from; layers that were drawn must learn")
+        return self.net.next_learning(self.recipe.freeze)
+
+    def _frozen(self) -> set[str]:
+        """Parameters that do not learn."""
+        if self.learning is None:
+            return set()
+        layers = self.net.names[: self.net.names.index(self.learning)]
+        return {name for name in self.net.tensors() if name.split(".")[0] in layers}
 
     def _check_layers(self) -> None:
         """Refuses rates and decays of layers that the net does not have."""
@@ -219,6 +267,7 @@ class Trainer:
             self._restore(state)
         if self.recipe.precision == "bf16" and self.recipe.accumulate == 1:  # parts' gradients add up in float32
             self.optimiser.keep(self.net.keep_copies(torch.bfloat16))
+        self.shares = dict.fromkeys(self.taken, self.recipe.old_rate) | dict.fromkeys(self._frozen(), 0.0)
         if self.step == self.steps:
             self.display.line(f"{self.folder}: finished already ({self.recipe.epochs} epochs)")
             return self._outcome(started)
@@ -238,10 +287,13 @@ class Trainer:
     def _loop(self, keep_every: int | None) -> None:
         assert self.recipe.epochs is not None
         self._say_start()
+        if self.learning is not None:
+            self._compute_features(self.learning)
         self.display.start(self.steps, self.step, "training")
         steps = range(self.step, self.steps)
         if self.device.type == "cpu":
-            loaded = between(self.load, steps, self.loaders, None if self.own_batches else self.batches.fetch)
+            fetch = None if self.own_batches or self.features else self.batches.fetch
+            loaded = between(self.load, steps, self.loaders, fetch)
         else:
             loaded = ahead(self.load, steps, self.loaders)
         waited, images = 0.0, 0
@@ -303,20 +355,22 @@ class Trainer:
         epoch = self.step // self.batches.steps
         noisy = recipe.noise_until is None or epoch < recipe.noise_until
         noise = None
-        if recipe.colour_noise and noisy:
+        if recipe.colour_noise and noisy and self.learning is None:
             noise = self.preparation.colour_noise(recipe.seed, epoch, batch.rows)
         total, scores = torch.zeros((), device=self.device), []
         for part in torch.arange(count, device=self.device).tensor_split(min(recipe.accumulate, count)):
-            images = self.preparation.apply(
-                batch.images[part[0] : part[-1] + 1],
-                evaluation.input_dtype(recipe.precision),
-                None if noise is None else noise[part],
-                1.0 if noise is None else recipe.noise_divisor,
-            )
-            if self.transform:
-                images = self.transform(images, batch.rows[part])
+            images = batch.images[part[0] : part[-1] + 1]
+            if not self.features:
+                images = self.preparation.apply(
+                    images,
+                    evaluation.input_dtype(recipe.precision),
+                    None if noise is None else noise[part],
+                    1.0 if noise is None else recipe.noise_divisor,
+                )
+                if self.transform:
+                    images = self.transform(images, batch.rows[part])
             with evaluation.autocast(self.device, recipe.precision):
-                found = self.net(images, Draw(recipe.seed, self.step, batch.rows[part]))
+                found = self._scores(images, Draw(recipe.seed, self.step, batch.rows[part]))
             found = found.to(torch.promote_types(found.dtype, torch.float32))
             loss = self._loss(found, batch.labels[part]) * (len(part) / count)
             if self.device.type == "cpu" and not math.isfinite(float(loss.detach())):
@@ -326,9 +380,31 @@ class Trainer:
             scores.append(found.detach())
             self._last_images = images
         if self._gradients_usable():
-            self.optimiser.step(rates_at(recipe, rate, self.step / self.batches.steps, self.optimiser.tensors))
+            done = self.step / self.batches.steps
+            self.optimiser.step(rates_at(recipe, rate, done, self.optimiser.tensors, self.shares))
         self.optimiser.zero_grad()
         return total, torch.cat(scores), batch.labels
+
+    def _scores(self, images: Tensor, draw: Draw) -> Tensor:
+        """Of prepared images, or of what the first learning layer sees of them."""
+        if self.learning is None:
+            return self.net(images, draw)
+        if not self.features:
+            with torch.no_grad():
+                images = self.net.eval().before(images, self.learning)
+            self.net.train()
+        return self.net.onwards(images, self.learning, draw)
+
+    def _compute_features(self, learning: str) -> None:
+        """What the frozen layers give, where it fits into memory and nobody changes the images."""
+        needed = bytes_needed(self.net, learning, self.crop, self.store, self.recipe)
+        if self.transform or self.own_batches or needed > MOST_BYTES:
+            return
+        progress = self.display.counter("computing what the frozen layers give")
+        self.features = FrozenFeatures(
+            self.net, learning, self.preparation, self.store, self.batches, self.recipe, self.loaders, progress
+        )
+        self.load = self.features.load
 
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.loss:
@@ -388,7 +464,7 @@ class Trainer:
         self.writer.wait()
         saved = run.find_checkpoint(self.folder, "last")
         kept = f"the checkpoint of step {int(saved.name.split('-')[1]):,} is kept" if saved else "none was saved yet"
-        where = first_not_finite(self.net, images)
+        where = f"what comes from {self.learning} on" if self.features else first_not_finite(self.net, images)
         raise Failure(
             f"{self.folder}: the loss of step {step:,} is not finite; first in {where}. Training stopped, {kept}. "
             f"Begin a new run with a lower --rate than {self.recipe.rate} or a longer --warmup"
@@ -400,7 +476,10 @@ class Trainer:
         if "val" not in self.store.splits:
             self.display.line(f"epoch {epoch:>3}  {speed:6.0f} images/s")
             return
-        errors = self.errors = self._measure()
+        if self.features and self.step < self.steps:
+            errors = self.errors = self.features.measure()
+        else:
+            errors = self.errors = self._measure()
         self.validation.append(errors.top1_error)
         self.journal.write(
             step=self.step,
@@ -448,6 +527,7 @@ class Trainer:
             "told_of_stall": self.told_of_stall,
             "fp16_scale": self.scaler.get_scale(),
             "threads": torch.get_num_threads(),
+            "taken": self.taken,
         }
         self.writer.save(kind, self.step, tensors, self.optimiser.velocities, state, self.best_weights)
         self.best_weights = None
@@ -462,6 +542,7 @@ class Trainer:
         self.best = math.inf if best is None else best
         self.recent = list(saved.state["recent"])
         self.told_of_stall = saved.state["told_of_stall"]
+        self.taken = list(saved.state.get("taken", []))
         if self.scaler.is_enabled():
             self.scaler.update(saved.state["fp16_scale"])
         if saved.state["threads"] != torch.get_num_threads():
@@ -486,17 +567,25 @@ class Trainer:
                     "Give the options it was begun with to go on, or another folder"
                 )
             return run.load_preparation(folder), self._first_state(folder)
+        if run.is_run(folder) and run.find_checkpoint(folder):
+            raise WrongUse(
+                f"{folder}: holds imported weights; train on from them in another folder, with --from {folder}"
+            )
         leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
         if set(leftover) - {"run.json", "preparation.safetensors"}:
             raise WrongUse(f"{folder}: is not empty and no run; give another folder")
         recipe = self.recipe
         preparation = Preparation.of(self.store, self.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
+        if self.start_from is not None:
+            given = run.load_preparation(self.start_from)
+            preparation = dataclasses.replace(preparation, mean_image=given.mean_image, scale=given.scale)
         path = self.store.path if files.is_remote(self.store.path) else os.path.abspath(self.store.path)
         data = {"path": path, "store": self.store.fingerprint, "images": self.store.splits}
         words = self.store.description.get("words")
+        state = self._first_state(folder)  # before anything is written: what it starts from may not be meant
         run.begin(folder, run.describe(self.net, self.store.classes, words, preparation, data), preparation)
         files.write_json(note, told)
-        return preparation, self._first_state(folder)
+        return preparation, state
 
     def _first_state(self, folder: Path) -> checkpoint.Checkpoint | None:
         saved = checkpoint.read(folder)
@@ -508,14 +597,23 @@ class Trainer:
 
     def _take_from(self, path: str | os.PathLike) -> None:
         """Takes another run's weights where name and shape agree, and says which."""
-        given = run.load(path).net.state()
-        own = self.net.state()
-        taken = [name for name, tensor in own.items() if name in given and given[name].shape == tensor.shape]
+        other = run.load(path)
+        given, own, last = other.net.state(), self.net.state(), f"{self.net.names[-1]}."
+        same_classes = self.store.classes == other.classes or self.store.words == other.words
+        taken = [
+            name
+            for name, tensor in own.items()
+            if name in given and given[name].shape == tensor.shape and (same_classes or not name.startswith(last))
+        ]
+        drawn_frozen = self._frozen() - set(taken)
+        if drawn_frozen:
+            raise WrongUse(f"--freeze {self.recipe.freeze}: {path} has no {min(drawn_frozen)} of this shape to keep")
         if not taken:
             raise WrongUse(f"--from {path}: its net has no layer of the same name and shape as {self.net.table.name}'s")
         with torch.no_grad():
             for name in taken:
                 own[name].copy_(given[name])
+        self.taken = [name for name in taken if name in self.net.tensors()]
         layers = list(dict.fromkeys(name.split(".")[0] for name in taken))
         drawn = list(dict.fromkeys(name.split(".")[0] for name in own if name not in taken))
         self.display.line(f"from {path}: {', '.join(layers)}; drawn anew: {', '.join(drawn) or 'none'}")
@@ -528,6 +626,12 @@ class Trainer:
             f"{self.recipe.epochs} epochs, {self.device.type}, {self.recipe.precision}, "
             f"{torch.get_num_threads()} threads, {native.kernels(self.device)} kernels"
         )
+        if self.start_from is None and len(self.batches.split_rows) < FEW_IMAGES and self.step == 0:
+            self.display.line(
+                f"note: {len(self.batches.split_rows):,} images are few to learn from alone; from published weights "
+                "far fewer are enough: alexnet download torchvision-weights weights; alexnet import "
+                "weights/alexnet-owt-7be5be79.pth published; alexnet train STORE RUN --from published --freeze conv5"
+            )
         if self.batches.steps == 1:
             self.display.line(f"note: {len(self.batches.split_rows)} training images make one batch an epoch")
 

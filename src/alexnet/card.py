@@ -1,0 +1,98 @@
+"""The model card of a run: what the Hugging Face hub shows, and what whoever gets its weights must know."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from alexnet.run import Run
+
+
+def write(run: Run, recipe: dict | None, licence: str | None) -> str:
+    """A model card from the run: YAML for the hub, then net, data, recipe, errors, limits in words.
+
+    The YAML's values are written as JSON, which YAML contains.
+    """
+    data = run.data
+    origin = data.get("imported") or {}
+    name = Path(data["path"]).name if data.get("path") else origin.get("file", "not said")
+    head: dict[str, object] = {
+        "license": licence or "unknown",
+        "library_name": "alexnet",
+        "pipeline_tag": "image-classification",
+        "tags": ["alexnet", "image-classification", "vision"],
+    }
+    if run.errors:
+        metrics = [
+            {
+                "type": "accuracy",
+                "name": f"top-1 accuracy, {split}, {told['views']} views",
+                "value": 1 - told["top1_error"],
+            }
+            for split, told in run.errors.items()
+        ]
+        task = {"type": "image-classification", "name": "Image classification"}
+        dataset = {"name": name, "type": "imagefolder"}
+        results = [{"task": task, "dataset": dataset, "metrics": metrics}]
+        head["model-index"] = [{"name": run.name, "results": results}]
+    yaml = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items())
+    count = sum(tensor.numel() for tensor in run.net.tensors().values())
+    images = ", ".join(f"{n:,} {split}" for split, n in (data.get("images") or {}).items())
+    parts = [
+        f"---\n{yaml}\n---\n\n# {run.name}",
+        f"{run.net.table.title}: net `{run.net.table.name}`, {count:,} parameters, {len(run.classes):,} classes. "
+        "Written by alexnet, the system of Krizhevsky, Sutskever and Hinton's 2012 paper.",
+        f"## Use\n\n```sh\nalexnet import FOLDER run   # this folder\nalexnet predict run PHOTO\n```\n\nImages: "
+        f"{images_words(run, False)} (`preparation.safetensors`).",
+        "## Data\n\n" + (f"`{name}`: {images} images." if images else f"Imported from `{name}`"
+        + (f" ({origin['format']}, SHA-256 `{origin['sha256']}`)." if origin else ".")),
+        f"## Recipe\n\n{_recipe_words(recipe)}",
+        f"## Errors\n\n{_errors_words(run)}",
+        "## Licence\n\n" + (f"{licence}." if licence else "Not said by whoever exported it: ask before you use it.")
+        + " The licence of the images that it learnt from is another matter.",
+        "## Limits\n\n" + _limits(run),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _recipe_words(recipe: dict | None) -> str:
+    if recipe is None:
+        return "Not trained here: these weights were imported."
+    shown = {key: value for key, value in recipe.items() if key not in ("table", "store") and value not in (None, [])}
+    lines = [f"| {key.replace('_', ' ')} | {value} |" for key, value in shown.items()]
+    return "\n".join(["| option | value |", "| --- | --- |", *lines])
+
+
+def _errors_words(run: Run) -> str:
+    if not run.errors:
+        return "None was measured with this run."
+    lines = [
+        f"| {split} | {told['images']:,} | {told['views']} | {told['top1_error']:.2%} "
+        f"({told['top1_interval'][0]:.1%} to {told['top1_interval'][1]:.1%}) | {told['top5_error']:.2%} |"
+        for split, told in run.errors.items()
+    ]
+    head = ["| split | images | views | top-1 error (95% interval) | top-5 error |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *lines])
+
+
+def _limits(run: Run) -> str:
+    few = sum((run.data.get("images") or {}).values())
+    seen = f" It was measured on images like its {few:,} own; others may be recognised far worse." if few else ""
+    shown: Sequence[str] = run.words[:5]
+    more = f" and {len(run.words) - len(shown):,} more" if len(run.words) > len(shown) else ""
+    return (
+        f"It knows {'; '.join(shown)}{more}, and gives one of these to every image, whatever is on it. A probability "
+        f"is the net's own opinion, not calibrated.{seen} Not for decisions about people."
+    )
+
+
+def images_words(run: Run, prepared: bool) -> str:
+    """How whoever has the file must prepare images, in words."""
+    told = run.preparation
+    scale = ", ".join(f"{each:.8g}" for each in told.channel_scale().tolist())
+    square = f"{told.size}x{told.size} RGB ({told.resized})"
+    if prepared:
+        return f"uint8 (N, {told.size}, {told.size}, 3), {square}; crop, mean and scale are in the graph"
+    return (
+        f"float32 (N, 3, {told.crop}, {told.crop}): {square}, its central {told.crop}x{told.crop}, minus the mean "
+        f"image's, times {scale}"
+    )

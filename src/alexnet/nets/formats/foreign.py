@@ -1,0 +1,129 @@
+"""What a file of another program holds, whatever its format, and whether a net of ours is the one it describes."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from alexnet.nets.layers import rounded_up_excess
+from alexnet.nets.network import Network, Table, costs
+
+MOST_BYTES = 1 << 31  # of a file: every AlexNet has a quarter of a gigabyte
+
+
+@dataclasses.dataclass
+class Foreign:
+    """What was read.
+
+    Attributes:
+        format: for people.
+        tensors: float tensors under our names (``conv1.weight``), or by their place (``0.weight``, ``0.bias``,
+            ``1.weight``, ...) where the file names layers its own way. Fully connected ones are (units, inputs).
+        operations: the layers in order, each in words as ``operation_words`` writes them; None where the file says
+            nothing of them.
+        side: of the input, where the file says it.
+        metadata: what our own exporter wrote beside the weights.
+    """
+
+    format: str
+    tensors: dict[str, Tensor]
+    operations: list[str] | None = None
+    side: int | None = None
+    metadata: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+def convolution_words(filters: int, size: int, stride: int, groups: int, padding: tuple[int, int]) -> str:
+    """A convolution in words; ``padding`` before the first pixel and after the last."""
+    more = f" and {padding[1] - padding[0]} more at the far edges" if padding[1] != padding[0] else ""
+    return f"convolution {filters} of {size}x{size}, stride {stride}, groups {groups}, padding {padding[0]}{more}"
+
+
+def norm_words(size: int, alpha: float, beta: float, k: float) -> str:
+    """A response norm across maps in words; ``alpha`` as Caffe and ONNX have it, which they divide by the size."""
+    return f"response norm over {size} maps, alpha {alpha:.4g}, beta {beta:.4g}, k {k:.4g}"
+
+
+def pool_words(size: int, stride: int) -> str:
+    """A max pooling in words."""
+    return f"max pooling {size}x{size}, stride {stride}"
+
+
+def connected_words(units: int) -> str:
+    """A fully connected layer in words."""
+    return f"fully connected {units}"
+
+
+def operations(table: Table, classes: int, side: int) -> list[str]:
+    """A net's layers in the words of ``Foreign.operations``, activations beside them, for images of ``side``."""
+    found: list[str] = []
+    height = side
+    net = dataclasses.replace(table, input=(table.input[0], side, side))
+    for cost in costs(net, classes):
+        keys = table.layers[cost.name]
+        kind = keys["kind"]
+        if kind == "convolution":
+            size, stride, padding = keys["size"], keys.get("stride", 1), keys.get("padding", 0)
+            excess = rounded_up_excess(height, size, stride, padding) if keys.get("rounding") == "up" else 0
+            groups = table.towers if keys.get("sees", "both towers") == "own tower" else 1
+            found.append(convolution_words(keys["filters"], size, stride, groups, (padding, padding + excess)))
+        elif kind == "response_norm":
+            alpha = keys["alpha"] * (1 if keys.get("alpha_divided") else keys["size"])
+            found.append(norm_words(keys["size"], alpha, keys["beta"], keys["k"]))
+        elif kind == "max_pool":
+            found.append(pool_words(keys["size"], keys["stride"]))
+        elif kind == "fully_connected":
+            found.append(connected_words(cost.output[0]))
+        else:
+            found.append(kind.replace("_", " "))
+        if "activation" in keys:
+            found.append(keys["activation"])
+        height = cost.output[1] if len(cost.output) > 1 else 1
+    return found
+
+
+def difference(foreign: Foreign, net: Network, side: int) -> str | None:
+    """In a line, what keeps a file's tensors from being this net's; None where nothing does."""
+    own = net.tensors()
+    given = named(foreign, net)
+    missing, extra = [n for n in own if n not in given], [n for n in given if n not in own]
+    if missing or extra:
+        return f"lacks {missing[0]}" if missing else f"has {extra[0]}, and the net has no such tensor"
+    for name, tensor in own.items():
+        if tensor.shape != given[name].shape:
+            return f"{name} is {shape_words(given[name])}, the net's is {shape_words(tensor)}"
+    if foreign.operations is None:
+        return None
+    told, ours = foreign.operations, operations(net.table, net.classes, side)
+    if not any("norm" in each or "pooling" in each for each in told):  # weights alone: nothing to compare
+        return None
+    for place in range(max(len(told), len(ours))):
+        there, here = (each[place] if place < len(each) else "nothing more" for each in (told, ours))
+        if there != here:
+            return f"step {place + 1} is {there}, the net's is {here}"
+    return None
+
+
+def named(foreign: Foreign, net: Network) -> dict[str, Tensor]:
+    """The file's tensors under the net's names; the last layer may have another (``fc8_flickr``)."""
+    layers, given = (
+        list(dict.fromkeys(name.split(".")[0] for name in each)) for each in (net.tensors(), foreign.tensors)
+    )
+    if not all(layer.isdigit() for layer in given):
+        if len(given) == len(layers) and given[:-1] == layers[:-1]:
+            last = f"{given[-1]}."
+            return {
+                f"{layers[-1]}.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
+                for name, tensor in foreign.tensors.items()
+            }
+        return foreign.tensors
+    found = {}
+    for name, tensor in foreign.tensors.items():
+        place, _, kind = name.partition(".")
+        layer = layers[int(place)] if int(place) < len(layers) else f"a layer number {int(place) + 1} with weights"
+        found[f"{layer}.{kind}" if int(place) < len(layers) else layer] = tensor
+    return found
+
+
+def shape_words(tensor: Tensor) -> str:
+    """``96x3x11x11``."""
+    return "x".join(map(str, tensor.shape))

@@ -1,0 +1,354 @@
+"""ONNX, both ways: the model zoo's nets and other exporters' in, every net of ours out, its norms as ``LRN``."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from alexnet.errors import Failure, WrongUse
+from alexnet.nets.formats.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
+from alexnet.nets.layers import (
+    Convolution,
+    FullyConnected,
+    LocallyConnected,
+    NarrowFullyConnected,
+    ResponseNorm,
+    WithinMapNorm,
+    rounded_up_excess,
+)
+from alexnet.nets.network import Network
+
+OPSET, IR_VERSION = 17, 9
+KEY = "alexnet"  # of what our own exporter writes into a file's metadata
+SILENT = ("Dropout", "Identity", "Reshape", "Flatten", "Softmax", "Constant")  # at test they change no number
+OURS = ("Cast", "Mul", "Sub", "Slice", "Transpose")  # our exporter's: preparation, and dropout's factor
+
+
+def onnx_library() -> Any:
+    """The ``onnx`` package. Raises ``WrongUse`` where it is missing."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise WrongUse("ONNX files need two packages more: pip install 'alexnet[onnx]'") from error
+    return onnx
+
+
+def read_onnx(path: str | os.PathLike) -> Foreign:
+    """The weights of an ONNX file: those of its convolutions and ``Gemm``s in order, and what lies between them.
+
+    Raises:
+        Failure: damaged, or its tensors lie in other files.
+        WrongUse: quantised, or with operators that no net here has.
+    """
+    onnx = onnx_library()
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(Path(path).read_bytes())
+    except (DecodeError, RecursionError) as error:
+        raise Failure(f"{path}: not readable as ONNX: damaged or cut off; fetch it again") from error
+    graph = model.graph
+    if not graph.node:
+        raise Failure(f"{path}: holds no graph; it is no ONNX file, or damaged")
+    values = {each.name: each for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            values.update((node.output[0], each.t) for each in node.attribute if each.name == "value")
+
+    def tensor(name: str) -> Tensor | None:
+        if name not in values:
+            return None
+        if values[name].data_location == onnx.TensorProto.EXTERNAL:
+            raise Failure(f"{path}: {name} lies in another file; save the model in one file")
+        try:
+            found = onnx.numpy_helper.to_array(values[name])
+            if found.dtype.kind != "f" and found.dtype.name != "bfloat16":
+                raise WrongUse(f"{path}: {name} is {found.dtype}: a quantised model; import the one in float32")
+            return torch.from_numpy(found.astype(np.float32))
+        except (ValueError, TypeError, MemoryError) as error:
+            raise Failure(f"{path}: {name} is damaged ({error}); fetch it again") from error
+
+    metadata = {each.key: each.value for each in model.metadata_props}
+    silent = SILENT + OURS if KEY in metadata else SILENT
+    tensors: dict[str, Tensor] = {}
+    operations: list[str] = []
+    place = 0
+    for node in graph.node:
+        told = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        if any(part in node.op_type for part in ("uantize", "QLinear", "Integer")):
+            raise WrongUse(f"{path}: operator {node.op_type}: a quantised model; import the one in float32")
+        if node.op_type not in ("Conv", "Gemm"):
+            operations += [] if node.op_type in silent else _operation(node.op_type, told, str(path))
+            continue
+        weight = tensor(node.input[1]) if len(node.input) > 1 else None
+        if weight is None:
+            raise WrongUse(f"{path}: {node.op_type} {node.name}: its weights are not in the file as such")
+        if node.op_type == "Gemm":
+            if told.get("alpha", 1.0) != 1 or told.get("beta", 1.0) != 1 or told.get("transA", 0):
+                raise WrongUse(f"{path}: Gemm {node.name}: alpha, beta or transA, which no net here has")
+            weight = weight if told.get("transB", 0) else weight.t().contiguous()
+            operations.append(connected_words(len(weight)))
+        else:
+            pads = told.get("pads", [0, 0, 0, 0])
+            size, stride = weight.shape[-1], told.get("strides", [1, 1])[0]
+            operations.append(convolution_words(len(weight), size, stride, told.get("group", 1), (pads[0], pads[-1])))
+        tensors[f"{place}.weight"] = weight
+        bias = tensor(node.input[2]) if len(node.input) > 2 else torch.zeros(len(weight))
+        if bias is None:
+            raise WrongUse(f"{path}: {node.op_type} {node.name}: its biases are not in the file as such")
+        tensors[f"{place}.bias"] = bias.flatten()
+        place += 1
+    if not tensors:
+        raise Failure(f"{path}: no convolution and no Gemm in it; it is no net of this kind")
+    inputs = [each for each in graph.input if each.name not in values]
+    dims = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim] if inputs else []
+    side = dims[2] if len(dims) == 4 and dims[1] == 3 and dims[2] == dims[3] else 0
+    return Foreign(f"ONNX, opset {model.opset_import[0].version}", tensors, operations, side or None,
+                   _own_metadata(metadata, tensor, str(path)))  # fmt: skip
+
+
+def _own_metadata(metadata: Mapping[str, str], tensor: Any, path: str) -> dict[str, object]:
+    """What our own exporter wrote: a run's description, and the mean image where the preparation is in the graph."""
+    if KEY not in metadata:
+        return {}
+    try:
+        told = json.loads(metadata[KEY])
+    except ValueError as error:
+        raise Failure(f"{path}: its metadata are damaged ({error}); export it again") from error
+    mean = tensor("preparation.mean_image")
+    return {**told, "mean_image": mean} if isinstance(told, dict) and mean is not None else told
+
+
+def _operation(kind: str, told: Mapping[str, Any], path: str) -> list[str]:
+    if kind == "Relu":
+        return ["relu"]
+    if kind == "Tanh":
+        return ["tanh"]
+    if kind == "LRN":
+        return [norm_words(told["size"], told.get("alpha", 1e-4), told.get("beta", 0.75), told.get("bias", 1.0))]
+    if kind == "MaxPool":
+        pads = told.get("pads", [0, 0, 0, 0])
+        if any(pads[:2]):
+            raise WrongUse(f"{path}: a max pooling with padding before the first pixel, which no net here has")
+        return [pool_words(told["kernel_shape"][0], told.get("strides", [1])[0])]
+    if kind in ("AveragePool", "GlobalAveragePool") and set(told.get("kernel_shape", [0])) == {1}:
+        return []  # torchvision's adaptive pooling to 6x6 at 224
+    raise WrongUse(f"{path}: operator {kind}, which the nets that are read from ONNX do not have")
+
+
+class Graph:
+    """Nodes and initialisers as they come; each method appends and answers with the name of what it gives."""
+
+    def __init__(self) -> None:
+        self.onnx = onnx_library()
+        self.nodes: list[Any] = []
+        self.tensors: list[Any] = []
+
+    def constant(self, name: str, value: Tensor | np.ndarray | Sequence[int] | float) -> str:
+        """An initialiser."""
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().contiguous().numpy()
+        array = (
+            value
+            if isinstance(value, np.ndarray)
+            else np.array(value, np.int64 if isinstance(value, Sequence) else np.float32)
+        )
+        if not any(each.name == name for each in self.tensors):
+            self.tensors.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def node(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        """An operator of one output, which has its name."""
+        self.nodes.append(self.onnx.helper.make_node(kind, list(inputs), [name], name, **attributes))
+        return name
+
+
+def write_onnx(
+    net: Network,
+    side: int,
+    metadata: Mapping[str, str],
+    preparation: tuple[Tensor, Tensor] | None = None,
+) -> bytes:
+    """A net as an ONNX model with a batch of any size.
+
+    Args:
+        net: on the CPU, in float32; fully connected layers may be ``NarrowFullyConnected`` (int8 in the file).
+        side: of the images that the net sees, pixels.
+        metadata: key and text.
+        preparation: the mean image (3, size, size) and the scale of red, green and blue (3,). With them the input
+            is ``images``, (N, size, size, 3) uint8 RGB, and the output ``probabilities``, (N, classes); without, the
+            input is (N, 3, side, side) float32 as the run prepares images, and the output ``scores``.
+    """
+    graph = Graph()
+    helper, proto = graph.onnx.helper, graph.onnx.TensorProto
+    if preparation is None:
+        given = helper.make_tensor_value_info("images", proto.FLOAT, ["N", net.table.input[0], side, side])
+        last = "images"
+    else:
+        size = preparation[0].shape[-1]
+        given = helper.make_tensor_value_info("images", proto.UINT8, ["N", size, size, 3])
+        last = _prepared(graph, side, *preparation)
+    shape: tuple[int, ...] = (net.table.input[0], side, side)
+    for name in net.names:
+        last, shape = _layer(graph, net, name, last, shape)
+    output = "scores" if preparation is None else "probabilities"
+    if preparation is None:
+        graph.node("Identity", [last], output)
+    else:
+        graph.node("Softmax", [last], output, axis=1)
+    result = helper.make_tensor_value_info(output, proto.FLOAT, ["N", net.classes])
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, net.table.name, [given], [result], graph.tensors),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="alexnet",
+    )
+    helper.set_model_props(model, dict(metadata))
+    return model.SerializeToString()
+
+
+def _prepared(graph: Graph, side: int, mean: Tensor, scale: Tensor) -> str:
+    """Centre crop, minus the mean's, times the scale (2012 source: the mean's own centre crop)."""
+    edge = (mean.shape[-1] - side) // 2
+    ends = [edge + side] * 2
+    crop = [graph.constant("crop.from", [edge, edge]), graph.constant("crop.to", ends)]
+    seen = graph.node("Slice", ["images", *crop, graph.constant("rows and columns", [1, 2])], "images.crop")
+    pixels = graph.node("Cast", [seen], "images.float", to=graph.onnx.TensorProto.FLOAT)
+    pixels = graph.node("Transpose", [pixels], "images.planes", perm=[0, 3, 1, 2])
+    whole = graph.constant("preparation.mean_image", mean)
+    mean_name = graph.node("Slice", [whole, *crop, graph.constant("planes' rows and columns", [1, 2])], "mean.crop")
+    less = graph.node("Sub", [pixels, mean_name], "images.less_mean")
+    return graph.node(
+        "Mul", [less, graph.constant("preparation.scale", scale.float().view(3, 1, 1))], "images.prepared"
+    )
+
+
+def _layer(graph: Graph, net: Network, name: str, last: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """One layer of the table, its activation and dropout's factor at test (paper 4.2)."""
+    layer, activation = net.layers[name], net.table.layers[name].get("activation")
+    if net.table.layers[name].get("dropout_of") == "inputs":
+        last = _dropped(graph, net, name, last)
+    last, shape = _operator(graph, name, layer, last, shape)
+    if activation == "relu":
+        last = graph.node("Relu", [last], f"{name}.relu")
+    elif activation == "tanh":
+        last = graph.node("Tanh", [last], f"{name}.tanh")
+    elif activation == "gelu":  # x/2 (1 + erf(x/sqrt 2)); an operator of its own only since opset 20
+        inner = graph.node("Mul", [last, graph.constant("1/sqrt 2", 1 / math.sqrt(2))], f"{name}.gelu.argument")
+        inner = graph.node("Erf", [inner], f"{name}.gelu.erf")
+        inner = graph.node("Add", [inner, graph.constant("1", 1.0)], f"{name}.gelu.more")
+        half = graph.node("Mul", [last, graph.constant("1/2", 0.5)], f"{name}.gelu.half")
+        last = graph.node("Mul", [half, inner], f"{name}.gelu")
+    if net.table.layers[name].get("dropout_of") != "inputs":
+        last = _dropped(graph, net, name, last)
+    return last, shape
+
+
+def _dropped(graph: Graph, net: Network, name: str, last: str) -> str:
+    """What dropout does at test: nothing where it is inverted, else the factor of the units that stay."""
+    keys = net.table.layers[name]
+    if not keys.get("dropout") or keys.get("dropout_scaled") == "in training":
+        return last
+    return graph.node("Mul", [last, graph.constant(f"{name}.kept", 1 - keys["dropout"])], f"{name}.dropout")
+
+
+def _operator(
+    graph: Graph, name: str, layer: nn.Module, last: str, shape: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
+    if isinstance(layer, FullyConnected | NarrowFullyConnected):
+        if len(shape) > 1:
+            last = graph.node("Flatten", [last], f"{name}.flat")
+        weight = graph.constant(f"{name}.weight", layer.weight)
+        if isinstance(layer, NarrowFullyConnected):
+            scale = graph.constant(f"{name}.scale", layer.scale)
+            weight = graph.node("DequantizeLinear", [weight, scale], f"{name}.weight.float", axis=0)
+        bias = graph.constant(f"{name}.bias", layer.bias)
+        return graph.node("Gemm", [last, weight, bias], name, transB=1), (layer.bias.numel(),)
+    if isinstance(layer, ResponseNorm):
+        return _response_norm(graph, name, layer, last), shape
+    if isinstance(layer, WithinMapNorm):
+        return _within_map_norm(graph, name, layer, last), shape
+    if isinstance(layer, nn.BatchNorm2d):
+        inputs = [graph.constant(f"{name}.{key}", getattr(layer, key))
+                  for key in ("weight", "bias", "running_mean", "running_var")]  # fmt: skip
+        return graph.node("BatchNormalization", [last, *inputs], name, epsilon=layer.eps), shape
+    maps, height, width = shape
+    if isinstance(layer, Convolution | LocallyConnected):
+        local = isinstance(layer, LocallyConnected)
+        size, stride, padding = (
+            (layer.size, layer.stride, layer.padding)
+            if local
+            else (layer.kernel_size[0], layer.stride[0], int(layer.padding[0]))
+        )
+        up = isinstance(layer, Convolution) and layer.round_up
+    elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
+        size, stride, padding, up = int(layer.kernel_size), int(layer.stride), 0, True  # pyright: ignore
+    else:
+        raise WrongUse(f"layer {name}: {type(layer).__name__} has no form in ONNX here")
+    excess = [rounded_up_excess(n, size, stride, padding) if up else 0 for n in (height, width)]
+    out = tuple(1 + (n + 2 * padding + more - size) // stride for n, more in zip((height, width), excess))
+    pads = [padding, padding, padding + excess[0], padding + excess[1]]
+    window = {"kernel_shape": [size, size], "strides": [stride, stride], "pads": pads}
+    if isinstance(layer, nn.MaxPool2d):
+        return graph.node("MaxPool", [last], name, **window), (maps, *out)
+    if isinstance(layer, nn.AvgPool2d):  # divides by the part of the window that lies inside
+        return graph.node("AveragePool", [last], name, count_include_pad=0, **window), (maps, *out)
+    if isinstance(layer, LocallyConnected):
+        return _locally_connected(graph, name, layer, last, out), (len(layer.weight), *out)
+    inputs = [graph.constant(f"{name}.{key}", value) for key, value in layer.named_parameters()]
+    return graph.node("Conv", [last, *inputs], name, group=layer.groups, **window), (len(layer.weight), *out)
+
+
+def _response_norm(graph: Graph, name: str, layer: ResponseNorm, last: str) -> str:
+    """ONNX's LRN sees all maps: one for each tower, and it divides alpha by the size."""
+    told = {"size": layer.size, "alpha": layer.alpha * layer.size, "beta": layer.beta, "bias": layer.k}
+    if layer.towers == 1:
+        return graph.node("LRN", [last], name, **told)
+    parts = [f"{name}.tower{i}" for i in range(layer.towers)]
+    graph.nodes.append(graph.onnx.helper.make_node("Split", [last], parts, f"{name}.towers", axis=1))
+    normed = [graph.node("LRN", [part], f"{part}.norm", **told) for part in parts]
+    return graph.node("Concat", normed, name, axis=1)
+
+
+def _within_map_norm(graph: Graph, name: str, layer: WithinMapNorm, last: str) -> str:
+    """x / (k + alpha sum of squares over the window) ** beta; pixels beyond the borders count as zero."""
+    edge = layer.size // 2
+    square = graph.node("Mul", [last, last], f"{name}.square")
+    mean = graph.node("AveragePool", [square], f"{name}.mean", kernel_shape=[layer.size] * 2, pads=[edge] * 4,
+                      count_include_pad=1)  # fmt: skip
+    alpha = graph.constant(f"{name}.alpha", layer.alpha * layer.size**2)
+    inner = graph.node("Mul", [mean, alpha], f"{name}.scaled")
+    inner = graph.node("Add", [inner, graph.constant(f"{name}.k", layer.k)], f"{name}.inner")
+    power = graph.node("Pow", [inner, graph.constant(f"{name}.beta", -layer.beta)], f"{name}.factor")
+    return graph.node("Mul", [last, power], name)
+
+
+def _locally_connected(graph: Graph, name: str, layer: LocallyConnected, last: str, out: Sequence[int]) -> str:
+    """Windows cut out by slices; at each place one matrix product, of (N, window) and (window, filters)."""
+    size, stride, padding = layer.size, layer.stride, layer.padding
+    if padding:
+        pads = graph.constant(f"{name}.pads", [0, 0, padding, padding] * 2)
+        last = graph.node("Pad", [last, pads], f"{name}.padded")
+    parts = []
+    for row, column in ((r, c) for r in range(size) for c in range(size)):
+        span = [[first, first + stride * (n - 1) + 1] for first, n in ((row, out[0]), (column, out[1]))]
+        inputs = [
+            graph.constant(f"{name}.{row}.{column}.from", [span[0][0], span[1][0]]),
+            graph.constant(f"{name}.{row}.{column}.to", [span[0][1], span[1][1]]),
+            graph.constant(f"{name}.axes", [2, 3]),
+            graph.constant(f"{name}.steps", [stride, stride]),
+        ]
+        parts.append(graph.node("Slice", [last, *inputs], f"{name}.{row}.{column}"))
+    seen = graph.node("Concat", parts, f"{name}.windows", axis=1)  # (N, window maps, rows, columns)
+    seen = graph.node("Transpose", [seen], f"{name}.places", perm=[2, 3, 0, 1])
+    filters, maps = layer.weight.shape[:2]
+    matrices = layer.weight.permute(4, 5, 2, 3, 1, 0).reshape(*out, size * size * maps, filters)
+    product = graph.node("MatMul", [seen, graph.constant(f"{name}.weight", matrices)], f"{name}.product")
+    product = graph.node("Transpose", [product], f"{name}.maps", perm=[2, 3, 0, 1])
+    return graph.node("Add", [product, graph.constant(f"{name}.bias", layer.bias)], name)

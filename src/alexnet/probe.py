@@ -1,0 +1,126 @@
+"""How much a linear classifier finds in a layer's activations (Alain and Bengio, arXiv:1610.01644)."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet import evaluation
+from alexnet.data.augment import views
+from alexnet.data.batches import whole_images
+from alexnet.data.store import Store
+from alexnet.errors import WrongUse
+from alexnet.evaluation import Errors
+from alexnet.run import Run
+
+MOST_INPUTS = 9216  # of maps: pooled to so many numbers at most, as many as pool5 has (Zhang, Isola, Efros, ECCV 2016)
+DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean loss, that are tried
+HELD_OUT = 5  # every fifth training image, on which the decay is chosen
+STEPS = 400  # of the solver, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """What a linear classifier on one layer reached.
+
+    Attributes:
+        layer: its name.
+        inputs: numbers an image, after pooling.
+        decay: of its weights, chosen on a fifth of the training images.
+        errors: on the split.
+    """
+
+    layer: str
+    inputs: int
+    decay: float
+    errors: Errors
+
+
+def probe(
+    run: Run,
+    store: Store,
+    layers: Sequence[str],
+    *,
+    split: str = "val",
+    loaders: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Probe]:
+    """Fits a multinomial logistic regression to each layer's activations on the training images, and measures it.
+
+    Activations are of the centre view, in float32, each number divided by its deviation. Maps are averaged over a
+    grid that leaves 9,216 numbers at most. The solver is scikit-learn's (L-BFGS).
+
+    Args:
+        run: opened.
+        store: with training images; its classes may be others than the run's.
+        layers: of the net's table.
+        split: to measure on.
+        loaders: threads that decode.
+        progress: called with images done and images in all.
+
+    Raises:
+        WrongUse: no such layer or split, or scikit-learn is missing.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise WrongUse("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
+    splits = list(dict.fromkeys(("train", split)))
+    total, done = sum(len(store.rows(each)) for each in splits), 0
+    seen: dict[str, dict[str, np.ndarray]] = {}
+    for each in splits:
+        parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+        for activations in _activations(run, store, each, layers, loaders):
+            for layer, tensor in activations.items():
+                parts[layer].append(tensor)
+            done += len(next(iter(activations.values())))
+            if progress:
+                progress(done, total)
+        seen[each] = {layer: torch.cat(tensors).numpy() for layer, tensors in parts.items()}
+    labels = {each: store.labels[store.rows(each)] for each in splits}
+    if len(np.unique(labels["train"])) < 2:
+        raise WrongUse(f"{store.path}: --probe needs training images of two classes at least")
+    found = []
+    for layer in layers:
+        given, right = seen["train"][layer], labels["train"]
+        mean, deviation = given.mean(0), given.std(0)
+        given = (given - mean) / np.where(deviation > 0, deviation, 1)
+
+        def fitted(decay: float, x: np.ndarray, y: np.ndarray) -> "LogisticRegression":
+            model = LogisticRegression(C=1 / (decay * len(y)), max_iter=STEPS)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # stopped early is good enough
+                return model.fit(x, y)
+
+        held = np.arange(len(right)) % HELD_OUT == HELD_OUT - 1
+        errors = [1 - fitted(decay, given[~held], right[~held]).score(given[held], right[held]) for decay in DECAYS]
+        decay = DECAYS[int(np.argmin(errors))]
+        model = fitted(decay, given, right)
+        shown = (seen[split][layer] - mean) / np.where(deviation > 0, deviation, 1)
+        probability = np.zeros((len(shown), len(store.classes)), np.float32)
+        probability[:, model.classes_] = model.predict_proba(shown)
+        measured = evaluation.summary(torch.from_numpy(probability), torch.from_numpy(labels[split]), 1)
+        found.append(Probe(layer, given.shape[1], decay, measured))
+    return found
+
+
+@torch.inference_mode()
+def _activations(run: Run, store: Store, split: str, layers: Sequence[str], loaders: int):
+    """For each batch (n, numbers) float32 of each layer, on the CPU."""
+    device = next(run.net.parameters()).device
+    for batch in whole_images(store, split, evaluation.BATCH, loaders):
+        pixels = views(batch.to(device).images, run.preparation.crop, 1)[0]
+        found = run.net.activations(run.preparation.apply(pixels, torch.float32), layers)
+        yield {layer: _pooled(tensor).cpu() for layer, tensor in found.items()}
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    """(N, numbers): maps averaged over a grid so that ``MOST_INPUTS`` numbers are left at most."""
+    if maps.dim() == 2:
+        return maps
+    side = min(maps.shape[-1], max(1, int((MOST_INPUTS / maps.shape[1]) ** 0.5)))
+    return F.adaptive_avg_pool2d(maps, side).flatten(1)

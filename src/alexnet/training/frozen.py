@@ -1,0 +1,99 @@
+"""Layers that do not learn: what they give of each image is computed once, and training goes on from there."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet import evaluation, randomness
+from alexnet.data.augment import Preparation, views
+from alexnet.data.batches import Batch, Batches, whole_images
+from alexnet.data.store import Store
+from alexnet.evaluation import Errors
+from alexnet.nets.network import Network
+from alexnet.training.recipe import Recipe
+
+MOST_BYTES = 1 << 31  # of what is kept; where it would be more, each step computes it anew
+VIEWS, UNMIRRORED = 10, 5  # paper 4.1: four corners and the centre, and their mirrors
+IMAGES_AT_ONCE = 32
+
+
+class FrozenFeatures:
+    """What the layers before one give, for all training images in ten views and all validation images in one.
+
+    Args:
+        net: on its device, its weights in place.
+        layer: the first that learns.
+        preparation: on the net's device.
+        store: the images.
+        batches: which images each step has.
+        recipe: settled.
+        loaders: threads that decode.
+        progress: called with images done and images in all.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        layer: str,
+        preparation: Preparation,
+        store: Store,
+        batches: Batches,
+        recipe: Recipe,
+        loaders: int,
+        progress: Callable[[int, int], None],
+    ):
+        self.net, self.layer, self.preparation, self.store = net, layer, preparation, store
+        self.batches, self.recipe, self.loaders = batches, recipe, loaders
+        self.device = next(net.parameters()).device
+        self.views = VIEWS if recipe.mirror else UNMIRRORED
+        splits = [split for split in ("train", "val") if split in store.splits]
+        self._progress, self._done, self._all = progress, 0, sum(store.splits[split] for split in splits)
+        self.seen = {split: self._compute(split, self.views if split == "train" else 1) for split in splits}
+        self.places = torch.full((len(store.labels),), -1)
+        self.places[batches.split_rows] = torch.arange(len(batches.split_rows))
+
+    @torch.no_grad()
+    def _compute(self, split: str, count: int) -> Tensor:
+        """(images, views, ...) in the type that products give, on the CPU."""
+        self.net.eval()
+        found = []
+        for batch in whole_images(self.store, split, IMAGES_AT_ONCE, self.loaders):
+            pixels = batch.to(self.device).images
+            seen = views(pixels, self.preparation.crop, VIEWS if count > 1 else 1)[:count]
+            given = self.preparation.apply(seen.flatten(0, 1), evaluation.input_dtype(self.recipe.precision))
+            with evaluation.autocast(self.device, self.recipe.precision):
+                outputs = self.net.before(given, self.layer)
+            found.append(outputs.unflatten(0, (count, len(pixels))).transpose(0, 1).cpu())
+            self._done += len(pixels)
+            self._progress(self._done, self._all)
+        return torch.cat(found)
+
+    def load(self, step: int) -> Batch:
+        """A step's batch: its ``images`` are what the first learning layer sees, each of a view drawn for the epoch."""
+        rows = self.batches.rows(step)
+        drawn = randomness.integers(self.recipe.seed, "view", step // self.batches.steps, rows, [self.views])[:, 0]
+        return Batch(self.seen["train"][self.places[rows], drawn], self.batches.labels[rows], rows)
+
+    @torch.no_grad()
+    def measure(self) -> Errors:
+        """Errors on the validation split, one view."""
+        self.net.eval()
+        found = []
+        for part in self.seen["val"][:, 0].split(evaluation.BATCH):
+            with evaluation.autocast(self.device, self.recipe.precision):
+                scores = self.net.onwards(part.to(self.device), self.layer)
+            found.append(F.softmax(scores.float(), 1).cpu())
+        labels = torch.from_numpy(self.store.labels[self.store.rows("val")])
+        return evaluation.summary(torch.cat(found), labels, 1)
+
+
+def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Recipe) -> int:
+    """Memory that ``FrozenFeatures`` would keep."""
+    with torch.device("meta"):
+        copy = Network(net.table, 2).eval()
+        seen = copy.before(torch.zeros(1, net.table.input[0], crop, crop), layer).numel()
+    each = seen * evaluation.input_dtype(recipe.precision).itemsize
+    views = VIEWS if recipe.mirror else UNMIRRORED
+    return each * (store.splits["train"] * views + store.splits.get("val", 0))
