@@ -15,6 +15,7 @@ from alexnet.errors import Failure, WrongUse
 from alexnet.nets.formats.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
 from alexnet.nets.layers import (
     Convolution,
+    Dropout,
     FullyConnected,
     LocallyConnected,
     NarrowFullyConnected,
@@ -27,7 +28,7 @@ from alexnet.nets.network import Network
 OPSET, IR_VERSION = 17, 9
 KEY = "alexnet"  # of what our own exporter writes into a file's metadata
 SILENT = ("Dropout", "Identity", "Reshape", "Flatten", "Softmax", "Constant")  # at test they change no number
-OURS = ("Cast", "Mul", "Sub", "Slice", "Transpose")  # our exporter's: preparation, and dropout's factor
+OURS = ("weight", "bias", "running_mean", "running_var")  # endings of our exporter's names of a net's tensors
 
 
 def onnx_library() -> Any:
@@ -75,7 +76,11 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
             raise Failure(f"{path}: {name} is damaged ({error}); fetch it again") from error
 
     metadata = {each.key: each.value for each in model.metadata_props}
-    silent = SILENT + OURS if KEY in metadata else SILENT
+    version = f"ONNX, opset {model.opset_import[0].version}"
+    if KEY in metadata:  # our own: by name, and the table is in it
+        named = {name: tensor(name) for name in values if name.rpartition(".")[2] in OURS}
+        found = {name: each for name, each in named.items() if each is not None}
+        return Foreign(version, found, metadata=_own_metadata(metadata[KEY], tensor, str(path)))
     tensors: dict[str, Tensor] = {}
     operations: list[str] = []
     place = 0
@@ -84,7 +89,7 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
         if any(part in node.op_type for part in ("uantize", "QLinear", "Integer")):
             raise WrongUse(f"{path}: operator {node.op_type}: a quantised model; import the one in float32")
         if node.op_type not in ("Conv", "Gemm"):
-            operations += [] if node.op_type in silent else _operation(node.op_type, told, str(path))
+            operations += [] if node.op_type in SILENT else _operation(node.op_type, told, str(path))
             continue
         weight = tensor(node.input[1]) if len(node.input) > 1 else None
         if weight is None:
@@ -109,16 +114,13 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
     inputs = [each for each in graph.input if each.name not in values]
     dims = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim] if inputs else []
     side = dims[2] if len(dims) == 4 and dims[1] == 3 and dims[2] == dims[3] else 0
-    return Foreign(f"ONNX, opset {model.opset_import[0].version}", tensors, operations, side or None,
-                   _own_metadata(metadata, tensor, str(path)))  # fmt: skip
+    return Foreign(version, tensors, operations, side or None)
 
 
-def _own_metadata(metadata: Mapping[str, str], tensor: Any, path: str) -> dict[str, object]:
+def _own_metadata(text: str, tensor: Any, path: str) -> dict[str, object]:
     """What our own exporter wrote: a run's description, and the mean image where the preparation is in the graph."""
-    if KEY not in metadata:
-        return {}
     try:
-        told = json.loads(metadata[KEY])
+        told = json.loads(text)
     except ValueError as error:
         raise Failure(f"{path}: its metadata are damaged ({error}); export it again") from error
     mean = tensor("preparation.mean_image")
@@ -252,10 +254,10 @@ def _layer(graph: Graph, net: Network, name: str, last: str, shape: tuple[int, .
 
 def _dropped(graph: Graph, net: Network, name: str, last: str) -> str:
     """What dropout does at test: nothing where it is inverted, else the factor of the units that stay."""
-    keys = net.table.layers[name]
-    if not keys.get("dropout") or keys.get("dropout_scaled") == "in training":
+    dropout = dict(net.dropouts.items()).get(name)
+    if not isinstance(dropout, Dropout) or dropout.inverted:
         return last
-    return graph.node("Mul", [last, graph.constant(f"{name}.kept", 1 - keys["dropout"])], f"{name}.dropout")
+    return graph.node("Mul", [last, graph.constant(f"{name}.kept", 1 - dropout.rate)], f"{name}.dropout")
 
 
 def _operator(
@@ -348,7 +350,11 @@ def _locally_connected(graph: Graph, name: str, layer: LocallyConnected, last: s
     seen = graph.node("Concat", parts, f"{name}.windows", axis=1)  # (N, window maps, rows, columns)
     seen = graph.node("Transpose", [seen], f"{name}.places", perm=[2, 3, 0, 1])
     filters, maps = layer.weight.shape[:2]
-    matrices = layer.weight.permute(4, 5, 2, 3, 1, 0).reshape(*out, size * size * maps, filters)
-    product = graph.node("MatMul", [seen, graph.constant(f"{name}.weight", matrices)], f"{name}.product")
+    matrices = graph.node(
+        "Transpose", [graph.constant(f"{name}.weight", layer.weight)], f"{name}.turned", perm=[4, 5, 2, 3, 1, 0]
+    )
+    shape = graph.constant(f"{name}.shape", [*out, size * size * maps, filters])
+    matrices = graph.node("Reshape", [matrices, shape], f"{name}.matrices")
+    product = graph.node("MatMul", [seen, matrices], f"{name}.product")
     product = graph.node("Transpose", [product], f"{name}.maps", perm=[2, 3, 0, 1])
     return graph.node("Add", [product, graph.constant(f"{name}.bias", layer.bias)], name)

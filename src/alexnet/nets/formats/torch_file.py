@@ -64,7 +64,8 @@ def read_torch(path: str | os.PathLike) -> Foreign:
             "Ask its maker for a state dict or safetensors"
         ) from error
     except Exception as error:  # torch raises almost anything on damaged bytes
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        said = "" if isinstance(error, OSError) else str(error)
+        reason = said.splitlines()[0][:120] if said else "it is damaged or cut off"
         raise Failure(f"{path}: not readable as a torch file ({reason}); fetch it again") from error
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
