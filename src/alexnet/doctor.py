@@ -5,13 +5,20 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+from collections.abc import Iterable
 
 import torch
 
 from alexnet import machine, native
 
 LIBRARIES = ("torch", "numpy", "pillow", "simplejpeg", "pyarrow", "safetensors", "tyro", "rich", "matplotlib", "fsspec")
-EXTRAS = {"tensorboard": "tensorboard", "heic": "pillow_heif"}  # an extra's name and the module it brings
+EXTRAS = {  # an extra's name and the modules it brings
+    "tensorboard": ("tensorboard",),
+    "heic": ("pillow_heif",),
+    "caffe": ("google.protobuf",),
+    "onnx": ("onnx", "onnxruntime"),
+    "probe": ("sklearn",),
+}
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "sve", "bf16")
 
 
@@ -28,6 +35,20 @@ class Report:
     advice: list[str]
 
 
+def _installed(modules: Iterable[str]) -> str:
+    """``installed`` or ``missing``; the versions of what an extra brings."""
+    found = []
+    for module in modules:
+        try:
+            if importlib.util.find_spec(module) is None:
+                return "missing"
+        except ModuleNotFoundError:  # of the package that it is in
+            return "missing"
+        names = importlib.metadata.packages_distributions().get(module.split(".")[0], [])
+        found += [importlib.metadata.version(name) for name in names[:1]]
+    return " and ".join(found) or "installed"
+
+
 def doctor() -> Report:
     """Looks at the machine; runs nothing longer than building the compiled kernels, once."""
     device = machine.choose_device("auto")
@@ -38,10 +59,7 @@ def doctor() -> Report:
         "alexnet": importlib.metadata.version("alexnet"),
         "python": f"{platform.python_version()} on {platform.platform()}",
         "libraries": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
-        "extras": ", ".join(
-            f"{name} {'installed' if importlib.util.find_spec(module) else 'missing'}"
-            for name, module in EXTRAS.items()
-        ),
+        "extras": ", ".join(f"{name} {_installed(modules)}" for name, modules in EXTRAS.items()),
         "processor": machine.cpu_name(),
         "cores": f"{machine.cores()} for this process, {os.cpu_count()} in the machine",
         "instructions": ", ".join(name for name in INSTRUCTIONS if capable.get(name)) or "none of those that matter",

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from alexnet import Failure, Store, WrongUse
+from alexnet import Failure, Net, Store, WrongUse, load
 from alexnet.data import images
 from alexnet.data.sources import open_source
 from alexnet.data.sources.cifar10 import _read_pickle
 from alexnet.data.sources.words import read_meta
+from alexnet.imports import import_weights
+from tests.weights_files import blob, caffemodel, zoo_onnx
 
 SAID = (Failure, WrongUse)
 
@@ -132,12 +134,106 @@ def description(data: bytes) -> None:
             opened.describe()
 
 
+TINY = """
+input = [3, 9, 9]
+
+[layers.conv1]
+kind = "convolution"
+filters = 2
+size = 3
+stride = 2
+activation = "relu"
+
+[layers.fc2]
+kind = "fully_connected"
+units = "classes"
+"""
+
+
+def _weights(data: bytes, ending: str, mean: bytes | None = None) -> None:
+    """A file of weights for a tiny net, imported: a whole run comes of it, or nothing."""
+    with tempfile.TemporaryDirectory() as room:
+        for name, content in (("net.toml", TINY), ("classes.txt", "a\nb\n")):
+            Path(room, name).write_text(content)
+        Path(room, f"weights{ending}").write_bytes(data)
+        given = Path(room, "mean.binaryproto")
+        given.write_bytes(mean or b"")
+        before = set(os.listdir(room))
+        try:
+            import_weights(
+                Path(room, f"weights{ending}"), Path(room, "run"), str(Path(room, "net.toml")), preparation="caffe",
+                mean=given if mean is not None else None, classes=Path(room, "classes.txt"),
+            )  # fmt: skip
+            assert load(Path(room, "run")).net.tensors()["fc2.weight"].shape == (2, 32)
+        except SAID:
+            assert set(os.listdir(room)) == before
+
+
+def torch_weights(data: bytes) -> None:
+    """A state dict, of either kind of torch's files."""
+    _weights(data, ".pth")
+
+
+def safetensors_weights(data: bytes) -> None:
+    """A safetensors file."""
+    _weights(data, ".safetensors")
+
+
+def caffe_weights(data: bytes) -> None:
+    """A caffemodel."""
+    _weights(data, ".caffemodel")
+
+
+def onnx_weights(data: bytes) -> None:
+    """An ONNX file."""
+    _weights(data, ".onnx")
+
+
+def caffe_mean(data: bytes) -> None:
+    """A mean image."""
+    _weights(caffemodel(_tiny(), False), ".caffemodel", data)
+
+
+def _tiny() -> Net:
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, "net.toml").write_text(TINY)
+        net = Net(str(Path(room, "net.toml")), 2)
+    net.initialise(0, "he")
+    return net
+
+
 READERS: dict[str, Callable[[bytes], None]] = {
     reader.__name__: reader
-    for reader in (image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, store, description)
+    for reader in (
+        *(image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, store, description),
+        *(torch_weights, safetensors_weights, caffe_weights, onnx_weights, caffe_mean),
+    )
 }
 
 CORPUS = Path(__file__).parent / "corpus"
+
+
+def weights_seeds() -> dict[str, list[bytes]]:
+    """The seeds of the readers of weights."""
+    import io
+
+    import safetensors.torch
+    import torch
+
+    net = _tiny()
+    state = {name: tensor.detach().contiguous() for name, tensor in net.tensors().items()}
+    files = []
+    for kind in (True, False):
+        buffer = io.BytesIO()
+        torch.save(state, buffer, _use_new_zipfile_serialization=kind)
+        files.append(buffer.getvalue())
+    return {
+        "torch_weights": files,
+        "safetensors_weights": [safetensors.torch.save(state)],
+        "caffe_weights": [caffemodel(net, old) for old in (False, True)],
+        "onnx_weights": [zoo_onnx(net, 9).SerializeToString()],
+        "caffe_mean": [blob(torch.ones(1, 3, 9, 9), old) for old in (True, False)],
+    }
 
 
 def make_corpus() -> None:
@@ -196,6 +292,7 @@ def make_corpus() -> None:
         "arrow": [stream.getvalue()],
         "store": [shard],
         "description": [told],
+        **weights_seeds(),
     }
     for name, contents in seeds.items():
         (CORPUS / name).mkdir(parents=True, exist_ok=True)

@@ -400,10 +400,11 @@ class Trainer:
         needed = bytes_needed(self.net, learning, self.crop, self.store, self.recipe)
         if self.transform or self.own_batches or needed > MOST_BYTES:
             return
-        progress = self.display.counter("computing what the frozen layers give")
-        self.features = FrozenFeatures(
-            self.net, learning, self.preparation, self.store, self.batches, self.recipe, self.loaders, progress
-        )
+        with contextlib.closing(Display(self.display.show, unit="images")) as display:
+            progress = display.counter("computing what the frozen layers give")
+            self.features = FrozenFeatures(
+                self.net, learning, self.preparation, self.store, self.batches, self.recipe, self.loaders, progress
+            )
         self.load = self.features.load
 
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:

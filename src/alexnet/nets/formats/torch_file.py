@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -53,7 +54,9 @@ def read_torch(path: str | os.PathLike) -> Foreign:
     """
     kind = "torch, zip" if Path(path).read_bytes()[:2] == b"PK" else "torch, the older pickle"
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old protocols
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"(?:Unsupported global|GLOBAL|class) [:`']*\s*(?:GLOBAL )?([\w.]+)", str(error))
         asked = f"it asks for {wanted[1]}, which is no tensor" if wanted else "it asks for more than tensors"

@@ -1,0 +1,87 @@
+"""Whether every package of the default install has a wheel on every platform: asks the registry, installs nothing.
+
+    python benchmarks/wheels.py >docs/raw/wheels.json
+
+For each dependency of ``pyproject.toml`` and of its extras, in the version of ``constraints.txt``, and each platform:
+the file that pip would take there, or none.
+"""
+
+import json
+import re
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PLATFORMS = {
+    "Linux, x86-64": r"manylinux.*x86_64",
+    "Linux, ARM": r"manylinux.*aarch64",
+    "Windows, x86-64": r"win_amd64",
+    "Windows, ARM": r"win_arm64",
+    "macOS, Apple silicon": r"macosx_\d+_\d+_(arm64|universal2)",
+}
+PYTHONS = ("311", "312", "313")
+
+
+def wheels(name: str, version: str) -> list[str]:
+    """Names of the wheels of a release."""
+    url = f"https://pypi.org/simple/{name.replace('_', '-').lower()}/"
+    request = urllib.request.Request(url, headers={"Accept": "application/vnd.pypi.simple.v1+json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found = json.load(answer)
+    start = re.compile(
+        re.escape(name).replace(r"\-", "[-_.]").replace("_", "[-_.]") + f"-{re.escape(version)}-", re.IGNORECASE
+    )
+    return [
+        file["filename"]
+        for file in found["files"]
+        if file["filename"].endswith(".whl") and start.match(file["filename"])
+    ]
+
+
+def fitting(files: list[str], platform: str, python: str) -> str | None:
+    """The wheel for a platform and a Python, or None."""
+    for file in files:
+        tags, _, place = file.removesuffix(".whl").rpartition("-")
+        interpreter, _, abi = tags.rpartition("-")[0].rpartition("-")[2], None, tags.rpartition("-")[2]
+        if place != "any" and not re.search(platform, place):
+            continue
+        exact = f"cp{python}" in interpreter or "py3" in interpreter
+        stable = abi == "abi3" and any(int(each[3:]) <= int(python[1:]) for each in re.findall(r"cp3\d+", interpreter))
+        if exact or stable:
+            return file
+    return None
+
+
+def main() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = dict(
+        line.split(";")[0].strip().split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
+    groups = {"default": told["dependencies"], **{k: v for k, v in told["optional-dependencies"].items() if k != "dev"}}
+    found: dict[str, dict] = {}
+    for group, needed in groups.items():
+        for each in needed:
+            name = re.split(r"[><=;\[ ]", each)[0]
+            version = pinned[name.lower().replace("_", "-")]
+            files = wheels(name, version)
+            table = {
+                place: {f"3.{python[1:]}": fitting(files, pattern, python) for python in PYTHONS}
+                for place, pattern in PLATFORMS.items()
+            }
+            found[f"{group}: {name} {version}"] = table
+            missing = [f"{place} {python}" for place, row in table.items() for python, file in row.items() if not file]
+            print(
+                f"{group}: {name} {version}: {'missing on ' + ', '.join(missing) if missing else 'everywhere'}",
+                file=sys.stderr,
+            )
+    json.dump(found, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
