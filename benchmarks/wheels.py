@@ -10,7 +10,6 @@ import json
 import re
 import sys
 import tomllib
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -30,44 +29,33 @@ def wheels(name: str, version: str) -> list[str]:
     url = f"https://pypi.org/simple/{name.replace('_', '-').lower()}/"
     request = urllib.request.Request(url, headers={"Accept": "application/vnd.pypi.simple.v1+json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
-        found = json.load(answer)
-    start = re.compile(
-        re.escape(name).replace(r"\-", "[-_.]").replace("_", "[-_.]") + f"-{re.escape(version)}-", re.IGNORECASE
-    )
-    return [
-        file["filename"]
-        for file in found["files"]
-        if file["filename"].endswith(".whl") and start.match(file["filename"])
-    ]
+        files = [each["filename"] for each in json.load(answer)["files"]]
+    release = re.compile(rf"{re.sub('[-_.]+', '[-_.]', name)}-{re.escape(version)}-.*\.whl", re.IGNORECASE)
+    return [file for file in files if release.fullmatch(file)]
 
 
 def fitting(files: list[str], platform: str, python: str) -> str | None:
     """The wheel for a platform and a Python, or None."""
     for file in files:
-        tags, _, place = file.removesuffix(".whl").rpartition("-")
-        interpreter, _, abi = tags.rpartition("-")[0].rpartition("-")[2], None, tags.rpartition("-")[2]
+        interpreter, abi, place = file.removesuffix(".whl").split("-")[-3:]
         if place != "any" and not re.search(platform, place):
             continue
         exact = f"cp{python}" in interpreter or "py3" in interpreter
-        stable = abi == "abi3" and any(int(each[3:]) <= int(python[1:]) for each in re.findall(r"cp3\d+", interpreter))
-        if exact or stable:
+        older = [int(minor) <= int(python[1:]) for minor in re.findall(r"cp3(\d+)", interpreter)]
+        if exact or (abi == "abi3" and any(older)):
             return file
     return None
 
 
 def main() -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pinned = dict(
-        line.split(";")[0].strip().split("==")
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-        if "==" in line
-    )
-    pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
-    groups = {"default": told["dependencies"], **{k: v for k, v in told["optional-dependencies"].items() if k != "dev"}}
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split(";")[0].strip().split("==") for line in lines if "==" in line]
+    pinned = {name.lower().replace("_", "-"): version for name, version in pairs}
+    extras = {extra: needed for extra, needed in told["optional-dependencies"].items() if extra != "dev"}
     found: dict[str, dict] = {}
-    for group, needed in groups.items():
-        for each in needed:
-            name = re.split(r"[><=;\[ ]", each)[0]
+    for group, needed in {"default": told["dependencies"], **extras}.items():
+        for name in (re.split(r"[><=;\[ ]", each)[0] for each in needed):
             version = pinned[name.lower().replace("_", "-")]
             files = wheels(name, version)
             table = {
@@ -76,10 +64,8 @@ def main() -> None:
             }
             found[f"{group}: {name} {version}"] = table
             missing = [f"{place} {python}" for place, row in table.items() for python, file in row.items() if not file]
-            print(
-                f"{group}: {name} {version}: {'missing on ' + ', '.join(missing) if missing else 'everywhere'}",
-                file=sys.stderr,
-            )
+            where = f"missing on {', '.join(missing)}" if missing else "everywhere"
+            print(f"{group}: {name} {version}: {where}", file=sys.stderr)
     json.dump(found, sys.stdout, indent=1)
 
 

@@ -17,9 +17,9 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 # Of the standard library: modules that Windows lacks, and names that it lacks in those that it has.
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog", "crypt", "nis", "spwd"}
 NAMES = {
-    "os": {"fork", "forkpty", "getuid", "geteuid", "chown", "mkfifo", "mknod", "nice", "getloadavg",
-           "sched_getaffinity", "sched_setaffinity", "sysconf", "uname", "killpg", "setsid", "posix_fadvise", "sendfile",
-           "pread", "statvfs"},
+    "os": {"fork", "forkpty", "getuid", "geteuid", "chown", "mkfifo", "mknod", "nice", "getloadavg", "sysconf",
+           "sched_getaffinity", "sched_setaffinity", "uname", "killpg", "setsid", "posix_fadvise", "sendfile", "pread",
+           "statvfs"},
     "signal": {"SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "alarm", "setitimer", "pause", "SIGSTOP"},
     "mmap": {"MAP_SHARED", "MAP_PRIVATE", "PROT_READ"},
     "multiprocessing": {"get_context", "set_start_method", "fork"},
