@@ -19,56 +19,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 from alexnet import Net, machine, native
 from alexnet.bench import interleaved
 from alexnet.evaluation import autocast, input_dtype, ready
+from alexnet.nets.formats.onnx_file import write_onnx
 from alexnet.plain_port import PlainPort
 
 HERE = Path(__file__).parent
 QUIET = 0.2  # seconds between measurements: a peer's idle threads spin for a while before they sleep
 PEERS = ("onnxruntime", "openvino", "openvino-bf16")
 SAME = {"float32": 1e-4, "bf16": 0.05}  # of the largest score
-
-
-def onnx_of(net: Net) -> onnx.ModelProto:
-    """``caffe`` as its layers stand in ONNX."""
-    nodes, tensors, last = [], [], "images"
-    for name in net.names:
-        keys, layer = net.table.layers[name], net.layers[name]
-        inputs = [last]
-        for kind in ("weight", "bias"):
-            value = getattr(layer, kind, None)
-            if isinstance(value, nn.Parameter):
-                tensors.append(numpy_helper.from_array(value.detach().contiguous().numpy(), f"{name}.{kind}"))
-                inputs.append(f"{name}.{kind}")
-        if keys["kind"] == "convolution":
-            made = ("Conv", {"strides": layer.stride, "group": layer.groups, "pads": [int(layer.padding[0])] * 4})
-        elif keys["kind"] == "response_norm":
-            alpha = layer.alpha * layer.size  # ONNX divides it by the size
-            made = ("LRN", {"size": layer.size, "alpha": alpha, "beta": layer.beta, "bias": layer.k})
-        elif keys["kind"] == "max_pool":
-            made = ("MaxPool", {"kernel_shape": [keys["size"]] * 2, "strides": [keys["stride"]] * 2, "ceil_mode": 1})
-        else:
-            if last.startswith("pool"):
-                nodes.append(helper.make_node("Flatten", [last], ["flat"]))
-                inputs[0] = "flat"
-            made = ("Gemm", {"transB": 1})
-        last = name
-        nodes.append(helper.make_node(made[0], inputs, [name], **made[1]))
-        if keys.get("activation") == "relu":
-            nodes.append(helper.make_node("Relu", [name], [f"{name}.relu"]))
-            last = f"{name}.relu"
-    shape = ["N", *net.table.input]
-    graph = helper.make_graph(
-        nodes, "caffe", [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["N", net.classes])], tensors,
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def environment(place: Path, constraints: Path) -> Path:
@@ -158,7 +120,7 @@ def main() -> None:
     device = torch.device("cpu")
     with tempfile.TemporaryDirectory() as room, PlainPort(options.batch, 1000, device) as port:
         model = Path(room, "caffe.onnx")
-        onnx.save(onnx_of(net), str(model))
+        model.write_bytes(write_onnx(net, 227, {}))
         often = options.waking, options.calls
         told = list(map(str, (model, options.batch, torch.get_num_threads(), *often)))
         peers = {name: Engine([str(python), str(HERE / "worker.py"), name, *told]) for name in PEERS}
