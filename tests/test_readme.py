@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from alexnet import cli
 from tests.conftest import fill
+from tests.test_imports import torchvisions_layers
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
@@ -25,6 +27,8 @@ def commands() -> list[str]:
 def place(tmp_path, monkeypatch) -> Path:
     """A folder with what the README's commands name: photos, and trained runs of a short recipe."""
     fill(tmp_path / "photos", ("cat", "dog", "owl"), count=6)
+    (tmp_path / "weights").mkdir()
+    torch.save(torchvisions_layers().state_dict(), tmp_path / "weights" / "alexnet-owt-7be5be79.pth")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

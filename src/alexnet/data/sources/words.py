@@ -9,6 +9,7 @@ import re
 import tarfile
 from typing import NamedTuple
 
+from alexnet.data import imagenet
 from alexnet.data.sources.mat import read_struct
 from alexnet.data.sources.tree import Tree
 from alexnet.errors import Failure
@@ -96,7 +97,8 @@ def read_meta(data: bytes, place: str) -> list[Synset]:
 
 
 def find_words(tree: Tree, classes: list[str]) -> list[str] | None:
-    """Words for classes that are WNIDs, from a list or devkit within the tree; None where there is none for all."""
+    """Words for classes that are WNIDs, from a list or devkit within the tree, or because they are among ImageNet's
+    thousand; None where there is none for all."""
     if not all(WNID.fullmatch(name) for name in classes):
         return None
     for name in LISTS:
@@ -111,4 +113,5 @@ def find_words(tree: Tree, classes: list[str]) -> list[str] | None:
         known = {synset.wnid: synset.words for synset in devkit.synsets}
         if all(each in known for each in classes):
             return [known[each] for each in classes]
-    return None
+    known = imagenet.classes()
+    return [known[each] for each in classes] if all(each in known for each in classes) else None
