@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from alexnet import native
+from alexnet import machine, native
 from alexnet.bench import bench
 from alexnet.nets.network import costs, load_table
 
@@ -51,3 +51,13 @@ def test_doctor_says_which_kernels_run(alexnet, monkeypatch):
     monkeypatch.setattr(native, "status", lambda: native.Status(None, "no C compiler; install gcc or clang"))
     status, out, _ = alexnet("doctor")
     assert status == 0 and "the portable kernels run: no C compiler; install gcc or clang" in out
+
+
+def test_instruction_sets_are_told_by_older_torch_too(monkeypatch):
+    """torch 2.9, the lowest that is allowed, has no ``get_capabilities``."""
+    new = machine.capabilities()
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    old = machine.capabilities()
+    shared = {"avx2", "avx512_f", "avx512_vnni", "avx512_bf16"} & set(new)
+    assert {name: old[name] for name in shared} == {name: new[name] for name in shared}
+    assert all(isinstance(value, bool) for value in old.values())

@@ -164,6 +164,12 @@ def test_round_trips_are_exact(trained, tmp_path, alexnet):
     same(trained, tmp_path / "from-onnx")
 
 
+def test_an_onnx_file_without_its_preparation_is_not_guessed_at(trained, tmp_path, alexnet):
+    assert alexnet("export", trained, tmp_path / "net.onnx", "--without-preparation")[0] == 0
+    status, _, err = alexnet("import", tmp_path / "net.onnx", tmp_path / "run")
+    assert status == 2 and "the mean image is not in it" in err and not (tmp_path / "run").exists()
+
+
 def test_torchvisions_state_dict(tmp_path, alexnet):
     torch.manual_seed(3)
     net = torchvisions_layers()

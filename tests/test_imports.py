@@ -183,6 +183,21 @@ def test_a_last_layer_of_another_name_and_classes_of_a_file(tmp_path, images):
     assert next(iter(predict(load(tmp_path / "run"), images[:1]))).top[0][0].startswith("style ")
 
 
+@pytest.mark.parametrize(("options", "turned"), [([], False), (["--colours", "bgr"], True)])
+def test_in_torchs_files_colours_are_rgb_unless_it_is_said(options, turned, tmp_path, alexnet):
+    """Of our own run of Caffe's net, say, whose first layer was turned when it was imported."""
+    net = drawn("caffe", 3)
+    (tmp_path / "classes.txt").write_text("a\nb\nc")
+    safetensors.torch.save_file(
+        {k: v.detach().contiguous() for k, v in net.state().items()}, tmp_path / "a.safetensors"
+    )
+    options = [*options, "--net", "caffe", "--classes", tmp_path / "classes.txt"]
+    status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run", *options)
+    assert status == 0, err
+    own, found = net.tensors()["conv1.weight"], load(tmp_path / "run").net.tensors()["conv1.weight"]
+    assert torch.equal(found, own.flip(1) if turned else own)
+
+
 def test_imagenets_thousand_classes():
     known = imagenet.classes()
     assert len(known) == 1000 and list(known) == sorted(known) and len(set(known)) == 1000

@@ -413,17 +413,17 @@ class Evaluate:
         store = Store(self.paths[-1])
         device = machine.choose_device(self.device)
         runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
+        more = [run for run in runs if not self.probe and evaluation.class_places(run, store) is not None]
         for told in filter(None, (evaluation.prepared_otherwise(run, store) for run in runs)):
             print(f"warning: {told}", file=sys.stderr)
         if self.probe:
             return self._probe(runs, store)
-        for run in runs:
-            if evaluation.class_places(run, store) is not None:
-                print(
-                    f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(store.classes):,} "
-                    f"of {store.path} alone",
-                    file=sys.stderr,
-                )
+        for run in more:
+            print(
+                f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(store.classes):,} "
+                f"of {store.path} alone",
+                file=sys.stderr,
+            )
         display = Display(unit="images")
         options = {"views": self.views, "precision": self.precision, "loaders": self.loaders}
         shares = self.shares
@@ -652,11 +652,14 @@ class Import:
     """Name of a net, or path of a .toml table; found by the file's layers if not given."""
 
     preparation: Literal["caffe", "torchvision"] | None = None
-    """How images are prepared. caffe: 256x256 warped, 0..255 minus mean, the file's weights see BGR. torchvision:
-    shorter side 256, 0..1, normalised. Not given: as is usual for the net."""
+    """How images are prepared. caffe: 256x256 warped, 0..255 minus mean. torchvision: shorter side 256, 0..1,
+    normalised. Not given: as is usual for the net."""
 
     mean: str | None = None
     """With Caffe's preparation: its mean image (.binaryproto); the mean colours of its own if not given."""
+
+    colours: Literal["rgb", "bgr"] | None = None
+    """Order in which the file's weights see them; not given: bgr for Caffe's files and the ONNX zoo's, else rgb."""
 
     classes: str | None = None
     """Text file with a class a line, `n01440764 tench` or `tench`; ImageNet's thousand if not given."""
@@ -668,8 +671,9 @@ class Import:
         from alexnet.imports import import_weights
 
         made = import_weights(
-            self.file, self.run, self.net, preparation=self.preparation, mean=self.mean, classes=self.classes
-        )
+            self.file, self.run, self.net, preparation=self.preparation, mean=self.mean, colours=self.colours,
+            classes=self.classes,
+        )  # fmt: skip
         if self.json:
             return _print_json(dataclasses.asdict(made))
         size = f"{made.parameters:,} parameters, {made.classes:,} classes"

@@ -54,7 +54,7 @@ def doctor() -> Report:
     device = machine.choose_device("auto")
     precision = machine.choose_precision("auto", device)
     kernels = native.status()
-    capable = torch.cpu.get_capabilities()
+    capable = machine.capabilities()
     facts = {
         "alexnet": importlib.metadata.version("alexnet"),
         "python": f"{platform.python_version()} on {platform.platform()}",

@@ -56,6 +56,7 @@ def import_weights(
     *,
     preparation: str | None = None,
     mean: str | os.PathLike | None = None,
+    colours: str | None = None,
     classes: str | os.PathLike | None = None,
 ) -> Imported:
     """Makes a run of published weights; ``evaluate``, ``predict``, ``show``, ``export`` and ``train --from`` take it.
@@ -67,9 +68,11 @@ def import_weights(
             ``export`` made.
         folder: the run's; must not be there yet.
         net: name or .toml file; found by shapes and layers if not given and there is only one.
-        preparation: ``caffe`` (256x256 warped, 0..255 minus mean; weights see BGR) or ``torchvision`` (shorter side
-            256, 0..1, normalised); the net's usual one if not given.
+        preparation: ``caffe`` (256x256 warped, 0..255 minus mean) or ``torchvision`` (shorter side 256, 0..1,
+            normalised); the net's usual one if not given.
         mean: Caffe's mean image (``.binaryproto``); not given: its mean colours.
+        colours: ``rgb`` or ``bgr``, the order in which the file's weights see them; not given: ``bgr`` for Caffe's
+            files and the ONNX zoo's copies of them, ``rgb`` for all others.
         classes: text file with a class a line, ``n01440764 tench`` or ``tench``; not given: ImageNet's thousand.
 
     Raises:
@@ -81,8 +84,8 @@ def import_weights(
         raise WrongUse(f"{folder}: is there already; give another folder for the run")
     if not Path(file).exists():
         raise WrongUse(f"{file}: no such file; `alexnet download` fetches published weights")
-    if preparation not in (None, CAFFE, TORCHVISION):
-        raise WrongUse(f"--preparation {preparation}: give {CAFFE} or {TORCHVISION}")
+    if preparation not in (None, CAFFE, TORCHVISION) or colours not in (None, "rgb", "bgr"):
+        raise WrongUse(f"preparation is {CAFFE} or {TORCHVISION}, colours are rgb or bgr; not {preparation}, {colours}")
     if Path(file).is_dir():
         return _import_hub(Path(file), target)
     found = read(file)
@@ -92,18 +95,8 @@ def import_weights(
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise Failure(f"{file}: {name} holds numbers that are not finite; fetch it again")
-    colours = "rgb"
-    if own and preparation is None and "mean_image" in own:
-        made = run.preparation_of(own["preparation"], own["mean_image"], torch.tensor(own["noise"]).view(3, 3))
-    else:
-        like = preparation or USUAL.get(network.table.name)
-        if like is None:
-            raise WrongUse(
-                f"{file}: does not say how images are prepared for net {network.table.name}; "
-                f"give --preparation {CAFFE} or {TORCHVISION}"
-            )
-        made = usual_preparation(like, side, mean)
-        colours = "bgr" if like == CAFFE else "rgb"
+    made, usual_colours = _prepared(found, own, preparation, mean, network, side, str(file))
+    colours = colours or usual_colours
     if colours == "bgr":
         first = f"{network.names[0]}.weight"
         tensors[first] = tensors[first].flip(1)
@@ -155,6 +148,33 @@ def _own(found: Foreign, file: str) -> dict[str, Any]:
     if wrong:
         raise Failure(f"{file}: its metadata are damaged ({wrong[0]}); export it again")
     return told
+
+
+def _prepared(
+    found: Foreign,
+    own: dict[str, Any],
+    like: str | None,
+    mean: str | os.PathLike | None,
+    net: Network,
+    side: int,
+    file: str,
+) -> tuple[Preparation, str]:
+    """How images are prepared, and in which order a file of this format usually has the colours."""
+    if own and like is None:
+        if "mean_image" not in own:
+            raise WrongUse(
+                f"{file}: was exported without its preparation, so the mean image is not in it; "
+                "export the run once more with it, or as a folder"
+            )
+        return run.preparation_of(own["preparation"], own["mean_image"], torch.tensor(own["noise"]).view(3, 3)), "rgb"
+    like = like or USUAL.get(net.table.name)
+    if like is None:
+        raise WrongUse(
+            f"{file}: does not say how images are prepared for net {net.table.name}; "
+            f"give --preparation {CAFFE} or {TORCHVISION}"
+        )
+    caffes = like == CAFFE and not own and found.operations is not None  # torch's files have none
+    return usual_preparation(like, side, mean), "bgr" if caffes else "rgb"
 
 
 def _net_of(found: Foreign, net: str | None, own: dict[str, Any], file: str) -> tuple[Network, int]:

@@ -45,8 +45,19 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 def cpu_has_bf16() -> bool:
     """Whether the CPU has bf16 products (AVX512-BF16, AMX)."""
-    flags = torch.cpu.get_capabilities()
+    flags = capabilities()
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("amx"))
+
+
+def capabilities() -> dict[str, bool]:
+    """The CPU's instruction sets by name, as far as torch tells; 2.9 is asked for those that matter."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return {name: value for name, value in torch.cpu.get_capabilities().items() if isinstance(value, bool)}
+    asked = {"avx2": "avx2", "avx512_f": "avx512", "avx512_vnni": "vnni"}
+    asked |= {name: name for name in ("avx512_bf16", "amx_tile")}
+    tests = {name: getattr(torch.cpu, f"_is_{kind}_supported", bool) for name, kind in asked.items()}
+    found = {name: bool(test()) for name, test in tests.items()}
+    return {**found, "amx_bf16": found["amx_tile"]}  # no processor has tiles without bf16 products
 
 
 def cpu_name() -> str:

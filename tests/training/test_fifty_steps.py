@@ -19,10 +19,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet import Recipe, Store, prepare, randomness, train
+from alexnet import Recipe, Store, load, prepare, randomness, train
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches
 from alexnet.evaluation import probabilities
+from alexnet.nets import weights
 from alexnet.nets.network import Network
 from alexnet.training import trainer
 from alexnet.training.optimiser import Momentum
@@ -89,10 +90,12 @@ def updates(case: "Case", recipe: Recipe) -> tuple[list[dict[str, np.ndarray]], 
         step(self, given)
         kept.append({name: sample(tensor.detach().numpy()) for name, tensor in self.tensors.items()})
 
+    begin = load(case.folder / "start").net.state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Momentum, "step", noted)
+        patch.setattr(Network, "initialise", lambda self, *_: weights.put(self, begin, "start"))
         folder = Path(tempfile.mkdtemp(dir=case.folder)) / "run"
-        train(case.store, folder, recipe, start_from=case.folder / "start", show=False)
+        train(case.store, folder, recipe, show=False)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return kept, [line["loss"] for line in lines if line["split"] == "train"]
 

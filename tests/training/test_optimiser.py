@@ -77,9 +77,9 @@ def test_recipes_of_the_paper():
 
 
 def test_small_data_get_more_epochs_and_smaller_batches():
-    few, many = Recipe().settled(100, "float32", 224), Recipe().settled(1_200_000, "bf16", 224)
+    few, many = Recipe().settled(100, "float32", 224, "paper"), Recipe().settled(1_200_000, "bf16", 224, "paper")
     assert (few.epochs, few.batch, many.epochs, many.batch) == (200, 32, 24, 64)
-    assert Recipe(epochs=3, batch=8).settled(100, "float32", 224).batch == 8
+    assert Recipe(epochs=3, batch=8).settled(100, "float32", 224, "paper").batch == 8
 
 
 @pytest.mark.parametrize("kernels", ["compiled", "portable"])
