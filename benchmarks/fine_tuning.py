@@ -24,11 +24,12 @@ import torch
 
 from alexnet import Recipe, evaluate, load, machine, prepare, randomness, train
 
-KINDS = {
-    "from scratch": None,
-    "fine-tuned": {},
-    "fine-tuned, --freeze conv5": {"freeze": "conv5"},
-    "fine-tuned, --freeze fc7": {"freeze": "fc7"},
+KINDS = {  # whether it starts from the other net, and what is changed of the default recipe
+    "from scratch": (False, {}),
+    "from scratch, --epochs 100": (False, {"epochs": 100}),
+    "fine-tuned": (True, {}),
+    "fine-tuned, --freeze conv5": (True, {"freeze": "conv5"}),
+    "fine-tuned, --freeze fc7": (True, {"freeze": "fc7"}),
 }
 NEVER = 1000  # epochs between measurements: the end is measured always
 
@@ -80,8 +81,9 @@ def main() -> None:
                 if not store.exists():
                     prepare(listed(photos, folder / f"few-{count}-{seed}.csv", new, count, seed), store)
                 shutil.rmtree(run, ignore_errors=True)
-                change, start = KINDS[kind], None if KINDS[kind] is None else pretrained
-                recipe = dataclasses.replace(Recipe(seed=seed, validate_every=NEVER), **(change or {}))
+                tuned, change = KINDS[kind]
+                start = pretrained if tuned else None
+                recipe = dataclasses.replace(Recipe(seed=seed, validate_every=NEVER), **change)
                 begun = time.monotonic()
                 outcome = train(store, run, recipe, start_from=start, show=False)
                 seconds = time.monotonic() - begun

@@ -23,8 +23,7 @@ import torch
 
 from alexnet import Net, cli
 from alexnet.nets.formats.torch_file import torchvision_names
-from tests.nets.test_witnesses import field
-from tests.weights_files import blob, caffemodel, number, zoo_onnx
+from tests.weights_files import blob, caffemodel, field, number, zoo_onnx
 
 TABLE = """
 title = "a small net of Caffe's kind"

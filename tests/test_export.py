@@ -19,7 +19,7 @@ from alexnet.nets.formats.onnx_file import write_onnx
 from alexnet.nets.network import tables
 from alexnet.run import load_preparation
 from tests.nets.test_nets import relative
-from tests.test_imports import torchvisions_layers
+from tests.weights_files import torchvisions_layers
 
 
 def in_onnx_runtime(content: bytes | str, images: np.ndarray) -> np.ndarray:

@@ -3,22 +3,19 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnxruntime
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from torch import nn
 
 from alexnet import Net, load, predict, prepare
 from alexnet.data import imagenet
 from alexnet.imports import CAFFE_BGR, import_weights, read_classes
 from alexnet.run import verify
 from tests.nets.test_nets import relative
-from tests.nets.test_witnesses import prototxt
-from tests.weights_files import blob, caffemodel, zoo_onnx
+from tests.weights_files import blob, caffemodel, in_opencv, torchvisions_layers, zoo_onnx
 
 WORDS = list(imagenet.classes().values())
 
@@ -65,22 +62,6 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum(1, keepdims=True)
 
 
-def torchvisions_layers() -> nn.Module:
-    """Its alexnet in torch's own layers, under torchvision's names."""
-    net = nn.Module()
-    net.features = nn.Sequential(
-        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
-    )
-    net.classifier = nn.Sequential(
-        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
-        nn.Linear(4096, 1000),
-    )
-    return net.eval()
-
-
 def test_torchvisions_weights_in_all_their_files(images, tmp_path, alexnet):
     torch.manual_seed(5)
     net = torchvisions_layers()
@@ -119,10 +100,7 @@ def test_caffes_weights_with_its_mean_image(name, old, images, tmp_path, alexnet
         pixels(images)[..., ::-1].transpose(0, 3, 1, 2) - mean
     )  # as Caffe's transformer: minus the mean, then the crop
     crops = np.ascontiguousarray(bgr[:, :, 14:241, 14:241], np.float32)
-    other = cv2.dnn.readNetFromCaffe(
-        np.frombuffer(prototxt(norm_first=name == "caffe").encode(), np.uint8),
-        np.frombuffer(caffemodel(net, False), np.uint8),
-    )
+    other = in_opencv(net, norm_first=name == "caffe")
     other.setInput(crops)
     expected = softmax(other.forward("fc8").astype(np.float64))
     status, out, err = alexnet("import", model, tmp_path / "run", "--mean", mean_file)
@@ -138,9 +116,7 @@ def test_caffes_weights_with_its_mean_image(name, old, images, tmp_path, alexnet
 def test_opencv_reads_the_old_layout_that_we_write():
     """The layout that the import is tested with is the one that others know."""
     net = drawn("caffe", 10)
-    old = caffemodel(net, True)
-    text = prototxt(norm_first=True).replace("num_output: 1000", "num_output: 10")
-    other = cv2.dnn.readNetFromCaffe(np.frombuffer(text.encode(), np.uint8), np.frombuffer(old, np.uint8))
+    other = in_opencv(net, norm_first=True, old=True)
     images = np.random.default_rng(0).normal(0, 60, (1, 3, 227, 227)).astype(np.float32)
     other.setInput(images)
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 
 from alexnet import cli
 from tests.conftest import fill
-from tests.test_imports import torchvisions_layers
+from tests.weights_files import torchvisions_layers
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

@@ -1,5 +1,6 @@
-"""Files of weights as other programs write them, written here by hand: Caffe's two layouts, the ONNX zoo's graphs."""
+"""Files of weights as other programs write them, by hand: Caffe's two layouts, the ONNX zoo's graphs, torch's own."""
 
+import cv2
 import numpy as np
 import onnx
 import torch
@@ -7,7 +8,6 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from alexnet import Net
-from tests.nets.test_witnesses import field, varint
 
 V1 = {
     "Data": 5,
@@ -19,6 +19,19 @@ V1 = {
     "Dropout": 6,
     "Softmax": 20,
 }
+
+
+def field(number: int, data: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def varint(value: int) -> bytes:
+    found = b""
+    while value > 127:
+        found += bytes([value & 127 | 128])
+        value >>= 7
+    return found + bytes([value])
 
 
 def number(place: int, value: int) -> bytes:
@@ -132,3 +145,67 @@ def zoo_onnx(net: Net, side: int, quantised: bool = False) -> onnx.ModelProto:
     prob = helper.make_tensor_value_info("prob_1", TensorProto.FLOAT, [1, net.classes])
     graph = helper.make_graph(nodes, "AlexNet", [images, *values], [prob], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=7)
+
+
+def prototxt(norm_first: bool) -> str:
+    """The layers of BVLC's published deploy.prototxt of bvlc_alexnet, or of the reference CaffeNet."""
+    layers: list[str] = []
+    top = "data"
+
+    def add(name: str, kind: str, more: str, in_place: bool = False) -> None:
+        nonlocal top
+        out = top if in_place else name
+        layers.append(f'layer {{ name: "{name}" type: "{kind}" bottom: "{top}" top: "{out}" {more} }}')
+        top = out
+
+    def convolution(number: int, more: str) -> None:
+        add(f"conv{number}", "Convolution", f"convolution_param {{ {more} }}")
+        add(f"relu{number}", "ReLU", "", in_place=True)
+
+    def norm_and_pool(number: int) -> None:
+        steps = [
+            (f"norm{number}", "LRN", "lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }"),
+            (f"pool{number}", "Pooling", "pooling_param { pool: MAX kernel_size: 3 stride: 2 }"),
+        ]
+        for step in steps if norm_first else steps[::-1]:
+            add(*step)
+
+    convolution(1, "num_output: 96 kernel_size: 11 stride: 4")
+    norm_and_pool(1)
+    convolution(2, "num_output: 256 pad: 2 kernel_size: 5 group: 2")
+    norm_and_pool(2)
+    convolution(3, "num_output: 384 pad: 1 kernel_size: 3")
+    convolution(4, "num_output: 384 pad: 1 kernel_size: 3 group: 2")
+    convolution(5, "num_output: 256 pad: 1 kernel_size: 3 group: 2")
+    add("pool5", "Pooling", "pooling_param { pool: MAX kernel_size: 3 stride: 2 }")
+    for name in ("fc6", "fc7"):
+        add(name, "InnerProduct", "inner_product_param { num_output: 4096 }")
+        add(f"relu{name[2]}", "ReLU", "", in_place=True)
+        add(f"drop{name[2]}", "Dropout", "dropout_param { dropout_ratio: 0.5 }", in_place=True)
+    add("fc8", "InnerProduct", "inner_product_param { num_output: 1000 }")
+    shape = "shape: { dim: 2 dim: 3 dim: 227 dim: 227 }"
+    head = f'name: "net"\nlayer {{ name: "data" type: "Input" top: "data" input_param {{ {shape} }} }}'
+    return "\n".join([head, *layers]) + "\n"
+
+
+def torchvisions_layers() -> nn.Module:
+    """Its alexnet in torch's own layers, under torchvision's names."""
+    net = nn.Module()
+    net.features = nn.Sequential(
+        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+    )
+    net.classifier = nn.Sequential(
+        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
+        nn.Linear(4096, 1000),
+    )
+    return net.eval()
+
+
+def in_opencv(net: Net, norm_first: bool, old: bool = False) -> cv2.dnn.Net:
+    """Caffe's files of a net with norms before pooling or after it, as OpenCV reads them."""
+    text = prototxt(norm_first).replace("num_output: 1000", f"num_output: {net.classes}")
+    files = (text.encode(), caffemodel(net, old))
+    return cv2.dnn.readNetFromCaffe(*(np.frombuffer(file, np.uint8) for file in files))

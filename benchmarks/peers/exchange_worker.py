@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from worker import engine
 
 
 def torchvision_answers(net, folder, name):
@@ -49,23 +50,6 @@ def torchvision(kind, folder, state=None):
         torch.save(net.state_dict(), folder / "legacy.pth", _use_new_zipfile_serialization=False)
     torchvision_answers(net, folder, kind)
     print(json.dumps({"torch": torch.__version__, "torchvision": torchvision.__version__}), flush=True)
-
-
-def engine(name, path, threads):
-    """A function of (N, 256, 256, 3) uint8 to probabilities."""
-    if name == "onnxruntime":
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return lambda x: session.run(None, {"images": x})[0]
-    import openvino
-
-    core = openvino.Core()
-    core.set_property("CPU", {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"})
-    compiled = core.compile_model(path, "CPU")
-    return lambda x: compiled(x)[0]
 
 
 def main():

@@ -15,7 +15,7 @@ import numpy as np
 
 
 def engine(name, path, threads):
-    """A function of (N, 3, 227, 227) float32 images to scores."""
+    """A function of the model's ``images`` to its first output."""
     if name == "onnxruntime":
         import onnxruntime
 

@@ -1,6 +1,5 @@
 """Second witnesses that nobody here wrote: ONNX Runtime, OpenCV reading Caffe's own format, torch's own layers."""
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,6 +11,7 @@ from alexnet import Net
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.layers import Convolution
 from tests.nets.test_nets import relative
+from tests.weights_files import in_opencv, torchvisions_layers
 
 
 def onnx_run(kind: str, inputs: dict[str, np.ndarray], **attributes) -> np.ndarray:
@@ -58,79 +58,6 @@ def test_onnx_runtimes_convolution(side, up):
     assert found.shape == expected.shape == (2, 16, 55, 55) and relative(found, expected) < 1e-5
 
 
-def field(number: int, data: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def varint(value: int) -> bytes:
-    found = b""
-    while value > 127:
-        found += bytes([value & 127 | 128])
-        value >>= 7
-    return found + bytes([value])
-
-
-def blob(value: np.ndarray) -> bytes:
-    """A BlobProto: shape 7 { dim 1 }, data 5."""
-    shape = field(1, b"".join(varint(n) for n in value.shape))
-    return field(5, value.astype("<f4").tobytes()) + field(7, shape)
-
-
-def caffemodel(net: Net) -> bytes:
-    """A NetParameter of LayerParameters (100): name 1, type 2, blobs 7."""
-    found = b""
-    for name in net.names:
-        layer = net.layers[name]
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            kind = b"Convolution" if isinstance(layer, nn.Conv2d) else b"InnerProduct"
-            blobs = [blob(value.detach().numpy()) for value in (layer.weight.contiguous(), layer.bias)]
-            content = field(1, name.encode()) + field(2, kind) + b"".join(field(7, each) for each in blobs)
-            found += field(100, content)
-    return found
-
-
-def prototxt(norm_first: bool) -> str:
-    """The layers of BVLC's published deploy.prototxt of bvlc_alexnet, or of the reference CaffeNet."""
-    layers: list[str] = []
-    top = "data"
-
-    def add(name: str, kind: str, more: str, in_place: bool = False) -> None:
-        nonlocal top
-        out = top if in_place else name
-        layers.append(f'layer {{ name: "{name}" type: "{kind}" bottom: "{top}" top: "{out}" {more} }}')
-        top = out
-
-    def convolution(number: int, more: str) -> None:
-        add(f"conv{number}", "Convolution", f"convolution_param {{ {more} }}")
-        add(f"relu{number}", "ReLU", "", in_place=True)
-
-    def norm_and_pool(number: int) -> None:
-        steps = [
-            (f"norm{number}", "LRN", "lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }"),
-            (f"pool{number}", "Pooling", "pooling_param { pool: MAX kernel_size: 3 stride: 2 }"),
-        ]
-        for step in steps if norm_first else steps[::-1]:
-            add(*step)
-
-    convolution(1, "num_output: 96 kernel_size: 11 stride: 4")
-    norm_and_pool(1)
-    convolution(2, "num_output: 256 pad: 2 kernel_size: 5 group: 2")
-    norm_and_pool(2)
-    convolution(3, "num_output: 384 pad: 1 kernel_size: 3")
-    convolution(4, "num_output: 384 pad: 1 kernel_size: 3 group: 2")
-    convolution(5, "num_output: 256 pad: 1 kernel_size: 3 group: 2")
-    add("pool5", "Pooling", "pooling_param { pool: MAX kernel_size: 3 stride: 2 }")
-    for name in ("fc6", "fc7"):
-        add(name, "InnerProduct", "inner_product_param { num_output: 4096 }")
-        add(f"relu{name[2]}", "ReLU", "", in_place=True)
-        add(f"drop{name[2]}", "Dropout", "dropout_param { dropout_ratio: 0.5 }", in_place=True)
-    add("fc8", "InnerProduct", "inner_product_param { num_output: 1000 }")
-    shape = "shape: { dim: 2 dim: 3 dim: 227 dim: 227 }"
-    head = f'name: "net"\nlayer {{ name: "data" type: "Input" top: "data" input_param {{ {shape} }} }}'
-    return "\n".join([head, *layers]) + "\n"
-
-
 @pytest.mark.parametrize("name", ["caffe", "caffenet"])
 def test_opencv_reads_caffes_files_as_we_build_the_net(name):
     net = Net(name, 1000).eval()
@@ -139,9 +66,7 @@ def test_opencv_reads_caffes_files_as_we_build_the_net(name):
         if key.endswith("bias"):
             value.data.uniform_(-1, 1)
     x = np.random.default_rng(0).normal(0, 60, (2, 3, 227, 227)).astype(np.float32)
-    other = cv2.dnn.readNetFromCaffe(
-        np.frombuffer(prototxt(norm_first=name == "caffe").encode(), np.uint8), np.frombuffer(caffemodel(net), np.uint8)
-    )
+    other = in_opencv(net, norm_first=name == "caffe")
     other.setInput(x)
     layers = ["norm1", "pool1", "norm2", "pool5", "fc8"]
     expected = dict(zip(layers, other.forward(layers)))
@@ -149,9 +74,8 @@ def test_opencv_reads_caffes_files_as_we_build_the_net(name):
         found = net.activations(torch.from_numpy(x), layers)
     for layer in layers:
         assert relative(found[layer].numpy(), expected[layer].reshape(found[layer].shape)) < 1e-4, layer
-    swapped = cv2.dnn.readNetFromCaffe(  # the witness is sharp: the other order of norm and pool is another net
-        np.frombuffer(prototxt(norm_first=name != "caffe").encode(), np.uint8), np.frombuffer(caffemodel(net), np.uint8)
-    )
+    # the witness is sharp: the other order of norm and pool is another net
+    swapped = in_opencv(net, norm_first=name != "caffe")
     swapped.setInput(x)
     assert relative(found["fc8"].numpy(), swapped.forward("fc8")) > 1e-3
 
@@ -159,19 +83,12 @@ def test_opencv_reads_caffes_files_as_we_build_the_net(name):
 def test_torchs_own_layers_make_torchvisions_net():
     net = Net("torchvision", 1000).eval()
     net.initialise(0)
-    own = nn.Sequential(
-        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2), nn.AdaptiveAvgPool2d(6), nn.Flatten()),
-        *(nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
-        nn.Linear(4096, 1000),
-    ).eval()
+    own = torchvisions_layers()
     for value, given in zip(own.parameters(), net.tensors().values(), strict=True):
         value.data.copy_(given)
     x = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
-        torch.testing.assert_close(net(x), own(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(net(x), own.classifier(own.features(x).flatten(1)), atol=1e-5, rtol=1e-4)
 
 
 def test_torchs_response_norm_divides_alpha_by_the_size():
