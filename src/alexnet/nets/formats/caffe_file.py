@@ -57,7 +57,7 @@ MESSAGES: dict[str, list[tuple[int, str, str, bool]]] = {
         (121, "pooling_param", "Pooling", False),
     ],
     "V1Layer": [
-        (1, "layer", "BlobShape", False),  # layers of the oldest kind, which are refused
+        (1, "layer", "bytes", False),  # layers of the oldest kind, which are refused
         (4, "name", "string", False),
         (5, "type", "int32", False),
         (6, "blobs", "BlobProto", True),
@@ -133,23 +133,31 @@ def read_caffemodel(path: str | os.PathLike) -> Foreign:
         )
     tensors: dict[str, Tensor] = {}
     operations: list[str] = []
-    for layer in [*net.layer, *old]:
-        kind = layer.type if isinstance(layer.type, str) else KINDS_V1.get(layer.type)
-        if kind in SILENT or (kind is None and layer.type in V1_SILENT) or kind == "Dropout":
-            continue
-        where = f"{path}: layer {layer.name}"
-        if kind is None or kind not in KINDS_V1.values():
-            raise WrongUse(f"{where}: of type {layer.type}, which no net here has")
-        operations += _operation(kind, layer, where)
-        for name, blob in zip(("weight", "bias"), layer.blobs):
-            value = _array(blob, where)
-            keep = 4 if kind == "Convolution" and name == "weight" else 2 if name == "weight" else 1
-            while value.dim() > keep and value.shape[0] == 1:
-                value = value[0]
-            tensors[f"{layer.name}.{name}"] = value
+    try:
+        for layer in [*net.layer, *old]:
+            _read_layer(layer, os.fspath(path), tensors, operations)
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path}: a layer's name is damaged; fetch it again") from error
     if not tensors:
         raise Failure(f"{path}: holds no layer with weights; it is no .caffemodel, or damaged")
     return Foreign(f"Caffe, {'V1 layers' if old else 'layers'}", tensors, operations)
+
+
+def _read_layer(layer: Any, path: str, tensors: dict[str, Tensor], operations: list[str]) -> None:
+    """Adds a layer's tensors and its words."""
+    kind = layer.type if isinstance(layer.type, str) else KINDS_V1.get(layer.type)
+    if kind in SILENT or (kind is None and layer.type in V1_SILENT) or kind == "Dropout":
+        return
+    where = f"{path}: layer {layer.name}"
+    if kind is None or kind not in KINDS_V1.values():
+        raise WrongUse(f"{where}: of type {layer.type}, which no net here has")
+    operations += _operation(kind, layer, where)
+    for name, blob in zip(("weight", "bias"), layer.blobs):
+        value = _array(blob, where)
+        keep = 4 if kind == "Convolution" and name == "weight" else 2 if name == "weight" else 1
+        while value.dim() > keep and value.shape[0] == 1:
+            value = value[0]
+        tensors[f"{layer.name}.{name}"] = value
 
 
 def _operation(kind: str, layer: Any, where: str) -> list[str]:

@@ -52,79 +52,87 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
 
     try:
         model = onnx.load_model_from_string(Path(path).read_bytes())
+        if not model.graph.node:
+            raise Failure(f"{path}: holds no graph; it is no ONNX file, or damaged")
+        return _Reader(onnx, model, os.fspath(path)).read()
     except (DecodeError, RecursionError) as error:
         raise Failure(f"{path}: not readable as ONNX: damaged or cut off; fetch it again") from error
-    graph = model.graph
-    if not graph.node:
-        raise Failure(f"{path}: holds no graph; it is no ONNX file, or damaged")
-    values = {each.name: each for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            values.update((node.output[0], each.t) for each in node.attribute if each.name == "value")
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # of attributes, shapes, types
+        raise Failure(f"{path}: a damaged graph ({error or type(error).__name__}); fetch it again") from error
 
-    def tensor(name: str) -> Tensor | None:
-        if name not in values:
-            return None
-        if values[name].data_location == onnx.TensorProto.EXTERNAL:
-            raise Failure(f"{path}: {name} lies in another file; save the model in one file")
+
+class _Reader:
+    """One model on its way to ``Foreign``."""
+
+    def __init__(self, onnx: Any, model: Any, path: str):
+        self.onnx, self.model, self.path = onnx, model, path
+        self.values = {each.name: each for each in model.graph.initializer}
+        for node in model.graph.node:
+            if node.op_type == "Constant":
+                self.values.update((node.output[0], each.t) for each in node.attribute if each.name == "value")
+
+    def read(self) -> Foreign:
+        version = f"ONNX, opset {self.model.opset_import[0].version}"
+        metadata = {each.key: each.value for each in self.model.metadata_props}
+        if KEY in metadata:  # our own: by name, and the table is in it
+            named = {name: self.tensor(name) for name in self.values if name.rpartition(".")[2] in OURS}
+            return Foreign(version, named, metadata=self.own_metadata(metadata[KEY]))
+        tensors: dict[str, Tensor] = {}
+        operations: list[str] = []
+        for node in self.model.graph.node:
+            told = {each.name: self.onnx.helper.get_attribute_value(each) for each in node.attribute}
+            if any(part in node.op_type for part in ("uantize", "QLinear", "Integer")):
+                raise WrongUse(f"{self.path}: operator {node.op_type}: a quantised model; import the one in float32")
+            if node.op_type in ("Conv", "Gemm"):
+                weight, bias, words = self.learnt(node, told)
+                place = len(tensors) // 2
+                tensors |= {f"{place}.weight": weight, f"{place}.bias": bias}
+                operations.append(words)
+            elif node.op_type not in SILENT:
+                operations += _operation(node.op_type, told, self.path)
+        if not tensors:
+            raise Failure(f"{self.path}: no convolution and no Gemm in it; it is no net of this kind")
+        inputs = [each for each in self.model.graph.input if each.name not in self.values]
+        dims = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim] if inputs else []
+        side = dims[2] if len(dims) == 4 and dims[1] == 3 and dims[2] == dims[3] else 0
+        return Foreign(version, tensors, operations, side or None)
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor of the file, float32. Raises ``WrongUse`` where it has another type or is computed."""
+        if name not in self.values:
+            raise WrongUse(
+                f"{self.path}: {name} is computed in the graph; import a model whose weights are in it as such"
+            )
+        if self.values[name].data_location == self.onnx.TensorProto.EXTERNAL:
+            raise Failure(f"{self.path}: {name} lies in another file; save the model in one file")
         try:
-            found = onnx.numpy_helper.to_array(values[name])
-            if found.dtype.kind != "f" and found.dtype.name != "bfloat16":
-                raise WrongUse(f"{path}: {name} is {found.dtype}: a quantised model; import the one in float32")
-            return torch.from_numpy(found.astype(np.float32))
+            found = self.onnx.numpy_helper.to_array(self.values[name])
         except (ValueError, TypeError, MemoryError) as error:
-            raise Failure(f"{path}: {name} is damaged ({error}); fetch it again") from error
+            raise Failure(f"{self.path}: {name} is damaged ({error}); fetch it again") from error
+        if found.dtype.kind != "f" and found.dtype.name != "bfloat16":
+            raise WrongUse(f"{self.path}: {name} is {found.dtype}: a quantised model; import the one in float32")
+        return torch.from_numpy(found.astype(np.float32))
 
-    metadata = {each.key: each.value for each in model.metadata_props}
-    version = f"ONNX, opset {model.opset_import[0].version}"
-    if KEY in metadata:  # our own: by name, and the table is in it
-        named = {name: tensor(name) for name in values if name.rpartition(".")[2] in OURS}
-        found = {name: each for name, each in named.items() if each is not None}
-        return Foreign(version, found, metadata=_own_metadata(metadata[KEY], tensor, str(path)))
-    tensors: dict[str, Tensor] = {}
-    operations: list[str] = []
-    place = 0
-    for node in graph.node:
-        told = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-        if any(part in node.op_type for part in ("uantize", "QLinear", "Integer")):
-            raise WrongUse(f"{path}: operator {node.op_type}: a quantised model; import the one in float32")
-        if node.op_type not in ("Conv", "Gemm"):
-            operations += [] if node.op_type in SILENT else _operation(node.op_type, told, str(path))
-            continue
-        weight = tensor(node.input[1]) if len(node.input) > 1 else None
-        if weight is None:
-            raise WrongUse(f"{path}: {node.op_type} {node.name}: its weights are not in the file as such")
+    def learnt(self, node: Any, told: Mapping[str, Any]) -> tuple[Tensor, Tensor, str]:
+        """Weights, biases and words of a convolution or a fully connected layer."""
+        weight = self.tensor(node.input[1])
+        bias = self.tensor(node.input[2]).flatten() if len(node.input) > 2 else torch.zeros(len(weight))
+        usual = {"alpha": 1.0, "beta": 1.0, "transA": 0, "auto_pad": b"NOTSET", "dilations": [1, 1]}
+        for key, value in usual.items():
+            if told.get(key, value) != value:
+                raise WrongUse(f"{self.path}: {node.op_type} {node.name}: {key} {told[key]}, which no net here has")
         if node.op_type == "Gemm":
-            if told.get("alpha", 1.0) != 1 or told.get("beta", 1.0) != 1 or told.get("transA", 0):
-                raise WrongUse(f"{path}: Gemm {node.name}: alpha, beta or transA, which no net here has")
             weight = weight if told.get("transB", 0) else weight.t().contiguous()
-            operations.append(connected_words(len(weight)))
-        else:
-            pads = told.get("pads", [0, 0, 0, 0])
-            size, stride = weight.shape[-1], told.get("strides", [1, 1])[0]
-            operations.append(convolution_words(len(weight), size, stride, told.get("group", 1), (pads[0], pads[-1])))
-        tensors[f"{place}.weight"] = weight
-        bias = tensor(node.input[2]) if len(node.input) > 2 else torch.zeros(len(weight))
-        if bias is None:
-            raise WrongUse(f"{path}: {node.op_type} {node.name}: its biases are not in the file as such")
-        tensors[f"{place}.bias"] = bias.flatten()
-        place += 1
-    if not tensors:
-        raise Failure(f"{path}: no convolution and no Gemm in it; it is no net of this kind")
-    inputs = [each for each in graph.input if each.name not in values]
-    dims = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim] if inputs else []
-    side = dims[2] if len(dims) == 4 and dims[1] == 3 and dims[2] == dims[3] else 0
-    return Foreign(version, tensors, operations, side or None)
+            return weight, bias, connected_words(len(weight))
+        pads, stride = told.get("pads", [0, 0, 0, 0]), told.get("strides", [1, 1])[0]
+        words = convolution_words(len(weight), weight.shape[-1], stride, told.get("group", 1), (pads[0], pads[-1]))
+        return weight, bias, words
 
-
-def _own_metadata(text: str, tensor: Any, path: str) -> dict[str, object]:
-    """What our own exporter wrote: a run's description, and the mean image where the preparation is in the graph."""
-    try:
+    def own_metadata(self, text: str) -> dict[str, object]:
+        """What our own exporter wrote: a run's description, and the mean image where it is in the graph."""
         told = json.loads(text)
-    except ValueError as error:
-        raise Failure(f"{path}: its metadata are damaged ({error}); export it again") from error
-    mean = tensor("preparation.mean_image")
-    return {**told, "mean_image": mean} if isinstance(told, dict) and mean is not None else told
+        mean = "preparation.mean_image"
+        return {**told, "mean_image": self.tensor(mean)} if mean in self.values else told
 
 
 def _operation(kind: str, told: Mapping[str, Any], path: str) -> list[str]:
