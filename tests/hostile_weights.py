@@ -154,6 +154,8 @@ CASES: dict[str, Case] = {
     "a whole module, pickled": ("a.pth", lambda f: torch_bytes(small(f)), "Ask its maker for a state dict"),
     "a pickled list": ("a.pth", lambda f: torch_bytes([1, 2]), "holds no state dict"),
     "a state dict of numbers": ("a.pth", lambda f: torch_bytes({"epoch": 1}), "holds no state dict"),
+    "a trillion numbers, of which one is there": (
+        "a.pth", lambda f: torch_bytes({"fc3.weight": torch.zeros(1).expand(1 << 40, 8)}), "claims more numbers"),
     "half a torch file, zip": ("a.pth", lambda f: half(torch_bytes(state(f))), "not readable as a torch file"),
     "half a torch file, the older kind": ("a.pth", lambda f: half(torch_bytes(state(f), True)), "not readable as a torch file"),
     "a zip bomb": ("a.pth", lambda f: bomb(), "not readable as a torch file"),

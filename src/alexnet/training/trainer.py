@@ -210,10 +210,8 @@ class Trainer:
                 f"{prepared['size']}; prepare the store again with --size {prepared['size']}"
             )
         own = parse_table(told["net"]["table"], told["net"]["name"])
-        if net is None or net == own.name:
-            return own, prepared["crop"]
-        table = load_table(net)
-        return table, table.input[1]
+        table = own if net is None else load_table(net)
+        return table, prepared["crop"] if table.layers == own.layers else table.input[1]
 
     def _first_learning(self) -> str | None:
         """With ``--freeze`` the first layer that learns."""

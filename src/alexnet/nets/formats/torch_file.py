@@ -67,14 +67,14 @@ def read_torch(path: str | os.PathLike) -> Foreign:
             "Ask its maker for a state dict or safetensors"
         ) from error
     except Exception as error:  # torch raises almost anything on damaged bytes
-        said = "" if isinstance(error, OSError) else str(error)
-        reason = said.splitlines()[0][:120] if said else "it is damaged or cut off"
-        raise Failure(f"{path}: not readable as a torch file ({reason}); fetch it again") from error
+        raise Failure(f"{path}: not readable as a torch file; it is damaged or cut off; fetch it again") from error
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(isinstance(each, Tensor) for each in found.values()):
         raise Failure(f"{path}: holds no state dict (tensors by name), but {type(found).__name__}")
+    if sum(each.numel() * each.element_size() for each in found.values()) > os.path.getsize(path):
+        raise Failure(f"{path}: claims more numbers than it has bytes; it is damaged, or made to fill the memory")
     return Foreign(kind, our_names(found))
 
 
