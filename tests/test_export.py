@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,12 @@ def test_what_cannot_be_meant(trained, tmp_path, alexnet, file, options, said):
     (tmp_path / "there").mkdir()
     status, _, err = alexnet("export", trained, tmp_path / "there")
     assert status == 2 and "is there already" in err
+
+
+def test_a_package_that_is_missing_is_named(trained, tmp_path, alexnet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    status, _, err = alexnet("export", trained, tmp_path / "net.onnx")
+    assert status == 2 and "pip install 'alexnet[onnx]'" in err and not list(tmp_path.iterdir())
 
 
 def test_without_a_store_it_is_checked_on_drawn_images(trained, tmp_path):

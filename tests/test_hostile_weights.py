@@ -1,10 +1,13 @@
 """Broken files and files that mean harm: one clear line, nothing written, nothing executed."""
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from alexnet import Net, cli
+from alexnet.nets.formats import caffe_file
 from tests.hostile_weights import CASES, Harm, said, small, state
 from tests.weights_files import caffemodel
 
@@ -65,3 +68,21 @@ def test_classes_that_do_not_fit(tmp_path, alexnet):
     status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run", "--net", tmp_path / "small.toml")
     assert status == 2 and "give --preparation caffe or torchvision" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "extra"),
+    [
+        ("google.protobuf", ["import", "a.caffemodel", "run"], "caffe"),
+        ("onnx", ["import", "a.onnx", "run"], "onnx"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(module, command, extra, tmp_path, alexnet, monkeypatch):
+    (tmp_path / "a.caffemodel").write_bytes(caffemodel(small(tmp_path), True))
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x07")
+    caffe_file.messages.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    status, _, err = alexnet(command[0], *(tmp_path / name for name in command[1:]))
+    assert status == 2 and f"pip install 'alexnet[{extra}]'" in err and err.count("\n") == 1
+    monkeypatch.undo()
+    caffe_file.messages.cache_clear()

@@ -1,6 +1,7 @@
 """Linear classifiers on a net's layers."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -62,6 +63,12 @@ def test_maps_are_averaged_to_a_bounded_number():
     assert pooled.shape == (2, 96 * 9 * 9) and pooled.shape[1] <= MOST_INPUTS
     torch.testing.assert_close(pooled.view(2, 96, 81).mean(2), maps.mean((2, 3)), rtol=1e-3, atol=0)
     assert _pooled(torch.ones(2, 256, 6, 6)).shape == (2, 9216) and _pooled(torch.ones(2, 7)).shape == (2, 7)
+
+
+def test_without_scikit_learn_it_says_so(run, store, alexnet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    status, _, err = alexnet("evaluate", run, store.path, "--probe", "fc3")
+    assert status == 2 and "pip install 'alexnet[probe]'" in err
 
 
 @pytest.mark.parametrize(
