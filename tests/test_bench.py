@@ -1,6 +1,7 @@
 """``bench`` measures what it says, and ``doctor`` says which path runs."""
 
 import json
+import types
 
 import pytest
 import torch
@@ -53,11 +54,13 @@ def test_doctor_says_which_kernels_run(alexnet, monkeypatch):
     assert status == 0 and "the portable kernels run: no C compiler; install gcc or clang" in out
 
 
-def test_instruction_sets_are_told_by_older_torch_too(monkeypatch):
-    """torch 2.9, the lowest that is allowed, has no ``get_capabilities``."""
-    new = machine.capabilities()
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    old = machine.capabilities()
-    shared = {"avx2", "avx512_f", "avx512_vnni", "avx512_bf16"} & set(new)
-    assert {name: old[name] for name in shared} == {name: new[name] for name in shared}
-    assert all(isinstance(value, bool) for value in old.values())
+def test_older_torch_is_asked_for_instruction_sets_one_by_one(monkeypatch):
+    """torch 2.9, the lowest that is allowed, has no ``get_capabilities``; a processor with and one without bf16."""
+    for has in (True, False):
+        names = ("avx2", "avx512", "vnni", "avx512_bf16")
+        old = types.SimpleNamespace(**{f"_is_{name}_supported": lambda has=has: has for name in names})
+        with monkeypatch.context() as patch:
+            patch.setattr(machine.torch, "cpu", old)
+            found = machine.capabilities()
+            assert found["avx2"] is found["avx512_bf16"] is has and machine.cpu_has_bf16() is has
+            assert found["amx_tile"] is found["amx_bf16"] is False  # not asked where torch cannot be
