@@ -44,7 +44,7 @@ class Published:
 FASTAI = "https://s3.amazonaws.com/fast-ai-imageclas"
 TORONTO = "https://www.cs.toronto.edu/~kriz"
 CAFFE = "http://dl.caffe.berkeleyvision.org"
-ZOO = "https://github.com/onnx/models/raw/main/validated/vision/classification"
+ZOO = "https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/validated/vision/classification"
 IMPORT = "alexnet import {} RUN"
 # Checksums: of Imagenette as in torchvision's `Imagenette`, of CIFAR-10 on its own page, of Tiny ImageNet as the
 # loaders that people use have it (its page has none); of BVLC's nets in their readme files, of the ONNX zoo's in its
