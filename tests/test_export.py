@@ -207,6 +207,8 @@ def test_the_card_is_read_by_the_hubs_library(trained, store, tmp_path, alexnet)
     ):
         assert part in card.text, part
     config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    for file in ("README.md", "config.json"):
+        assert str(Path(store.path).parent) not in (tmp_path / "hub" / file).read_text()  # no path of this disk
     assert config["id2label"] == {"0": "blue", "1": "green", "2": "red"} and config["num_labels"] == 3
     assert set(load_file(tmp_path / "hub" / "model.safetensors")) == set(load(trained).net.state())
 

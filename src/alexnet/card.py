@@ -13,8 +13,7 @@ def write(run: Run, recipe: dict | None, licence: str | None) -> str:
     The YAML's values are written as JSON, which YAML contains.
     """
     data = run.data
-    origin = data.get("imported") or {}
-    name = Path(data["path"]).name if data.get("path") else origin.get("file", "not said")
+    origin, name = data.get("imported") or {}, data_name(run)
     head: dict[str, object] = {
         "license": licence or "unknown",
         "library_name": "alexnet",
@@ -54,10 +53,18 @@ def write(run: Run, recipe: dict | None, licence: str | None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def data_name(run: Run) -> str:
+    """What a run was trained on, or imported from, by its last name."""
+    data = run.data
+    path = data.get("path") or data.get("name") or (data.get("imported") or {}).get("file", "not said")
+    return Path(path).name
+
+
 def _recipe_words(recipe: dict | None) -> str:
     if recipe is None:
         return "Not trained here: these weights were imported."
     shown = {key: value for key, value in recipe.items() if key not in ("table", "store") and value not in (None, [])}
+    shown |= {key: Path(shown[key]).name for key in ("start_from", "net") if key in shown}
     lines = [f"| {key.replace('_', ' ')} | {value} |" for key, value in shown.items()]
     return "\n".join(["| option | value |", "| --- | --- |", *lines])
 

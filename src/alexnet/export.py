@@ -168,6 +168,8 @@ def _pictures(run: Run, images: str | os.PathLike | None) -> tuple[np.ndarray, s
         return np.stack(pictures), str(images)
     if place and files.exists(files.join(place, "dataset.json")):
         store = Store(place)
+        if images is not None and store.size != size:
+            raise WrongUse(f"--images {images}: of {store.size} pixels; the run's images have {size}")
         if store.size == size:
             rows = np.linspace(0, len(store.labels) - 1, min(CHECKED, len(store.labels))).astype(int)
             return np.stack([store.image(int(row)) for row in rows]), str(place)
@@ -198,7 +200,8 @@ def _export_hub(run: Run, folder: Path, licence: str | None) -> Exported:
     if folder.exists():
         raise WrongUse(f"{folder}: is there already; give another folder")
     words = run.words if run.words != run.classes else None
-    described = runs.describe(run.net, run.classes, words, run.preparation, run.data)
+    data = {**run.data, "path": None, "name": card.data_name(run)}  # where it lies on this disk is nobody's business
+    described = runs.describe(run.net, run.classes, words, run.preparation, data)
     config = {
         "architectures": ["AlexNet"],
         "model_type": "alexnet",
