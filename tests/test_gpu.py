@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Net, Recipe, randomness, train
+from alexnet import Net, Recipe, load, randomness, train
 from alexnet.bench import bench
 from alexnet.data.augment import Preparation
 from alexnet.nets.kernels import response_norm_triton
@@ -92,3 +92,13 @@ def test_trains(cuda, store, net_file, tmp_path, precision):
     assert outcome.errors and outcome.errors.top1_error < 0.4 and find_checkpoint(tmp_path / "run")
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert losses[-1] < losses[0]
+
+
+def test_fine_tuning_from_frozen_layers(cuda, store, net_file, tmp_path):
+    """What the frozen layers give is computed there, kept here, and the weights of these layers keep every bit."""
+    train(store, tmp_path / "old", Recipe(net=net_file, crop=48, batch=8, epochs=2), device="cuda", show=False)
+    recipe = Recipe(batch=8, epochs=3, freeze="conv2")
+    outcome = train(store, tmp_path / "new", recipe, device="cuda", start_from=tmp_path / "old", show=False)
+    old, new = (load(tmp_path / name).net.state() for name in ("old", "new"))
+    assert all(torch.equal(new[name], old[name]) for name in old if name.startswith("conv"))
+    assert not torch.equal(new["fc3.weight"], old["fc3.weight"]) and outcome.errors is not None
