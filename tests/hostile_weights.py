@@ -60,6 +60,9 @@ units = "classes"
 """
 
 
+NORM = TABLE.partition("[layers.norm1]\n")[2].partition("\n\n")[0] + "\n"  # the norm's lines
+
+
 class Harm:
     """Unpickled, it would make a file."""
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from alexnet import Net, cli
+from alexnet import Net, cli, load
 from alexnet.nets.formats import caffe_file
-from tests.hostile_weights import CASES, Harm, said, small, state
+from tests.hostile_weights import CASES, NORM, TABLE, Harm, said, small, state
 from tests.weights_files import caffemodel
 
 
@@ -37,6 +37,20 @@ def test_the_same_small_net_whole_is_taken(tmp_path, alexnet):
     for file in ("a.safetensors", "a.caffemodel"):
         status, _, err = alexnet("import", tmp_path / file, tmp_path / f"run-{file}", *options)
         assert status == 0, err
+
+
+def test_the_moments_of_batch_norms_come_along(tmp_path, alexnet):
+    (tmp_path / "normed.toml").write_text(TABLE.replace(NORM, 'kind = "batch_norm"\n'))
+    net = Net(str(tmp_path / "normed.toml"), 5)
+    net.initialise(0, "he")
+    net.state()["norm1.running_mean"].fill_(3.0)
+    save_file({name: tensor.detach().contiguous() for name, tensor in net.state().items()}, tmp_path / "a.safetensors")
+    (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    options = ["--net", tmp_path / "normed.toml", "--preparation", "torchvision", "--classes", tmp_path / "classes.txt"]
+    status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run", *options)
+    assert status == 0, err
+    found = load(tmp_path / "run").net.state()
+    assert all(torch.equal(found[name], tensor) for name, tensor in net.state().items())
 
 
 @pytest.mark.parametrize(("given", "wanted"), [("caffe", "caffenet"), ("caffenet", "caffe")])

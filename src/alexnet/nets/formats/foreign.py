@@ -83,7 +83,7 @@ def operations(table: Table, classes: int, side: int) -> list[str]:
 
 def difference(foreign: Foreign, net: Network, side: int) -> str | None:
     """In a line, what keeps a file's tensors from being this net's; None where nothing does."""
-    own = net.tensors()
+    own = net.state()
     given = named(foreign, net)
     missing, extra = [n for n in own if n not in given], [n for n in given if n not in own]
     if missing or extra:
