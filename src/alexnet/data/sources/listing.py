@@ -151,7 +151,7 @@ def advice(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     if sum(sizes) < FEW:
         found.append(
             f"advice: {sum(sizes):,} training images are few for a net of millions of weights; expect a rough "
-            "classifier, and know that more photos a class help more than any option"
+            "classifier from these alone, and a better one from published weights: alexnet import, alexnet train --from"
         )
     fewest, most = int(np.argmin(sizes)), int(np.argmax(sizes))
     if sizes[most] > LOPSIDED * sizes[fewest]:
