@@ -35,6 +35,11 @@ class Report:
     advice: list[str]
 
 
+def _version(name: str) -> str:
+    """Of a library; torch's own says which build it is, too."""
+    return str(torch.__version__) if name == "torch" else importlib.metadata.version(name)
+
+
 def _installed(modules: Iterable[str]) -> str:
     """``installed`` or ``missing``; the versions of what an extra brings."""
     found = []
@@ -58,7 +63,7 @@ def doctor() -> Report:
     facts = {
         "alexnet": importlib.metadata.version("alexnet"),
         "python": f"{platform.python_version()} on {platform.platform()}",
-        "libraries": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
+        "libraries": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
         "extras": ", ".join(f"{name} {_installed(modules)}" for name, modules in EXTRAS.items()),
         "processor": machine.cpu_name(),
         "cores": f"{machine.cores()} for this process, {os.cpu_count()} in the machine",
