@@ -627,8 +627,8 @@ class Trainer:
         )
         if self.start_from is None and len(self.batches.split_rows) < FEW_IMAGES and self.step == 0:
             self.display.line(
-                f"note: {len(self.batches.split_rows):,} images are few to learn from alone; from published weights "
-                "far fewer are enough: alexnet download torchvision-weights weights; alexnet import "
+                f"note: {len(self.batches.split_rows):,} images are few to learn from alone; better start from "
+                "published weights: alexnet download torchvision-weights weights; alexnet import "
                 "weights/alexnet-owt-7be5be79.pth published; alexnet train STORE RUN --from published --freeze conv5"
             )
         if self.batches.steps == 1:
