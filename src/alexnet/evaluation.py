@@ -244,13 +244,12 @@ def evaluate(
     """Errors of one run, or of several whose soft-max outputs are averaged, on a split.
 
     Args:
-        runs: opened, on one device.
+        runs: opened, on one device. One that knows more classes than the store has (ImageNet's thousand, say) is
+            measured among the store's: by its probabilities of these, divided by their sum.
         store: whose images.
         split: ``train``, ``val`` or ``test``.
         views: 1 (centre), 10 (paper 4.1) or 9 (2012 source on CIFAR-10).
         shares: weight of each run; equal if not given. They are divided by their sum.
-            A run that knows more classes than the store has (ImageNet's thousand, say) is measured among the store's:
-            its probabilities of these, divided by their sum.
         precision: of products: ``auto`` by the machine, ``float32``, ``bf16``, ``fp16``, ``int8`` (see ``ready``).
         loaders: threads that decode.
         progress: called with images done and images in all.
@@ -496,6 +495,12 @@ def picture_shares(
     return [name for name, _ in found], pictures, shares.cpu().numpy()
 
 
+def centre_activations(run: Run, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Activations of layers for the centre view of (N, 3, size, size) uint8 images, in float32, on the net's device."""
+    pixels = views(images, run.preparation.crop, 1)[0]
+    return run.net.activations(run.preparation.apply(pixels, torch.float32), layers)
+
+
 @torch.inference_mode()
 def features(
     run: Run, paths: Iterable[str | os.PathLike], layers: Sequence[str] = ("fc7",), *, loaders: int = 2
@@ -520,8 +525,7 @@ def features(
     for names, loaded in _loaded(find_images(paths), run.preparation, loaders):
         good = [(name, image) for name, image in zip(names, loaded) if not isinstance(image, str)]
         if good:
-            pixels = views(_tensor([image for _, image in good], device), run.preparation.crop, 1)[0]
-            activations = run.net.activations(run.preparation.apply(pixels, torch.float32), layers)
+            activations = centre_activations(run, _tensor([image for _, image in good], device), layers)
             for layer, tensor in activations.items():
                 found[layer].append(tensor.cpu().numpy())
             kept += [name for name, _ in good]

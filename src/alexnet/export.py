@@ -100,14 +100,7 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
     net = run.net.cpu().float()
     if narrow:
         net = net.for_inference(torch.float32, narrow=True)
-    described = {
-        "net": {"name": net.table.name, "table": net.table.text},
-        "classes": run.classes,
-        "words": run.words if run.words != run.classes else None,
-        "preparation": runs.describe_preparation(preparation),
-        "noise": preparation.noise.flatten().tolist(),
-        "errors": run.errors,
-    }
+    described = {**_described(run), "noise": preparation.noise.flatten().tolist()}
     metadata = {
         "classes": json.dumps(run.words, ensure_ascii=False),
         "images": card.images_words(run, prepared),
@@ -130,6 +123,13 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
             )
         out.write(content)
     return Exported(str(file), "onnx", len(content), len(pixels), place, difference)
+
+
+def _described(run: Run) -> dict:
+    """What ``run.json`` says of a run; where its data lie on this disk is nobody's business."""
+    words = run.words if run.words != run.classes else None
+    data = {**run.data, "path": None, "name": card.data_name(run)}
+    return {**runs.describe(run.net, run.classes, words, run.preparation, data), "errors": run.errors}
 
 
 def largest_difference(
@@ -199,17 +199,13 @@ def _export_hub(run: Run, folder: Path, licence: str | None) -> Exported:
     """``model.safetensors``, ``config.json``, ``preparation.safetensors`` and the card, as the hub shows them."""
     if folder.exists():
         raise WrongUse(f"{folder}: is there already; give another folder")
-    words = run.words if run.words != run.classes else None
-    data = {**run.data, "path": None, "name": card.data_name(run)}  # where it lies on this disk is nobody's business
-    described = runs.describe(run.net, run.classes, words, run.preparation, data)
     config = {
         "architectures": ["AlexNet"],
         "model_type": "alexnet",
         "num_labels": len(run.classes),
         "id2label": {str(i): word for i, word in enumerate(run.words)},
         "label2id": {word: i for i, word in reversed(list(enumerate(run.words)))},
-        **described,
-        "errors": run.errors,
+        **_described(run),
     }
     preparation = {"mean_image": run.preparation.mean_image.cpu(), "noise": run.preparation.noise.cpu()}
     state = {name: value.detach().cpu().contiguous() for name, value in run.net.state().items()}

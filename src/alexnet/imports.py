@@ -182,26 +182,26 @@ def _net_of(found: Foreign, net: str | None, own: dict[str, Any], file: str) -> 
     if net is not None:
         table = load_table(net)
         side = found.side or table.input[1]
-        network = Network(table, _units(found, table, file))
+        network = Network(table, _units(found, table))
         wrong = difference(found, network, side)
         if wrong:
-            fits = [each for each in FIRST if each != net and _fits(found, load_table(each), file)]
+            fits = [each for each in FIRST if each != net and _fits(found, load_table(each))]
             hint = f"give --net {fits[0]}" if fits else "it is none of the nets that come with alexnet"
             raise WrongUse(f"{file}: these are not weights of {table.name}: {wrong}; {hint}")
         return network, side
     if own:
         table = parse_table(own["net"]["table"], own["net"]["name"])
-        return Network(table, _units(found, table, file)), found.side or int(own["preparation"]["crop"])
-    fits = [each for each in FIRST if _fits(found, load_table(each), file)]
+        return Network(table, _units(found, table)), found.side or int(own["preparation"]["crop"])
+    fits = [each for each in FIRST if _fits(found, load_table(each))]
     if len(fits) == 1:
         table = load_table(fits[0])
-        return Network(table, _units(found, table, file)), found.side or table.input[1]
+        return Network(table, _units(found, table)), found.side or table.input[1]
     if fits:
         raise WrongUse(f"{file}: could be {', '.join(fits)}, whose tensors have the same shapes; give --net")
     raise WrongUse(f"{file}: holds no weights of a net that comes with alexnet; give --net with its .toml table")
 
 
-def _units(found: Foreign, table: Table, file: str) -> int:
+def _units(found: Foreign, table: Table) -> int:
     """The number of classes: the rows of the last layer's weights, by name or, where names are places, by place."""
     last = list(table.layers)[-1]
     for name in (f"{last}.weight", *list(found.tensors)[-2:]):
@@ -210,9 +210,9 @@ def _units(found: Foreign, table: Table, file: str) -> int:
     return 1000
 
 
-def _fits(found: Foreign, table: Table, file: str) -> bool:
+def _fits(found: Foreign, table: Table) -> bool:
     with torch.device("meta"):
-        network = Network(table, _units(found, table, file))
+        network = Network(table, _units(found, table))
     return difference(found, network, found.side or table.input[1]) is None
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import evaluation
-from alexnet.data.augment import views
 from alexnet.data.batches import whole_images
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse
@@ -66,7 +66,7 @@ def probe(
         WrongUse: no such layer or split, or scikit-learn is missing.
     """
     try:
-        from sklearn.linear_model import LogisticRegression
+        import sklearn.linear_model  # noqa: F401  (before the activations are computed, not after)
     except ImportError as error:
         raise WrongUse("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
     splits = list(dict.fromkeys(("train", split)))
@@ -86,26 +86,32 @@ def probe(
         raise WrongUse(f"{store.path}: --probe needs training images of two classes at least")
     found = []
     for layer in layers:
-        given, right = seen["train"][layer], labels["train"]
-        mean, deviation = given.mean(0), given.std(0)
-        given = (given - mean) / np.where(deviation > 0, deviation, 1)
-
-        def fitted(decay: float, x: np.ndarray, y: np.ndarray) -> "LogisticRegression":
-            model = LogisticRegression(C=1 / (decay * len(y)), max_iter=STEPS)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # stopped early is good enough
-                return model.fit(x, y)
-
-        held = np.arange(len(right)) % HELD_OUT == HELD_OUT - 1
-        errors = [1 - fitted(decay, given[~held], right[~held]).score(given[held], right[held]) for decay in DECAYS]
-        decay = DECAYS[int(np.argmin(errors))]
-        model = fitted(decay, given, right)
-        shown = (seen[split][layer] - mean) / np.where(deviation > 0, deviation, 1)
+        decay, scaler, model = _fitted(seen["train"][layer], labels["train"])
+        shown = seen[split][layer]
         probability = np.zeros((len(shown), len(store.classes)), np.float32)
-        probability[:, model.classes_] = model.predict_proba(shown)
+        probability[:, model.classes_] = model.predict_proba(scaler.transform(shown))
         measured = evaluation.summary(torch.from_numpy(probability), torch.from_numpy(labels[split]), 1)
-        found.append(Probe(layer, given.shape[1], decay, measured))
+        found.append(Probe(layer, shown.shape[1], decay, measured))
     return found
+
+
+def _fitted(x: np.ndarray, labels: np.ndarray) -> tuple[float, Any, Any]:
+    """The decay that a held-out fifth chose, the scaler, and the classifier of (n, numbers) activations."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(x)
+    x = np.asarray(scaler.transform(x))
+
+    def fit(decay: float, rows: np.ndarray) -> LogisticRegression:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # stopped early is good enough
+            return LogisticRegression(C=1 / (decay * rows.sum()), max_iter=STEPS).fit(x[rows], labels[rows])
+
+    held = np.arange(len(labels)) % HELD_OUT == HELD_OUT - 1
+    errors = [1 - fit(decay, ~held).score(x[held], labels[held]) for decay in DECAYS]
+    decay = DECAYS[int(np.argmin(errors))]
+    return decay, scaler, fit(decay, np.full(len(labels), True))
 
 
 @torch.inference_mode()
@@ -113,8 +119,7 @@ def _activations(run: Run, store: Store, split: str, layers: Sequence[str], load
     """For each batch (n, numbers) float32 of each layer, on the CPU."""
     device = next(run.net.parameters()).device
     for batch in whole_images(store, split, evaluation.BATCH, loaders):
-        pixels = views(batch.to(device).images, run.preparation.crop, 1)[0]
-        found = run.net.activations(run.preparation.apply(pixels, torch.float32), layers)
+        found = evaluation.centre_activations(run, batch.to(device).images, layers)
         yield {layer: _pooled(tensor).cpu() for layer, tensor in found.items()}
 
 

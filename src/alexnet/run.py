@@ -67,7 +67,13 @@ def describe(net: Network, classes: list[str], words: list[str] | None, preparat
         "net": {"name": net.table.name, "table": net.table.text},
         "classes": classes,
         "words": words,
-        "preparation": describe_preparation(preparation),
+        "preparation": {
+            "size": preparation.size,
+            "crop": preparation.crop,
+            "scale": preparation.scale,
+            "resized": preparation.resized,
+            "resize": preparation.resize,
+        },
         "data": data,
         "errors": {},
     }
@@ -134,17 +140,6 @@ def preparation_of(told: dict, mean_image: Tensor, noise: Tensor) -> Preparation
         return Preparation(**{**told, "scale": scale}, mean_image=mean_image, noise=noise)
     except (KeyError, TypeError) as error:
         raise Failure(f"a run's preparation is damaged ({error}); train or import it again") from error
-
-
-def describe_preparation(preparation: Preparation) -> dict:
-    """What ``run.json`` says of a preparation; its tensors are beside it."""
-    return {
-        "size": preparation.size,
-        "crop": preparation.crop,
-        "scale": preparation.scale,
-        "resized": preparation.resized,
-        "resize": preparation.resize,
-    }
 
 
 def is_run(path: str | os.PathLike) -> bool:

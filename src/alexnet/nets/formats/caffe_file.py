@@ -98,9 +98,9 @@ def messages() -> Any:
 
 
 def _parse(path: str | os.PathLike, message: str) -> Any:
+    found = messages()[message]()
     from google.protobuf.message import DecodeError
 
-    found = messages()[message]()
     try:
         found.ParseFromString(Path(path).read_bytes())
     except (DecodeError, RecursionError) as error:
@@ -124,7 +124,6 @@ def read_caffemodel(path: str | os.PathLike) -> Foreign:
         Failure: damaged, or no net.
         WrongUse: layers of the oldest kind, or of a kind that no AlexNet has.
     """
-    messages()
     net = _parse(path, "Net")
     old = [layer for layer in net.layers if not layer.HasField("layer")]
     if net.layers and not old:
@@ -186,7 +185,6 @@ def _operation(kind: str, layer: Any, where: str) -> list[str]:
 
 def read_mean(path: str | os.PathLike) -> Tensor:
     """The mean image of a ``.binaryproto``: (3, H, W) float32, BGR as it lies there. Raises ``Failure``."""
-    messages()
     mean = _array(_parse(path, "BlobProto"), os.fspath(path))
     mean = mean[0] if mean.dim() == 4 and mean.shape[0] == 1 else mean
     if mean.dim() != 3 or mean.shape[0] != 3:

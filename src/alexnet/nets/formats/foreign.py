@@ -19,8 +19,8 @@ class Foreign:
         format: for people.
         tensors: float tensors under our names (``conv1.weight``), or by their place (``0.weight``, ``0.bias``,
             ``1.weight``, ...) where the file names layers its own way. Fully connected ones are (units, inputs).
-        operations: the layers in order, each in words as ``operation_words`` writes them; None where the file says
-            nothing of them.
+        operations: the layers in order, each in the words of ``operations``; None where the file says nothing of
+            them.
         side: of the input, where the file says it.
         metadata: what our own exporter wrote beside the weights.
     """

@@ -4,7 +4,6 @@ import os
 import pickle
 import re
 import warnings
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -52,7 +51,8 @@ def read_torch(path: str | os.PathLike) -> Foreign:
     Raises:
         Failure: truncated, no state dict, or a pickle that asks for more than tensors; nothing of it is executed.
     """
-    kind = "torch, zip" if Path(path).read_bytes()[:2] == b"PK" else "torch, the older pickle"
+    with open(path, "rb") as file:
+        kind = "torch, zip" if file.read(2) == b"PK" else "torch, the older pickle"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old protocols
