@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -166,7 +166,8 @@ def _prepared(
                 f"{file}: was exported without its preparation, so the mean image is not in it; "
                 "export the run once more with it, or as a folder"
             )
-        return run.preparation_of(own["preparation"], own["mean_image"], torch.tensor(own["noise"]).view(3, 3)), "rgb"
+        tensors = {"mean_image": own["mean_image"], "noise": torch.tensor(own["noise"]).view(3, 3)}
+        return run.preparation_of(own["preparation"], tensors, file), "rgb"
     like = like or USUAL.get(net.table.name)
     if like is None:
         raise WrongUse(
@@ -182,7 +183,7 @@ def _net_of(found: Foreign, net: str | None, own: dict[str, Any], file: str) -> 
     if net is not None:
         table = load_table(net)
         side = found.side or table.input[1]
-        network = Network(table, _units(found, table))
+        network = Network.empty(table, _units(found, table))
         wrong = difference(found, network, side)
         if wrong:
             fits = [each for each in FIRST if each != net and _fits(found, load_table(each))]
@@ -191,11 +192,11 @@ def _net_of(found: Foreign, net: str | None, own: dict[str, Any], file: str) -> 
         return network, side
     if own:
         table = parse_table(own["net"]["table"], own["net"]["name"])
-        return Network(table, _units(found, table)), found.side or int(own["preparation"]["crop"])
+        return Network.empty(table, _units(found, table)), found.side or int(own["preparation"]["crop"])
     fits = [each for each in FIRST if _fits(found, load_table(each))]
     if len(fits) == 1:
         table = load_table(fits[0])
-        return Network(table, _units(found, table)), found.side or table.input[1]
+        return Network.empty(table, _units(found, table)), found.side or table.input[1]
     if fits:
         raise WrongUse(f"{file}: could be {', '.join(fits)}, whose tensors have the same shapes; give --net")
     raise WrongUse(f"{file}: holds no weights of a net that comes with alexnet; give --net with its .toml table")
@@ -242,7 +243,9 @@ def usual_preparation(like: str, side: int, mean: str | os.PathLike | None = Non
     return _preparation(image, side, 1.0, images.WARP)
 
 
-def _preparation(mean: Tensor, side: int, scale: float | tuple[float, float, float], resize: str) -> Preparation:
+def _preparation(
+    mean: Tensor, side: int, scale: float | tuple[float, float, float], resize: Literal["shorter-side", "warp"]
+) -> Preparation:
     return Preparation(
         size=mean.shape[-1],
         crop=side,
@@ -296,7 +299,7 @@ def _import_hub(source: Path, target: Path) -> Imported:
             raise WrongUse(f"{source}: has no {name}; give a folder that `alexnet export` made, or a file of weights")
     config = files.read_json(source / "config.json")
     try:
-        network = Network(parse_table(config["net"]["table"], config["net"]["name"]), len(config["classes"]))
+        network = Network.empty(parse_table(config["net"]["table"], config["net"]["name"]), len(config["classes"]))
         told, names, words = config["preparation"], config["classes"], config.get("words")
         data, errors = config["data"], config["errors"]
     except (KeyError, TypeError) as error:
@@ -304,7 +307,7 @@ def _import_hub(source: Path, target: Path) -> Imported:
             f"{source / 'config.json'}: is not as `alexnet export` writes it ({error}); export it again"
         ) from error
     tensors = torch_file.read_safetensors(source / "preparation.safetensors").tensors
-    made = run.preparation_of(told, tensors["mean_image"], tensors["noise"])
+    made = run.preparation_of(told, tensors, str(source))
     weights.put(network, weights.load_tensors(source / "model.safetensors"), str(source / "model.safetensors"))
     _write(target, network, names, words, made, data, errors)
     return _imported(target, network, "safetensors with config.json", made)

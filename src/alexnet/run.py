@@ -13,8 +13,10 @@ A run is a folder::
 import dataclasses
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 
 import safetensors.torch
 import torch
@@ -23,11 +25,79 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
+from alexnet.files import Form, Length, Within
 from alexnet.nets import weights
-from alexnet.nets.network import Network, parse_table
+from alexnet.nets.network import Network, check_side, parse_table
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
 CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")
+LOOKS = (0.0, 0.01, 0.05, 0.1)  # seconds between looks at a folder that another process writes in
+T = TypeVar("T")
+SHA256 = Form("[0-9a-f]{64}", "must be a SHA-256 in hexadecimal")
+Share = Annotated[float, Within(0, 1)]
+Count = Annotated[int, Within(0, 2**53)]
+
+
+class Measured(TypedDict):
+    """Errors of a split, as ``evaluation.Errors`` has them."""
+
+    images: Count
+    views: Annotated[int, Within(1, 10)]
+    top1_error: Share
+    top1_interval: tuple[Share, Share]
+    top5_error: Share
+    top5_interval: tuple[Share, Share]
+    loss: float | None
+
+
+class TableText(TypedDict):
+    """A net: its name, and its table's text."""
+
+    name: str
+    table: str
+
+
+class Data(TypedDict):
+    """What a run was trained on, or imported from."""
+
+    path: str | None
+    store: str | None
+    images: dict[str, Count]
+    imported: NotRequired[dict[str, Any] | None]
+    name: NotRequired[str | None]
+
+
+class Described(TypedDict):
+    """What ``describe`` says of a run: in ``run.json``, in a hub folder's ``config.json``, in an ONNX file."""
+
+    format_version: int
+    net: TableText
+    classes: Annotated[list[str], Length(1, 1 << 24)]
+    words: NotRequired[list[str] | None]
+    preparation: dict[str, Any]  # a Preparation checks itself
+    data: Data
+    errors: dict[str, Measured]
+
+
+class Description(Described):
+    """``run.json``."""
+
+    preparation_sha256: Annotated[str, SHA256]
+
+
+class JournalMark(TypedDict):
+    """The part of ``metrics.jsonl`` that was there when a checkpoint was written."""
+
+    bytes: Count
+    sha256: Annotated[str, SHA256]
+
+
+class CheckpointNote(TypedDict):
+    """``checkpoint.json``."""
+
+    step: Count
+    sha256: dict[str, Annotated[str, SHA256]]
+    state: dict[str, Any]
 
 
 @dataclasses.dataclass
@@ -84,7 +154,12 @@ def begin(folder: Path, description: dict, preparation: Preparation) -> None:
     tensors = {"mean_image": preparation.mean_image, "noise": preparation.noise}
     content = safetensors.torch.save(tensors)
     files.write_bytes(folder / "preparation.safetensors", content)
-    files.write_json(folder / "run.json", {**description, "preparation_sha256": files.sha256_bytes(content)})
+    _write_description(folder, {**description, "preparation_sha256": files.sha256_bytes(content)})
+
+
+def _write_description(folder: Path, description: dict) -> None:
+    """``run.json``, which says the SHA-256 of its own content: a change made by hand is seen by ``verify``."""
+    files.write_json(folder / "run.json", files.seal(description))
 
 
 def write_checkpoint(place: Path, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
@@ -99,47 +174,74 @@ def write_checkpoint(place: Path, step: int, parts: dict[str, dict[str, Tensor]]
     for name, content in parts.items():
         weights.save_tensors(place / name, content)
     hashes = {name: files.sha256(place / name) for name in parts}
-    files.write_json(place / "checkpoint.json", {"step": step, "sha256": hashes, "state": state})
+    files.write_json(place / "checkpoint.json", files.seal({"step": step, "sha256": hashes, "state": state}))
 
 
 def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
     """Adds measured errors to ``run.json``."""
-    description = files.read_json(Path(folder) / "run.json")
+    description = read_description(folder)
     description["errors"][name] = errors
-    files.write_json(Path(folder) / "run.json", description)
+    _write_description(Path(folder), description)
 
 
-def read_description(path: str | os.PathLike) -> dict:
-    """``run.json``. Raises ``WrongUse`` where there is no run, or one of a newer format."""
+def read_description(path: str | os.PathLike) -> dict[str, Any]:
+    """``run.json``. Raises ``WrongUse`` where there is no run, or one of a newer format, ``Failure`` where damaged."""
     file = Path(path) / "run.json"
     if not file.exists():
         raise WrongUse(f"{path}: no run there (it has no run.json); make one with `alexnet train STORE {path}`")
-    description = files.read_json(file)
-    version = description.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    return read_described(file, Description, "the run was damaged; train or import it again")
+
+
+def read_described(file: str | os.PathLike, kind: Any, remedy: str) -> dict[str, Any]:
+    """A JSON file that describes a run, held against its form. Raises as ``read_description``."""
+    version = files.read_json(file, dict, remedy).get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise WrongUse(
-            f"{path}: a run of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
+            f"{file}: a run of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
         )
+    description = files.read_json(file, kind, remedy)
+    check_names(description["classes"], description.get("words"), f"{file}", remedy)
     return description
 
 
+def check_names(classes: Sequence[str], words: Sequence[str] | None, where: str, remedy: str) -> None:
+    """Raises ``Failure`` where two classes have one name, or the words are not one a class."""
+    if len(set(classes)) != len(classes):
+        raise Failure(f"{where}: classes: one comes twice; {remedy}")
+    if words and len(words) != len(classes):
+        raise Failure(f"{where}: words: {len(words):,} for {len(classes):,} classes; {remedy}")
+
+
 def load_preparation(path: str | os.PathLike) -> Preparation:
-    """How a run's images are prepared, on the CPU."""
+    """How a run's images are prepared, on the CPU. Raises ``Failure`` where that is damaged."""
     file = Path(path) / "preparation.safetensors"
-    told = read_description(path)
+    description = read_description(path)
     tensors = weights.load_tensors(file)
-    if files.sha256(file) != told.get("preparation_sha256"):
+    if files.sha256(file) != description["preparation_sha256"]:
         raise Failure(f"{file}: damaged (its SHA-256 differs from the one in run.json); train again")
-    return preparation_of(told["preparation"], tensors["mean_image"], tensors["noise"])
+    return preparation_of(description["preparation"], tensors, os.fspath(path))
 
 
-def preparation_of(told: dict, mean_image: Tensor, noise: Tensor) -> Preparation:
-    """A preparation from what ``describe`` says of it and its two tensors. Raises ``Failure`` where that is damaged."""
+def preparation_of(description: dict[str, Any], tensors: dict[str, Tensor], where: str) -> Preparation:
+    """A preparation from what ``describe`` says of it and its two tensors.
+
+    Args:
+        description: its plain values.
+        tensors: ``mean_image`` and ``noise``.
+        where: what they were read from.
+
+    Raises:
+        Failure: something is missing, or does not go together.
+    """
+    values = {**description, **{name: tensors[name] for name in ("mean_image", "noise") if name in tensors}}
+    fields = {field.name: field.default for field in dataclasses.fields(Preparation)}
     try:
-        scale = tuple(told["scale"]) if isinstance(told["scale"], list) else told["scale"]
-        return Preparation(**{**told, "scale": scale}, mean_image=mean_image, noise=noise)
-    except (KeyError, TypeError) as error:
-        raise Failure(f"a run's preparation is damaged ({error}); train or import it again") from error
+        for name, default in fields.items():
+            if name not in values and default is dataclasses.MISSING:
+                raise WrongUse(f"preparation: {name}: is missing")
+        return Preparation(**{name: value for name, value in values.items() if name in fields})
+    except WrongUse as error:
+        raise Failure(f"{where}: {error}; it was damaged or changed: train, export or import it again") from error
 
 
 def is_run(path: str | os.PathLike) -> bool:
@@ -149,67 +251,134 @@ def is_run(path: str | os.PathLike) -> bool:
 
 def describe_run(path: str | os.PathLike) -> dict:
     """What a run is, for people and JSON."""
-    told = read_description(path)
-    found = {kind: find_checkpoint(path, kind) for kind in ("last", "best")}
+    description = read_description(path)
+    checkpoints = {kind: find_checkpoint(path, kind) for kind in ("last", "best")}
     return {
         "run": os.fspath(path),
-        "net": told["net"]["name"],
-        "classes": told["classes"],
-        "words": told.get("words") or told["classes"],
-        "preparation": told["preparation"],
-        "data": told["data"],
-        "checkpoints": {kind: int(place.name.split("-")[1]) for kind, place in found.items() if place},
-        "errors": told["errors"],
+        "net": description["net"]["name"],
+        "classes": description["classes"],
+        "words": description.get("words") or description["classes"],
+        "preparation": description["preparation"],
+        "data": description["data"],
+        "checkpoints": {kind: int(place.name.split("-")[1]) for kind, place in checkpoints.items() if place},
+        "errors": description["errors"],
     }
 
 
 def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
-    """Checks every file's hash: yields its name and None, or what is wrong with it."""
-    expected = {"preparation.safetensors": read_description(path).get("preparation_sha256")}
-    for place in sorted(Path(path, "checkpoints").glob("*-*")):
-        if CHECKPOINT.fullmatch(place.name) and (place / "checkpoint.json").exists():
-            hashes = files.read_json(place / "checkpoint.json")["sha256"]
-            expected |= {f"checkpoints/{place.name}/{name}": digest for name, digest in hashes.items()}
+    """Checks every file that describes a run or holds its weights: yields its name and None, or what is wrong with it.
+
+    What describes it says its own SHA-256; the other files' are in it, and the journal's up to a checkpoint with that.
+    """
+    folder = Path(path)
+    expected = {"preparation.safetensors": read_description(path)["preparation_sha256"]}
+    sealed = [name for name in ("run.json", "recipe.json") if (folder / name).exists()]
+    journal: JournalMark | None = None
+    for place in checkpoints(path):
+        note = f"checkpoints/{place.name}/checkpoint.json"
+        sealed.append(note)
+        content = read_note(place)
+        expected |= {f"checkpoints/{place.name}/{name}": digest for name, digest in content["sha256"].items()}
+        journal = max(journal, content["state"].get("journal"), key=lambda mark: mark["bytes"] if mark else 0)
+    for name in sealed:
+        yield name, None if files.seal_holds(files.read_json(folder / name, dict)) else CHANGED
     for name, digest in expected.items():
-        if not Path(path, name).exists():
-            yield name, "missing"
-        elif files.sha256(Path(path, name)) != digest:
-            yield name, "its bytes are not those that were written (SHA-256 differs)"
-        else:
-            yield name, None
+        yield name, "missing" if not (folder / name).exists() else _difference(folder / name, digest)
+    if journal:
+        yield "metrics.jsonl", _journal_problem(folder / "metrics.jsonl", journal)
+
+
+CHANGED = "its content is not what was written (SHA-256 differs)"
+
+
+def _difference(path: Path, digest: str) -> str | None:
+    return None if files.sha256(path) == digest else "its bytes are not those that were written (SHA-256 differs)"
+
+
+def _journal_problem(path: Path, mark: JournalMark) -> str | None:
+    """What is wrong with the lines that were there when the last checkpoint was written."""
+    if not path.exists():
+        return "missing"
+    with open(path, "rb") as file:
+        same = files.sha256_bytes(file.read(mark["bytes"])) == mark["sha256"]
+    return None if same else f"its first {mark['bytes']:,} bytes are not those that were written (SHA-256 differs)"
+
+
+def checkpoints(folder: str | os.PathLike) -> list[Path]:
+    """All whole checkpoints of a run, by name."""
+    places = sorted(Path(folder, "checkpoints").glob("*-*"))
+    return [place for place in places if CHECKPOINT.fullmatch(place.name) and (place / "checkpoint.json").exists()]
 
 
 def find_checkpoint(folder: str | os.PathLike, kind: str = "last") -> Path | None:
     """The newest whole checkpoint of a kind (``last``, ``best``, ``step``), or None."""
-    found = []
-    for entry in Path(folder, "checkpoints").glob(f"{kind}-*"):
-        match = CHECKPOINT.fullmatch(entry.name)
-        if match and (entry / "checkpoint.json").exists():
-            found.append((int(match[2]), entry))
-    return max(found)[1] if found else None
+    for pause in LOOKS:
+        places = [place for place in checkpoints(folder) if place.name.startswith(f"{kind}-")]
+        if places:
+            return max(places, key=step_of)
+        if not Path(folder, "checkpoints").is_dir():
+            break
+        time.sleep(pause)  # a folder that is listed while a checkpoint is replaced may show neither
+    return None
 
 
-def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict:
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint's folder is named by."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def read_note(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's ``checkpoint.json``. Raises ``Failure`` where it is damaged."""
+    note = files.read_json(checkpoint / "checkpoint.json", CheckpointNote, REMOVE)
+    if "weights.safetensors" not in note["sha256"]:
+        raise Failure(f"{checkpoint / 'checkpoint.json'}: sha256.weights.safetensors: is missing; {REMOVE}")
+    return note
+
+
+REMOVE = "remove this checkpoint's folder to go back to another one"
+
+
+def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, Any]:
     """A checkpoint's ``checkpoint.json`` once the files' hashes agree with it.
 
     Raises:
         Failure: a file's bytes are not those that were written.
     """
-    note = files.read_json(checkpoint / "checkpoint.json")
+    note = read_note(checkpoint)
     for name, digest in note["sha256"].items():
         if names is not None and name not in names:
             continue
         path = checkpoint / name
-        if not path.exists() or files.sha256(path) != digest:
-            raise Failure(
-                f"{path}: damaged (its SHA-256 differs from the one written with it); "
-                "remove this checkpoint's folder to go back to another one"
-            )
+        if not path.exists():
+            raise Failure(f"{path}: missing; {REMOVE}")
+        if files.sha256(path) != digest:
+            raise Failure(f"{path}: damaged (its SHA-256 differs from the one written with it); {REMOVE}")
     return note
 
 
+def read_checkpoint(folder: str | os.PathLike, kind: str, read: Callable[[Path], T]) -> T | None:
+    """What ``read`` makes of a run's newest checkpoint of a kind, None where there is none.
+
+    A training that goes on meanwhile may replace the checkpoint that was found: then the next one is read.
+    """
+    while True:
+        place = find_checkpoint(folder, kind)
+        if place is None:
+            return None
+        try:
+            return read(place)
+        except (Failure, OSError):
+            if (place / "checkpoint.json").exists():
+                raise
+
+
+def _weights(checkpoint: Path) -> tuple[int, dict[str, Tensor]]:
+    note = check_hashes(checkpoint, ["weights.safetensors"])
+    return note["step"], weights.load_tensors(checkpoint / "weights.safetensors")
+
+
 def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device | str = "cpu") -> Run:
-    """Opens a run.
+    """Opens a run; one that is being trained is read as it is at this moment, whole.
 
     Args:
         path: its folder.
@@ -221,21 +390,35 @@ def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device
         Failure: no checkpoint yet, or a damaged one.
     """
     description = read_description(path)
-    place = find_checkpoint(path, checkpoint)
-    if place is None:
-        raise Failure(f"{path}: has no {checkpoint!r} checkpoint yet; train it on with `alexnet train`")
-    note = check_hashes(place, ["weights.safetensors"])
+    preparation = load_preparation(path)
+    loaded = read_checkpoint(path, checkpoint, _weights)
+    if loaded is None:
+        raise Failure(f"{path}: has no {checkpoint!r} checkpoint {_without(path, checkpoint)}")
+    step, tensors = loaded
     table = parse_table(description["net"]["table"], description["net"]["name"])
-    net = Network(table, len(description["classes"]))
-    weights.put(net, weights.load_tensors(place / "weights.safetensors"), str(place))
+    try:
+        check_side(table, preparation.crop)
+        net = Network.empty(table, len(description["classes"]))
+        weights.put(net, tensors, f"{path}: checkpoint of step {step}")
+    except WrongUse as error:
+        raise Failure(f"{path}: its parts do not go together ({error}); train or import it again") from error
     device = torch.device(device)
     return Run(
         path=os.fspath(path),
         net=net.eval().to(device),
         classes=description["classes"],
         words=description.get("words") or description["classes"],
-        preparation=load_preparation(path).to(device),
+        preparation=preparation.to(device),
         data=description["data"],
         errors=description["errors"],
-        step=note["step"],
+        step=step,
     )
+
+
+def _without(path: str | os.PathLike, checkpoint: str) -> str:
+    """What to do where a run has no checkpoint of a kind."""
+    if checkpoint == "last" or find_checkpoint(path) is None:
+        return "yet; train it on with `alexnet train`"
+    if checkpoint == "best":
+        return "(no validation images were measured before the last one was written); take the last one"
+    return "(none was kept); take the last one"

@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import math
+from typing import Annotated, Literal, get_type_hints
 
 import torch
 from torch import Tensor
@@ -11,7 +12,10 @@ from alexnet import native, randomness
 from alexnet.data import images as stored_images
 from alexnet.data.statistics import Statistics
 from alexnet.data.store import Store
+from alexnet.errors import WrongUse
+from alexnet.files import Misfit, Within, checked
 
+MOST_SIDE = 1 << 14  # pixels
 BLOCK_IMAGES = 4  # on a CPU: what the passes over them share stays in the cache
 
 
@@ -32,13 +36,25 @@ class Preparation:
         resize: the same by its name, ``shorter-side`` or ``warp``.
     """
 
-    size: int
-    crop: int
+    size: Annotated[int, Within(1, MOST_SIDE)]
+    crop: Annotated[int, Within(1, MOST_SIDE)]
     scale: float | tuple[float, float, float]
     mean_image: Tensor
     noise: Tensor
     resized: str = stored_images.RESIZED[stored_images.SHORTER_SIDE]
-    resize: str = stored_images.SHORTER_SIDE
+    resize: Literal["shorter-side", "warp"] = stored_images.SHORTER_SIDE
+
+    def __post_init__(self) -> None:
+        """Raises ``WrongUse`` where the values do not go together: nothing after this looks at them again."""
+        try:
+            for name, kind in get_type_hints(Preparation, include_extras=True).items():
+                object.__setattr__(self, name, checked(getattr(self, name), kind, name))
+            if self.crop > self.size:
+                raise Misfit("crop", f"{self.crop}: is larger than the images, whose size is {self.size}")
+            _check_tensor("mean_image", self.mean_image, (3, self.size, self.size))
+            _check_tensor("noise", self.noise, (3, 3))
+        except Misfit as misfit:
+            raise WrongUse(f"preparation: {misfit}") from misfit
 
     @classmethod
     def of(
@@ -84,7 +100,16 @@ class Preparation:
 
         Returns:
             (N, 3, crop, crop), channels-last in memory.
+
+        Raises:
+            ValueError: crops of another side or type, or noise for other images.
         """
+        if crops.shape[1:] != (3, self.crop, self.crop) or crops.dtype != torch.uint8:
+            raise ValueError(
+                f"crops {tuple(crops.shape)} {crops.dtype}: must be (N, 3, {self.crop}, {self.crop}) uint8"
+            )
+        if noise is not None and noise.shape != (len(crops), 3):
+            raise ValueError(f"noise {tuple(noise.shape)}: must be {(len(crops), 3)}")
         edge = (self.size - self.crop) // 2
         mean = self.mean_image[:, edge : edge + self.crop, edge : edge + self.crop].permute(1, 2, 0).contiguous()
         pixels, exact = crops.permute(0, 2, 3, 1), torch.promote_types(dtype, torch.float32)
@@ -113,6 +138,13 @@ class Preparation:
         return drawn @ self.noise.t()
 
 
+def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape or tensor.dtype != torch.float32:
+        raise Misfit(name, f"is {tuple(tensor.shape)} {tensor.dtype}, must be {shape} torch.float32")
+    if not (tensor.is_meta or bool(torch.isfinite(tensor).all())):
+        raise Misfit(name, "holds numbers that are not finite")
+
+
 def noise_directions(statistics: Statistics, strength: float, by: str = "deviation") -> Tensor:
     """(3, 3) float32: each eigenvector of the RGB covariance times ``strength`` and its deviation or eigenvalue."""
     sizes = statistics.eigenvalues if by == "eigenvalue" else statistics.eigenvalues**0.5
@@ -133,7 +165,10 @@ def views(images: Tensor, crop: int, count: int) -> Tensor:
     """
     if count not in (1, 9, 10):
         raise ValueError(f"{count} views: 1, 9 or 10")
-    far = images.shape[-1] - crop
+    side = images.shape[-1]
+    if images.shape[1:] != (3, side, side) or not 1 <= crop <= side:
+        raise ValueError(f"images {tuple(images.shape)}: must be (N, 3, size, size) of at least {crop} pixels")
+    far = side - crop
     middle = far // 2
     corners = {
         1: [(middle, middle)],

@@ -5,6 +5,7 @@ import ctypes
 import functools
 import io
 import warnings
+from typing import Final
 
 import numpy as np
 import PIL
@@ -14,7 +15,8 @@ from PIL import Image, ImageFile, ImageOps
 from alexnet import native
 
 DECODER = f"Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"
-SHORTER_SIDE, WARP = "shorter-side", "warp"
+SHORTER_SIDE: Final = "shorter-side"
+WARP: Final = "warp"
 RESIZED = {
     SHORTER_SIDE: "shorter side, area average when shrinking, cubic when enlarging; central square",
     WARP: "both sides, whatever their ratio, area average when shrinking, cubic when enlarging",

@@ -153,7 +153,7 @@ def _claim(store: str | os.PathLike, plan: dict) -> Path:
         others = [entry for entry in folder.iterdir() if entry != note and not entry.name.endswith(files.PARTIAL)]
         if others and not note.exists():  # another part may have come first
             raise WrongUse(f"{store}: is not empty and no store; give another folder")
-        files.write_json(note, plan, shared=True)
+        files.write_json(note, plan)
     old = files.read_json(note)
     differ = [key for key in plan if old.get(key) != plan[key]]
     if differ:
@@ -352,8 +352,8 @@ def _write_description(folder: Path, source: Source, shards: list[_Shard], plan:
         )
     if skipped:
         _check_bad(len(skipped), allowed, skipped[-1][0], skipped[-1][3])
-    files.write_csv(folder / "skipped.csv", [("name", "split", "class", "reason"), *skipped], shared=True)
-    sums.save(folder / "statistics.safetensors", shared=True)
+    files.write_csv(folder / "skipped.csv", [("name", "split", "class", "reason"), *skipped])
+    sums.save(folder / "statistics.safetensors")
     files.write_json(
         folder / "dataset.json",
         {
@@ -371,5 +371,4 @@ def _write_description(folder: Path, source: Source, shards: list[_Shard], plan:
             "statistics_sha256": files.sha256(folder / "statistics.safetensors"),
             "statistics": Statistics.of(sums).summary(),
         },
-        shared=True,
     )

@@ -46,14 +46,14 @@ class Sums:
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(self.images + other.images, self.pixels + other.pixels, self.products + other.products)
 
-    def save(self, path: str | os.PathLike, *, shared: bool = False) -> None:
-        """Writes a safetensors file, whole or not at all; ``shared`` as for ``files.atomic``."""
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes a safetensors file, whole or not at all."""
         tensors = {
             "images": np.array([self.images], np.int64),
             "pixels": self.pixels,
             "products": self.products,
         }
-        files.write_bytes(path, save(tensors), shared=shared)
+        files.write_bytes(path, save(tensors))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Sums":

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -74,8 +74,7 @@ class ShardWriter:
 
     def add(self, image: bytes, label: int, name: str) -> None:
         """Adds a row; what in the name is no UTF-8 is written as ``\\xNN``."""
-        path = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        self._pending.append((image, label, path))
+        self._pending.append((image, label, files.plain(name)))
         self.rows += 1
         if len(self._pending) == BATCH_ROWS:
             self._flush()
@@ -199,7 +198,7 @@ class Store:
             raise Failure(f"{description}: damaged ({wrong}); prepare the store again")
         self.classes: list[str] = self.description["classes"]
         self.words: list[str] = self.description.get("words") or self.classes
-        self.resize: str = self.description.get("resize", images.SHORTER_SIDE)
+        self.resize: Literal["shorter-side", "warp"] = self.description.get("resize", images.SHORTER_SIDE)
         self.size: int = self.description["size"]
         self.format: str = self.description["format"]
         self.shards = [Shard(**entry) for entry in self.description["shards"]]

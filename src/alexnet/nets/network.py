@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.errors import WrongUse
+from alexnet.files import nearest
 from alexnet.nets.kernels.stage_native import MOST_WINDOW, Stage, run_stage, runs
 from alexnet.nets.layers import (
     Convolution,
@@ -29,10 +31,17 @@ from alexnet.nets.layers import (
 )
 
 ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
+RULES = ("table", "he")
 SEES = ("own tower", "both towers")
 DROPPED = ("outputs", "inputs")
 SCALED = ("at test", "in training")
 FROM_INPUTS = "1/sqrt(inputs)"
+
+TINY = 1e-30
+LEAST = {"towers": 1, "filters": 1, "units": 1, "size": 1, "stride": 1, "padding": 0, "alpha": 0, "beta": 0, "k": TINY}
+MOST = {"input": 1 << 14, "towers": 1 << 10, "filters": 1 << 20, "units": 1 << 20, "size": 1 << 14, "stride": 1 << 14}
+MOST |= {"padding": 1 << 14}
+TAKEN = {*dir(nn.ModuleDict), "table", "classes", "names", "layers", "dropouts"}  # attributes that are no layer
 
 # Which keys a layer of each kind must and may have, and of which type.
 NUMBER = (int, float)
@@ -92,12 +101,14 @@ def load_table(net: str) -> Table:
     """
     if net.endswith(".toml"):
         try:
-            text = Path(net).read_text(encoding="utf-8")
+            text = Path(net).read_text(encoding="utf-8-sig")
         except OSError as error:
             raise WrongUse(f"{net}: cannot be read ({error.strerror})") from error
+        except ValueError as error:  # not UTF-8, or a name with a zero byte
+            raise WrongUse(f"{net}: is no text in UTF-8 ({error})") from error
         return parse_table(text, net)
     if net not in tables():
-        raise WrongUse(f"net {net!r}: unknown; give {', '.join(tables())}, or a .toml file")
+        raise WrongUse(f"net {net!r}: unknown; {nearest(net, tables())}give {', '.join(tables())}, or a .toml file")
     text = resources.files("alexnet.nets").joinpath("tables", f"{net}.toml").read_text(encoding="utf-8")
     return parse_table(text, net)
 
@@ -111,7 +122,7 @@ def parse_table(text: str, name: str) -> Table:
     """
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise WrongUse(f"{name}: not TOML: {error}") from error
     if "base" in content:
         content = _over(content, name)
@@ -123,11 +134,10 @@ def parse_table(text: str, name: str) -> Table:
         {"title": str, "towers": int, "initialisation": dict},
     )
     size = content["input"]
-    if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
+    if len(size) != 3 or not all(type(n) is int and 0 < n <= MOST["input"] for n in size):
         raise WrongUse(f"{name}: input = {size}: give [channels, height, width]")
     towers = content.get("towers", 1)
-    if towers < 1:
-        raise WrongUse(f"{name}: towers = {towers}: must be at least 1")
+    _check_ranges(name, {"towers": towers})
     initialisation = content.get("initialisation", {})
     _check_keys(f"{name}: initialisation", initialisation, {}, {"weights": dict, "bias": (int, float, str)})
     _check_initialisation(f"{name}: initialisation", initialisation)
@@ -135,6 +145,9 @@ def parse_table(text: str, name: str) -> Table:
         where = f"{name}: layer {layer}"
         if not isinstance(keys, dict):
             raise WrongUse(f"{where}: give its keys below [layers.{layer}]")
+        if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", layer) or layer in TAKEN:
+            raise WrongUse(f"{name}: layer {layer!r}: give it a name of letters and digits that begins with a letter, "
+                           "such as conv1")  # fmt: skip
         kind = keys.get("kind")
         if kind not in KINDS:
             raise WrongUse(f"{where}: kind = {kind!r}: give one of {', '.join(KINDS)}")
@@ -144,6 +157,8 @@ def parse_table(text: str, name: str) -> Table:
     last = list(content["layers"].values())[-1:]
     if not last or last[0].get("units") != "classes":
         raise WrongUse(f'{name}: the last layer must be fully connected with units = "classes"')
+    if last[0].get("dropout") and last[0].get("dropout_of") != "inputs":
+        raise WrongUse(f"{name}: layer {list(content['layers'])[-1]}: dropout: no layer comes after the last one")
     return Table(
         name=Path(name).stem,
         text=text,
@@ -219,7 +234,19 @@ def _check_keys(where: str, keys: dict, required: dict, optional: dict) -> None:
             raise WrongUse(f"{where}: {key} = {value!r}: wrong type")
 
 
+def _check_ranges(where: str, keys: dict) -> None:
+    """Refuses numbers that no net can have, or that no memory holds."""
+    for key, value in keys.items():
+        if key not in LEAST or isinstance(value, str):
+            continue
+        if not math.isfinite(value) or not LEAST[key] <= value <= MOST.get(key, math.inf):
+            least = f"at least {LEAST[key]}" if LEAST[key] != TINY else "above 0"
+            most = f" and at most {MOST[key]:,}" if key in MOST else ""
+            raise WrongUse(f"{where}: {key} = {value}: must be {least}{most}")
+
+
 def _check_values(where: str, keys: dict, towers: int) -> None:
+    _check_ranges(where, keys)
     choices = {
         "activation": ACTIVATIONS,
         "sees": SEES,
@@ -230,9 +257,6 @@ def _check_values(where: str, keys: dict, towers: int) -> None:
     for key, allowed in choices.items():
         if key in keys and keys[key] not in allowed:
             raise WrongUse(f"{where}: {key} = {keys[key]!r}: give one of {', '.join(map(repr, allowed))}")
-    for key in ("filters", "size", "stride"):
-        if key in keys and keys[key] < 1:
-            raise WrongUse(f"{where}: {key} = {keys[key]}: must be at least 1")
     for key in ("filters", "units"):
         if isinstance(keys.get(key), int) and keys[key] % towers:
             raise WrongUse(f"{where}: {key} = {keys[key]}: does not divide into {towers} towers")
@@ -250,24 +274,33 @@ def _check_initialisation(where: str, keys: dict) -> None:
     known = {"normal": NUMBER, "uniform": str}
     rule, value = next(iter(weights.items()), ("", None))
     right = len(weights) == 1 and rule in known and isinstance(value, known[rule]) and not isinstance(value, bool)
-    if not right or (rule == "uniform" and value != FROM_INPUTS):
+    right = right and (value == FROM_INPUTS if rule == "uniform" else 0 <= float(value or 0) < math.inf)
+    if not right:
         raise WrongUse(
             f'{where}: weights = {weights}: give {{ normal = DEVIATION }} or {{ uniform = "{FROM_INPUTS}" }}'
         )
-    if isinstance(bias, str) and bias != FROM_INPUTS:
+    if bias != FROM_INPUTS if isinstance(bias, str) else not math.isfinite(bias):
         raise WrongUse(f'{where}: bias = {bias!r}: give a number or "{FROM_INPUTS}"')
 
 
 class Network(nn.Module):
-    """A net built from its table. Layers are attributes under the table's names, in the table's order.
+    """A net built from its table, its weights drawn. Layers are in ``layers`` by the table's names, in its order.
+
+    Built within ``torch.device("meta")`` it has shapes and no weights.
 
     Args:
         table: the net's table, or a name or path for ``load_table``.
         classes: units of the last layer.
+        seed, rule: of the weights, as for ``initialise``.
+
+    Raises:
+        WrongUse: no such net, a mistake in its table, or no such rule.
     """
 
-    def __init__(self, table: Table | str = "paper", classes: int = 1000):
+    def __init__(self, table: Table | str = "paper", classes: int = 1000, seed: int = 0, rule: str = "table"):
         super().__init__()
+        if not 1 <= classes <= MOST["units"]:
+            raise WrongUse(f"classes {classes}: must be between 1 and {MOST['units']:,}")
         self.table = load_table(table) if isinstance(table, str) else table
         self.classes = classes
         self.names = list(self.table.layers)
@@ -284,6 +317,19 @@ class Network(nn.Module):
         self._stages = stages(self)
         self._drops_inputs = {name for name, keys in self.table.layers.items() if keys.get("dropout_of") == "inputs"}
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if not next(self.parameters()).is_meta:
+            self.initialise(seed, rule)
+
+    @classmethod
+    def empty(cls, table: Table | str = "paper", classes: int = 1000) -> "Network":
+        """A net whose weights are whatever lay in memory, for those who put all of them or draw them themselves."""
+        with torch.device("meta"):
+            net = cls(table, classes)
+        net.to_empty(device="cpu")
+        for layer in net.layers.values():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.reset_parameters()
+        return net
 
     def forward(self, images: Tensor, draw: Draw | None = None) -> Tensor:
         """Scores of each class before the soft-max.
@@ -396,7 +442,12 @@ class Network(nn.Module):
             seed: 0..2**32-1.
             rule: ``table``, what the net's table says (paper section 5); ``he``, weights N(0, 2 / inputs) and
                 biases 0 (He, Zhang, Ren, Sun, ICCV 2015), with which deep ReLU nets start to learn anywhere.
+
+        Raises:
+            WrongUse: no such rule.
         """
+        if rule not in RULES:
+            raise WrongUse(f"initialisation {rule!r}: unknown; {nearest(rule, RULES)}give one of {', '.join(RULES)}")
         with torch.no_grad():
             for name, layer in self.layers.items():
                 if isinstance(layer, nn.BatchNorm2d):
@@ -545,6 +596,8 @@ def _build(
     if kind == "response_norm":
         alpha = keys["alpha"] / (keys["size"] if keys.get("alpha_divided") else 1)
         groups = 1 if keys.get("sees") == "both towers" else towers
+        if maps % groups:
+            raise WrongUse(f"{where}: {maps} maps do not divide into {groups} towers")
         return ResponseNorm(keys["size"], groups, keys["k"], alpha, keys["beta"]), shape
     if kind == "response_norm_within_map":
         alpha = keys["alpha"] / (keys["size"] ** 2 if keys.get("alpha_divided") else 1)
@@ -568,6 +621,20 @@ def _build(
         raise WrongUse(f"{where}: {maps} maps do not divide into {groups} towers")
     layer = Convolution(maps, keys["filters"], size, stride, padding, groups, round_up)
     return layer, (keys["filters"], *out)
+
+
+def check_side(table: Table, side: int) -> None:
+    """Raises ``WrongUse`` where a net cannot take images of ``side`` x ``side`` pixels."""
+    usual = costs(table, 2)
+    seen = costs(dataclasses.replace(table, input=(table.input[0], side, side)), 2)
+    if table.input[0] != 3:
+        raise WrongUse(f"net {table.name}: takes images of {table.input[0]} channels; photos have 3")
+    for own, other in zip(usual, seen):
+        if own.parameters != other.parameters:
+            raise WrongUse(
+                f"net {table.name} takes images of {table.input[1]} pixels, not of {side}: {own.name} would have "
+                f"{other.parameters:,} parameters in place of {own.parameters:,}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -155,7 +155,7 @@ class Trainer:
         self.loaders = 2
         self.start_from = start_from
         table, crop = self._table(recipe.net)
-        self.net = Network(table, len(store.classes))
+        self.net = Network.empty(table, len(store.classes))
         precision = machine.choose_precision(recipe.precision, device)
         self.recipe = recipe.settled(images, precision, crop, table.name, start_from is not None)
         assert self.recipe.epochs is not None and self.recipe.batch is not None and self.recipe.crop is not None

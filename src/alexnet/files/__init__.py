@@ -1,0 +1,45 @@
+"""The one place that touches storage. Files appear whole, JSON is checked, folders have an owner, names go anywhere.
+
+``storage``: reading and writing, local or remote; ``checked``: values held against their annotations; ``locks``: who
+works in a folder; ``text``: names that are no UTF-8.
+"""
+
+from alexnet.files.checked import Form as Form
+from alexnet.files.checked import Length as Length
+from alexnet.files.checked import Misfit as Misfit
+from alexnet.files.checked import Within as Within
+from alexnet.files.checked import checked as checked
+from alexnet.files.checked import nearest as nearest
+from alexnet.files.checked import parse_json as parse_json
+from alexnet.files.checked import seal as seal
+from alexnet.files.checked import seal_holds as seal_holds
+from alexnet.files.checked import to_json as to_json
+from alexnet.files.locks import owned as owned
+from alexnet.files.storage import PARTIAL as PARTIAL
+from alexnet.files.storage import atomic as atomic
+from alexnet.files.storage import atomic_folder as atomic_folder
+from alexnet.files.storage import below as below
+from alexnet.files.storage import check_output as check_output
+from alexnet.files.storage import exists as exists
+from alexnet.files.storage import explained as explained
+from alexnet.files.storage import flush as flush
+from alexnet.files.storage import is_folder as is_folder
+from alexnet.files.storage import is_remote as is_remote
+from alexnet.files.storage import join as join
+from alexnet.files.storage import make_folder as make_folder
+from alexnet.files.storage import map_file as map_file
+from alexnet.files.storage import open_read as open_read
+from alexnet.files.storage import read_bytes as read_bytes
+from alexnet.files.storage import read_json as read_json
+from alexnet.files.storage import remove_folder as remove_folder
+from alexnet.files.storage import remove_leftovers as remove_leftovers
+from alexnet.files.storage import sha256 as sha256
+from alexnet.files.storage import sha256_bytes as sha256_bytes
+from alexnet.files.storage import sha256_text as sha256_text
+from alexnet.files.storage import size as size
+from alexnet.files.storage import to_csv as to_csv
+from alexnet.files.storage import write_bytes as write_bytes
+from alexnet.files.storage import write_csv as write_csv
+from alexnet.files.storage import write_json as write_json
+from alexnet.files.text import NAMED_BYTES as NAMED_BYTES
+from alexnet.files.text import plain as plain

@@ -1,0 +1,151 @@
+"""A folder has an owner: one process writes in it, and others are told which.
+
+The owner holds the operating system's lock on a small file that says who it is, and touches that file now and then. The
+lock goes with its process, however that ends, so on one machine a dead owner is known at once. Where the lock says
+nothing (another machine, a file system without locks), an owner whose file was not touched for a while is dead.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+from alexnet.errors import Failure
+from alexnet.files.checked import Misfit, Within, checked, parse_json, to_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+TOUCH_SECONDS, STALE_SECONDS = 15.0, 90.0  # how often an owner shows that it lives; after how long it counts as dead
+
+
+class Owner(TypedDict):
+    """What a lock file says."""
+
+    host: str
+    process: Annotated[int, Within(1, 2**31 - 1)]
+    since: Annotated[float, Within(0, 1e11)]
+
+
+@dataclasses.dataclass
+class _Seen:
+    """A lock file as another process finds it."""
+
+    owner: Owner | None
+    age: float
+
+    def words(self) -> str:
+        """``process 123 on host (since 2026-11-25 14:02:11)``, or what can be said."""
+        if self.owner is None:
+            return "another process"
+        since = datetime.datetime.fromtimestamp(self.owner["since"]).strftime("%Y-%m-%d %H:%M:%S")
+        return f"process {self.owner['process']} on {self.owner['host']} (since {since})"
+
+
+@contextlib.contextmanager
+def owned(
+    folder: str | os.PathLike, name: str = ".lock", say: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
+    """Within the block this process alone owns what ``name`` stands for in a folder that is there.
+
+    Args:
+        folder: of the lock file.
+        name: of it; a folder may have several.
+        say: is told where a dead owner's place is taken.
+
+    Raises:
+        Failure: another process owns it.
+    """
+    path = Path(folder, name)
+    file = _taken(path, say)
+    if file is None:  # where nothing can be written there is nothing to own: whoever writes says so
+        yield
+        return
+    ended = threading.Event()
+    toucher = threading.Thread(target=_touch, args=(path, ended), name="lock", daemon=True)
+    toucher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        toucher.join()
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                os.truncate(file, 0)  # where an open file cannot be removed, it then names nobody
+                path.unlink()
+        os.close(file)
+
+
+def _taken(path: Path, say: Callable[[str], None]) -> int | None:
+    """The lock file, locked and ours; None where no file can be made there."""
+    for _ in range(100):
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        except OSError:
+            return None
+        try:
+            locked = _lock(file)
+            seen = _seen(file)
+            if not os.path.exists(path) or not os.path.samestat(os.fstat(file), os.stat(path)):
+                continue  # its owner has just ended, and removed it
+            if locked is False or (seen.owner and not _dead(seen, locked)):
+                left = max(1, round(STALE_SECONDS - seen.age))
+                more = "" if locked is False else f"; if it is dead, this is known in {left} s: try again then"
+                to_do = f"wait for it, stop it, or give another folder{more}"
+                raise Failure(f"{path.parent}: {seen.words()} is writing there; {to_do}")
+            if seen.owner:
+                say(f"{path.parent}: {seen.words()} ended without finishing; taking over")
+            content: Owner = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
+            os.lseek(file, 0, os.SEEK_SET)
+            os.truncate(file, 0)
+            os.write(file, to_json(dict(content), indent=None).encode())
+            kept, file = file, -1
+            return kept
+        finally:
+            if file >= 0:
+                os.close(file)
+    raise Failure(f"{path.parent}: its lock {path.name} changes all the time; try again")
+
+
+def _lock(file: int) -> bool | None:
+    """Whether the operating system's lock on a file is now ours; None where it has none to give."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def _seen(file: int) -> _Seen:
+    os.lseek(file, 0, os.SEEK_SET)
+    age = max(0.0, time.time() - os.fstat(file).st_mtime)
+    try:
+        return _Seen(checked(parse_json(os.read(file, 4096)), Owner), age)
+    except (Misfit, ValueError):  # empty: made a moment ago, or when its owner died
+        return _Seen(None, age)
+
+
+def _dead(seen: _Seen, locked: bool | None) -> bool:
+    """Whether the process that a lock file names is gone, as far as can be told."""
+    assert seen.owner is not None
+    if locked and seen.owner["host"] == socket.gethostname():
+        return True
+    return seen.age > STALE_SECONDS
+
+
+def _touch(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(TOUCH_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(path)

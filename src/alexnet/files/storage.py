@@ -1,0 +1,359 @@
+"""Storage: atomic writes, hashes, local or remote paths. The one place that touches it.
+
+A path is a local path or, for reading, any URL that fsspec knows (``s3://``, ``gs://``, ``memory://``).
+Whatever is written appears whole or not at all: it is written beside its place, flushed, then renamed.
+"""
+
+import contextlib
+import csv
+import errno
+import hashlib
+import io
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+
+from alexnet.errors import Failure, WrongUse
+from alexnet.files.checked import Misfit, checked, parse_json, to_json
+from alexnet.files.text import plain
+
+PARTIAL = ".partial"
+OWN = re.compile(rf"-([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{12}}{re.escape(PARTIAL)}$")  # host, process, a name of its own
+ABANDONED_SECONDS = 24 * 3600.0  # after which what a process of another machine left half written counts as left
+LARGEST_JSON = 1 << 28  # bytes
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether ``path`` is a URL for fsspec rather than a local path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[^/]*)*://", os.fspath(path)) is not None
+
+
+def _remote(path: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system that a URL is of, and the path in it. Raises ``WrongUse`` where it cannot be used here."""
+    try:
+        return fsspec.core.url_to_fs(str(path))
+    except ImportError as error:
+        raise WrongUse(f"{path}: reading from there needs a package more: {error}") from error
+    except Exception as error:  # a protocol that nobody knows, a URL without a host, credentials: each its own
+        raise WrongUse(
+            f"{path}: cannot be read from ({error or type(error).__name__}); see whether the URL is right"
+        ) from error
+
+
+@contextlib.contextmanager
+def _reached(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what a remote file system raises, which may be anything, into one line."""
+    try:
+        yield
+    except (OSError, Failure, WrongUse):
+        raise
+    except Exception as error:
+        raise Failure(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+def join(folder: str | os.PathLike, *names: str) -> str:
+    """A path below ``folder``, local or remote."""
+    if is_remote(folder):
+        return "/".join([str(folder).rstrip("/"), *names])
+    return str(Path(folder, *names))
+
+
+def exists(path: str | os.PathLike) -> bool:
+    """Whether there is a file or folder at ``path``."""
+    if is_remote(path):
+        with _reached(path):
+            fs, inner = _remote(path)
+            return fs.exists(inner)
+    return os.path.exists(path)
+
+
+def is_folder(path: str | os.PathLike) -> bool:
+    """Whether ``path`` is a folder."""
+    if is_remote(path):
+        with _reached(path):
+            fs, inner = _remote(path)
+            return fs.isdir(inner)
+    return os.path.isdir(path)
+
+
+def size(path: str | os.PathLike) -> int:
+    """Bytes of a file."""
+    if is_remote(path):
+        with _reached(path):
+            fs, inner = _remote(path)
+            return int(fs.size(inner) or 0)
+    return os.path.getsize(path)
+
+
+def below(folder: str) -> list[str]:
+    """The names of all files at any depth below a remote folder, relative to it."""
+    with _reached(folder):
+        fs, inner = _remote(folder)
+        prefix = inner.rstrip("/") + "/"
+        return [str(name).removeprefix(prefix) for name in fs.find(inner)]
+
+
+def open_read(path: str | os.PathLike) -> BinaryIO:
+    """``path`` opened for reading bytes, seekable."""
+    if is_remote(path):
+        with _reached(path):
+            fs, inner = _remote(path)
+            return fs.open(inner, "rb")  # pyright: ignore[reportReturnType]
+    return open(path, "rb")
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """All of a file."""
+    with open_read(path) as file:
+        return file.read()
+
+
+def map_file(path: str | os.PathLike) -> pa.NativeFile:
+    """``path`` for pyarrow: memory-mapped where it is local, read whole where it is remote."""
+    if is_remote(path):
+        return pa.BufferReader(read_bytes(path))
+    return pa.memory_map(str(path))
+
+
+def read_json(path: str | os.PathLike, kind: Any = Any, remedy: str = "it was damaged after it was written") -> Any:
+    """A JSON file of a form.
+
+    Args:
+        path: the file.
+        kind: the annotation that its content must fit (``checked``).
+        remedy: what to say behind what is wrong.
+
+    Raises:
+        Failure: it is no JSON, or of another form; names the file and the key.
+    """
+    try:
+        if size(path) > LARGEST_JSON:
+            raise ValueError(f"{size(path):,} bytes")
+        content = parse_json(read_bytes(path))
+    except ValueError as error:
+        raise Failure(f"{path}: not readable as JSON ({error}); {remedy}") from error
+    try:
+        return checked(content, kind)
+    except Misfit as misfit:
+        raise Failure(f"{path}: {misfit}; {remedy}") from misfit
+
+
+REFUSED = {  # by the operating system, and what to do
+    errno.ENOSPC: "no space left on the device; what was there before is untouched. "
+    "Free some space and give the same command again",
+    errno.EDQUOT: "the quota is used up; what was there before is untouched. "
+    "Free some space and give the same command again",
+    errno.EROFS: "cannot write there (read-only); give a folder that you may write to",
+    errno.EACCES: "cannot write there (permission denied); give a folder that you may write to",
+    errno.EPERM: "cannot write there (not permitted); give a folder that you may write to",
+    errno.EISDIR: "is a folder; give a file's name",
+    errno.ENAMETOOLONG: "the name is too long for this file system; give a shorter one",
+    errno.ENOTEMPTY: "is there already; give another name, or remove it",
+    errno.EEXIST: "is there already; give another name, or remove it",
+    errno.EINVAL: "this file system does not take such a name; give another",
+    errno.EILSEQ: "this file system does not take such a name; give another",
+}
+
+
+@contextlib.contextmanager
+def explained(path: str | os.PathLike) -> Iterator[None]:
+    """Turns the operating system's refusals to write ``path`` into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        words = REFUSED.get(error.errno or 0)
+        if words is None and error.errno in (errno.ENOENT, errno.ENOTDIR):
+            words = _no_folder(Path(path).parent)
+        if words is None:
+            words = f"cannot be written ({error.strerror or error})"
+        raise Failure(f"{path}: {words}") from error
+
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to an open file may meet
+
+
+def _no_folder(folder: Path) -> str:
+    if folder.is_dir():
+        return "was removed while it was written; give the same command again"
+    if folder.exists():
+        return f"{folder} is a file; give a place in a folder"
+    return f"folder {folder} does not exist; make it, or give another place"
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """Sees that a file can be written, before the work that it is for; leaves nothing behind.
+
+    Raises:
+        WrongUse: there is no such folder, it is a folder itself, or nobody may write there.
+    """
+    if is_remote(path):
+        raise WrongUse(f"{path}: can be read from there but not written; give a local file")
+    target = Path(path)
+    if not target.name or os.fspath(path).endswith(("/", os.sep)):
+        raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
+    try:
+        if target.is_dir():
+            raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
+        with explained(target):
+            partial = _partial(target)
+            partial.touch()
+            partial.unlink()
+            if len(os.fsencode(target.name)) > 255:
+                raise OSError(errno.ENAMETOOLONG, "")
+    except Failure as error:
+        raise WrongUse(str(error)) from error
+    except ValueError as error:  # a name with a zero byte
+        raise WrongUse(f"{plain(str(path))!r}: {error}; give another name") from error
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def _partial(target: Path) -> Path:
+    """Where ``target`` is written until it is whole: a name that no other process, and no other write, has."""
+    return target.with_name(f".{target.name[:40]}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}{PARTIAL}")
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A binary file that appears at ``path`` whole when the block ends without an error, else not at all.
+
+    Several processes may write it at once; the last one's stays.
+    """
+    target = Path(path)
+    partial = _partial(target)
+    try:
+        with explained(target):
+            file = open(partial, "wb")
+        with file:
+            try:
+                yield file
+            except OSError as error:
+                if error.filename is not None or error.errno not in DISK:
+                    raise  # of something else than this file
+                with explained(target):
+                    raise
+            with explained(target):
+                file.flush()
+                os.fsync(file.fileno())
+        with explained(target):
+            os.replace(partial, target)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder that appears at ``path`` with all its files when the block ends, else not at all."""
+    target = Path(path)
+    partial = _partial(target)
+    with explained(target):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            os.replace(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder; whoever looks meanwhile sees it whole or not at all."""
+    partial = _partial(path)
+    os.replace(path, partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left half written in a folder; what living ones are writing stays."""
+    for entry in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(OSError):
+            if _is_written(entry):
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _is_written(partial: Path) -> bool:
+    """Whether the process that makes this unfinished file may still be at it."""
+    match = OWN.search(partial.name)
+    if match is None:  # of an earlier version
+        return False
+    if match[1] == _host() and os.path.isdir("/proc/self"):
+        return os.path.isdir(f"/proc/{match[2]}")
+    return time.time() - partial.stat().st_mtime < ABANDONED_SECONDS
+
+
+def flush(path: str | os.PathLike) -> None:
+    """Has the operating system put a file's bytes on the disk."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """``data`` at ``path``, whole or not at all."""
+    with atomic(path) as file, explained(path):
+        file.write(data)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """``value`` as JSON at ``path``, whole or not at all."""
+    write_bytes(path, (to_json(value) + "\n").encode("utf-8"))
+
+
+def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
+    """Rows as CSV in UTF-8; a name's byte that is no UTF-8 is written as ``\\xNN``."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return plain(text.getvalue()).encode("utf-8")
+
+
+def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None:
+    """Rows as CSV at ``path``, whole or not at all."""
+    write_bytes(path, to_csv(rows))
+
+
+def make_folder(path: str | os.PathLike) -> Path:
+    """The local folder ``path``, made if it is not there."""
+    folder = Path(path)
+    if is_remote(path):
+        raise WrongUse(f"{path}: can be read from there but not written; give a local folder")
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise WrongUse(f"{path}: is a file; give a folder")
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except ValueError as error:  # a name with a zero byte
+        raise WrongUse(f"{plain(str(path))!r}: {error}; give another name") from error
+    return folder
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open_read(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_text(*parts: str) -> str:
+    """SHA-256 of texts, each closed by a newline, in hexadecimal."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
