@@ -1,7 +1,6 @@
 """The pictures people look at: the error curve, the first layer's filters, predictions with their bars."""
 
 import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from alexnet import evaluation, files, randomness
 from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse
 from alexnet.nets.network import Network
-from alexnet.run import Run, load
+from alexnet.run import Run, load, read_journal
 
 RIGHT, WRONG, OTHER, INK = "#2a7f62", "#c8553d", "#b8c4cf", "#22303c"
 
@@ -41,12 +40,8 @@ def _clean(axes) -> None:
 
 
 def read_lines(run: str | os.PathLike, name: str = "metrics.jsonl") -> list[dict]:
-    """The whole lines of a run's journal; a last one cut off in the middle is left out."""
-    path = Path(run) / name
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The lines of a run's journal that can be read."""
+    return [line for _, line in read_journal(Path(run) / name)[0]]
 
 
 def curve(metrics: Sequence[dict], title: str = "") -> Figure:

@@ -74,8 +74,8 @@ def words(seed: int, purpose: str, step: int, ids: Tensor, count: int, first_blo
         (
             block.expand(shape),
             ids[:, None].expand(shape),
-            torch.tensor(step, device=ids.device).expand(shape),
-            torch.tensor(c3, device=ids.device).expand(shape),
+            torch.full((), step, dtype=torch.int64, device=ids.device).expand(shape),
+            torch.full((), c3, dtype=torch.int64, device=ids.device).expand(shape),
         ),
         (seed, k1),
     )

@@ -25,7 +25,7 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Form, Length, Within
+from alexnet.files import Form, Length, Within, checked
 from alexnet.nets import weights
 from alexnet.nets.network import Network, check_side, parse_table
 
@@ -90,6 +90,18 @@ class JournalMark(TypedDict):
 
     bytes: Count
     sha256: Annotated[str, SHA256]
+
+
+class JournalLine(TypedDict):
+    """A line of ``metrics.jsonl`` or ``timings.jsonl``."""
+
+    step: Count
+    split: NotRequired[str]
+    epoch: NotRequired[float]
+    loss: NotRequired[float | None]
+    rate: NotRequired[float]
+    top1_error: NotRequired[Share]
+    top5_error: NotRequired[Share]
 
 
 class CheckpointNote(TypedDict):
@@ -244,6 +256,24 @@ def preparation_of(description: dict[str, Any], tensors: dict[str, Tensor], wher
         raise Failure(f"{where}: {error}; it was damaged or changed: train, export or import it again") from error
 
 
+def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
+    """The lines of a run's journal that can be read, as they lie there and as they read, and how many cannot be.
+
+    A journal is written beside the training: a power cut may leave zeros in it, and its last line may be cut off, which
+    does not count.
+    """
+    lines, unreadable = [], 0
+    content = Path(path).read_bytes() if Path(path).exists() else b""
+    for line in content.splitlines(keepends=True):
+        try:
+            lines.append((line, checked(files.parse_json(line), JournalLine)))
+            if not line.endswith(b"\n"):
+                lines.pop()
+        except ValueError:
+            unreadable += line.endswith(b"\n")
+    return lines, unreadable
+
+
 def is_run(path: str | os.PathLike) -> bool:
     """Whether there is a run at ``path``."""
     return (Path(path) / "run.json").exists()
@@ -370,6 +400,12 @@ def read_checkpoint(folder: str | os.PathLike, kind: str, read: Callable[[Path],
         except (Failure, OSError):
             if (place / "checkpoint.json").exists():
                 raise
+
+
+def weights_digest(path: str | os.PathLike) -> str | None:
+    """SHA-256 of a run's last weights, as its checkpoint says it; None where there is none."""
+    note = read_checkpoint(path, "last", read_note)
+    return None if note is None else note["sha256"]["weights.safetensors"]
 
 
 def _weights(checkpoint: Path) -> tuple[int, dict[str, Tensor]]:

@@ -252,7 +252,7 @@ def test_full_and_read_only_disks(alexnet, pictures, tmp_path, monkeypatch, errn
         raise OSError(errno, os.strerror(errno))
 
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet.files.os.fsync", refuse)
+        patch.setattr("alexnet.files.storage.os.fsync", refuse)
         status, _, err = alexnet("prepare", pictures, tmp_path / "store")
     assert status == 1 and said in err and err.strip().count("\n") <= 3
     assert [path.name for path in (tmp_path / "store").glob("**/*") if path.is_file()] == []

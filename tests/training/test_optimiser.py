@@ -73,7 +73,7 @@ def test_recipes_of_the_paper():
     assert (paper.batch, paper.momentum, paper.decay, paper.rate, paper.epochs) == (128, 0.9, 0.0005, 0.01, 90)
     assert (paper.initialisation, paper.input_scale, paper.schedule) == ("table", "pixels", "plateau")
     with pytest.raises(WrongUse, match="--momentum"):
-        Recipe(momentum=1.5).check()
+        Recipe(momentum=1.5)
 
 
 def test_small_data_get_more_epochs_and_smaller_batches():

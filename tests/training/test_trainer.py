@@ -230,7 +230,7 @@ def test_a_full_or_read_only_disk_loses_nothing(alexnet, store, recipe, whole, t
         real(handle)
 
     with monkeypatch.context() as patch:
-        patch.setattr("alexnet.files.os.fsync", refuse)
+        patch.setattr("alexnet.files.storage.os.fsync", refuse)
         status, _, err = alexnet(*options)
     assert status == 1 and said in err and "Traceback" not in err
     assert alexnet(*options)[0] == 0

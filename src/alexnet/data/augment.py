@@ -74,7 +74,7 @@ class Preparation:
         return cls(
             size=store.size,
             crop=crop,
-            scale=1 / max(deviation, 1.0) if input_scale == "deviation" else 1.0,
+            scale={"deviation": 1 / max(deviation, 1.0), "pixels": 1.0}[input_scale],
             mean_image=torch.from_numpy(statistics.mean_image).float().contiguous(),
             noise=noise_directions(statistics, strength, noise_by),
             resized=store.description["resized"],
@@ -113,7 +113,7 @@ class Preparation:
         edge = (self.size - self.crop) // 2
         mean = self.mean_image[:, edge : edge + self.crop, edge : edge + self.crop].permute(1, 2, 0).contiguous()
         pixels, exact = crops.permute(0, 2, 3, 1), torch.promote_types(dtype, torch.float32)
-        scale = (self.channel_scale() / divisor).to(exact).to(pixels.device)
+        scale = (self.channel_scale() / divisor).to(exact).to(pixels.device, non_blocking=True)
         out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
         library = native.library_for(pixels.device, dtype)
         if library and pixels.is_contiguous():
@@ -133,9 +133,9 @@ class Preparation:
         return out.permute(0, 3, 1, 2)
 
     def colour_noise(self, seed: int, epoch: int, rows: Tensor) -> Tensor:
-        """(N, 3) float32, one RGB shift an image, keyed by epoch and row id (paper 4.1)."""
+        """(N, 3) float32 on the device of ``noise``, one RGB shift an image, keyed by epoch and row id (paper 4.1)."""
         drawn = randomness.normal(seed, "colour noise", epoch, rows, 3)
-        return drawn @ self.noise.t()
+        return drawn.to(self.noise.device) @ self.noise.t()
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
@@ -147,7 +147,7 @@ def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
 
 def noise_directions(statistics: Statistics, strength: float, by: str = "deviation") -> Tensor:
     """(3, 3) float32: each eigenvector of the RGB covariance times ``strength`` and its deviation or eigenvalue."""
-    sizes = statistics.eigenvalues if by == "eigenvalue" else statistics.eigenvalues**0.5
+    sizes = {"deviation": statistics.eigenvalues**0.5, "eigenvalue": statistics.eigenvalues}[by]
     return torch.from_numpy(statistics.eigenvectors * (strength * sizes)).float().contiguous()
 
 

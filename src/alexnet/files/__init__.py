@@ -4,6 +4,7 @@
 works in a folder; ``text``: names that are no UTF-8.
 """
 
+from alexnet.files.checked import SEAL as SEAL
 from alexnet.files.checked import Form as Form
 from alexnet.files.checked import Length as Length
 from alexnet.files.checked import Misfit as Misfit
@@ -14,6 +15,7 @@ from alexnet.files.checked import parse_json as parse_json
 from alexnet.files.checked import seal as seal
 from alexnet.files.checked import seal_holds as seal_holds
 from alexnet.files.checked import to_json as to_json
+from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
 from alexnet.files.storage import PARTIAL as PARTIAL
 from alexnet.files.storage import atomic as atomic

@@ -24,6 +24,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+LOCK = ".lock"
 TOUCH_SECONDS, STALE_SECONDS = 15.0, 90.0  # how often an owner shows that it lives; after how long it counts as dead
 
 
@@ -52,7 +53,7 @@ class _Seen:
 
 @contextlib.contextmanager
 def owned(
-    folder: str | os.PathLike, name: str = ".lock", say: Callable[[str], None] = lambda line: None
+    folder: str | os.PathLike, name: str = LOCK, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[None]:
     """Within the block this process alone owns what ``name`` stands for in a folder that is there.
 

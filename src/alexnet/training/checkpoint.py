@@ -8,15 +8,32 @@ import dataclasses
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from alexnet import files
+from alexnet.errors import Failure
+from alexnet.files import Misfit, Within, checked
 from alexnet.nets import weights
-from alexnet.run import check_hashes, find_checkpoint, write_checkpoint
+from alexnet.run import REMOVE, JournalMark, Share, check_hashes, read_checkpoint, write_checkpoint
 
 SHARE = 0.02  # of the training's time that writing may take
+
+
+class State(TypedDict):
+    """What is small of a training and no tensor."""
+
+    validation: list[Share]
+    best: Share | None
+    recent: list[float]
+    told_of_stall: bool
+    fp16_scale: float
+    scaler: NotRequired[dict[str, int | float]]  # since the scale may rise again
+    threads: Annotated[int, Within(1, 1 << 20)]
+    taken: NotRequired[list[str]]
+    journal: NotRequired[JournalMark]
 
 
 @dataclasses.dataclass
@@ -33,7 +50,7 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     velocities: dict[str, Tensor]
-    state: dict
+    state: dict[str, Any]
 
 
 class Writer:
@@ -129,13 +146,18 @@ def read(folder: Path) -> Checkpoint | None:
     Raises:
         Failure: it was damaged.
     """
-    place = find_checkpoint(folder, "last")
-    if place is None:
-        return None
+    return read_checkpoint(folder, "last", _read)
+
+
+def _read(place: Path) -> Checkpoint:
     note = check_hashes(place)
+    try:
+        state = checked(note["state"], State)
+    except Misfit as misfit:
+        raise Failure(f"{place / 'checkpoint.json'}: state.{misfit}; {REMOVE}") from misfit
     return Checkpoint(
         step=note["step"],
         tensors=weights.load_tensors(place / "weights.safetensors"),
         velocities=weights.load_tensors(place / "state.safetensors"),
-        state=note["state"],
+        state=state,
     )

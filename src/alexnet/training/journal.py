@@ -1,7 +1,7 @@
 """What a training writes down and shows: metrics.jsonl, timings.jsonl, TensorBoard, progress."""
 
 import contextlib
-import json
+import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from alexnet import files
 from alexnet.errors import WrongUse
+from alexnet.run import read_journal
 
 PLAIN_SECONDS = 20.0
 
@@ -23,32 +24,41 @@ class Lines:
     Args:
         path: the file.
         step: lines beyond this step are cut off: they were written after the checkpoint that is resumed from.
+
+    Attributes:
+        unreadable: lines that were left out since they are no JSON of this kind.
     """
 
     def __init__(self, path: Path, step: int):
-        kept = b""
-        if path.exists():
-            for line in path.read_bytes().splitlines(keepends=True):
-                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                    break
-                kept += line
-        files.write_bytes(path, kept)
-        self._path = path
-        self._file = open(path, "a", encoding="utf-8", newline="\n")
+        lines, self.unreadable = read_journal(path)
+        kept = b"".join(line for line, content in lines if content["step"] <= step)
+        with files.explained(path):
+            if not path.exists() or path.read_bytes() != kept:
+                files.write_bytes(path, kept)
+            self._file = open(path, "ab")
+        self.path = path
+        self._bytes, self._digest = len(kept), hashlib.sha256(kept)
 
     def write(self, **values: Any) -> None:
         """Adds a line."""
-        with files.explained(self._path):
-            self._file.write(json.dumps(values) + "\n")
+        line = (files.to_json(values, indent=None) + "\n").encode()
+        self._bytes += len(line)
+        self._digest.update(line)
+        with files.explained(self.path):
+            self._file.write(line)
+
+    def mark(self) -> dict[str, Any]:
+        """How long the file is by now, and the SHA-256 of that: what a checkpoint says of it."""
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
     def flush(self) -> None:
         """Hands what was written to the operating system."""
-        with files.explained(self._path):
+        with files.explained(self.path):
             self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        with files.explained(self._path):
+        with files.explained(self.path):
             self._file.close()
 
 

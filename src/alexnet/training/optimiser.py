@@ -13,7 +13,7 @@ from alexnet.training.recipe import Recipe, layer_rates
 BLOCK_ELEMENTS = 1 << 20  # weight, velocity and gradient of a block stay in the cache between the passes
 
 
-class Momentum:
+class Momentum(torch.optim.Optimizer):
     """``v <- momentum v - rate (gradient + decay w)``, ``w <- w + v`` (paper 5; 2012 source).
 
     With a rate that changes this is not ``torch.optim.SGD``, whose velocity is multiplied by the new rate.
@@ -28,6 +28,7 @@ class Momentum:
     def __init__(
         self, tensors: dict[str, Tensor], momentum: float, decay: float, decays: Mapping[str, float] | None = None
     ):
+        super().__init__([{"params": [tensor], "name": name} for name, tensor in tensors.items()], {})
         self.tensors, self.momentum = tensors, momentum
         self.decays = {name: 0.0 if name.endswith(".bias") else decay for name in tensors} | dict(decays or {})
         self.velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
@@ -42,7 +43,7 @@ class Momentum:
         self.copies = copies
 
     @torch.no_grad()
-    def step(self, rates: Mapping[str, float]) -> None:
+    def step(self, rates: Mapping[str, float]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Updates every parameter from its ``grad``, which is the gradient of the mean loss, at its own rate."""
         for name, tensor in self.tensors.items():
             if rates[name] == 0:
@@ -73,7 +74,7 @@ class Momentum:
             if copy is not None:
                 low.copy_(w)
 
-    def zero_grad(self) -> None:
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients."""
         for tensor in (*self.tensors.values(), *self.copies.values()):
             tensor.grad = None
@@ -117,6 +118,7 @@ def _share(recipe: Recipe, epoch: float, validation: list[float]) -> float:
     if recipe.schedule == "stairs":
         stair = min(recipe.stairs - 1, math.floor(epoch / recipe.epochs * recipe.stairs))
         return (recipe.final_rate / recipe.rate) ** (stair / (recipe.stairs - 1))
+    assert recipe.schedule == "constant", recipe.schedule
     return 1.0
 
 

@@ -24,12 +24,12 @@ from alexnet.errors import Failure, Interrupted, WrongUse
 from alexnet.evaluation import Errors, top_k_errors
 from alexnet.nets import weights
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network, Table, load_table, parse_table
+from alexnet.nets.network import Network, Table, check_side, load_table, parse_table
 from alexnet.training import checkpoint
 from alexnet.training.frozen import MOST_BYTES, FrozenFeatures, bytes_needed
 from alexnet.training.journal import Display, Journal, clock
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
-from alexnet.training.recipe import Recipe, difference, layer_decays, layer_rates
+from alexnet.training.recipe import Recipe, difference, from_json, layer_decays, layer_rates
 
 STALL_STEPS, STALL_MARGIN = 300, 0.01  # what starts at all is past it by then: docs/stalling.md
 CURVE_SECONDS = 30.0
@@ -148,7 +148,6 @@ class Trainer:
         show: bool,
         start_from: str | os.PathLike | None = None,
     ):
-        recipe.check()
         images = len(store.rows("train"))
         self.store, self.folder, self.device = store, folder, device
         self.display = Display(show)
@@ -167,6 +166,11 @@ class Trainer:
             )
         self._check_input()
         self._check_layers()
+        if self.recipe.schedule == "plateau" and "val" not in store.splits:
+            raise WrongUse(
+                f"--schedule plateau: {store.path} has no validation images, so nobody would know when the rate falls; "
+                "prepare it with some (--val-fraction), or give another --schedule"
+            )
         self.learning = self._first_learning()
         self.batches = Batches(
             store,
@@ -244,18 +248,20 @@ class Trainer:
 
     def _check_input(self) -> None:
         """Refuses a crop that the net cannot take before anything is written."""
-        with torch.device("meta"):
-            net = Network(self.net.table, 2)
-            try:
-                net.eval()(torch.zeros(1, 3, self.crop, self.crop))
-            except (ValueError, RuntimeError) as error:
-                raise WrongUse(f"--crop {self.crop}: net {net.table.name} cannot take it ({error})") from error
+        try:
+            check_side(self.net.table, self.crop)
+        except WrongUse as error:
+            raise WrongUse(f"--crop {self.crop}: {error}") from error
 
     def run(self, keep_every: int | None, tensorboard: bool) -> Outcome:
-        """Trains to the end, from wherever the run's folder is."""
+        """Trains to the end, from wherever the run's folder is; nobody else may write there meanwhile."""
+        with files.owned(files.make_folder(self.folder), say=self.display.line):
+            return self._run(keep_every, tensorboard)
+
+    def _run(self, keep_every: int | None, tensorboard: bool) -> Outcome:
         started = time.monotonic()
         preparation, state = self._open()
-        self.preparation = preparation.to(self.device)
+        self.own_preparation, self.preparation = preparation, preparation.to(self.device)
         self.net.to(self.device, torch.float64 if self.recipe.precision == "float64" else torch.float32)
         self.optimiser = Momentum(
             self.net.tensors(), self.recipe.momentum, self.recipe.decay, layer_decays(self.recipe.layer_decays)
@@ -271,6 +277,9 @@ class Trainer:
             return self._outcome(started)
         self.writer = checkpoint.Writer(self.folder)
         self.journal = Journal(self.folder, self.step, tensorboard)
+        for lines in (self.journal.metrics, self.journal.timings):
+            if lines.unreadable:
+                self.display.line(f"note: {lines.path}: {lines.unreadable:,} unreadable lines were left out")
         try:
             with self._signals():
                 self._loop(keep_every)
@@ -347,17 +356,14 @@ class Trainer:
 
     def _train_step(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor, Tensor]:
         """Forward, backward, update. Returns the mean loss, the scores and the labels."""
-        batch = batch.to(self.device)
         recipe, count = self.recipe, len(batch.rows)
+        noise = self._noise(batch.rows)
+        batch = batch.to(self.device)
         self.net.train()
-        epoch = self.step // self.batches.steps
-        noisy = recipe.noise_until is None or epoch < recipe.noise_until
-        noise = None
-        if recipe.colour_noise and noisy and self.learning is None:
-            noise = self.preparation.colour_noise(recipe.seed, epoch, batch.rows)
-        total, scores = torch.zeros((), device=self.device), []
-        for part in torch.arange(count, device=self.device).tensor_split(min(recipe.accumulate, count)):
-            images = batch.images[part[0] : part[-1] + 1]
+        losses, scores = [], []
+        for rows in torch.arange(count).tensor_split(min(recipe.accumulate, count)):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            images = batch.images[part]
             if not self.features:
                 images = self.preparation.apply(
                     images,
@@ -370,18 +376,29 @@ class Trainer:
             with evaluation.autocast(self.device, recipe.precision):
                 found = self._scores(images, Draw(recipe.seed, self.step, batch.rows[part]))
             found = found.to(torch.promote_types(found.dtype, torch.float32))
-            loss = self._loss(found, batch.labels[part]) * (len(part) / count)
+            loss = self._loss(found, batch.labels[part]) * (len(rows) / count)
             if self.device.type == "cpu" and not math.isfinite(float(loss.detach())):
                 self._diverged(self.step + 1, images)
             self.scaler.scale(loss).backward()
-            total += loss.detach()
+            losses.append(loss.detach())
             scores.append(found.detach())
             self._last_images = images
-        if self._gradients_usable():
-            done = self.step / self.batches.steps
-            self.optimiser.step(rates_at(recipe, rate, done, self.optimiser.tensors, self.shares))
+        done = self.step / self.batches.steps
+        rates = rates_at(recipe, rate, done, self.optimiser.tensors, self.shares)
+        self.scaler.unscale_(self.optimiser)
+        self.scaler.step(self.optimiser, rates)  # with fp16 not where a gradient overflowed
+        self.scaler.update()
         self.optimiser.zero_grad()
-        return total, torch.cat(scores), batch.labels
+        return sum(losses[1:], losses[0]), torch.cat(scores), batch.labels
+
+    def _noise(self, rows: Tensor) -> Tensor | None:
+        """(N, 3) colour noise of a batch's images, where there is any at this step; the device is not waited for."""
+        recipe, epoch = self.recipe, self.step // self.batches.steps
+        noisy = recipe.noise_until is None or epoch < recipe.noise_until
+        if not (recipe.colour_noise and noisy and self.learning is None):
+            return None
+        noise = self.own_preparation.colour_noise(recipe.seed, epoch, rows)
+        return noise.to(self.device, non_blocking=True)
 
     def _scores(self, images: Tensor, draw: Draw) -> Tensor:
         """Of prepared images, or of what the first learning layer sees of them."""
@@ -409,18 +426,6 @@ class Trainer:
         if self.loss:
             return self.loss(scores, labels)
         return F.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
-
-    def _gradients_usable(self) -> bool:
-        """With fp16: undoes the scaling of the gradients, and says no where they overflowed."""
-        if not self.scaler.is_enabled():
-            return True
-        inverse = 1 / self.scaler.get_scale()
-        gradients = [tensor.grad for tensor in self.optimiser.tensors.values() if tensor.grad is not None]
-        for gradient in gradients:
-            gradient.mul_(inverse)
-        finite = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-        self.scaler.update(self.scaler.get_scale() * (1.0 if finite else 0.5))
-        return finite
 
     def _wrong(self, scores: Tensor, labels: Tensor) -> Tensor:
         wrong = [top_k_errors(scores, labels, k).mean() for k in (1, 5)]
@@ -525,8 +530,10 @@ class Trainer:
             "recent": self.recent,
             "told_of_stall": self.told_of_stall,
             "fp16_scale": self.scaler.get_scale(),
+            "scaler": self.scaler.state_dict(),
             "threads": torch.get_num_threads(),
             "taken": self.taken,
+            "journal": self.journal.metrics.mark(),
         }
         self.writer.save(kind, self.step, tensors, self.optimiser.velocities, state, self.best_weights)
         self.best_weights = None
@@ -534,6 +541,8 @@ class Trainer:
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         weights.put(self.net, saved.tensors, str(self.folder))
         for name, velocity in self.optimiser.velocities.items():
+            if name not in saved.velocities or saved.velocities[name].shape != velocity.shape:
+                raise Failure(f"{self.folder}: its checkpoint has no velocity of {name}'s shape; {run.REMOVE}")
             velocity.copy_(saved.velocities[name])
         self.step = saved.step
         self.validation = list(saved.state["validation"])
@@ -543,7 +552,10 @@ class Trainer:
         self.told_of_stall = saved.state["told_of_stall"]
         self.taken = list(saved.state.get("taken", []))
         if self.scaler.is_enabled():
-            self.scaler.update(saved.state["fp16_scale"])
+            if saved.state.get("scaler"):
+                self.scaler.load_state_dict(saved.state["scaler"])
+            else:  # of an earlier version
+                self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": saved.state["fp16_scale"]})
         if saved.state["threads"] != torch.get_num_threads():
             self.display.line(
                 f"note: begun with {saved.state['threads']} threads, going on with {torch.get_num_threads()}: "
@@ -553,12 +565,17 @@ class Trainer:
     def _open(self) -> tuple[Preparation, checkpoint.Checkpoint | None]:
         """Begins the run's folder, or checks that it holds the same training and reads where it is."""
         folder = files.make_folder(self.folder)
-        told = {**dataclasses.asdict(self.recipe), "table": self.net.table.text}
-        told["store"] = self.store.fingerprint
-        told["start_from"] = None if self.start_from is None else os.path.abspath(self.start_from)
+        told = {**dataclasses.asdict(self.recipe), "table": self.net.table.text, "store": self.store.fingerprint}
+        if self.start_from is None:
+            told["start_from"] = None
+        else:
+            told["start_from"] = os.path.abspath(self.start_from)
+            told["start_from_weights"] = run.weights_digest(self.start_from)
         note = folder / "recipe.json"
         if note.exists():
-            changed = difference(files.read_json(note), told)
+            old = files.read_json(note, dict, "give another folder, or mend it")
+            from_json(old, str(note))
+            changed = difference(old, told)
             if changed:
                 shown = ["the net's table" if c.startswith("table ") else c for c in changed]
                 raise WrongUse(
@@ -567,11 +584,11 @@ class Trainer:
                 )
             return run.load_preparation(folder), self._first_state(folder)
         if run.is_run(folder) and run.find_checkpoint(folder):
-            raise WrongUse(
-                f"{folder}: holds imported weights; train on from them in another folder, with --from {folder}"
-            )
+            imported = run.read_description(folder)["data"].get("imported") is not None
+            holds = "holds imported weights" if imported else "cannot be resumed, since its recipe.json is missing"
+            raise WrongUse(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
         leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
-        if set(leftover) - {"run.json", "preparation.safetensors"}:
+        if set(leftover) - {"run.json", "preparation.safetensors", files.LOCK}:
             raise WrongUse(f"{folder}: is not empty and no run; give another folder")
         recipe = self.recipe
         preparation = Preparation.of(self.store, self.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
@@ -583,7 +600,7 @@ class Trainer:
         words = self.store.description.get("words")
         state = self._first_state(folder)  # before anything is written: what it starts from may not be meant
         run.begin(folder, run.describe(self.net, self.store.classes, words, preparation, data), preparation)
-        files.write_json(note, told)
+        files.write_json(note, files.seal(told))
         return preparation, state
 
     def _first_state(self, folder: Path) -> checkpoint.Checkpoint | None:
@@ -630,6 +647,12 @@ class Trainer:
                 f"note: {len(self.batches.split_rows):,} images are few to learn from alone; better start from "
                 "published weights: alexnet download torchvision-weights weights; alexnet import "
                 "weights/alexnet-owt-7be5be79.pth published; alexnet train STORE RUN --from published --freeze conv5"
+            )
+        if 2 * self.crop < self.store.size:
+            self.display.line(
+                f"warning: the net sees {self.crop}x{self.crop} pixels of images of {self.store.size}x"
+                f"{self.store.size}, less than a quarter of each; prepare the store again with a --size from "
+                f"{self.crop} to {4 * self.crop // 3}"
             )
         if self.batches.steps == 1:
             self.display.line(f"note: {len(self.batches.split_rows)} training images make one batch an epoch")
