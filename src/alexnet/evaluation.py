@@ -214,6 +214,15 @@ def class_places(run: Run, store: Store) -> list[int] | None:
     )
 
 
+def check_size(run: Run, store: Store) -> None:
+    """Raises ``WrongUse`` where a store's images are smaller than what a run's net sees of one."""
+    if store.size < run.preparation.crop:
+        raise WrongUse(
+            f"{store.path}: its images are {store.size} pixels wide, {run.path} sees {run.preparation.crop}; prepare "
+            f"the store again with --size {run.preparation.size}"
+        )
+
+
 def prepared_otherwise(run: Run, store: Store) -> str | None:
     """How a store's images differ from those that a run was trained on, in a line; None if they don't."""
     told = run.preparation
@@ -291,6 +300,8 @@ def run_probabilities(
 ) -> list[Tensor]:
     """For each run (n, classes) float32 on the CPU: soft-max outputs for a split's images in the store's order."""
     places = [class_places(run, store) for run in runs]
+    for run in runs:
+        check_size(run, store)
     rows = store.rows(split)
     device = next(runs[0].net.parameters()).device
     nets = [ready(run.net, precision, device) for run in runs]

@@ -69,6 +69,7 @@ def probe(
         import sklearn.linear_model  # noqa: F401  (before the activations are computed, not after)
     except ImportError as error:
         raise WrongUse("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
+    evaluation.check_size(run, store)
     splits = list(dict.fromkeys(("train", split)))
     total, done = sum(len(store.rows(each)) for each in splits), 0
     seen: dict[str, dict[str, np.ndarray]] = {}

@@ -271,5 +271,5 @@ def test_no_store_there(alexnet, tmp_path):
     assert status == 2 and "no store there" in err and "alexnet prepare" in err
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text('{"format_version": 1}')
-    with pytest.raises(Failure, match="checkpoint"):
+    with pytest.raises(Failure, match=r"run\.json: classes: is missing"):
         load(tmp_path / "begun")

@@ -15,7 +15,6 @@ from alexnet.data.store import Store
 from alexnet.errors import WrongUse
 from alexnet.files import Misfit, Within, checked
 
-MOST_SIDE = 1 << 14  # pixels
 BLOCK_IMAGES = 4  # on a CPU: what the passes over them share stays in the cache
 
 
@@ -36,8 +35,8 @@ class Preparation:
         resize: the same by its name, ``shorter-side`` or ``warp``.
     """
 
-    size: Annotated[int, Within(1, MOST_SIDE)]
-    crop: Annotated[int, Within(1, MOST_SIDE)]
+    size: Annotated[int, Within(1, stored_images.MOST_SIDE)]
+    crop: Annotated[int, Within(1, stored_images.MOST_SIDE)]
     scale: float | tuple[float, float, float]
     mean_image: Tensor
     noise: Tensor

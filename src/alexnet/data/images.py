@@ -25,6 +25,7 @@ QUALITY = 95
 SMALLEST = 8
 REDUCED = 1.5  # what libjpeg may leave of a larger image, times the square's side: docs/speed.md has what that loses
 ORIENTATION = 0x0112  # EXIF's tag
+MOST_SIDE = 1 << 14  # of a stored square
 MOST_PIXELS = 89_478_485  # Pillow's bound, beyond which it warns of a bomb
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False

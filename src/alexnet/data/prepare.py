@@ -7,11 +7,13 @@ sums beside it in ``STORE/unfinished``; that folder goes when ``dataset.json`` h
 
 import collections
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -21,10 +23,20 @@ from alexnet.data.duplicates import find_duplicates
 from alexnet.data.sources import SPLITS, Listing, Source, open_source, split_off_validation
 from alexnet.data.sources.tree import Content
 from alexnet.data.statistics import Statistics, Sums, products
-from alexnet.data.store import FORMAT_VERSION, SHARD_ROWS, ShardWriter, Store
+from alexnet.data.store import (
+    DESCRIPTION,
+    FORMAT_VERSION,
+    SHARD_ROWS,
+    ShardWriter,
+    Store,
+    write_description,
+    write_labels,
+)
 from alexnet.errors import Failure, Unfinished, WrongUse
+from alexnet.files import Form, Within
 
 Progress = Callable[[int, int], None]
+UNFINISHED = "unfinished"  # folder of the notes of finished shards
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 
@@ -67,6 +79,7 @@ def prepare(
     shard_rows: int = SHARD_ROWS,
     found: Callable[[Listing], None] | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Store:
     """Makes a store of a folder, archive or table of images; goes on with one that was not finished.
 
@@ -87,10 +100,12 @@ def prepare(
         shard_rows: source images a shard.
         found: called with the listing before the first image is read.
         progress: called with images done and images in all.
+        say: is told where the place of a process that died is taken.
 
     Raises:
         WrongUse: the source cannot be meant, or the folder holds something else.
-        Failure: a class without one usable image, too many bad ones, a full or read-only disk.
+        Failure: a class without one usable image, too many bad ones, a full or read-only disk; or another process is
+            at the same part.
         Unfinished: this part is done, others are not.
     """
     _check_options(size, resize, format, max_bad, part)
@@ -111,24 +126,28 @@ def prepare(
         "source": source.fingerprint(),
     }
     folder = _claim(store, plan)
-    if not (folder / "dataset.json").exists():
+    allowed = max_bad * len(listing)
+    with files.owned(folder, f"{files.LOCK}-{part[0]}-of-{part[1]}", say or (lambda line: None)):
         shards = _plan(listing, shard_rows)
-        allowed = max_bad * len(listing)
-        first, last = (len(shards) * k // part[1] for k in (part[0] - 1, part[0]))
-        _make_shards(source, folder, shards[first:last], form, workers or machine.cores(), allowed, progress)
-        missing = [shard for shard in shards if not (folder / "unfinished" / f"{shard.name}.json").exists()]
-        if not missing:
-            _finish(folder, source, shards, plan, allowed)
-        elif not (folder / "dataset.json").exists():
-            raise Unfinished(
-                f"{store}: part {part[0]} of {part[1]} is done; {len(missing):,} of {len(shards):,} shards are "
-                "other parts', and whichever ends last finishes the store"
-            )
-    made = Store(folder)
-    # Another part may have finished the store while this one was looking at it.
-    shutil.rmtree(folder / "unfinished", ignore_errors=True)
-    if duplicates and made.description.get("duplicates") is None:
-        made.note_duplicates(find_duplicates(made, progress))
+        if not (folder / DESCRIPTION).exists():
+            first, last = (len(shards) * k // part[1] for k in (part[0] - 1, part[0]))
+            try:
+                _make_shards(source, folder, shards[first:last], form, workers or machine.cores(), allowed, progress)
+                if not _missing(folder, shards):
+                    _write_description(folder, source, shards, plan, allowed)
+            except (FileNotFoundError, Failure):
+                if not (folder / DESCRIPTION).exists():  # else another part has finished the store, and tidied it
+                    raise
+            if not (folder / DESCRIPTION).exists():
+                raise Unfinished(
+                    f"{store}: part {part[0]} of {part[1]} is done; {_missing(folder, shards):,} of {len(shards):,} "
+                    "shards are other parts', and whichever ends last finishes the store"
+                )
+        made = Store(folder)
+        files.remove_leftovers(folder)
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        if duplicates and made.description.get("duplicates") is None:
+            made.note_duplicates(find_duplicates(made, progress))
     return made
 
 
@@ -150,11 +169,12 @@ def _claim(store: str | os.PathLike, plan: dict) -> Path:
     folder = files.make_folder(store)
     note = folder / "prepare.json"
     if not note.exists():
-        others = [entry for entry in folder.iterdir() if entry != note and not entry.name.endswith(files.PARTIAL)]
+        others = [entry for entry in folder.iterdir() if entry != note and not _own(entry.name)]
         if others and not note.exists():  # another part may have come first
             raise WrongUse(f"{store}: is not empty and no store; give another folder")
         files.write_json(note, plan)
-    old = files.read_json(note)
+    old = files.read_json(note, dict, "remove the folder and prepare again")
+    plan = json.loads(files.to_json(plan))
     differ = [key for key in plan if old.get(key) != plan[key]]
     if differ:
         raise WrongUse(
@@ -162,6 +182,16 @@ def _claim(store: str | os.PathLike, plan: dict) -> Path:
             "give the command it was begun with, another folder, or remove it"
         )
     return folder
+
+
+def _own(name: str) -> bool:
+    """Whether a file's name is one that preparing itself leaves before it has begun."""
+    return name.endswith(files.PARTIAL) or name.startswith(files.LOCK)
+
+
+def _missing(folder: Path, shards: list[_Shard]) -> int:
+    """How many shards are not finished."""
+    return sum(not (folder / UNFINISHED / f"{shard.name}.json").exists() for shard in shards)
 
 
 def _plan(listing: Listing, shard_rows: int) -> list[_Shard]:
@@ -241,7 +271,7 @@ class _OpenShard:
         self.left -= 1
         label, name = int(self.source.listing.labels[row]), self.source.name(row)
         if isinstance(result, str):
-            self.skipped.append((name, label, result))
+            self.skipped.append((files.plain(name), label, files.plain(result)))
             return
         self.writer.add(result.stored, label, name)
         self.usable[label] += 1
@@ -250,13 +280,14 @@ class _OpenShard:
 
     def finish(self) -> None:
         self.writer.close()
-        notes = self.folder / "unfinished"
+        notes = self.folder / UNFINISHED
         self.sums.save(notes / f"{self.shard.name}.safetensors")
         # This note comes last: a shard counts as finished when it is there.
         files.write_json(
             notes / f"{self.shard.name}.json",
             {
                 "rows": self.writer.rows,
+                "bytes": files.size(self.writer.path),
                 "sha256": files.sha256(self.writer.path),
                 "skipped": self.skipped,
                 "usable": dict(sorted(self.usable.items())),
@@ -274,7 +305,7 @@ def _make_shards(
     progress: Progress | None,
 ) -> None:
     """Makes those of the shards that are not there yet; stops where more than ``allowed`` images are bad."""
-    notes = files.make_folder(folder / "unfinished")
+    notes = files.make_folder(folder / UNFINISHED)
     todo = [shard for shard in shards if not (notes / f"{shard.name}.json").exists()]
     total = sum(len(shard.rows) for shard in shards)
     done = total - sum(len(shard.rows) for shard in todo)
@@ -317,27 +348,42 @@ def _check_bad(bad: int, allowed: float, name: str, reason: str) -> None:
         )
 
 
-def _finish(folder: Path, source: Source, shards: list[_Shard], plan: dict, allowed: float) -> None:
-    """Writes the statistics, the list of skipped images and, last, ``dataset.json``; another part may do so, too."""
-    try:
-        _write_description(folder, source, shards, plan, allowed)
-    except (FileNotFoundError, Failure):
-        if not (folder / "dataset.json").exists():
-            raise
-    files.remove_leftovers(folder)
+class ShardNote(TypedDict):
+    """What is noted of a finished shard."""
+
+    rows: Annotated[int, Within(0, 2**40)]
+    bytes: NotRequired[Annotated[int, Within(0, 2**53)]]
+    sha256: str
+    skipped: list[tuple[str, Annotated[int, Within(0, 2**31)], str]]
+    usable: dict[Annotated[str, Form("[0-9]+", "must be a class's number")], Annotated[int, Within(0, 2**40)]]
+
+
+def _sums_of(folder: Path, shard: _Shard, size: int, rows: int) -> Sums:
+    """A finished training shard's sums; none where all its images were bad."""
+    return Sums.load(folder / UNFINISHED / f"{shard.name}.safetensors", size) if rows else Sums.zero(size)
+
+
+def _note_of(folder: Path, shard: _Shard) -> dict[str, Any]:
+    """A finished shard's note. Raises ``Failure`` where it, or the shard, is not as it was written."""
+    path = folder / UNFINISHED / f"{shard.name}.json"
+    remedy = f"remove {folder} and prepare again"
+    note = files.read_json(path, ShardNote, remedy)
+    file = folder / f"{shard.name}.arrow"
+    if not file.exists() or files.size(file) != note.get("bytes", files.size(file)):
+        raise Failure(f"{file}: missing or damaged since it was written; {remedy}")
+    return note
 
 
 def _write_description(folder: Path, source: Source, shards: list[_Shard], plan: dict, allowed: float) -> None:
-    notes = folder / "unfinished"
     listing = source.listing
     sums = Sums.zero(plan["size"])
     entries, skipped = [], []
     usable = np.zeros(len(listing.classes), np.int64)
     for shard in shards:
-        note = files.read_json(notes / f"{shard.name}.json")
+        note = _note_of(folder, shard)
         skipped += [(name, shard.split, listing.classes[label], reason) for name, label, reason in note["skipped"]]
         if shard.split == "train":
-            sums += Sums.load(notes / f"{shard.name}.safetensors")
+            sums += _sums_of(folder, shard, plan["size"], note["rows"])
             for label, count in note["usable"].items():
                 usable[int(label)] += count
         entries.append(
@@ -354,8 +400,8 @@ def _write_description(folder: Path, source: Source, shards: list[_Shard], plan:
         _check_bad(len(skipped), allowed, skipped[-1][0], skipped[-1][3])
     files.write_csv(folder / "skipped.csv", [("name", "split", "class", "reason"), *skipped])
     sums.save(folder / "statistics.safetensors")
-    files.write_json(
-        folder / "dataset.json",
+    write_description(
+        folder,
         {
             "format_version": FORMAT_VERSION,
             "classes": listing.classes,
@@ -370,5 +416,6 @@ def _write_description(folder: Path, source: Source, shards: list[_Shard], plan:
             "skipped": len(skipped),
             "statistics_sha256": files.sha256(folder / "statistics.safetensors"),
             "statistics": Statistics.of(sums).summary(),
+            "labels_sha256": write_labels(folder, [entry["file"] for entry in entries]),
         },
     )

@@ -56,13 +56,31 @@ class Sums:
         files.write_bytes(path, save(tensors))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Sums":
-        """Reads what ``save`` wrote. Raises ``Failure`` where the file is damaged."""
+    def load(cls, path: str | os.PathLike, size: int) -> "Sums":
+        """Reads what ``save`` wrote of images of ``size``. Raises ``Failure`` where the file is damaged."""
         try:
             tensors = load(files.read_bytes(path))
-            return cls(int(tensors["images"][0]), tensors["pixels"], tensors["products"])
+            sums = cls(int(tensors["images"][0]), tensors["pixels"], tensors["products"])
         except Exception as error:
             raise Failure(f"{path}: damaged ({error}); prepare the store again") from error
+        problem = sums.problem(size)
+        if problem:
+            raise Failure(f"{path}: damaged ({problem}); prepare the store again")
+        return sums
+
+    def problem(self, size: int) -> str | None:
+        """What cannot be of sums over images of ``size``, in words; None where all can."""
+        for name, array, shape in (("pixels", self.pixels, (size, size, 3)), ("products", self.products, (3, 3))):
+            if array.shape != shape or array.dtype != np.int64:
+                return f"{name} are {array.shape} {array.dtype}, must be {shape} int64"
+        if not 0 < self.images < 2**40:
+            return f"{self.images:,} images"
+        most = 255 * self.images
+        if self.pixels.min() < 0 or self.pixels.max() > most:
+            return "sums of pixels beyond 0..255"
+        if self.products.min() < 0 or int(self.products.max()) > 255 * most * size * size:
+            return "sums of products beyond 0..255"
+        return None
 
 
 def products(image: np.ndarray) -> np.ndarray:

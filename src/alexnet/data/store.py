@@ -4,7 +4,8 @@ A store is a folder::
 
     train-00000.arrow ...    columns image (struct of bytes and path), label (int64), class (its name)
     val-00000.arrow ...      in record batches of 256 rows; `datasets`, polars, pandas and DuckDB open them
-    dataset.json             version, classes, how images were made, rows and SHA-256 of every shard
+    dataset.json             version, classes, how images were made, rows and SHA-256 of every shard; its own SHA-256
+    labels.safetensors       the label of every row
     statistics.safetensors   exact sums over the training images
     skipped.csv              images left out, with the reason
     duplicates.csv           pairs of training and validation images that look alike, if they were looked for
@@ -18,29 +19,48 @@ import dataclasses
 import io
 import json
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
+import safetensors.numpy
 
 from alexnet import files, machine
 from alexnet.data import images
 from alexnet.data.sources.listing import SPLITS
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import Failure, WrongUse
+from alexnet.files import Form, Length, Within
 
 FORMAT_VERSION = 2
 SHARD_ROWS = 8192
 BATCH_ROWS = 256
+DESCRIPTION, LABELS = "dataset.json", "labels.safetensors"
+REMOTE_SHARDS = 8  # of a store far away that are in memory at once
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 CLASS = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema([("image", IMAGE), ("label", pa.int64()), ("class", CLASS)])
 SCHEMA_1 = pa.schema([("image", pa.binary()), ("label", pa.int32()), ("name", pa.string())])
+
+
+def write_description(path: str | os.PathLike, description: dict[str, Any]) -> None:
+    """``dataset.json``, which says the SHA-256 of its own content: a change made by hand is seen by ``verify``."""
+    files.write_json(files.join(path, DESCRIPTION), files.seal(description))
+
+
+def write_labels(path: str | os.PathLike, shards: Sequence[str]) -> str:
+    """Writes the labels of finished shards, in their order, into a file of their own; returns its SHA-256."""
+    parts = [np.zeros(0, np.int32)]
+    for name in shards:
+        for batch in pa.ipc.open_stream(files.map_file(files.join(path, name))):
+            parts.append(batch.column("label").to_numpy().astype(np.int32))
+    content = safetensors.numpy.save({"labels": np.concatenate(parts)})
+    files.write_bytes(files.join(path, LABELS), content)
+    return files.sha256_bytes(content)
 
 
 def schema(words: Sequence[str]) -> pa.Schema:
@@ -130,41 +150,79 @@ class Shard:
     sha256: str
 
 
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+Name = Annotated[str, Length(0, 1 << 16)]
+Count = Annotated[int, Within(0, 2**53)]
+Sha = Annotated[str, Form("[0-9a-f]{64}", "must be a SHA-256 in hexadecimal")]
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+class ShardEntry(TypedDict):
+    """A shard in ``dataset.json``; its file is one in the store's own folder."""
+
+    file: Annotated[str, Form(rf"({'|'.join(SPLITS)})-\d{{5,}}\.arrow", "must be SPLIT-NNNNN.arrow")]
+    split: Literal["train", "val", "test"]
+    rows: Count
+    sha256: Sha
 
 
-def _wrong(told: dict) -> str | None:
-    """Which part of a ``dataset.json`` is not as it was written, or None."""
-    words = told.get("words")
-    statistics = told.get("statistics")
-    right = {
-        "classes": _texts(told.get("classes")),
-        "words": words is None
-        or (_texts(words) and _texts(told.get("classes")) and len(words) == len(told["classes"])),
-        "size": _number(told.get("size")) and 0 < told["size"] <= 1 << 16,
-        "format": told.get("format") in ("jpeg", "raw"),
-        "resize": told.get("resize", images.SHORTER_SIDE) in tuple(images.RESIZED),
-        "skipped": _number(told.get("skipped")),
-        "duplicates": told.get("duplicates") is None or _number(told["duplicates"]),
-        "statistics": isinstance(statistics, dict) and {"mean", "deviation"} <= set(statistics),
-        "shards": isinstance(told.get("shards"), list) and all(map(_right_shard, told["shards"])),
-        **{key: isinstance(told.get(key), str) for key in ("resized", "decoder", "layout", "statistics_sha256")},
-    }
-    return next((key for key, fine in right.items() if not fine), None)
+class Summary(TypedDict):
+    """The small statistics."""
+
+    mean: Annotated[list[float], Length(3, 3)]
+    deviation: Annotated[list[float], Length(3, 3)]
 
 
-def _right_shard(entry: object) -> bool:
-    """Whether it is a shard's entry, and its file one in the store's own folder."""
-    if not isinstance(entry, dict) or set(entry) != {field.name for field in dataclasses.fields(Shard)}:
-        return False
-    name = rf"{entry['split']}-\d{{5,}}\.arrow" if entry["split"] in SPLITS else "no split"
-    named = isinstance(entry["file"], str) and re.fullmatch(name, entry["file"]) is not None
-    return named and _number(entry["rows"]) and isinstance(entry["sha256"], str)
+class Description(TypedDict):
+    """``dataset.json``."""
+
+    format_version: Annotated[int, Within(1, 10**6)]
+    classes: Annotated[list[Name], Length(1, 1 << 24)]
+    words: NotRequired[list[Name] | None]
+    format: Literal["jpeg", "raw"]
+    size: Annotated[int, Within(1, images.MOST_SIDE)]
+    resize: NotRequired[Literal["shorter-side", "warp"]]
+    resized: str
+    decoder: str
+    layout: str
+    shards: list[ShardEntry]
+    skipped: Count
+    duplicates: NotRequired[Count | None]
+    statistics: Summary
+    statistics_sha256: Sha
+    labels_sha256: NotRequired[Sha]  # since labels have a file of their own
+
+
+REMEDY = "the store was damaged; prepare it again"
+
+
+def read_description(path: str) -> dict[str, Any]:
+    """A store's ``dataset.json``, held against its form.
+
+    Raises:
+        WrongUse: no store there, or one of a newer format.
+        Failure: an unfinished or damaged store.
+    """
+    file = files.join(path, DESCRIPTION)
+    if not files.exists(file):
+        if files.exists(files.join(path, "prepare.json")):
+            raise Failure(f"{path}: preparing it was not finished; give the same `alexnet prepare` command again")
+        raise WrongUse(
+            f"{path}: no store there (it has no {DESCRIPTION}); make one with `alexnet prepare SOURCE {path}`"
+        )
+    version = files.read_json(file, dict, REMEDY).get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise WrongUse(
+            f"{path}: a store of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
+        )
+    description = files.read_json(file, Description, REMEDY)
+    for number, entry in enumerate(description["shards"]):
+        if not entry["file"].startswith(entry["split"] + "-"):
+            raise Failure(f"{file}: shards[{number}].file: {entry['file']}: is of another split; {REMEDY}")
+    words = description.get("words")
+    if words is not None and len(words) != len(description["classes"]):
+        raise Failure(f"{file}: words: {len(words):,} for {len(description['classes']):,} classes; {REMEDY}")
+    if len(set(description["classes"])) != len(description["classes"]):
+        raise Failure(f"{file}: classes: one comes twice; {REMEDY}")
+    return description
 
 
 class Store:
@@ -180,31 +238,18 @@ class Store:
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
-        description = files.join(self.path, "dataset.json")
-        if not files.exists(description):
-            if files.exists(files.join(self.path, "prepare.json")):
-                raise Failure(f"{path}: preparing it was not finished; give the same `alexnet prepare` command again")
-            raise WrongUse(
-                f"{path}: no store there (it has no dataset.json); make one with `alexnet prepare SOURCE {path}`"
-            )
-        self.description = files.read_json(description)
-        version = self.description.get("format_version") if isinstance(self.description, dict) else None
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise WrongUse(
-                f"{path}: a store of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade it"
-            )
-        wrong = _wrong(self.description)
-        if wrong:
-            raise Failure(f"{description}: damaged ({wrong}); prepare the store again")
+        self.description = read_description(self.path)
         self.classes: list[str] = self.description["classes"]
         self.words: list[str] = self.description.get("words") or self.classes
         self.resize: Literal["shorter-side", "warp"] = self.description.get("resize", images.SHORTER_SIDE)
         self.size: int = self.description["size"]
         self.format: str = self.description["format"]
-        self.shards = [Shard(**entry) for entry in self.description["shards"]]
+        fields = [field.name for field in dataclasses.fields(Shard)]
+        self.shards = [Shard(*(entry[name] for name in fields)) for entry in self.description["shards"]]
         self._starts = np.cumsum([0] + [shard.rows for shard in self.shards])
-        self._batches: dict[int, list[_Rows]] = {}
-        self._version = version
+        self._batches: collections.OrderedDict[int, list[_Rows]] = collections.OrderedDict()
+        self._most_shards = REMOTE_SHARDS if files.is_remote(self.path) else len(self.shards)
+        self._version = self.description["format_version"]
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -232,13 +277,34 @@ class Store:
     @cached_property
     def labels(self) -> np.ndarray:
         """(rows,) int64, the class index of every row id."""
-        parts = [rows.labels.to_numpy() for shard in range(len(self.shards)) for rows in self._shard(shard)]
-        found = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
-        if len(found) and not 0 <= found.min() <= found.max() < len(self.classes):
+        labels = self._labels_file()
+        if labels is None:  # a store of an earlier version
+            parts = [rows.labels.to_numpy() for shard in range(len(self.shards)) for rows in self._shard(shard)]
+            labels = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise Failure(
                 f"{self.path}: labels beyond its {len(self.classes)} classes; see `alexnet verify {self.path}`"
             )
-        return found
+        return labels
+
+    def _labels_file(self) -> np.ndarray | None:
+        """All labels from the file of their own: of a store far away no shard is fetched for them."""
+        digest = self.description.get("labels_sha256")
+        if digest is None:
+            return None
+        path = files.join(self.path, LABELS)
+        if not files.exists(path):
+            raise Failure(f"{path}: missing; prepare the store again or fetch that file")
+        content = files.read_bytes(path)
+        try:
+            if files.sha256_bytes(content) != digest:
+                raise ValueError(f"its SHA-256 differs from the one in {DESCRIPTION}")
+            labels = safetensors.numpy.load(content)["labels"].astype(np.int64)
+            if labels.shape != (int(self._starts[-1]),):
+                raise ValueError(f"{labels.shape} labels for {int(self._starts[-1]):,} rows")
+        except (ValueError, KeyError, safetensors.SafetensorError) as error:
+            raise Failure(f"{path}: damaged ({error}); prepare the store again") from error
+        return labels
 
     def _shard(self, index: int) -> list[_Rows]:
         with self._lock:
@@ -261,7 +327,9 @@ class Store:
                 if batches and not batches[0].schema.equals(expected):
                     raise Failure(f"{path}: damaged (other columns); see `alexnet verify {self.path}`")
                 self._batches[index] = [_Rows(batch, self._version) for batch in batches]
-        return self._batches[index]
+                while len(self._batches) > self._most_shards:
+                    self._batches.popitem(last=False)
+            return self._batches[index]
 
     def _place(self, row: int) -> tuple[int, _Rows, int]:
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -299,7 +367,7 @@ class Store:
         path = files.join(self.path, "statistics.safetensors")
         if not files.exists(path) or files.sha256(path) != self.description["statistics_sha256"]:
             raise Failure(f"{path}: missing or damaged (its SHA-256 differs); prepare the store again")
-        return Statistics.of(Sums.load(path))
+        return Statistics.of(Sums.load(path, self.size))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -367,10 +435,19 @@ class Store:
                     if progress:
                         progress(done, total)
                 yield shard.file, problem
-        yield (
-            "statistics.safetensors",
-            self._hash_problem("statistics.safetensors", self.description["statistics_sha256"]),
-        )
+        yield "statistics.safetensors", self._problem(lambda: self.statistics)
+        if "labels_sha256" in self.description:
+            yield LABELS, self._problem(lambda: self.labels)
+        whole = files.seal_holds(files.read_json(files.join(self.path, DESCRIPTION), dict, REMEDY))
+        yield DESCRIPTION, None if whole else "its content is not what was written (SHA-256 differs)"
+
+    def _problem(self, read: Callable[[], object]) -> str | None:
+        """What reading a file says of it, without its name and what to do."""
+        try:
+            read()
+        except Failure as error:
+            return str(error).partition(": ")[2].partition("; ")[0]
+        return None
 
     def _hash_problem(self, name: str, digest: str) -> str | None:
         path = files.join(self.path, name)
@@ -394,4 +471,4 @@ class Store:
         head = ["training image", "validation image", "bits", "training class", "validation class"]
         files.write_csv(files.join(self.path, "duplicates.csv"), [head, *shown])
         self.description["duplicates"] = len(pairs)
-        files.write_json(files.join(self.path, "dataset.json"), self.description)
+        write_description(self.path, self.description)
