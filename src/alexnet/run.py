@@ -27,7 +27,7 @@ from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
 from alexnet.files import Form, Length, Within, checked
 from alexnet.nets import weights
-from alexnet.nets.network import Network, check_side, parse_table
+from alexnet.nets.network import Network, Table, check_side, parse_table
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
 CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")
@@ -214,6 +214,14 @@ def read_described(file: str | os.PathLike, kind: Any, remedy: str) -> dict[str,
     description = files.read_json(file, kind, remedy)
     check_names(description["classes"], description.get("words"), f"{file}", remedy)
     return description
+
+
+def table_of(description: dict[str, Any], where: str) -> Table:
+    """The table of a description's net. Raises ``Failure`` where it is none."""
+    try:
+        return parse_table(description["net"]["table"], description["net"]["name"])
+    except WrongUse as error:
+        raise Failure(f"{where}: net.table: {error}; the run was damaged; train or import it again") from error
 
 
 def check_names(classes: Sequence[str], words: Sequence[str] | None, where: str, remedy: str) -> None:
@@ -431,7 +439,7 @@ def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device
     if loaded is None:
         raise Failure(f"{path}: has no {checkpoint!r} checkpoint {_without(path, checkpoint)}")
     step, tensors = loaded
-    table = parse_table(description["net"]["table"], description["net"]["name"])
+    table = table_of(description, f"{path}: run.json")
     try:
         check_side(table, preparation.crop)
         net = Network.empty(table, len(description["classes"]))

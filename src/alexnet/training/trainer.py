@@ -24,7 +24,7 @@ from alexnet.errors import Failure, Interrupted, WrongUse
 from alexnet.evaluation import Errors, top_k_errors
 from alexnet.nets import weights
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network, Table, check_side, load_table, parse_table
+from alexnet.nets.network import Network, Table, check_side, load_table
 from alexnet.training import checkpoint
 from alexnet.training.frozen import MOST_BYTES, FrozenFeatures, bytes_needed
 from alexnet.training.journal import Display, Journal, clock
@@ -213,7 +213,7 @@ class Trainer:
                 f"{self.store.path}: its images are {self.store.size} pixels wide, those of {self.start_from} were "
                 f"{prepared['size']}; prepare the store again with --size {prepared['size']}"
             )
-        own = parse_table(told["net"]["table"], told["net"]["name"])
+        own = run.table_of(told, str(self.start_from))
         table = own if net is None else load_table(net)
         return table, prepared["crop"] if table.layers == own.layers else table.input[1]
 

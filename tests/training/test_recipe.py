@@ -1,0 +1,142 @@
+"""A recipe checks itself from its own annotations, from Python as from a file."""
+
+import dataclasses
+import json
+import types
+import typing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alexnet import Recipe, WrongUse
+from alexnet.training.recipe import RECIPES, annotations, difference, from_json, named
+
+FIELDS = [field.name for field in dataclasses.fields(Recipe)]
+# Nothing of this list is right for any field but where its type says so.
+STRANGE = [
+    "",
+    "He",
+    "cosin",
+    "constant ",
+    1.5,
+    -1,
+    10**9,
+    True,
+    None,
+    float("nan"),
+    float("inf"),
+    [],
+    {},
+    ("x",),
+    b"he",
+]
+
+
+def fits(value: object, kind: object) -> bool:
+    """Whether a value is of an annotation's type: written anew, so that the validator is not asked about itself."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        limit = inner[1]
+        return fits(value, inner[0]) and limit.low <= value <= limit.high  # pyright: ignore
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin is typing.Literal:
+        return isinstance(value, str) and value in inner
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(fits(each, inner[0]) for each in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return value is None if kind is types.NoneType else isinstance(value, kind)  # pyright: ignore
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_any_wrong_value_of_any_field_is_refused_by_its_name(name):
+    refused = 0
+    for value in STRANGE:
+        if fits(value, annotations()[name]):
+            continue
+        refused += 1
+        with pytest.raises(WrongUse) as error:
+            Recipe(**{name: value})
+        assert str(error.value).startswith(f"--{name.replace('_', '-')} "), (value, str(error.value))
+    assert refused >= 5
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
+
+
+@given(st.sampled_from(FIELDS), ANYTHING)
+def test_what_is_taken_is_right(name, value):
+    """Whatever passes is of its field's type, and the recipe can be written and read again."""
+    try:
+        recipe = Recipe(**{name: value})
+    except WrongUse:
+        return
+    assert fits(getattr(recipe, name), annotations()[name])
+    assert from_json(json.loads(json.dumps(dataclasses.asdict(recipe))), "again") == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schedule": "cosin"}, "perhaps you meant cosine"),
+        ({"initialisation": "He"}, "perhaps you meant he"),
+        ({"input_scale": "deviaton"}, "perhaps you meant deviation"),
+        ({"order": "shuffled"}, "give one of reshuffled, fixed, windows"),
+        ({"precision": "bfloat16"}, "give one of auto, float32, float64, bf16, fp16"),
+        ({"batch": 8, "accumulate": 9}, "--accumulate 9: must be at most the batch, 8"),
+        ({"epochs": 1, "warmup": 2}, "--warmup 2: must be at most the epochs, 1"),
+    ],
+)
+def test_words_that_are_nearly_right(change, said):
+    with pytest.raises(WrongUse) as error:
+        Recipe(**change)
+    assert said in str(error.value)
+
+
+def test_accumulating_is_held_against_the_settled_batch():
+    assert Recipe(accumulate=64).settled(5000, "float32", 224, "paper").batch == 64
+    with pytest.raises(WrongUse, match="--accumulate 64: must be at most the batch, 32"):
+        Recipe(accumulate=64).settled(100, "float32", 224, "paper")
+
+
+def whole() -> dict:
+    recipe = RECIPES["source"].settled(1000, "float32", 224, "source")
+    return json.loads(json.dumps({**dataclasses.asdict(recipe), "table": "", "store": "", "start_from": None}))
+
+
+@pytest.mark.parametrize("key", ["net", "seed", "epochs", "batch", "rate"])
+def test_a_recipe_file_without_a_key_is_none(tmp_path, key):
+    content = whole()
+    del content[key]
+    (tmp_path / "recipe.json").write_text(json.dumps(content))
+    with pytest.raises(WrongUse, match=key):
+        named(str(tmp_path / "recipe.json"))
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_a_recipe_file_with_a_wrong_value_names_file_and_key(tmp_path, key):
+    (tmp_path / "recipe.json").write_text(json.dumps({**whole(), key: {"x": 1}}))
+    with pytest.raises(WrongUse) as error:
+        named(str(tmp_path / "recipe.json"))
+    assert "recipe.json" in str(error.value) and key.replace("_", "-") in str(error.value)
+
+
+def test_an_unknown_key_is_named_with_the_nearest(tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps({**whole(), "label_smothing": 0.1}))
+    with pytest.raises(WrongUse, match="label_smothing: unknown; perhaps you meant label_smoothing"):
+        named(str(tmp_path / "recipe.json"))
+
+
+def test_nets_are_compared_by_their_tables_and_runs_by_their_weights():
+    """A project that was moved can be resumed."""
+    old = {**whole(), "table": "T", "start_from": "/a/run", "start_from_weights": "1", "old_rate": 0.1}
+    assert difference(old, {**old, "net": "/elsewhere/mine.toml", "start_from": "/b/run"}) == []
+    assert difference(old, {**old, "table": "U", "net": "other"}) == ["net source -> other", "table T -> U"]
+    assert difference(old, {**old, "start_from": "/b/run", "start_from_weights": "2"}) == [
+        "start_from /a/run -> /b/run"
+    ]
+    assert difference({**old, "start_from_weights": None}, old) == []  # of an earlier version: by the path
