@@ -12,6 +12,7 @@ from alexnet.data.augment import Preparation
 from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.run import find_checkpoint
+from alexnet.training.trainer import Trainer
 from tests.oracle import layers as oracle
 
 pytestmark = pytest.mark.gpu
@@ -102,3 +103,22 @@ def test_fine_tuning_from_frozen_layers(cuda, store, net_file, tmp_path):
     old, new = (load(tmp_path / name).net.state() for name in ("old", "new"))
     assert all(torch.equal(new[name], old[name]) for name in old if name.startswith("conv"))
     assert not torch.equal(new["fc3.weight"], old["fc3.weight"]) and outcome.errors is not None
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_step_does_not_wait_for_the_device(cuda, store, net_file, tmp_path, monkeypatch, precision):
+    """Colour noise, masks, accumulated parts: whatever would have the host wait for the GPU is an error."""
+    real = Trainer._train_step
+
+    def step(trainer, batch, rate):
+        if trainer.step == 0:  # libraries are loaded, kernels compiled
+            return real(trainer, batch, rate)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return real(trainer, batch, rate)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Trainer, "_train_step", step)
+    recipe = Recipe(net=net_file, crop=48, batch=8, epochs=2, accumulate=2, precision=precision)
+    assert train(store, tmp_path / "run", recipe, device="cuda", show=False).steps == 12

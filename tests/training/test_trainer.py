@@ -1,5 +1,7 @@
 """Training: it learns, resumes bitwise from anywhere, and stops with words."""
 
+import dataclasses
+import functools
 import json
 import math
 import os
@@ -19,6 +21,7 @@ from alexnet import Failure, Recipe, load, train
 from alexnet.nets import weights
 from alexnet.run import find_checkpoint
 from alexnet.training.journal import Lines
+from alexnet.training.optimiser import Momentum
 from tests.conftest import killed_at
 
 
@@ -273,3 +276,36 @@ def test_no_store_there(alexnet, tmp_path):
     (tmp_path / "begun" / "run.json").write_text('{"format_version": 1}')
     with pytest.raises(Failure, match=r"run\.json: classes: is missing"):
         load(tmp_path / "begun")
+
+
+def test_fp16s_scale_falls_and_rises_again_and_resumes(store, recipe, tmp_path, monkeypatch):
+    """torch's own scaler: an overflow halves the scale and skips the update, and after a while it grows again."""
+    half = dataclasses.replace(recipe, precision="fp16", epochs=4)
+    scaler = functools.partial(torch.GradScaler, init_scale=2.0**40, growth_interval=3)
+    monkeypatch.setattr("alexnet.training.trainer.torch.GradScaler", scaler)
+    train(store, tmp_path / "whole", half, show=False)
+    state = json.loads((find_checkpoint(tmp_path / "whole") / "checkpoint.json").read_text())["state"]
+    scales = [state["scaler"]["scale"], state["fp16_scale"]]
+    assert scales[0] == scales[1] < 2.0**39
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "whole" / "metrics.jsonl").open()]
+    assert losses[-1] < losses[0]
+    with killed_at(13):
+        train(store, tmp_path / "run", half, show=False)
+    train(store, tmp_path / "run", half, show=False)
+    assert final(tmp_path / "run") == final(tmp_path / "whole")
+
+
+def test_the_optimiser_works_with_torchs_scaler():
+    weight = torch.ones(4, requires_grad=True)
+    optimiser = Momentum({"a.weight": weight}, 0.9, 0.0)
+    scaler = torch.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+    seen = []
+    for factor in (1.0, float("inf"), 1.0, 1.0, 1.0):
+        scaler.scale((weight * factor).sum()).backward()
+        scaler.unscale_(optimiser)
+        scaler.step(optimiser, {"a.weight": 0.1})
+        scaler.update()
+        optimiser.zero_grad()
+        seen.append((scaler.get_scale(), round(weight.tolist()[0], 4)))
+    assert [scale for scale, _ in seen] == [4.0, 2.0, 2.0, 4.0, 4.0]  # down at the overflow, up after two good steps
+    assert seen[0][1] == 0.9 and seen[1][1] == 0.9 and seen[2][1] < 0.9  # and no update where it overflowed
