@@ -5,7 +5,6 @@ nothing. Loading ahead is no more than calling it early.
 """
 
 import collections
-import ctypes
 import dataclasses
 import functools
 import math
@@ -157,13 +156,10 @@ def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray
         mirrored: left and right change places.
         out: (side, side, 3) uint8, contiguous.
     """
-    side, library = len(out), native.status().library
-    if library:
-        library.crop_image(
-            native.address(image), *map(ctypes.c_int64, (3 * image.shape[1], top, left, side, mirrored)),
-            native.address(out),
-        )  # fmt: skip
+    if native.available():
+        native.crop_image(image, top, left, mirrored, out)
         return
+    side = len(out)
     view = image[top : top + side, left : left + side]
     out[...] = view[:, ::-1] if mirrored else view
 
