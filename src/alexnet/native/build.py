@@ -64,9 +64,7 @@ class Recipe:
 
     def run(self, *arguments: str, folder: Path) -> bytes:
         """What the compiler prints; it works in ``folder``, its own temporary files among them."""
-        environment = {
-            name: value for name, value in os.environ.items() if name != "LD_PRELOAD"
-        }  # a sanitizer's is ours
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # sanitizers are ours
         try:
             return subprocess.run(
                 [self.compiler, *arguments], env={**environment, "TMPDIR": str(folder)}, cwd=folder,

@@ -1,4 +1,4 @@
-"""One Python function for each C function: it checks types, shapes, layout, lengths and ranges, and no one else calls C.
+"""One Python function for each C function: it checks types, shapes, layout, lengths, ranges; no one else calls C.
 
 What does not fit is a ``ValueError`` that names the argument, before an address is taken: the C itself checks nothing.
 Where ``available`` is false these functions must not be called.
@@ -428,9 +428,8 @@ def momentum_step(
     if not _is_dense(weight):
         raise ValueError(f"weight: shape {tuple(shape)} lies in memory as {weight.stride()}, with gaps")
     runs = []
-    for name, tensor, start in zip(
-        ("weight", "velocity", "gradient", "copy"), (weight, velocity, gradient, copy), starts
-    ):
+    names, tensors = ("weight", "velocity", "gradient", "copy"), (weight, velocity, gradient, copy)
+    for name, tensor, start in zip(names, tensors, starts):
         if not _lies_as(tensor, weight):
             raise ValueError(f"{name}: lies in memory as {tensor.stride()}, the weight as {weight.stride()}")
         runs.append((name, start, tensor.nbytes))
