@@ -231,12 +231,10 @@ def _axis(name: str, first: np.ndarray, weights: np.ndarray, size: int | None, l
 
 
 def image_products(image: np.ndarray) -> np.ndarray:
-    """(6,) int64: the upper half of the sum over pixels of the outer product of RGB; image (..., 3) uint8."""
-    pixels = image.reshape(-1, 3) if isinstance(image, np.ndarray) and image.shape[-1:] == (3,) else image
-    _array("image", image, np.uint8, None)
-    start = _array("image", pixels, np.uint8, (None, 3))
+    """(6,) int64: the upper half of the sum over pixels of the outer product of RGB; image (H, W, 3) uint8."""
+    start = _array("image", image, np.uint8, (None, None, 3))
     out = np.empty(6, np.int64)
-    _call("image_products", start, len(pixels), out.ctypes.data)
+    _call("image_products", start, image.size // 3, out.ctypes.data)
     return out
 
 
@@ -418,25 +416,21 @@ def momentum_step(
         momentum, rate, decay: see above.
     """
     shape = weight.shape if isinstance(weight, Tensor) else ()
-    starts = [
-        _plain("weight", weight, (torch.float32,), shape),
-        _plain("velocity", velocity, (torch.float32,), shape),
-        _plain("gradient", gradient, TYPES, shape),
-    ]
-    if copy is not None:
-        starts.append(_plain("copy", copy, (torch.bfloat16,), shape))
-    if not _is_dense(weight):
-        raise ValueError(f"weight: shape {tuple(shape)} lies in memory as {weight.stride()}, with gaps")
+    types = {"weight": (torch.float32,), "velocity": (torch.float32,), "gradient": TYPES, "copy": (torch.bfloat16,)}
     runs = []
-    names, tensors = ("weight", "velocity", "gradient", "copy"), (weight, velocity, gradient, copy)
-    for name, tensor, start in zip(names, tensors, starts):
+    for name, tensor in (("weight", weight), ("velocity", velocity), ("gradient", gradient), ("copy", copy)):
+        if tensor is None and name == "copy":
+            continue
+        start = _plain(name, tensor, types[name], shape)
         if not _lies_as(tensor, weight):
             raise ValueError(f"{name}: lies in memory as {tensor.stride()}, the weight as {weight.stride()}")
         runs.append((name, start, tensor.nbytes))
+    if not _is_dense(weight):
+        raise ValueError(f"weight: shape {tuple(shape)} lies in memory as {weight.stride()}, with gaps")
     for one, other in itertools.combinations(runs, 2):
         _apart(*other, *one)
     _call(
-        "momentum_step", *starts, *[None] * (4 - len(starts)), momentum, rate, rate * decay,
+        "momentum_step", *(start for _, start, _ in runs), *[None] * (4 - len(runs)), momentum, rate, rate * decay,
         weight.numel(), gradient.dtype == torch.bfloat16, torch.get_num_threads(),
     )  # fmt: skip
 
@@ -485,7 +479,7 @@ def _array(name: str, value: np.ndarray, dtype: type, shape: Shape | None, writt
     return value.ctypes.data
 
 
-def _plain(name: str, value: Tensor | None, types: Sequence[torch.dtype], shape: Shape) -> int:
+def _plain(name: str, value: Any, types: Sequence[torch.dtype], shape: Shape) -> int:
     """Where a tensor's data begin, once it is seen to be numbers in this machine's memory, of this type and shape."""
     if not isinstance(value, Tensor):
         raise ValueError(f"{name}: {type(value).__name__}, must be a tensor")
