@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export ALEXNET_TEST_DATA ?= ../shared/data
 
-.PHONY: demo test test-photos test-gpu fuzz bench bench-check check wheel clean
+.PHONY: demo test test-photos test-gpu fuzz sanitize bench bench-check check wheel clean
 
 demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
 	$(BIN)/alexnet demo
@@ -24,6 +24,21 @@ test-gpu: $(INSTALLED)    ## tests that need a CUDA device
 fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from the seeds in tests/fuzz/corpus
 	$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.run --minutes 10 --corpus $(or $(FUZZ),/tmp/alexnet-fuzz)
+
+# gcc's AddressSanitizer and UBSan within Python, on every path that the tests take. ThreadSanitizer cannot look into the
+# libgomp that torch brings and takes its barriers for races: it has a program of its own, with clang's OpenMP, whose
+# Archer tells it of them (Debian: clang libomp-dev). Any finding ends the command with an error.
+SANITIZED := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+sanitize: export ALEXNET_NATIVE_FLAGS := $(SANITIZED)
+sanitize: export ASAN_OPTIONS := detect_leaks=0
+sanitize: export TSAN_OPTIONS := ignore_noninstrumented_modules=1
+sanitize: $(INSTALLED)    ## the C part under gcc's and clang's sanitizers (Linux): the tests of nets, data, native
+	export LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"; \
+	$(BIN)/python -c "from alexnet import native; assert native.available(), native.status().words" && \
+	$(BIN)/python -m pytest -m "not photos and not gpu" tests/native tests/nets tests/data
+	mkdir -p build
+	clang -O1 -g -fsanitize=thread -fopenmp -march=native -fno-math-errno tests/native/threads.c -lm -o build/threads
+	build/threads
 
 bench: $(INSTALLED)       ## how fast this machine is, beside the plain port
 	$(BIN)/alexnet bench

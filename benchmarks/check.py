@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from alexnet import machine
 from alexnet.bench import bench
 
 EXPECTED = Path(__file__).parent / "expected.json"
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--store", action="store_true")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
+    machine.set_up()
     found = bench(rounds=options.rounds, say=lambda line: print(line, file=sys.stderr))
     processor = f"{found.machine['processor']}, {found.machine['threads']} threads, {found.machine['kernels']} kernels"
     known = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}

@@ -94,16 +94,16 @@ def bench(
         classes: units of the last layer.
         rounds: how often each quantity is measured.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
-        threads: of torch; every core if not given.
+        threads: of torch; those that it has if not given.
         say: is told what is being done.
 
     Raises:
         WrongUse: no such net or device.
     """
-    machine.set_up(threads)
     where = machine.choose_device(device)
     precision = machine.choose_precision("auto", where)
     with contextlib.ExitStack() as running:
+        running.enter_context(machine.torch_threads(threads))
         room = running.enter_context(tempfile.TemporaryDirectory())
         say("drawing images, building both nets")
         store = prepare(drawn.source(IMAGES), Path(room, "store"), val_fraction=0)
@@ -128,7 +128,7 @@ def bench(
     }
     about = {
         "processor": machine.cpu_name(),
-        "threads": str(torch.get_num_threads()),
+        "threads": str(threads or torch.get_num_threads()),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
         "precision": precision,

@@ -298,7 +298,8 @@ class Train:
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps."""
 
     threads: int | None = None
-    """Of torch; every core if not given. Bitwise equality holds for one number."""
+    """Of torch; OMP_NUM_THREADS, or every core that the process may use, if not given. Bitwise equality holds for one
+    number."""
 
     loaders: int | None = None
     """Threads that decode images; 2 to 8 by the cores if not given."""
@@ -322,11 +323,12 @@ class Train:
     """Prints the outcome as JSON at the end."""
 
     def __call__(self) -> int:
+        from alexnet import machine
         from alexnet.training.trainer import train, train_seeds
 
+        machine.set_up(self.threads)
         options: dict[str, Any] = {
             "device": self.device,
-            "threads": self.threads,
             "loaders": self.loaders,
             "keep_every": self.keep_every,
             "keep_log": self.keep == "log",
@@ -757,8 +759,10 @@ class Demo:
     """Prints the figures as JSON."""
 
     def __call__(self) -> int:
+        from alexnet import machine
         from alexnet.demo import demo
 
+        machine.set_up()
         found = demo(self.folder, quick=self.quick, seed=self.seed, device=self.device)
         if self.json:
             return _print_json(dataclasses.asdict(found))
@@ -797,20 +801,22 @@ class Bench:
     """auto, cpu, cuda, cuda:N, mps."""
 
     threads: int | None = None
-    """Of torch; every core if not given."""
+    """Of torch; OMP_NUM_THREADS, or every core that the process may use, if not given."""
 
     json: bool = False
     """Prints everything measured as JSON."""
 
     def __call__(self) -> int:
+        from alexnet import machine
         from alexnet.bench import bench, spread_words
 
         for name in ("batch", "classes", "rounds"):
             if getattr(self, name) < 1:
                 raise WrongUse(f"--{name} {getattr(self, name)}: must be at least 1")
+        machine.set_up(self.threads)
         found = bench(
             self.net, batch=self.batch, classes=self.classes, rounds=self.rounds, device=self.device,
-            threads=self.threads, say=Display(unit="rounds").line,
+            say=Display(unit="rounds").line,
         )  # fmt: skip
         if self.json:
             return _print_json(dataclasses.asdict(found))

@@ -71,9 +71,10 @@ def doctor() -> Report:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": f"{precision} products, float32 weights",
         "kernels": f"{native.kernels(device)} ({kernels.words})",
+        "library": str(kernels.path or "none"),
     }
     advice = []
-    if device.type == "cpu" and kernels.library is None:
+    if device.type == "cpu" and kernels.path is None:
         advice.append(f"the portable kernels run: {kernels.words}")
     if device.type == "cpu" and precision == "float32":
         advice.append("this processor has no bf16 products: training takes about four times as long as on one that has")

@@ -1,12 +1,15 @@
 """The machine a command runs on: which device, how many threads, which precision."""
 
-import ctypes
+import contextlib
+import math
 import os
 import platform
-import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
+from alexnet import native
 from alexnet.errors import WrongUse
 
 
@@ -72,28 +75,78 @@ def cpu_name() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many cores this process may use: those it may run on, and no more than its control group's share of time."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(own, cpu_quota())))
+
+
+def cpu_quota(root: Path = Path("/")) -> float:
+    """How many cores' time Linux gives this process's control group, or infinity: containers are limited so.
+
+    Args:
+        root: of the file system.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return math.inf
+    quota, mount = math.inf, root / "sys/fs/cgroup"
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2
+            limits = mount, ("cpu.max",)
+        elif "cpu" in controllers.split(","):
+            limits = mount / controllers, ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        else:
+            continue
+        top, names = limits
+        for folder in (top / path.strip("/"), *(top / parent for parent in Path(path.strip("/")).parents)):
+            with contextlib.suppress(OSError, ValueError):  # no such file, or no limit
+                most, period = (int(n) for name in names for n in (folder / name).read_text().split())
+                if most > 0:
+                    quota = min(quota, most / period)
+    return quota
+
+
+def usual_threads() -> int:
+    """What ``OMP_NUM_THREADS`` says, else every core that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else cores()
 
 
 def set_up(threads: int | None = None) -> None:
-    """Makes torch ready for large tensors on this machine.
+    """Makes this process ready for large tensors on this machine. The command does so; nothing that it calls does.
 
     glibc hands each large tensor back to the kernel when it is freed and gets it back page by page, zeroed:
     a third of a training step on a CPU. Told to keep them, it does. Other systems' allocators are left alone.
+
+    Args:
+        threads: of torch; ``usual_threads()`` if not given.
+
+    Raises:
+        WrongUse: fewer threads than one.
     """
-    torch.set_num_threads(threads or cores())
-    if sys.platform.startswith("linux"):
-        try:
-            mallopt = ctypes.CDLL(None).mallopt
-        except (OSError, AttributeError):
-            return
-        m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
-        mallopt(m_arena_max, 1)  # arenas of other threads are given back whatever is said here
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, -1)
+    torch.set_num_threads(usual_threads() if threads is None else _checked(threads))
+    native.keep_freed_memory()
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Torch has so many threads while the block runs, or those that it has where None is given."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(_checked(count))
+    try:
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)
+
+
+def _checked(threads: int) -> int:
+    if threads < 1:
+        raise WrongUse(f"--threads {threads}: must be at least 1")
+    return threads
 
 
 def synchronise(device: torch.device) -> None:

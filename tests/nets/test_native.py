@@ -1,7 +1,6 @@
 """The compiled path against the NumPy oracle in float64: every shape class, both ways, and what is not finite."""
 
-import subprocess
-import sys
+import contextlib
 
 import numpy as np
 import pytest
@@ -9,14 +8,16 @@ import torch
 
 from alexnet import Net, native
 from alexnet.data.augment import Preparation
+from alexnet.native import Stage
 from alexnet.nets import network
 from alexnet.nets.kernels import few_rows_native
-from alexnet.nets.kernels.stage_native import Stage, run_stage
+from alexnet.nets.kernels.response_norm_torch import response_norm
+from alexnet.nets.kernels.stage_native import run_stage
 from alexnet.nets.layers import Draw, FullyConnected, NarrowFullyConnected
 from tests.conftest import SMALL_NET
 from tests.oracle import nets
 
-pytestmark = pytest.mark.skipif(not native.status().library, reason=native.status().words)
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.status().words)
 
 STAGES = {
     "paper": Stage(True, (5, 2, 2.0, 1e-4), (3, 2)),
@@ -105,6 +106,30 @@ def test_not_finite_spoils_its_window_alone():
     assert given.grad is not None and torch.isnan(given.grad).any()
 
 
+@pytest.mark.parametrize("name", ["paper", "source", "norm alone"])
+@pytest.mark.parametrize("images", [1, 2])
+def test_rows_of_few_images_are_shared_out_and_the_same_to_the_bit(name, images):
+    """More threads than images; as many threads as rows, and more."""
+    x = torch.from_numpy(np.random.default_rng(2).normal(0, 20, (images, 8, 15, 11))).float()
+    threads, outputs = torch.get_num_threads(), []
+    for count in (1, 2, 3, 7, 20):
+        torch.set_num_threads(count)
+        try:
+            y, places = native.stage_forward(x.contiguous(memory_format=torch.channels_last), STAGES[name], True)
+        finally:
+            torch.set_num_threads(threads)
+        outputs.append((y, torch.zeros(0) if places is None else places))
+    assert all(torch.equal(a, b) for other in outputs[1:] for a, b in zip(outputs[0], other))
+
+
+def test_maps_that_do_not_divide_into_towers_are_refused_on_either_path():
+    x = torch.ones(1, 5, 4, 4)
+    with pytest.raises(ValueError, match="5 maps do not divide into 2 towers"):
+        run_stage(x, Stage(norm=(5, 2, 2.0, 1e-4)))
+    with pytest.raises(ValueError, match="5 maps do not divide into 2 towers"):
+        response_norm(x, size=5, towers=2)
+
+
 def test_empty_strided_and_threads():
     stage = STAGES["paper"]
     assert run_stage(torch.empty(0, 8, 9, 9), stage).shape == (0, 8, 4, 4)
@@ -125,7 +150,7 @@ def test_empty_strided_and_threads():
 
 
 @pytest.mark.parametrize("name", ["paper", "source", "caffenet", "torchvision", "cifar-11", "cifar-18"])
-def test_whole_nets_are_those_of_the_portable_path(name, monkeypatch):
+def test_whole_nets_are_those_of_the_portable_path(name):
     """Scores and gradients in float32, the path switched off against on; the stages cover every max pooling."""
     net = Net(name, 10)
     net.initialise(1, "he")
@@ -138,9 +163,7 @@ def test_whole_nets_are_those_of_the_portable_path(name, monkeypatch):
         images = torch.from_numpy(np.random.default_rng(seed).normal(0, 1, (2, 3, side, side))).float()
         results = []
         for compiled in (True, False):
-            with monkeypatch.context() as patch:
-                if not compiled:
-                    patch.setattr(network, "runs", lambda x: False)
+            with contextlib.nullcontext() if compiled else native.portable():
                 net.zero_grad()
                 scores = net(images.to(memory_format=torch.channels_last), Draw(0, 1, torch.arange(2)))
                 scores.square().sum().backward()
@@ -171,35 +194,15 @@ def test_what_the_stages_cannot_do_is_left_to_torch():
     assert "pool1" not in Net(network.parse_table(apart, "apart"), 3)._stages
 
 
-def test_without_a_compiler_the_portable_path_runs_and_says_so(tmp_path):
-    code = "from alexnet import native; s = native.status(); print(bool(s.library), s.words)"
-
-    def said(**variables) -> str:
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **variables}
-        return subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    assert said(ALEXNET_KERNELS="portable") == "False ALEXNET_KERNELS=portable"
-    assert said(PATH=str(tmp_path)) == "False no C compiler; install gcc or clang"
-    broken = tmp_path / "cc"
-    broken.write_text("#!/bin/sh\necho 'no such thing' >&2\nexit 1\n")
-    broken.chmod(0o755)
-    assert said(CC=str(broken)).startswith(f"False {broken} failed")
-    assert said(XDG_CACHE_HOME=str(tmp_path / "cache")).startswith("True")
-    assert [each.suffix for each in (tmp_path / "cache" / "alexnet").iterdir()] == [".so"]
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_images_are_prepared_as_on_the_portable_path(store, dtype, monkeypatch):
+def test_images_are_prepared_as_on_the_portable_path(store, dtype):
     """Mean, noise, divisor and scale, with and without noise; an empty batch; crops that lie in memory otherwise."""
     preparation = Preparation.of(store, 48, "deviation", 0.1)
     crops = torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     noise = preparation.colour_noise(0, 0, torch.arange(5))
     for given, shift in ((crops, noise), (crops, None), (crops[:0], None), (crops.contiguous(), noise)):
         found = preparation.apply(given, dtype, shift, 1.1)
-        with monkeypatch.context() as patch:
-            patch.setattr(native, "status", lambda: native.Status(None, "switched off"))
+        with native.portable():
             portable = preparation.apply(given, dtype, shift, 1.1)
         assert found.stride() == portable.stride() and found.dtype == dtype
         torch.testing.assert_close(found, portable, atol=1e-6, rtol=2e-7 if dtype == torch.float32 else 1e-2)

@@ -1,6 +1,5 @@
 """On the device: from uint8 images to what the network sees - mean, colour noise, scale, the ten views."""
 
-import ctypes
 import dataclasses
 import math
 from typing import Annotated, Literal, get_type_hints
@@ -113,16 +112,10 @@ class Preparation:
         mean = self.mean_image[:, edge : edge + self.crop, edge : edge + self.crop].permute(1, 2, 0).contiguous()
         pixels, exact = crops.permute(0, 2, 3, 1), torch.promote_types(dtype, torch.float32)
         scale = (self.channel_scale() / divisor).to(exact).to(pixels.device, non_blocking=True)
-        out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
-        library = native.library_for(pixels.device, dtype)
-        if library and pixels.is_contiguous():
+        if native.available(pixels.device, dtype) and pixels.is_contiguous():
             shift = None if noise is None else noise.contiguous()
-            library.prepare_images(
-                *map(native.address, (pixels, mean, shift, scale, out)),
-                *map(ctypes.c_int64, (len(pixels), self.crop, 3 * self.crop, dtype == torch.bfloat16)),
-                ctypes.c_int64(torch.get_num_threads()),
-            )  # fmt: skip
-            return out.permute(0, 3, 1, 2)
+            return native.prepare_images(pixels, mean, shift, scale, dtype).permute(0, 3, 1, 2)
+        out = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
         block = BLOCK_IMAGES if pixels.device.type == "cpu" else max(1, len(pixels))
         for i in range(0, len(pixels), block):
             part = pixels[i : i + block].to(exact).sub_(mean)

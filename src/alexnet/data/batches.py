@@ -5,12 +5,10 @@ nothing. Loading ahead is no more than calling it early.
 """
 
 import collections
-import ctypes
 import dataclasses
 import functools
 import math
 import mmap
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,8 +23,6 @@ from alexnet.data import images
 from alexnet.data.store import Store
 
 T = TypeVar("T")
-MOST_ROOMS = 31  # batches whose memory is kept for others, beside the last
-UNUSED = 3  # references to a room that no batch has: the list's, the loop's, the question's
 PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --order windows: runs of 6 MB, windows of 210 MB
 
 
@@ -89,7 +85,6 @@ class Batches:
         self.labels = torch.from_numpy(store.labels)
         self.steps = math.ceil(len(self.split_rows) / size)
         self._lock = threading.Lock()
-        self._rooms: list[np.ndarray] = []
         self._orders = functools.lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> Tensor:
@@ -113,15 +108,6 @@ class Batches:
         count, place = len(self.split_rows), step % self.steps
         return range(count * place // self.steps, count * (place + 1) // self.steps)
 
-    def _room(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Memory for a batch's pixels: that of an earlier batch which nobody has any more, where there is one."""
-        with self._lock:
-            for room in self._rooms:
-                if room.shape == shape and sys.getrefcount(room) == UNUSED:
-                    return room
-            self._rooms = [*self._rooms[-MOST_ROOMS:], np.empty(shape, np.uint8)]
-            return self._rooms[-1]
-
     def fetch(self, step: int) -> None:
         """Reads a byte of each page of a step's images, so that a slow disk is waited for before they are wanted."""
         for row in self.rows(step).tolist():
@@ -138,9 +124,7 @@ class Batches:
         corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
         shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.store.size)
-        out = (
-            torch.empty(shape, dtype=torch.uint8, pin_memory=True) if self.pin else torch.from_numpy(self._room(shape))
-        )
+        out = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
         pixels = out.numpy()
         for i, row in enumerate(rows.tolist()):
             top, left = corners[i]
@@ -157,13 +141,10 @@ def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray
         mirrored: left and right change places.
         out: (side, side, 3) uint8, contiguous.
     """
-    side, library = len(out), native.status().library
-    if library:
-        library.crop_image(
-            native.address(image), *map(ctypes.c_int64, (3 * image.shape[1], top, left, side, mirrored)),
-            native.address(out),
-        )  # fmt: skip
+    if native.available():
+        native.crop_image(image, top, left, mirrored, out)
         return
+    side = len(out)
     view = image[top : top + side, left : left + side]
     out[...] = view[:, ::-1] if mirrored else view
 

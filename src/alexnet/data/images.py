@@ -1,7 +1,6 @@
 """One image: bytes to 8-bit RGB, scaled to a square as the paper does, and back to bytes."""
 
 import contextlib
-import ctypes
 import functools
 import io
 import warnings
@@ -87,16 +86,8 @@ def area_average(image: np.ndarray, rows: tuple[float, int], columns: tuple[floa
     """
     first_row, row_weights = _coverage(*rows, size)
     first_column, column_weights = _coverage(*columns, size)
-    library = native.status().library
-    if library:
-        out = np.empty((size, size, 3), np.uint8)
-        library.area_average(
-            native.address(image), ctypes.c_int64(3 * image.shape[1]),
-            native.address(first_row), native.address(row_weights), ctypes.c_int64(row_weights.shape[1]),
-            native.address(first_column), native.address(column_weights), ctypes.c_int64(column_weights.shape[1]),
-            ctypes.c_int64(size), native.address(out),
-        )  # fmt: skip
-        return out
+    if native.available():
+        return native.area_average(image, first_row, row_weights, first_column, column_weights)
     lines = np.zeros((size, *image.shape[1:]), np.uint32)
     for k, weight in enumerate(row_weights.T):
         lines += weight[:, None, None] * image[first_row + k]

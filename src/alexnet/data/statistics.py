@@ -3,7 +3,6 @@
 They are sums of integers over the stored pixels: exact, and the same in whatever order they were added.
 """
 
-import ctypes
 import dataclasses
 import os
 
@@ -36,9 +35,8 @@ class Sums:
     def add(self, image: np.ndarray, image_products: np.ndarray) -> None:
         """Adds one (size, size, 3) uint8 image and its ``products``, which workers have computed."""
         self.images += 1
-        library = native.status().library
-        if library and image.flags.c_contiguous:
-            library.add_image(native.address(self.pixels), native.address(image), ctypes.c_int64(image.size))
+        if native.available() and image.flags.c_contiguous:
+            native.add_image(self.pixels, image)
         else:
             self.pixels += image
         self.products += image_products
@@ -85,10 +83,8 @@ class Sums:
 
 def products(image: np.ndarray) -> np.ndarray:
     """(3, 3) int64, the sum over pixels of the outer product of RGB; doubles hold it exactly to 2**53."""
-    library = native.status().library
-    if library and image.flags.c_contiguous:
-        half = np.empty(6, np.int64)
-        library.image_products(native.address(image), ctypes.c_int64(image.size // 3), native.address(half))
+    if native.available() and image.flags.c_contiguous:
+        half = native.image_products(image)
         return half[[[0, 1, 2], [1, 3, 4], [2, 4, 5]]]
     flat = image.reshape(-1, 3).astype(np.float64)
     return (flat.T @ flat).astype(np.int64)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from alexnet import randomness
 from alexnet.errors import WrongUse
 from alexnet.files import nearest
-from alexnet.nets.kernels.stage_native import MOST_WINDOW, Stage, run_stage, runs
+from alexnet.native import MOST_WINDOW, Stage
+from alexnet.nets.kernels.stage_native import run_stage, runs
 from alexnet.nets.layers import (
     Convolution,
     Draw,

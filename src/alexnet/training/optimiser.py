@@ -1,6 +1,5 @@
 """The source's update rule, and schedules as functions of the step."""
 
-import ctypes
 import math
 from collections.abc import Iterable, Mapping
 
@@ -51,14 +50,12 @@ class Momentum(torch.optim.Optimizer):
             copy = self.copies.get(name)
             gradient = (tensor if copy is None else copy).grad
             assert gradient is not None
-            library = native.library_for(tensor.device, gradient.dtype) if tensor.dtype == torch.float32 else None
-            if library and (copy is None or copy.dtype == torch.bfloat16):
-                flat = _flat(gradient, tensor)
-                library.momentum_step(
-                    *map(native.address, (tensor, self.velocities[name], flat, copy)),
-                    *map(ctypes.c_float, (self.momentum, rates[name], rates[name] * self.decays[name])),
-                    *map(ctypes.c_int64, (tensor.numel(), flat.dtype == torch.bfloat16, torch.get_num_threads())),
-                )
+            compiled = tensor.dtype == torch.float32 and native.available(tensor.device, gradient.dtype)
+            if compiled and (copy is None or copy.dtype == torch.bfloat16):
+                native.momentum_step(
+                    tensor, self.velocities[name], _laid_out_as(gradient, tensor), copy,
+                    self.momentum, rates[name], self.decays[name],
+                )  # fmt: skip
             else:
                 self._blocks(name, gradient, rates[name], self.decays[name])
 
@@ -78,6 +75,13 @@ class Momentum(torch.optim.Optimizer):
         """Forgets the gradients."""
         for tensor in (*self.tensors.values(), *self.copies.values()):
             tensor.grad = None
+
+
+def _laid_out_as(gradient: Tensor, tensor: Tensor) -> Tensor:
+    """A gradient whose elements lie in memory as the tensor's do."""
+    if gradient.stride() == tensor.stride():
+        return gradient
+    return torch.empty_like(tensor, dtype=gradient.dtype).copy_(gradient)
 
 
 def _flat(tensor: Tensor, like: Tensor) -> Tensor:

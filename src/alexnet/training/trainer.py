@@ -79,12 +79,15 @@ def train(
     The same call on an unfinished run resumes exactly: on one machine with the same number of threads the
     weights and ``metrics.jsonl`` are bitwise those of a run that was never stopped.
 
+    Your process is left as it is; ``alexnet.machine.set_up()``, as the command calls it, has memory that is freed stay
+    with the process, which is up to a third faster on a CPU.
+
     Args:
         store: the images.
         folder: the run's.
         recipe: ``Recipe()`` if not given.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
-        threads: of torch; every core if not given.
+        threads: of torch, until the training ends; those that it has if not given.
         loaders: threads that decode; 2 to 8 by the cores if not given.
         keep_every: keeps a checkpoint for good every so many epochs.
         keep_log: keeps one at the steps 1, 2, 4, 8, ..., for those who study learning.
@@ -105,13 +108,13 @@ def train(
         Interrupted: a signal came; everything was saved.
     """
     store = store if isinstance(store, Store) else Store(store)
-    machine.set_up(threads)
     trainer = Trainer(store, Path(folder), recipe or Recipe(), machine.choose_device(device), show, start_from)
     trainer.loaders = loaders or max(2, min(8, machine.cores()))
     trainer.keep_log = keep_log
     trainer.transform, trainer.loss, trainer.load = transform, loss, batches or trainer.batches.load
     trainer.own_batches = batches is not None
-    return trainer.run(keep_every, tensorboard)
+    with machine.torch_threads(threads):
+        return trainer.run(keep_every, tensorboard)
 
 
 def train_seeds(

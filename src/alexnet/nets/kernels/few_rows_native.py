@@ -1,7 +1,5 @@
 """Fully connected layers for few images, by the compiled library: the time is that of reading each weight once."""
 
-import ctypes
-
 import torch
 from torch import Tensor
 
@@ -17,7 +15,7 @@ def runs(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == torch.bfloat16
         and weight.dtype in (torch.bfloat16, torch.int8)
         and 0 < len(x) <= MOST_ROWS
-        and native.library_for(x.device, x.dtype) is not None
+        and native.available(x.device, x.dtype)
     )
 
 
@@ -33,12 +31,5 @@ def few_rows(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | None = Non
     Returns:
         (N, units) bfloat16.
     """
-    x, weight, bias = x.contiguous(), weight.contiguous(), bias.float().contiguous()
-    y = torch.empty((len(x), len(weight)), dtype=torch.float32)
-    library = native.status().library
-    assert library is not None
-    library.few_rows(
-        *map(native.address, (x, weight, scale, bias, y)),
-        *map(ctypes.c_int64, (len(x), x.shape[1], len(weight), torch.get_num_threads())),
-    )
+    y = native.few_rows(x.contiguous(), weight.contiguous(), bias.float().contiguous(), scale)
     return y.to(x.dtype)

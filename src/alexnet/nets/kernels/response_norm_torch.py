@@ -94,8 +94,10 @@ def response_norm(
         (N, C, H, W) of the same type, channels-last.
 
     Raises:
-        ValueError: maps do not divide into the towers.
+        ValueError: maps do not divide into the towers; a size below 1.
     """
-    if x.shape[1] % towers:
+    if size < 1:
+        raise ValueError(f"size {size}: must be at least 1")
+    if towers < 1 or x.shape[1] % towers:
         raise ValueError(f"{x.shape[1]} maps do not divide into {towers} towers")
     return ResponseNormFunction.apply(x, size, towers, k, alpha, beta)  # pyright: ignore[reportReturnType]

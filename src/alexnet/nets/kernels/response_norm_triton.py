@@ -101,5 +101,12 @@ def response_norm(x: Tensor, *, size: int, towers: int, k: float, alpha: float, 
 
     Returns:
         (N, C, H, W) of the same type, channels-last.
+
+    Raises:
+        ValueError: maps do not divide into the towers; a size below 1.
     """
+    if size < 1:
+        raise ValueError(f"size {size}: must be at least 1")
+    if towers < 1 or x.shape[1] % towers:
+        raise ValueError(f"{x.shape[1]} maps do not divide into {towers} towers")
     return ResponseNormTriton.apply(x, size, towers, k, alpha, beta)  # pyright: ignore[reportReturnType]

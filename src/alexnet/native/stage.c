@@ -1,20 +1,11 @@
-/* The compiled path on a CPU. What Python calls: stage_forward and stage_backward, prepare_images, momentum_step, few_rows
- * for the net; crop_image, area_average, image_products and add_image for its data.
- *
- * What lies between two convolutions, in one pass over memory each way: ReLU, response norm across maps, max pooling.
+/* What lies between two convolutions, in one pass over memory each way: ReLU, response norm across maps, max pooling.
  *
  * Tensors are channels-last: (images, rows, columns, maps), bf16 (as uint16_t) or float32; all arithmetic is float32.
  * Forward reads the convolution's output once and writes the pooled maps and, for each, which of its window's places
  * was the largest. Backward reads these and the convolution's output once and writes its gradient. The norm's sums
  * are computed again on the way back (paper 3.1, 3.3, 3.4).
  */
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef __SSSE3__
-#include <immintrin.h>
-#endif
+#include "common.h"
 
 typedef struct {
     int64_t images, rows, columns, maps, out_rows, out_columns;
@@ -23,23 +14,11 @@ typedef struct {
     float k, alpha;
 } Stage;
 
-static inline float widen(uint16_t bits) {
-    union { uint32_t u; float f; } v = {(uint32_t)bits << 16};
-    return v.f;
-}
-
-static inline uint16_t narrow(float f) {
-    union { float f; uint32_t u; } v = {f};
-    uint32_t rounded = (v.u + 0x7fffu + ((v.u >> 16) & 1u)) >> 16;
-    return f != f ? (uint16_t)0x7fc0 : (uint16_t)rounded;
-}
-
-static inline float rectified(float x) { return x > 0 || x != x ? x : 0.0f; }
+/* What Python's mirror of Stage is compared with when the library is loaded. */
+int64_t stage_size(void) { return sizeof(Stage); }
 
 /* Rows lie in rooms whose towers have zeros behind them, so that a window's sum needs no edge and a loop goes over many
  * pixels at once; and each tower begins where a vector does. */
-#define VECTOR 16 /* floats */
-
 typedef struct {
     int64_t each, tower, pixel, line, slack; /* floats: of a tower, from one to the next, from one pixel ..., row */
 } Room;
@@ -60,45 +39,6 @@ static Room room_of(const Stage *s) {
 
 static int64_t block_pixels(const Room *r) { return r->pixel < BLOCK_FLOATS ? BLOCK_FLOATS / r->pixel : 1; }
 
-/* Runs of bf16 or float32 to float32 and back, with ReLU or not. Compilers do badly on short runs of mixed widths. */
-static inline void widen_run(const Stage *s, const void *from, int64_t place, float *restrict y, int64_t count,
-                             int relu) {
-    int64_t i = 0;
-    if (!s->bf16) {
-        const float *restrict x = (const float *)from + place;
-        for (; i < count; i++) y[i] = relu ? rectified(x[i]) : x[i];
-        return;
-    }
-    const uint16_t *restrict x = (const uint16_t *)from + place;
-#ifdef __AVX512BW__
-    for (; i + 16 <= count; i += 16) {
-        __m256i bits = _mm256_loadu_si256((const __m256i *)(x + i));
-        __m512 v = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-        _mm512_storeu_ps(y + i, relu ? _mm512_max_ps(_mm512_setzero_ps(), v) : v); /* of NaN: the second, NaN */
-    }
-#endif
-    for (; i < count; i++) y[i] = relu ? rectified(widen(x[i])) : widen(x[i]);
-}
-
-static inline void narrow_run(const Stage *s, void *to, int64_t place, const float *restrict x, int64_t count,
-                              int relu) {
-    int64_t i = 0;
-    if (!s->bf16) {
-        float *restrict y = (float *)to + place;
-        for (; i < count; i++) y[i] = relu ? rectified(x[i]) : x[i];
-        return;
-    }
-    uint16_t *restrict y = (uint16_t *)to + place;
-#ifdef __AVX512BF16__
-    for (; i + 16 <= count; i += 16) {
-        __m512 v = _mm512_loadu_ps(x + i);
-        __m256bh bits = _mm512_cvtneps_pbh(relu ? _mm512_max_ps(_mm512_setzero_ps(), v) : v);
-        memcpy(y + i, &bits, sizeof bits);
-    }
-#endif
-    for (; i < count; i++) y[i] = relu ? narrow(rectified(x[i])) : narrow(x[i]);
-}
-
 /* to[i] += above[i] where which[i] is this place */
 static inline void add_where(float *restrict to, const float *restrict above, const uint8_t *restrict which,
                              uint8_t place, int64_t count) {
@@ -118,13 +58,13 @@ static inline void add_where(float *restrict to, const float *restrict above, co
 static void load(const Stage *s, const Room *r, const void *from, int64_t place, int64_t pixels, float *restrict to,
                  int relu) {
     for (int64_t n = 0; n < pixels * s->towers; n++)
-        widen_run(s, from, place + n * r->each, to + n * r->tower, r->each, relu);
+        widen_run(s->bf16, from, place + n * r->each, to + n * r->tower, r->each, relu);
 }
 
 static void store(const Stage *s, const Room *r, void *to, int64_t place, int64_t pixels, const float *restrict from,
                   int relu) {
     for (int64_t n = 0; n < pixels * s->towers; n++)
-        narrow_run(s, to, place + n * r->each, from + n * r->tower, r->each, relu);
+        narrow_run(s->bf16, to, place + n * r->each, from + n * r->tower, r->each, relu);
 }
 
 /* What is not finite spreads within a window, and no further: not by way of the zeros. */
@@ -182,13 +122,18 @@ typedef struct {
     uint8_t *where;
 } Work;
 
-static Work work_of(const Stage *s, const Room *r, int64_t rows) {
+/* Its all is NULL, and failed is 1, where there is no memory for it. */
+static Work work_of(const Room *r, int64_t rows, int *failed) {
     int64_t block = block_pixels(r) * r->pixel, sizes[] = {rows * r->line, r->line, r->pixel, block, block, block};
     int64_t total = 0, at = r->slack;
     for (int i = 0; i < 6; i++) total += sizes[i] + 2 * r->slack;
-    Work w = {.all = aligned_alloc(sizeof(float) * VECTOR, total * sizeof(float)),
-              .where = malloc(r->pixel)};
-    memset(w.all, 0, total * sizeof(float));
+    Work w = {.all = zeroed(total * sizeof(float) + r->pixel)};
+    if (!w.all) {
+#pragma omp atomic write
+        *failed = 1;
+        return w;
+    }
+    w.where = (uint8_t *)(w.all + total);
     float **parts[] = {&w.rows, &w.gradient, &w.above, &w.inverse, &w.power, &w.q};
     for (int i = 0; i < 6; i++, at += sizes[i - 1] + 2 * r->slack) *parts[i] = w.all + at;
     return w;
@@ -240,43 +185,45 @@ static void largest(const Stage *s, const Room *r, const float *restrict rows, i
 #endif
 }
 
-void stage_forward(const Stage *s, const void *x, void *y, uint8_t *places) {
+/* Rows of outputs are shared out, of however many images: a part's first rows of inputs may be another's last, too. */
+int stage_forward(const Stage *s, const void *x, void *y, uint8_t *places) {
     Room room = room_of(s), *r = &room;
-    int64_t c = s->maps;
+    int64_t c = s->maps, total = s->images * s->out_rows;
+    int failed = 0;
 #pragma omp parallel num_threads(s->threads)
     {
-        Work work = work_of(s, r, s->window);
+        Work work = work_of(r, s->window, &failed);
         float *rows = work.rows, *restrict best = work.above;
         uint8_t *restrict where = work.where;
 #pragma omp for schedule(static)
-        for (int64_t n = 0; n < s->images; n++) {
-            if (!s->pool) {
-                for (int64_t h = 0; h < s->rows; h++) {
-                    int64_t row = n * s->rows + h;
+        for (int64_t part = 0; part < s->threads; part++) {
+            int64_t first = total * part / s->threads, end = total * (part + 1) / s->threads;
+            int64_t ready = 0; /* rows of this image that lie in the ring */
+            for (int64_t row = first; work.all && row < end; row++) {
+                if (!s->pool) {
                     row_forward(s, r, &work, x, row, rows);
                     store(s, r, y, row * s->columns * c, s->columns, rows, s->relu_after);
+                    continue;
                 }
-                continue;
-            }
-            int64_t ready = 0; /* rows of this image that lie in the ring */
-            for (int64_t oh = 0; oh < s->out_rows; oh++) {
+                int64_t n = row / s->out_rows, oh = row % s->out_rows;
                 int64_t top = oh * s->stride, bottom = top + s->window < s->rows ? top + s->window : s->rows;
+                if (!oh) ready = 0;
                 if (ready < top) ready = top;
                 for (; ready < bottom; ready++)
                     row_forward(s, r, &work, x, n * s->rows + ready, rows + ready % s->window * r->line);
                 for (int64_t ow = 0; ow < s->out_columns; ow++) {
                     int64_t left = ow * s->stride, right = left + s->window < s->columns ? left + s->window : s->columns;
                     largest(s, r, rows, top, bottom, left, right, best, where);
-                    int64_t to = ((n * s->out_rows + oh) * s->out_columns + ow) * c;
+                    int64_t to = (row * s->out_columns + ow) * c;
                     store(s, r, y, to, 1, best, s->relu_after);
                     for (int64_t t = 0; places && t < s->towers; t++)
                         memcpy(places + to + t * r->each, where + t * r->tower, r->each);
                 }
             }
         }
-        free(work.where);
         free(work.all);
     }
+    return failed;
 }
 
 /* A row's gradient through the pooling: each output's goes to the place that was the largest. */
@@ -306,17 +253,19 @@ static void row_unpooled(const Stage *s, const Room *r, const Work *work, const 
     if (s->relu_after) memset(value, 0, r->pixel * sizeof(float));
 }
 
-void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t *places, const void *gradient,
-                    void *out) {
+int stage_backward(const Stage *s, const void *x, const void *y, const uint8_t *places, const void *gradient,
+                   void *out) {
     Room room = room_of(s), *r = &room;
     int64_t block = block_pixels(r);
     float slope = 1.5f * s->alpha;
+    int failed = 0;
 #pragma omp parallel num_threads(s->threads)
     {
-        Work work = work_of(s, r, 1);
+        Work work = work_of(r, 1, &failed);
         float *restrict inverse = work.inverse, *restrict power = work.power, *restrict q = work.q;
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < s->images * s->rows; row++) {
+            if (!work.all) continue;
             if (s->pool) row_unpooled(s, r, &work, y, places, gradient, row / s->rows, row % s->rows);
             for (int64_t w = 0; w < s->columns; w += block) {
                 int64_t pixels = w + block < s->columns ? block : s->columns - w, count = pixels * r->pixel;
@@ -347,184 +296,7 @@ void stage_backward(const Stage *s, const void *x, const void *y, const uint8_t 
                 clear_pads(s, r, d, pixels);
             }
         }
-        free(work.where);
         free(work.all);
     }
-}
-
-/* Images as the net sees them: minus the mean, plus an image's noise, times a scale, in one pass (paper 2, 4.1).
- * crops (images, rows, line) uint8 and mean (rows, line) with line = columns x 3; noise (images, 3) or NULL. */
-void prepare_images(const uint8_t *crops, const float *mean, const float *noise, const float *scale, void *out, int64_t images,
-                    int64_t rows, int64_t line, int64_t bf16, int64_t threads) {
-    Stage s = {.bf16 = bf16, .towers = 1, .maps = line};
-    Room r = room_of(&s);
-#pragma omp parallel num_threads(threads)
-    {
-        float *shift = calloc(3 * line, sizeof(float)), *value = shift + line, *factor = value + line;
-        for (int64_t i = 0; i < line; i++) factor[i] = scale[i % 3];
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < images; n++) {
-            if (noise)
-                for (int64_t i = 0; i < line; i++) shift[i] = noise[3 * n + i % 3];
-            for (int64_t h = 0; h < rows; h++) {
-                const uint8_t *restrict x = crops + (n * rows + h) * line;
-                const float *restrict m = mean + h * line;
-                for (int64_t i = 0; i < line; i++) value[i] = ((float)x[i] - m[i] + shift[i]) * factor[i];
-                store(&s, &r, out, (n * rows + h) * line, 1, value, 0);
-            }
-        }
-        free(shift);
-    }
-}
-
-/* v <- momentum v - rate g - rate decay w, w <- w + v, and w in bf16 beside it where there is room for that: weight,
- * velocity and gradient once through memory (paper 5). The gradient is bf16 or float32. */
-void momentum_step(float *restrict w, float *restrict v, const void *g, uint16_t *restrict low, float momentum, float rate,
-                   float decay, int64_t count, int64_t bf16, int64_t threads) {
-    Stage from = {.bf16 = bf16}, to = {.bf16 = 1};
-    int64_t block = 4096;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; i += block) {
-        int64_t n = i + block < count ? block : count - i;
-        float gradient[4096];
-        widen_run(&from, g, i, gradient, n, 0);
-        for (int64_t j = i; j < i + n; j++) {
-            v[j] = momentum * v[j] - rate * gradient[j - i] - decay * w[j];
-            w[j] += v[j];
-        }
-        if (low) narrow_run(&to, low, i, w + i, n, 0);
-    }
-}
-
-/* The product of two runs of bf16, in 64 sums of their own. */
-static inline float dot(const uint16_t *restrict x, const uint16_t *restrict w, int64_t count) {
-    int64_t i = 0;
-    float total = 0;
-#ifdef __AVX512BF16__
-    __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (; i + 128 <= count; i += 128)
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++)
-            sums[k] = _mm512_dpbf16_ps(sums[k], (__m512bh)_mm512_loadu_si512(x + i + 32 * k),
-                                       (__m512bh)_mm512_loadu_si512(w + i + 32 * k));
-    total = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
-#else
-    float sums[64] = {0};
-    for (; i + 64 <= count; i += 64)
-        for (int k = 0; k < 64; k++) sums[k] += widen(x[i + k]) * widen(w[i + k]);
-    for (int k = 0; k < 64; k++) total += sums[k];
-#endif
-    for (; i < count; i++) total += widen(x[i]) * widen(w[i]);
-    return total;
-}
-
-/* int8 to bf16, which is exact. */
-static inline void bf16_of_int8(const int8_t *restrict from, uint16_t *restrict to, int64_t count) {
-    int64_t i = 0;
-#ifdef __AVX512BF16__
-    for (; i + 16 <= count; i += 16) {
-        __m512 v = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(from + i))));
-        __m256bh bits = _mm512_cvtneps_pbh(v);
-        memcpy(to + i, &bits, sizeof bits);
-    }
-#endif
-    for (; i < count; i++) to[i] = narrow((float)from[i]);
-}
-
-/* Fully connected layers for few images: each weight is read once. x (rows, inputs) bf16, weights (units, inputs) bf16
- * or, with a scale a unit, int8; bias (units) float32; y (rows, units) float32. */
-void few_rows(const uint16_t *x, const void *weights, const float *scale, const float *bias, float *y, int64_t rows,
-              int64_t inputs, int64_t units, int64_t threads) {
-#pragma omp parallel num_threads(threads)
-    {
-        uint16_t *widened = malloc(sizeof(uint16_t) * inputs);
-#pragma omp for schedule(static)
-        for (int64_t u = 0; u < units; u++) {
-            const uint16_t *w = (const uint16_t *)weights + u * inputs;
-            if (scale) {
-                bf16_of_int8((const int8_t *)weights + u * inputs, widened, inputs);
-                w = widened;
-            }
-            for (int64_t n = 0; n < rows; n++)
-                y[n * units + u] = dot(x + n * inputs, w, inputs) * (scale ? scale[u] : 1.0f) + bias[u];
-        }
-        free(widened);
-    }
-}
-
-/* A square out of an image, mirrored or not: image (?, line) and out (side, 3 side) bytes of RGB. */
-void crop_image(const uint8_t *image, int64_t line, int64_t top, int64_t left, int64_t side, int64_t mirrored,
-                uint8_t *restrict out) {
-    for (int64_t h = 0; h < side; h++) {
-        const uint8_t *restrict from = image + (top + h) * line + 3 * left;
-        uint8_t *restrict to = out + h * 3 * side;
-        if (!mirrored) {
-            memcpy(to, from, 3 * side);
-            continue;
-        }
-        int64_t w = 0;
-#ifdef __SSSE3__
-        /* five pixels at a time and a byte of the sixth, which is there, and which the next five overwrite */
-        const __m128i turned = _mm_setr_epi8(13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, 1, 2, 3, 0);
-        for (; w + 6 <= side; w += 5) {
-            __m128i five = _mm_loadu_si128((const __m128i *)(from + 3 * (side - w - 5) - 1));
-            _mm_storeu_si128((__m128i *)(to + 3 * w), _mm_shuffle_epi8(five, turned));
-        }
-#endif
-        for (; w < side; w++)
-            for (int c = 0; c < 3; c++) to[3 * w + c] = from[3 * (side - w - 1) + c];
-    }
-}
-
-/* Averages over areas, in integers: each output is a weighted sum of the pixels it covers, whose weights of rows and
- * of columns are multiples of 1 / 2048 and add up to one. image (rows, line) bytes of RGB; first (size) and weights
- * (size, taps) of either axis; out (size, 3 size). */
-typedef uint32_t Four __attribute__((vector_size(16)));
-
-void area_average(const uint8_t *image, int64_t line, const int32_t *first_row, const uint32_t *row_weights,
-                  int64_t row_taps, const int32_t *first_column, const uint32_t *column_weights, int64_t column_taps,
-                  int64_t size, uint8_t *restrict out) {
-    int64_t left = 3 * first_column[0], right = 3 * (first_column[size - 1] + column_taps);
-    if (right > line) right = line;
-    uint32_t *restrict sums = calloc(line + 3 * column_taps + 4, sizeof(uint32_t));
-    for (int64_t y = 0; y < size; y++) {
-        for (int64_t k = 0; k < row_taps; k++) {
-            uint32_t weight = row_weights[y * row_taps + k];
-            const uint8_t *restrict from = image + (first_row[y] + k) * line;
-            if (!k)
-                for (int64_t i = left; i < right; i++) sums[i] = weight * from[i];
-            else if (weight)
-                for (int64_t i = left; i < right; i++) sums[i] += weight * from[i];
-        }
-        for (int64_t x = 0; x < size; x++) {
-            Four sum = {1 << 21, 1 << 21, 1 << 21, 1 << 21}, pixel;
-            for (int64_t k = 0; k < column_taps; k++) {
-                memcpy(&pixel, sums + 3 * (first_column[x] + k), sizeof pixel);
-                sum += pixel * column_weights[x * column_taps + k];
-            }
-            uint8_t *to = out + 3 * (y * size + x);
-            for (int c = 0; c < 3; c++) to[c] = (uint8_t)(sum[c] >> 22);
-        }
-    }
-    free(sums);
-}
-
-/* What statistics need of an image of so many pixels: products, the upper half of the sum of RGB's outer products. */
-void image_products(const uint8_t *restrict image, int64_t pixels, int64_t *products) {
-    for (int64_t i = 0; i < 6; i++) products[i] = 0;
-    for (int64_t start = 0; start < pixels; start += 4096) {
-        uint32_t rr = 0, rg = 0, rb = 0, gg = 0, gb = 0, bb = 0;
-        int64_t end = start + 4096 < pixels ? start + 4096 : pixels;
-        for (int64_t i = start; i < end; i++) {
-            uint32_t r = image[3 * i], g = image[3 * i + 1], b = image[3 * i + 2];
-            rr += r * r, rg += r * g, rb += r * b, gg += g * g, gb += g * b, bb += b * b;
-        }
-        int64_t block[] = {rr, rg, rb, gg, gb, bb};
-        for (int64_t i = 0; i < 6; i++) products[i] += block[i];
-    }
-}
-
-/* sums += image */
-void add_image(int64_t *restrict sums, const uint8_t *restrict image, int64_t count) {
-    for (int64_t i = 0; i < count; i++) sums[i] += image[i];
+    return failed;
 }

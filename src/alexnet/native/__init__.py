@@ -1,0 +1,46 @@
+"""The compiled path on a CPU: C, built once by the compiler that is there, and the one door to it.
+
+No compiler, no Linux, a compiler that fails: the portable path runs instead, and ``status`` says why. The library
+shares torch's own OpenMP threads, so that two pools never compete for the cores. A caller asks ``available`` and then
+calls a function, which checks all that it is given before the C sees an address.
+"""
+
+from alexnet.native.library import (
+    MOST_WINDOW,
+    Stage,
+    Status,
+    add_image,
+    area_average,
+    available,
+    crop_image,
+    few_rows,
+    image_products,
+    keep_freed_memory,
+    kernels,
+    momentum_step,
+    portable,
+    prepare_images,
+    stage_backward,
+    stage_forward,
+    status,
+)
+
+__all__ = [
+    "MOST_WINDOW",
+    "Stage",
+    "Status",
+    "add_image",
+    "area_average",
+    "available",
+    "crop_image",
+    "few_rows",
+    "image_products",
+    "keep_freed_memory",
+    "kernels",
+    "momentum_step",
+    "portable",
+    "prepare_images",
+    "stage_backward",
+    "stage_forward",
+    "status",
+]
