@@ -125,26 +125,34 @@ def download(
 
     Raises:
         WrongUse: no such name.
-        Failure: no connection, or another checksum than the published one (then nothing is kept).
+        Failure: no connection, or another checksum than the published one (then nothing is kept); or another process is
+            fetching it there.
     """
     if name not in PUBLISHED:
         known = ", ".join(f"{each} ({published.what})" for each, published in PUBLISHED.items())
         raise WrongUse(f"{name}: unknown; give one of {known}")
     wanted = PUBLISHED[name]
     target = files.make_folder(folder) / wanted.file
+    with files.owned(target.parent, f"{files.LOCK}-{target.name}"):
+        return _download(name, wanted, target, url or wanted.url, progress)
+
+
+def _download(
+    name: str, wanted: Published, target: Path, url: str, progress: Callable[[int, int], None] | None
+) -> Path:
     if target.exists():
         if _matches(target, wanted):
             return target
         raise WrongUse(f"{target}: is there, but is not {name} (its checksum differs); move it away")
     partial = target.with_name(f"{target.name}.part")  # kept when cut, so not among the leftovers
     with files.explained(target):
-        _fetch(url or wanted.url, partial, progress)
+        _fetch(url, partial, progress)
         if not _matches(partial, wanted):
             kind, _, published = wanted.checksum.partition(":")
             found = _digest(partial, kind)
             partial.unlink()
             raise Failure(
-                f"{url or wanted.url}: its {kind} checksum is {found}, published is {published}; nothing was kept. "
+                f"{url}: its {kind} checksum is {found}, published is {published}; nothing was kept. "
                 "Try again, or another --url"
             )
         os.replace(partial, target)
@@ -183,7 +191,10 @@ def _fetch(url: str, partial: Path, progress: Callable[[int, int], None] | None)
 
 def _append(url: str, partial: Path, start: int, progress: Callable[[int, int], None] | None) -> bool:
     """One connection. Returns whether the file is whole as far as the server says."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    except ValueError as error:
+        raise WrongUse(f"--url {url}: {error}; give one that begins with https://") from error
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
