@@ -417,10 +417,9 @@ def momentum_step(
     """
     shape = weight.shape if isinstance(weight, Tensor) else ()
     types = {"weight": (torch.float32,), "velocity": (torch.float32,), "gradient": TYPES, "copy": (torch.bfloat16,)}
+    tensors = {"weight": weight, "velocity": velocity, "gradient": gradient} | ({} if copy is None else {"copy": copy})
     runs = []
-    for name, tensor in (("weight", weight), ("velocity", velocity), ("gradient", gradient), ("copy", copy)):
-        if tensor is None and name == "copy":
-            continue
+    for name, tensor in tensors.items():
         start = _plain(name, tensor, types[name], shape)
         if not _lies_as(tensor, weight):
             raise ValueError(f"{name}: lies in memory as {tensor.stride()}, the weight as {weight.stride()}")
