@@ -15,7 +15,7 @@ from alexnet import files, machine
 from alexnet.data import images as image_files
 from alexnet.data.augment import Preparation, views
 from alexnet.data.batches import ahead, whole_images
-from alexnet.data.sources.folder import IMAGE_ENDINGS
+from alexnet.data.sources.tree import IMAGE_ENDINGS
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse
 from alexnet.nets.network import Network

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from alexnet import Failure, Store, WrongUse, prepare
+from alexnet.data.sources import open_source
 from alexnet.errors import Unfinished
 from tests.conftest import fill, picture
 from tests.data import archives
@@ -166,7 +167,7 @@ def test_linked_folders_are_read(pictures, store, tmp_path):
 def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
     archive = pack(pictures, tmp_path / "pictures.tar")
     with tarfile.open(archive, "a") as file:
-        for name in ("../evil/x.jpg", "/etc/evil.jpg"):
+        for name in ("../evil/x.jpg", "/red/absolute.jpg"):
             data = (pictures / "red" / "000.jpg").read_bytes()
             member = tarfile.TarInfo(name)
             member.size = len(data)
@@ -175,7 +176,10 @@ def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         file.addfile(link)
     store = prepare(archive, tmp_path / "store", size=64)
-    assert sum(store.splits.values()) == 60 and not (tmp_path.parent / "evil").exists()
+    assert sum(store.splits.values()) == 61 and not (tmp_path.parent / "evil").exists()
+    assert "red/absolute.jpg" in [store.name(row) for row in range(61)]  # as tar itself would unpack it
+    said = str(open_source(archive).tree.left_out)
+    assert "1 name that leads outside (../evil/x.jpg)" in said and "1 link to nothing (red/link.jpg)" in said
 
 
 def test_a_folder_with_something_else_is_refused(pictures, tmp_path):
@@ -330,7 +334,7 @@ def test_files_called_images_that_are_others(tmp_path):
 
 
 def test_a_huge_member_is_left_out_unread(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("alexnet.data.sources.tree.LARGEST", 50_000)
+    monkeypatch.setattr("alexnet.data.sources.tree.base.LARGEST", 50_000)
     source = tmp_path / "source"
     shutil.copytree(pictures, source)
     (source / "red" / "bomb.jpg").write_bytes(bytes(50_001))

@@ -6,7 +6,7 @@ Folders that wrap all of it are passed through; images may lie at any depth belo
 from collections.abc import Sequence
 
 from alexnet.data.sources.listing import Source, by_class
-from alexnet.data.sources.tree import Tree
+from alexnet.data.sources.tree import IMAGE_ENDINGS, Tree
 from alexnet.data.sources.words import find_words
 from alexnet.errors import WrongUse
 
@@ -20,10 +20,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-IMAGE_ENDINGS = (
-    *(".jpeg", ".jpg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".heic", ".heif", ".avif"),
-)
 
 
 def matches(tree: Tree) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 
-from alexnet.data.sources.folder import IMAGE_ENDINGS
+from alexnet.data.sources.tree import IMAGE_ENDINGS
 from alexnet.data.sources.listing import Source, by_class
 from alexnet.data.sources.table import split_of
 from alexnet.data.sources.tree import FolderTree, TarTree, Tree
