@@ -12,7 +12,7 @@ import math
 import mmap
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from alexnet.data import images
 from alexnet.data.store import Store
 
 T = TypeVar("T")
+K = TypeVar("K")
 MOST_ROOMS = 31  # batches whose memory is kept for others, beside the last
 UNUSED = 3  # references to a room that no batch has: the list's, the loop's, the question's
 PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --order windows: runs of 6 MB, windows of 210 MB
@@ -188,7 +189,7 @@ def whole_images(
     return ahead(load, range(0, len(chosen), size), threads)
 
 
-def ahead(load: Callable[[int], T], keys: range, threads: int) -> Generator[T, None, None]:
+def ahead(load: Callable[[K], T], keys: Iterable[K], threads: int) -> Generator[T, None, None]:
     """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     pending: collections.deque[Future[T]] = collections.deque()

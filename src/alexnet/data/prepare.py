@@ -60,6 +60,7 @@ def prepare(
     resize: str = images.SHORTER_SIDE,
     format: str | None = None,
     layout: str | None = None,
+    splits: str = "auto",
     max_bad: float = MOST_BAD,
     duplicates: bool = False,
     part: tuple[int, int] = (1, 1),
@@ -79,6 +80,7 @@ def prepare(
         resize: ``shorter-side`` (paper 2) or ``warp`` (as Caffe's figures were measured).
         format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); jpeg, or raw where the source is pixels.
         layout: name of the source's layout; recognised by itself if not given.
+        splits: ``auto``, or ``none``: every folder of the source is a class, whatever it is called.
         max_bad: share of bad images beyond which it stops.
         duplicates: looks for near-duplicates between training and validation.
         part: (3, 16), the third of sixteen parts, where processes or machines share the work in one folder.
@@ -95,7 +97,7 @@ def prepare(
     """
     _check_options(size, resize, format, max_bad, part)
     if not isinstance(source, Source):
-        source = open_source(source, layout)
+        source = open_source(source, layout, splits=splits, without=store)
     source = split_off_validation(source, val_fraction, seed)
     listing = source.listing
     if found:
