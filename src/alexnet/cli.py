@@ -115,7 +115,9 @@ class Prepare:
         counts = ", ".join(f"{count:,} {split}" for split, count in store.splits.items())
         display.line(f"{self.store}: {counts} images of {len(store.classes)} classes")
         if described["skipped"]:
-            display.line(f"{described['skipped']:,} bad images left out, see {self.store}/skipped.csv; mended, they go into a new store")
+            display.line(
+                f"{described['skipped']:,} bad images left out, see {self.store}/skipped.csv; mended, they go into a new store"
+            )
         if described["duplicates"] is not None:
             where = f", see {self.store}/duplicates.csv" if described["duplicates"] else ""
             display.line(f"{described['duplicates']:,} near-duplicates between training and validation{where}")

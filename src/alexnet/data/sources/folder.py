@@ -84,9 +84,7 @@ def _check_full(tree: Tree, reading: folders_of_splits.Reading, classes: set[str
         for prefix in reading.roots:
             name = folder[len(prefix) :]
             if folder.startswith(prefix) and "/" not in name and name not in classes:
-                raise WrongUse(
-                    f"{tree.path}: class folder {name!r} has no images; add some or remove the folder"
-                )
+                raise WrongUse(f"{tree.path}: class folder {name!r} has no images; add some or remove the folder")
 
 
 def _unwrap(images: Sequence[str], stops: Sequence[str] | dict[str, str]) -> str:

@@ -34,9 +34,7 @@ class Pictures:
 
     def __init__(self, tree: Tree):
         self.tree = tree
-        self.members = [
-            member for member, name in enumerate(tree.names) if isinstance(tree, OneFile) or is_image(name)
-        ]
+        self.members = [member for member, name in enumerate(tree.names) if isinstance(tree, OneFile) or is_image(name)]
 
     def name(self, member: int) -> str:
         """The path of an image; within an archive the archive's with the name behind it."""

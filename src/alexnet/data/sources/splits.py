@@ -133,7 +133,9 @@ def read(shape: Shape, mode: str) -> Reading:
 def _with_words(shape: Shape, splits: dict[str, str]) -> dict[str, str]:
     """The splits, and those folders whose names speak of another split and that hold the same folders."""
     words = {
-        top: split for top in shape.nested if top not in splits and (split := split_of(top)) not in (None, *splits.values())
+        top: split
+        for top in shape.nested
+        if top not in splits and (split := split_of(top)) not in (None, *splits.values())
     }
     both = {**splits, **words}
     training = [top for top, split in both.items() if split == "train"]
@@ -166,7 +168,9 @@ def _splits(shape: Shape, splits: dict[str, str], exact: dict[str, str], classes
     reading = Reading({shape.prefixes[top]: split for top, split in splits.items()})
     renamed = [f"{printable(top)} as {split}" for top, split in sorted(splits.items()) if top not in exact]
     if renamed:
-        reading.notes.append(f"splits: {', '.join(renamed)} (the same folders are in them); --splits none takes them for classes")
+        reading.notes.append(
+            f"splits: {', '.join(renamed)} (the same folders are in them); --splits none takes them for classes"
+        )
     if others:
         reading.notes.append(f"beside the splits, left out: {_and(others)}; --splits none takes all for classes")
     return reading

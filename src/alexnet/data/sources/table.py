@@ -252,7 +252,7 @@ def _features(schema: pa.Schema) -> dict[str, dict]:
 
 
 def _image_column(schema: pa.Schema, features: dict[str, dict]) -> str | None:
-    """The column of images: what the metadata calls so, else a struct with bytes, else binary; by its name if several."""
+    """The column of images: what the metadata calls so, else a struct with bytes, else binary; of several by name."""
     declared = [name for name, kind in features.items() if kind.get("_type") == "Image" and name in schema.names]
     structs = [field.name for field in schema if pa.types.is_struct(field.type) and "bytes" in _children(field.type)]
     plain = [field.name for field in schema if _is_binary(field.type) and field.name not in LABELS]

@@ -5,7 +5,16 @@ import re
 from alexnet.data.sources.listing import Source, by_class, labelled
 from alexnet.data.sources.table import split_of
 from alexnet.data.sources.text import label_of, lines_of
-from alexnet.data.sources.tree import IMAGE_ENDINGS, CompressedTarTree, FolderTree, TarTree, Tree, is_image, peek, printable
+from alexnet.data.sources.tree import (
+    IMAGE_ENDINGS,
+    CompressedTarTree,
+    FolderTree,
+    TarTree,
+    Tree,
+    is_image,
+    peek,
+    printable,
+)
 from alexnet.data.sources.words import find_words
 from alexnet.errors import Failure
 
@@ -41,8 +50,8 @@ def missing(tree: Tree) -> str | None:
         image = next((name for name in names if is_image(name)), None)
         if image is not None and (where or any(_key(name) == _key(image) and name != image for name in names)):
             return (
-                f"{printable(where + image)} has no {printable(_key(image).rpartition('/')[2])}.cls beside it, a number "
-                "or a class's name, by which WebDataset shards are read here (labels in .json or .txt are not)"
+                f"{printable(where + image)} has no {printable(_key(image).rpartition('/')[2])}.cls beside it, a "
+                "number or a class's name, by which WebDataset shards are read here (labels in .json or .txt are not)"
             )
     return None
 
@@ -78,7 +87,9 @@ def source(tree: Tree) -> Source:
         raise Failure(f"{tree.path}: {without} has an image and no class (.cls); make the shards again")
     splits = [split_of(name) for name in names]
     rows = [
-        (splits[images.spans_of[member]], label, member) for key, member in members if (label := labels[key]) is not None
+        (splits[images.spans_of[member]], label, member)
+        for key, member in members
+        if (label := labels[key]) is not None
     ]
     unlabelled = len(members) - len(rows)
     listed = _class_names(tree) if rows and all(re.fullmatch(r"[0-9]+", label) for _, label, _ in rows) else None

@@ -106,7 +106,7 @@ class Gathered:
                 self.left_out.add(OWN[kind], folder)
             keep[first:last] = False
         gone = set(own)
-        for i in listed.matching(HIDDEN_IN_RE2):
+        for i in listed.matching(HIDDEN_IN_RE2).tolist():
             if not keep[i] or (top := hidden(listed[i])) is None:
                 continue
             keep[i] = False
@@ -123,10 +123,10 @@ class Gathered:
         """The folders that are stores, runs, exports or hold nothing but pictures of runs, sorted."""
         folders: dict[str, str] = {}
         if self.marks:
-            for i in np.flatnonzero(np.isin(positions, list(self.marks))):
+            for i in np.flatnonzero(np.isin(positions, list(self.marks))).tolist():
                 folders[listed[i].rpartition("/")[0]] = self.marks[int(positions[i])]
         self.own = folders.pop("", None)
-        for i in listed.matching(PICTURES_IN_RE2):
+        for i in listed.matching(PICTURES_IN_RE2).tolist():
             folder = listed[i].rpartition("/")[0]
             if folder not in folders and all(
                 listed[j][len(folder) + 1 :] in PICTURES for j in range(*range_below(listed, folder))

@@ -44,8 +44,10 @@ SEVERAL = {
     OUTSIDE: "names that lead outside",
     DEVICE: "pipes, sockets or devices",
     UNKNOWN: "members of unknown kind",
-    **{reason: reason.replace(kind, f"{kind}s" if kind != "folder of pictures" else "folders of pictures")
-       for kind, reason in OWN.items()},
+    **{
+        reason: reason.replace(kind, f"{kind}s" if kind != "folder of pictures" else "folders of pictures")
+        for kind, reason in OWN.items()
+    },
 }
 
 
@@ -72,8 +74,7 @@ class LeftOut:
     def __str__(self) -> str:
         """One line: ``left out: 10 links that leave the source (x/y), 80 hidden or system files (cat/._1.jpg)``."""
         parts = [
-            f"{_counted(count, reason)} ({printable(self.examples[reason])})"
-            for reason, count in self.counts.items()
+            f"{_counted(count, reason)} ({printable(self.examples[reason])})" for reason, count in self.counts.items()
         ]
         return f"left out: {', '.join(parts)}"
 
@@ -99,7 +100,7 @@ def is_image(name: str) -> bool:
 
 
 def mark_of(name: str, content: bytes) -> str | None:
-    """Whose folder it is that holds this file: a ``store``, ``run`` or ``export`` of this program's; None if no such."""
+    """What a folder that holds this file is: a ``store``, ``run`` or ``export`` of this program's, or None."""
     kind, keys = MARKS[name.rpartition("/")[2]]
     try:
         value = json.loads(content)

@@ -5,7 +5,7 @@ import errno
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -71,8 +71,9 @@ class TarTree(Tree):
                 if name.rpartition("/")[0] != parent:
                     parent = name.rpartition("/")[0]
                     gathered.folders |= parents([name])
-                if member.sparse is not None:
-                    sparse[position] = member.sparse
+                holes = _holes(member)
+                if holes is not None:
+                    sparse[position] = holes
                 if gathered.wants(name, member.size):
                     gathered.mark(position, name, _content(archive, member))
                 block.append((index, member.offset_data, member.size))
@@ -119,6 +120,12 @@ class TarTree(Tree):
         return Span(whole.path, int(self._offsets[member]), int(self._sizes[member]))
 
 
+def _holes(member: tarfile.TarInfo) -> Holes | None:
+    """Which stretches of a sparse file are there; None for any other."""
+    holes: Any = member.sparse
+    return None if holes is None else [(int(offset), int(length)) for offset, length in holes]
+
+
 def _members(span: Span) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Every member of a tar, none of them kept."""
     with explained(span.path), files.open_read(span.path) as file:
@@ -131,7 +138,8 @@ def _members(span: Span) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
                 archive.members.clear()  # or a million of them stay in memory  # pyright: ignore
                 if member.offset >= end:  # a tar within a tar that lacks its closing blocks
                     return
-                stored = member.size if member.sparse is None else sum(length for _, length in member.sparse)
+                holes = _holes(member)
+                stored = member.size if holes is None else sum(length for _, length in holes)
                 if member.isreg() and member.offset_data + stored > end:
                     raise Failure(f"{span.path}: truncated in {printable(member.name)}; fetch the archive again")
                 yield archive, member
@@ -247,8 +255,6 @@ def is_tar(head: bytes) -> bool:
     """Whether a file that begins so is a tar, of any format: those before ustar have nothing but a checksum."""
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
-    except tarfile.EOFHeaderError:  # an empty one
-        return True
-    except (tarfile.HeaderError, *UNFORESEEN):
-        return head[257:262] == b"ustar"
+    except (tarfile.TarError, *UNFORESEEN):
+        return head[257:262] == b"ustar" or head == bytes(512)  # an empty one
     return True
