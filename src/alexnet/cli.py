@@ -41,7 +41,7 @@ class Prepare:
 
     size: int | None = None
     """Side of the stored square in pixels; 256, or the shorter side of the source's images where they all have one size
-    and that is smaller."""
+    and it is at most 128."""
 
     resize: Literal["shorter-side", "warp"] = "shorter-side"
     """shorter-side: scaled, then the central square (paper 2). warp: both sides (as Caffe's figures were measured)."""
@@ -115,9 +115,8 @@ class Prepare:
         counts = ", ".join(f"{count:,} {split}" for split, count in store.splits.items())
         display.line(f"{self.store}: {counts} images of {len(store.classes)} classes")
         if described["skipped"]:
-            display.line(
-                f"{described['skipped']:,} bad images left out, see {self.store}/skipped.csv; mended, they go into a new store"
-            )
+            where = f"see {self.store}/skipped.csv; once mended, they go into a new store, not into this one"
+            display.line(f"{described['skipped']:,} bad images left out, {where}")
         if described["duplicates"] is not None:
             where = f", see {self.store}/duplicates.csv" if described["duplicates"] else ""
             display.line(f"{described['duplicates']:,} near-duplicates between training and validation{where}")

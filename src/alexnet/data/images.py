@@ -157,10 +157,7 @@ def _decode_jpeg(data: bytes, size: int) -> np.ndarray | None:
 
 def _has_app1(data: bytes) -> bool:
     """Whether a JPEG file may have a segment of the kind that EXIF and XMP are in: where in doubt, yes."""
-    for marker, _, _ in _jpeg_segments(data):
-        if marker in (0xE1, None):
-            return True
-    return False
+    return any(marker in (0xE1, None) for marker, _, _ in _jpeg_segments(data))
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int | None, int, int]]:

@@ -78,7 +78,7 @@ def prepare(
         val_fraction: share of each class's training images set apart where there are no validation images.
         seed: which ones.
         size: side of the stored square in pixels; 256, or the shorter side of the source's images where they all have
-            one size and that is smaller.
+            one size and it is at most 128.
         resize: ``shorter-side`` (paper 2) or ``warp`` (as Caffe's figures were measured).
         format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); jpeg, or raw where the source is pixels.
         layout: name of the source's layout; recognised by itself if not given.

@@ -88,8 +88,8 @@ def _recognised(tree: Tree, notes: list[str]) -> str:
     if name in IN_FILES and len(photos) > 1:
         if name != "table" or table.holds_images(tree):
             raise WrongUse(
-                f"{tree.path}: is of layout {name} and holds folders of images, too ({', '.join(map(printable, photos))}); "
-                f"say which is meant: --layout {name} or --layout folder"
+                f"{tree.path}: is of layout {name} and holds folders of images, too "
+                f"({', '.join(map(printable, photos))}); say which is meant: --layout {name} or --layout folder"
             )
         stray = next(other for other in tree.names if other.lower().endswith(table.ENDINGS))
         notes.append(f"{printable(stray)}: a table without images, not read; --layout table takes tables alone")

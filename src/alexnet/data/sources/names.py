@@ -63,7 +63,7 @@ class Names(Sequence[str]):
 
     def sorted_last(self) -> "tuple[Names, np.ndarray]":
         """The names in order, each once, and where each was: its last place where it came more than once."""
-        order = compute.sort_indices(self._array).to_numpy()  # stable, so equal names keep their order
+        order = compute.sort_indices(self._array).to_numpy().astype(np.int64)  # stable, so equal names keep their order
         ordered = self._array.take(pa.array(order))
         if len(ordered) > 1:
             last = np.append(~compute.equal(ordered[:-1], ordered[1:]).to_numpy(zero_copy_only=False), True)

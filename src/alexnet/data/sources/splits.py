@@ -1,7 +1,7 @@
 """Which folders of a tree are splits and which are classes: by the shape of the tree first, then by words.
 
-``train`` beside ``bus`` and ``car`` that hold images is a class; ``seg_train`` and ``seg_test`` with the same folders in
-them are splits; ``color`` and ``grayscale`` with the same folders are versions of one set, which nobody can mean.
+``train`` beside ``bus`` and ``car`` that hold images is a class; ``seg_train`` and ``seg_test`` with the same folders
+in them are splits; ``color`` and ``grayscale`` with the same folders are versions of one set, no classes.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from alexnet.errors import WrongUse
 
 WORDS = {**SPLIT_NAMES, "dev": "val", "trainset": "train", "valset": "val", "testset": "test"}
 SHARED = 0.5  # of the folders' names that two folders have together: then they are splits or versions of one set
-OTHER = "--splits none takes it for a class"
 
 
 @dataclasses.dataclass
@@ -47,7 +46,7 @@ class Shape:
     """
 
     def __init__(self, path: str, root: str, names: Sequence[str]):
-        self.path, self.root = path, root
+        self.path, self.root, self._names = path, root, names
         self.flat: set[str] = set()
         self.inner: dict[str, set[str]] = {}
         self.deep: set[str] = set()  # folders with folders of folders
@@ -66,19 +65,35 @@ class Shape:
         for top in self.inner:
             self.prefixes[top] = f"{root}{top}/"
             if top not in self.flat and top in self.deep:
-                self._unwrap(top, names)
+                self._unwrap(top)
 
-    def _unwrap(self, top: str, names: Sequence[str]) -> None:
+    def _unwrap(self, top: str) -> None:
         """Passes through folders that hold nothing but one of the same name or split: ``seg_train/seg_train/CLASS``."""
         while len(self.inner[top]) == 1:
             child = next(iter(self.inner[top]))
             if child != top and (split_of(child) is None or split_of(child) != split_of(top)):
                 return
             prefix = f"{self.prefixes[top]}{child}/"
-            below = [name[len(prefix) :].split("/") for name in names if name.startswith(prefix)]
-            if any(len(parts) == 1 for parts in below):
+            below = self._below(prefix)
+            if below is None:
                 return
-            self.prefixes[top], self.inner[top] = prefix, {parts[0] for parts in below}
+            self.prefixes[top], self.inner[top] = prefix, below
+
+    def _below(self, prefix: str) -> set[str] | None:
+        """The folders with images in one; None where it holds images directly."""
+        below = [name[len(prefix) :].partition("/") for name in self._names if name.startswith(prefix)]
+        return {parts[0] for parts in below} if all(parts[1] for parts in below) else None
+
+    def core(self, top: str) -> set[str]:
+        """The names of the folders in one, those that wrap all of them passed through, whatever they are called."""
+        prefix, names = self.prefixes[top], self.inner[top]
+        while len(names) == 1:
+            prefix += f"{next(iter(names))}/"
+            below = self._below(prefix)
+            if below is None:
+                break
+            names = below
+        return names
 
     @property
     def tops(self) -> list[str]:
@@ -123,6 +138,7 @@ def read(shape: Shape, mode: str) -> Reading:
         return _splits(shape, splits, exact, classes)
     if exact:
         return _words_without_training(shape, exact, classes)
+    _refuse_mismatch(shape, classes)
     within = _within_classes(shape)
     if within:
         return within
@@ -182,8 +198,8 @@ def _words_without_training(shape: Shape, exact: dict[str, str], classes: Readin
     nested = [top for top in exact if top in shape.nested]
     if nested and not any(top in shape.flat for top in others):
         raise WrongUse(
-            f"{shape.path}: has {_and(nested)} but no train folder with folders of classes; add it, or say --splits none "
-            "if these are classes"
+            f"{shape.path}: has {_and(nested)} but no train folder with folders of classes; add it, or say "
+            "--splits none if these are classes"
         )
     if not any(split_of(top) is None for top in others):
         raise WrongUse(
@@ -193,9 +209,26 @@ def _words_without_training(shape: Shape, exact: dict[str, str], classes: Readin
     called = _and(exact)
     kind = "classes" if len(exact) > 1 else "a class"
     classes.notes.append(
-        f"{called} taken for {kind}, since the folders beside hold images, too; if not, move {called} out of the source"
+        f"{called} {'are' if len(exact) > 1 else 'is'} taken for {kind}, since the folders beside hold images, too; if "
+        f"not, move {called} out of the source"
     )
     return classes
+
+
+def _refuse_mismatch(shape: Shape, classes: Reading) -> None:
+    """Where folders are called like a training and another split but hold other folders: if all are, an error."""
+    words = {top: split for top in shape.nested if (split := split_of(top))}
+    if "train" not in words.values() or len(set(words.values())) < 2:
+        return
+    if set(words) == set(shape.tops):
+        raise WrongUse(
+            f"{shape.path}: {_and(sorted(words))} are called like splits but do not hold folders of the same names; give "
+            "a class one name in all, or say --splits none if they are the classes"
+        )
+    classes.notes.append(
+        f"{_and(sorted(words))} are taken for classes, since they do not hold the same folders; if they are splits, "
+        "rename them to train, val and test"
+    )
 
 
 def _within_classes(shape: Shape) -> Reading | None:
@@ -217,7 +250,7 @@ def _refuse_versions(shape: Shape, classes: Reading) -> None:
     """Raises ``WrongUse`` where all folders hold the same folders: versions or splits of one set, and no classes."""
     if len(shape.tops) < 2 or shape.nested != shape.tops:
         return
-    sets = list(shape.inner.values())
+    sets = [shape.core(top) for top in shape.tops]
     common, union = set.intersection(*sets), set.union(*sets)
     if len(common) < 2 or len(common) < SHARED * len(union):
         return
@@ -228,9 +261,9 @@ def _refuse_versions(shape: Shape, classes: Reading) -> None:
         )
         return
     raise WrongUse(
-        f"{shape.path}: {_and(shape.tops)} hold folders of the same names ({_and(sorted(common))}), so they are splits or "
-        f"versions of one set; give one as the source ({shape.path}/{printable(shape.tops[0])}), rename them to train, "
-        "val and test, or say --splits none if they are the classes"
+        f"{shape.path}: {_and(shape.tops)} hold folders of the same names ({_and(sorted(common))}), so they are splits "
+        f"or versions of one set; give one as the source ({shape.path}/{printable(shape.tops[0])}), rename them to "
+        "train, val and test, or say --splits none if they are the classes"
     )
 
 

@@ -189,7 +189,11 @@ class _Walk:
         hops = 0
         while todo:
             part = todo.pop()
-            if part == "..":
+            if part in ("", ".", ".."):
+                if done and "/".join(done) not in self._folders:
+                    raise _Unresolved(NOTHING)
+                if part != "..":
+                    continue
                 if len(done) <= len(root):
                     raise _Unresolved(LEAVES)
                 done.pop()
@@ -206,7 +210,7 @@ class _Walk:
                 if not self._absolute:
                     raise _Unresolved(LEAVES)
                 done = list(root)
-            todo += [part for part in target.target.split("/") if part not in ("", ".")][::-1]
+            todo += target.target.lstrip("/").split("/")[::-1]
         return "/".join(done)
 
 
