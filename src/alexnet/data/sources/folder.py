@@ -11,6 +11,7 @@ from alexnet.data.sources.tree import IMAGE_ENDINGS, Tree, is_image
 from alexnet.data.sources.words import find_words
 from alexnet.errors import WrongUse
 
+LISTS = (".csv", ".tsv", ".parquet", ".arrow", ".json", ".txt", ".xml")  # of a folder that is no class
 EXPECTED = "train/CLASS/*, val/CLASS/* or CLASS/*"
 
 
@@ -83,8 +84,14 @@ def _check_full(tree: Tree, reading: folders_of_splits.Reading, classes: set[str
     for folder in tree.folders:
         for prefix in reading.roots:
             name = folder[len(prefix) :]
-            if folder.startswith(prefix) and "/" not in name and name not in classes:
+            if folder.startswith(prefix) and "/" not in name and name not in classes and not _holds_lists(tree, folder):
                 raise WrongUse(f"{tree.path}: class folder {name!r} has no images; add some or remove the folder")
+
+
+def _holds_lists(tree: Tree, folder: str) -> bool:
+    """Whether a folder has files, and nothing but lists and tables."""
+    below = [name for name in tree.names if name.startswith(folder + "/")]
+    return bool(below) and all(name.lower().endswith(LISTS) for name in below)
 
 
 def _unwrap(images: Sequence[str], stops: Sequence[str] | dict[str, str]) -> str:
