@@ -337,13 +337,21 @@ def test_the_range_of_deep_pixels_is_their_forms(kind):
     assert np.abs(pixels - expected[..., None]).max() <= 1
 
 
-@pytest.mark.parametrize(
-    "pixels",
-    [RAMP * 255, RAMP * 2 - 1, np.where(RAMP > 0.5, np.nan, RAMP), RAMP * 1.5, (RAMP * 255).astype(np.int32), (RAMP * 2**30).astype(np.int32)],
-)  # fmt: skip
-def test_pixels_without_a_range_are_left_out_with_the_reason(pixels):
+WITHOUT_RANGE = {
+    "floats of 0 to 255": RAMP * 255,
+    "floats of -1 to 1": RAMP * 2 - 1,
+    "floats beyond 1": RAMP * 1.5,
+    "NaN": np.where(RAMP > 0.5, np.nan, RAMP),
+    "32 bits": (RAMP * 2**30).astype(np.int32),
+    "32 bits, dark": (RAMP * 255).astype(np.int32),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_RANGE)
+def test_pixels_without_a_range_are_left_out_with_the_reason(kind):
+    pixels = WITHOUT_RANGE[kind]
     with pytest.raises(images.BadImage, match="pixels without a known range"):
-        images.decode_square(tiff(pixels.astype(pixels.dtype if pixels.dtype == np.int32 else np.float32)), 64)
+        images.decode_square(tiff(pixels if pixels.dtype == np.int32 else pixels.astype(np.float32)), 64)
 
 
 def modes() -> dict[str, Image.Image]:
@@ -433,7 +441,12 @@ def test_damaged_metadata_of_jpeg_and_webp():
     """Segments of applications and chunks of metadata that are short, foreign or broken."""
     jpeg = encoded(scene("CMYK"), "JPEG", quality=95)  # which Pillow alone reads
     plain = images.decode_square(jpeg, 64)
-    for marker, content in ((0xE2, b"ICC_PROFILE\0\1"), (0xED, b"Photoshop 3.0\x008BIM\4"), (0xE2, b"MPF\0MM"), (0xFE, b"")):
+    for marker, content in (
+        (0xE2, b"ICC_PROFILE\0\1"),
+        (0xED, b"Photoshop 3.0\x008BIM\4"),
+        (0xE2, b"MPF\0MM"),
+        (0xFE, b""),
+    ):
         segment = bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
         assert (images.decode_square(jpeg[:2] + segment + jpeg[2:], 64) == plain).all(), marker
     webp = encoded(scene(), "WEBP", lossless=True, exif=b"Exif\0\0MM\0*\0\0\0\x08")

@@ -28,9 +28,11 @@ def crossed(tops, inner) -> list[str]:
 
 # Folders with images, what comes of them: classes and images of each split, and what the line says.
 SHAPES = {
-    "COCO's class train": (["bus", "train"], "bus train", {"train": 6}, "train is taken for a class"),
+    "COCO's class train": (["bus", "train"], "bus train", {"train": 6}, "train is taken for"),
     "a class test": (["bus", "car", "test"], "bus car test", {"train": 9}, "test is taken for a class"),
-    "a class val of folders": (["bus", "car", "val", "train/a"], "bus car train val", {"train": 12}, "taken for a class"),
+    "a class val of folders": (
+        ["bus", "car", "val", "train/a"], "bus car train val", {"train": 12}, "taken for a class",
+    ),
     "splits": (crossed(["train", "val"], "ab"), "a b", {"train": 6, "val": 6}, ""),
     "Training, Validation": (crossed(["Training", "Validation"], "ab"), "a b", {"train": 6, "val": 6}, ""),
     "an unlabelled test": ([*crossed(["train"], "ab"), "test"], "a b", {"train": 6}, "left out: test"),
@@ -44,9 +46,11 @@ SHAPES = {
     ),
     "train2017": (crossed(["train2017", "val2017"], "ab"), "a b", {"train": 6, "val": 6}, "val2017 as val"),
     "dev": (crossed(["train", "dev"], "ab"), "a b", {"train": 6, "val": 6}, "dev as val"),
-    "beside the splits": (crossed(["train", "val", "extra"], "ab"), "a b", {"train": 6, "val": 6}, "left out: extra"),
+    "beside the splits": (
+        crossed(["train", "val", "extra"], "ab"), "a b", {"train": 6, "val": 6}, "left out: extra",
+    ),
     "splits within classes": (
-        crossed(["cat", "dog"], ["train", "val"]), "cat dog", {"train": 6, "val": 6}, "each class has splits of its own",
+        crossed(["cat", "dog"], ["train", "val"]), "cat dog", {"train": 6, "val": 6}, "class has splits of its own",
     ),
     "parts within classes": (
         crossed(["cat", "cow", "dog"], ["left", "right"]), "cat cow dog", {"train": 18}, "every class has the folders",
@@ -76,7 +80,9 @@ def test_splits_and_classes_by_the_shape(tmp_path, kind, form):
 
 REFUSED = {
     "flat splits": (["train", "test"], "no folders of classes"),
-    "PlantVillage's versions": (crossed(["color", "grayscale", "segmented"], "abc"), "color, grayscale and segmented hold"),
+    "PlantVillage's versions": (
+        crossed(["color", "grayscale", "segmented"], "abc"), "color, grayscale and segmented hold",
+    ),
     "Office's domains": (crossed(["amazon/images", "webcam/images"], "abc"), "amazon and webcam hold"),
     "val alone": (crossed(["val"], "ab"), "has val but no train folder"),
     "two trains": (crossed(["train_1", "train_2", "test_1"], "ab"), "train_1 and train_2 both read as the split train"),
@@ -105,7 +111,7 @@ def test_splits_none_takes_every_folder_for_a_class(tmp_path):
     ):
         listing = open_source(touched(tmp_path / str(index), *places), splits="none").listing
         assert listing.classes == expected and list(listing.counts()) == ["train"]
-    with pytest.raises(WrongUse, match="--splits none: .* is of layout kaggle"):
+    with pytest.raises(WrongUse, match=r"--splits none: .* is of layout kaggle"):
         open_source(archives.kaggle(tmp_path / "kaggle"), splits="none")
 
 

@@ -403,3 +403,70 @@ def test_killed_while_reading_a_tar_of_tars(tmp_path):
         process.wait()
     assert prepare(source, target, size=64, shard_rows=7).fingerprint == whole.fingerprint
     assert contents(target) == contents(tmp_path / "whole")
+
+
+SMALL_SIZES = {
+    "32x32": ([(32, 32)] * 3, 32),
+    "48x32": ([(48, 32)] * 3, 32),
+    "128x128": ([(128, 128)] * 3, 128),
+    "224x224": ([(224, 224)] * 3, 256),  # enlarged by less than two: as the paper has it
+    "256x256": ([(256, 256)] * 3, 256),
+    "one differs": ([(32, 32), (32, 32), (33, 32)], 256),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL_SIZES)
+@pytest.mark.parametrize("form", ["folder", ".tar", ".zip", ".tar.gz", "csv", "table"])
+def test_small_images_of_one_size_are_stored_as_they_are(alexnet, tmp_path, kind, form):
+    sizes, expected = SMALL_SIZES[kind]
+    photos, rows = tmp_path / "photos", []
+    for label in ("cat", "dog"):
+        (photos / label).mkdir(parents=True)
+        for number, (width, height) in enumerate(sizes):
+            picture(0, number, width, height).save(photos / label / f"{number}.png")
+            rows.append((f"photos/{label}/{number}.png", label))
+    (photos / "cat" / "bad.png").write_bytes(b"no image")
+    source = photos
+    if form == "csv":
+        source = tmp_path / "list.csv"
+        source.write_text("\n".join(["path,label", *(",".join(row) for row in rows)]))
+    elif form == "table":
+        import pyarrow.parquet as pq
+
+        source = tmp_path / "t.parquet"
+        images = [(tmp_path / name).read_bytes() for name, _ in rows]
+        pq.write_table(pa.table({"image": images, "label": [label for _, label in rows]}), source)
+    elif form != "folder":
+        source = pack(photos, tmp_path / f"photos{form}")
+    status, _, err = alexnet("prepare", source, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    assert status == 0 and store.size == expected
+    assert (f"stored at {expected} pixels (--size 256 enlarges them)" in err) == (expected < 256)
+    if kind == "32x32":
+        assert alexnet("prepare", source, tmp_path / "larger", "--size", 256)[0] == 0
+        assert Store(tmp_path / "larger").size == 256
+    if form == "folder" and kind == "32x32":
+        assert "once mended, they go into a new store" in err
+
+
+def test_looking_at_sizes_stops_at_the_first_that_differs(tmp_path, monkeypatch):
+    from alexnet.data.sizes import with_own_size
+
+    source = open_source(fill(tmp_path / "photos", count=4))  # 80x64 each
+    reads = []
+    monkeypatch.setattr(type(source.tree), "read", lambda tree, member: reads.append(member) or archives.encoded(
+        picture(0, 1, 30 + len(reads), 40)))  # fmt: skip
+    assert with_own_size(source).listing.size == 256 and len(reads) == 2
+    monkeypatch.setattr("alexnet.data.sizes.MOST", 5)
+    reads.clear()
+    monkeypatch.setattr(type(source.tree), "read", lambda tree, member: reads.append(member) or archives.encoded(
+        picture(0, 1, 30, 40)))  # fmt: skip
+    assert with_own_size(source).listing.size == 30 and len(reads) == 5
+
+
+def test_what_is_set_apart_is_said_truly(alexnet, tmp_path):
+    one = fill(tmp_path / "one", count=1)
+    _, _, err = alexnet("prepare", one, tmp_path / "store")
+    assert "none set apart: no class has two training images" in err and "20%" not in err
+    _, _, err = alexnet("prepare", fill(tmp_path / "two", count=2), tmp_path / "other")
+    assert "20% of each class's training images set apart" in err

@@ -222,8 +222,8 @@ def _refuse_mismatch(shape: Shape, classes: Reading) -> None:
         return
     if set(words) == set(shape.tops):
         raise WrongUse(
-            f"{shape.path}: {_and(sorted(words))} are called like splits but do not hold folders of the same names; give "
-            "a class one name in all, or say --splits none if they are the classes"
+            f"{shape.path}: {_and(sorted(words))} are called like splits but do not hold folders of the same names; "
+            "give a class one name in all, or say --splits none if they are the classes"
         )
     classes.notes.append(
         f"{_and(sorted(words))} are taken for classes, since they do not hold the same folders; if they are splits, "

@@ -91,4 +91,5 @@ def open_archive(path: str) -> Tree | None:
         return ZipTree(path)
     if head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\x00":
         return CompressedTarTree(path)
-    return TarTree(path) if is_tar(head) else None
+    empty = head == bytes(512) and path.lower().endswith(".tar")
+    return TarTree(path) if empty or is_tar(head) else None

@@ -256,5 +256,5 @@ def is_tar(head: bytes) -> bool:
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
     except (tarfile.TarError, *UNFORESEEN):
-        return head[257:262] == b"ustar" or head == bytes(512)  # an empty one
+        return head[257:262] == b"ustar"
     return True
