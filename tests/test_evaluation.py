@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -164,3 +166,65 @@ def test_show_draws_three_pictures(alexnet, runs, pictures, tmp_path):
     assert named[0] == 0 and len(json.loads(named[1])) == 3
     status, _, err = alexnet("show", runs[0], pictures, "--only-errors", "--output", tmp_path)
     assert status == 2 and "--only-errors" in err
+
+
+@pytest.mark.parametrize("ending", ["", ".tar", ".tar.gz", ".zip"])
+def test_predict_lists_by_the_rules_of_all_sources(alexnet, runs, tmp_path, ending):
+    """Folders and archives, with links, hidden and system files, our own folders, pipes: the same images from each."""
+    photos = fill(tmp_path / "photos", count=3)
+    (photos / "yellow").symlink_to("red")
+    (photos / "red" / "loop").symlink_to("loop")
+    for place in (".ipynb_checkpoints/000.jpg", ".Trash-1000/x.jpg", "red/@eaDir/x.jpg", "red/._000.jpg"):
+        (photos / place).parent.mkdir(exist_ok=True)
+        (photos / place).write_bytes(b"system")
+    (photos / "store").mkdir()
+    (photos / "store" / "dataset.json").write_text('{"format_version": 2, "classes": [], "shards": []}')
+    (photos / "store" / "sheet.png").write_bytes(b"own")
+    (photos / "run").mkdir()
+    (photos / "run" / "curve.png").write_bytes(b"own")
+    path = photos if not ending else tmp_path / f"x{ending}"
+    if ending == ".zip":
+        subprocess.run(["zip", "-q", "-r", "-y", path, "."], cwd=photos, check=True)
+    elif ending:
+        subprocess.run(["tar", "-cz" if ending == ".tar.gz" else "-c", "-f", path, "-C", photos, "."], check=True)
+    notes = []
+    plain = {p.name: p.top for p in predict(load(runs[0]), photos, note=notes.append)}
+    predictions = list(predict(load(runs[0]), str(path)))
+    names = [p.name for p in predictions]
+    expected = [f"{color}/{i:03d}.jpg" for color in ("blue", "green", "red", "yellow") for i in range(3)]
+    assert sorted(names) == [os.path.join(path, name) for name in expected]
+    for prediction in predictions:
+        top = dict(plain[str(photos / prediction.name[len(str(path)) + 1 :])])
+        assert all(abs(top[name] - share) < 1e-5 for name, share in prediction.top)
+    assert "1 store of alexnet's (store)" in notes[0] and "4 hidden or system folders" in notes[0]
+    status, out, err = alexnet("predict", runs[0], path)
+    assert status == 0 and len(out.splitlines()) == 12 and "left out: " in err
+
+
+def test_one_path_of_any_kind_is_one(runs, tmp_path):
+    photos = fill(tmp_path / "photos", count=1)
+    names = [str(photos / color / "000.jpg") for color in ("blue", "green", "red")]
+    for path in (str(photos), photos, os.fsencode(photos), [photos], (str(photos),)):
+        assert [p.name for p in predict(load(runs[0]), path)] == names
+    found, layers = features(load(runs[0]), str(photos), ["fc3"])
+    assert found == names and len(layers["fc3"]) == 3
+    odd = photos / "red" / "picture.xyz"
+    os.rename(names[2], odd)
+    assert [p.name for p in predict(load(runs[0]), odd)] == [str(odd)]  # whatever it is called
+
+
+def test_what_predict_cannot_read_has_its_reason(alexnet, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("alexnet.data.sources.tree.base.LARGEST", 100_000)
+    photos = fill(tmp_path / "photos", ("red",), count=2)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with open(tmp_path / "huge.jpg", "wb") as file:
+        file.truncate(6 << 30)
+    given = [tmp_path / "pipe.jpg", tmp_path / "huge.jpg", "/dev/zero", photos]
+    problems = [p.problem for p in predict(load(runs[0]), given)]
+    assert problems[3:] == [None, None] and "6,442,450,944 bytes, which is no image" in problems[1]
+    assert all("a pipe, socket or device" in problem for problem in (problems[0], problems[2]))
+    for path, said in ((runs[0], "is a run of alexnet's"), (tmp_path / "empty", "holds no images")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        (tmp_path / "empty" / ".x.jpg").touch()
+        status, _, err = alexnet("predict", runs[0], path)
+        assert status == 2 and said in err and err.count("\n") == 1

@@ -40,7 +40,8 @@ class Prepare:
     """Which images are set apart."""
 
     size: int | None = None
-    """Side of the stored square in pixels; 256, or the source's own where all its images have one size."""
+    """Side of the stored square in pixels; 256, or the shorter side of the source's images where they all have one size
+    and it is at most 128."""
 
     resize: Literal["shorter-side", "warp"] = "shorter-side"
     """shorter-side: scaled, then the central square (paper 2). warp: both sides (as Caffe's figures were measured)."""
@@ -50,6 +51,10 @@ class Prepare:
 
     layout: str | None = None
     """Name of the source's layout; recognised by itself if not given."""
+
+    splits: Literal["auto", "none"] = "auto"
+    """auto: folders of a source that are splits (train, val, test) are told by their shape and names. none: every
+    folder is a class."""
 
     max_bad: float = 0.2
     """Share of bad images beyond which it stops with an error; fewer are left out and named in skipped.csv."""
@@ -91,6 +96,7 @@ class Prepare:
                     resize=self.resize,
                     format=self.format,
                     layout=self.layout,
+                    splits=self.splits,
                     max_bad=self.max_bad,
                     duplicates=self.find_duplicates,
                     part=_part(self.part),
@@ -109,7 +115,8 @@ class Prepare:
         counts = ", ".join(f"{count:,} {split}" for split, count in store.splits.items())
         display.line(f"{self.store}: {counts} images of {len(store.classes)} classes")
         if described["skipped"]:
-            display.line(f"{described['skipped']:,} bad images left out, see {self.store}/skipped.csv")
+            where = f"see {self.store}/skipped.csv; once mended, they go into a new store, not into this one"
+            display.line(f"{described['skipped']:,} bad images left out, {where}")
         if described["duplicates"] is not None:
             where = f", see {self.store}/duplicates.csv" if described["duplicates"] else ""
             display.line(f"{described['duplicates']:,} near-duplicates between training and validation{where}")
@@ -538,7 +545,13 @@ class Predict:
         machine.set_up()
         run = load(self.run, self.checkpoint, machine.choose_device(self.device))
         found = evaluation.predict(
-            run, self.images, top=self.top, views=self.views, precision=self.precision, loaders=self.loaders
+            run,
+            self.images,
+            top=self.top,
+            views=self.views,
+            precision=self.precision,
+            loaders=self.loaders,
+            note=lambda line: print(line, file=sys.stderr),
         )
         bad = 0
         with self._writer() as write:

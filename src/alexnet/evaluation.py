@@ -3,8 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from alexnet import files, machine
 from alexnet.data import images as image_files
 from alexnet.data.augment import Preparation, views
 from alexnet.data.batches import ahead, whole_images
-from alexnet.data.sources.folder import IMAGE_ENDINGS
+from alexnet.data.sources.pictures import Paths, Read, batches, find_pictures
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse
 from alexnet.nets.network import Network
@@ -391,35 +390,17 @@ class Prediction:
     classes: list[str] = dataclasses.field(default_factory=list)
 
 
-def find_images(paths: Iterable[str | os.PathLike]) -> list[str]:
-    """Files as given, folders replaced by the images at any depth below them, sorted.
-
-    Raises:
-        WrongUse: nothing at a path, or no image below a folder.
-    """
-    found: list[str] = []
-    for path in paths:
-        if os.path.isdir(path):
-            below = sorted(
-                os.path.join(folder, name)
-                for folder, _, names in os.walk(path)
-                for name in names
-                if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
-            )
-            if not below:
-                raise WrongUse(f"{path}: holds no images")
-            found += below
-        elif os.path.exists(path):
-            found.append(os.fspath(path))
-        else:
-            raise WrongUse(f"{path}: no such file or folder")
-    return found
+def find_images(paths: Paths) -> list[str]:
+    """The names of the images that ``predict`` takes at paths; see ``find_pictures``."""
+    return [source.name(member) for source in find_pictures(paths) for member in source.members]
 
 
-def _load(name: str, preparation: Preparation) -> np.ndarray | str:
+def _load(read: Read, preparation: Preparation) -> np.ndarray | str:
     try:
-        data = Path(name).read_bytes()
-        return np.asarray(image_files.decode_square(data, preparation.size, preparation.resize))
+        content = read()
+        if isinstance(content, OSError):
+            raise content
+        return np.asarray(image_files.decode_square(content, preparation.size, preparation.resize))
     except image_files.BadImage as error:
         return str(error)
     except OSError as error:
@@ -427,15 +408,14 @@ def _load(name: str, preparation: Preparation) -> np.ndarray | str:
 
 
 def _loaded(
-    names: Sequence[str], preparation: Preparation, loaders: int
+    paths: Paths, preparation: Preparation, loaders: int, note: Callable[[str], None] | None = None
 ) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
     """Names and their images (or what is wrong with them) by the batch, loaded ahead in flat memory."""
 
-    def load(start: int) -> tuple[list[str], list[np.ndarray | str]]:
-        part = list(names[start : start + 32])
-        return part, [_load(name, preparation) for name in part]
+    def load(batch: list[tuple[str, Read]]) -> tuple[list[str], list[np.ndarray | str]]:
+        return [name for name, _ in batch], [_load(read, preparation) for _, read in batch]
 
-    return ahead(load, range(0, len(names), 32), loaders)
+    return ahead(load, batches(find_pictures(paths, note), 32), loaders)
 
 
 def _tensor(good: list[np.ndarray], device: torch.device) -> Tensor:
@@ -444,29 +424,31 @@ def _tensor(good: list[np.ndarray], device: torch.device) -> Tensor:
 
 def predict(
     run: Run,
-    paths: Iterable[str | os.PathLike],
+    paths: Paths,
     *,
     top: int = 5,
     views: int = 1,
     precision: str = "auto",
     loaders: int = 2,
+    note: Callable[[str], None] | None = None,
 ) -> Iterator[Prediction]:
-    """The most probable classes of image files, or of all images in folders, in flat memory.
+    """The most probable classes of image files, or of all images in folders and archives, in flat memory.
 
     Args:
         run: opened.
-        paths: files and folders.
+        paths: a file, folder or archive, or several.
         top: classes an image.
         views: 1, 9 or 10 (paper 4.1).
         precision: of products.
         loaders: threads that decode.
+        note: called with a line on what was left out of a folder or archive (hidden files, links that lead nowhere).
 
     Yields:
         A ``Prediction`` an image in order; a bad image's has its ``problem``.
     """
     device = next(run.net.parameters()).device
     net, precision = ready(run.net, precision, device)
-    for names, loaded in _loaded(find_images(paths), run.preparation, loaders):
+    for names, loaded in _loaded(paths, run.preparation, loaders, note):
         good = [image for image in loaded if not isinstance(image, str)]
         found: Iterator[Tensor] = iter(())
         if good:
@@ -481,7 +463,7 @@ def predict(
 
 
 def picture_shares(
-    run: Run, paths: Iterable[str | os.PathLike], most: int, *, precision: str = "auto"
+    run: Run, paths: Paths, most: int, *, precision: str = "auto"
 ) -> tuple[list[str], list[np.ndarray], np.ndarray]:
     """The first readable images as the run stores them, with their probabilities.
 
@@ -494,7 +476,7 @@ def picture_shares(
     device = next(run.net.parameters()).device
     precision = machine.choose_precision(precision, device)
     found: list[tuple[str, np.ndarray]] = []
-    for names, loaded in _loaded(find_images(paths), run.preparation, 1):
+    for names, loaded in _loaded(paths, run.preparation, 1):
         found += [(name, image) for name, image in zip(names, loaded) if not isinstance(image, str)]
         if len(found) >= most:
             break
@@ -514,13 +496,13 @@ def centre_activations(run: Run, images: Tensor, layers: Sequence[str]) -> dict[
 
 @torch.inference_mode()
 def features(
-    run: Run, paths: Iterable[str | os.PathLike], layers: Sequence[str] = ("fc7",), *, loaders: int = 2
+    run: Run, paths: Paths, layers: Sequence[str] = ("fc7",), *, loaders: int = 2
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Activations of layers for image files (paper 6.1: fc7's 4096 numbers are an image's description).
 
     Args:
         run: opened.
-        paths: files and folders.
+        paths: a file, folder or archive, or several.
         layers: names from the net's table.
         loaders: threads that decode.
 
@@ -533,7 +515,7 @@ def features(
     device = next(run.net.parameters()).device
     kept: list[str] = []
     found: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    for names, loaded in _loaded(find_images(paths), run.preparation, loaders):
+    for names, loaded in _loaded(paths, run.preparation, loaders):
         good = [(name, image) for name, image in zip(names, loaded) if not isinstance(image, str)]
         if good:
             activations = centre_activations(run, _tensor([image for _, image in good], device), layers)

@@ -302,3 +302,182 @@ def heic_file() -> bytes:
 
     pillow_heif.register_heif_opener()
     return encoded(scene(), "HEIF", quality=95)
+
+
+RAMP = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+
+
+def tiff(pixels: np.ndarray, **options) -> bytes:
+    return encoded(Image.fromarray(pixels), "TIFF", **options)
+
+
+def white_is_zero(data: bytes) -> bytes:
+    """A TIFF with its photometric interpretation changed to the inverted one."""
+    entry = b"\x06\x01\x03\x00\x01\x00\x00\x00"
+    return data.replace(entry + b"\x01", entry + b"\x00")
+
+
+RANGES = {
+    "floats of 0 to 1": (tiff(RAMP), RAMP * 255),
+    "dark floats": (tiff(RAMP * 0.01), RAMP * 2.55),
+    "inverted floats": (white_is_zero(tiff(RAMP)), 255 - RAMP * 255),
+    "16 bits, dark": (tiff((RAMP * 700).astype(np.uint16)), RAMP * 700 / 257),
+    "16 bits, whole range": (tiff((RAMP * 65535).astype(np.uint16)), RAMP * 255),
+    "16 bits, inverted": (white_is_zero(tiff((RAMP * 65535).astype(np.uint16))), 255 - RAMP * 255),
+    "PNG of 16 bits": (encoded(Image.fromarray((RAMP * 65535).astype(np.uint16))), RAMP * 255),
+    "PGM of 16 bits": (b"P5 64 64 65535\n" + (RAMP * 65535).astype(">u2").tobytes(), RAMP * 255),
+    "PGM of 10 bits": (b"P5 64 64 1023\n" + (RAMP * 1023).astype(">u2").tobytes(), RAMP * 255),
+}
+
+
+@pytest.mark.parametrize("kind", RANGES)
+def test_the_range_of_deep_pixels_is_their_forms(kind):
+    data, expected = RANGES[kind]
+    pixels = images.decode_square(data, 64).astype(float)
+    assert np.abs(pixels - expected[..., None]).max() <= 1
+
+
+WITHOUT_RANGE = {
+    "floats of 0 to 255": RAMP * 255,
+    "floats of -1 to 1": RAMP * 2 - 1,
+    "floats beyond 1": RAMP * 1.5,
+    "NaN": np.where(RAMP > 0.5, np.nan, RAMP),
+    "32 bits": (RAMP * 2**30).astype(np.int32),
+    "32 bits, dark": (RAMP * 255).astype(np.int32),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_RANGE)
+def test_pixels_without_a_range_are_left_out_with_the_reason(kind):
+    pixels = WITHOUT_RANGE[kind]
+    with pytest.raises(images.BadImage, match="pixels without a known range"):
+        images.decode_square(tiff(pixels if pixels.dtype == np.int32 else pixels.astype(np.float32)), 64)
+
+
+def modes() -> dict[str, Image.Image]:
+    """The same smooth picture in every mode that Pillow has for files and for its own work."""
+    from PIL import ImageCms
+
+    lab = ImageCms.profileToProfile(
+        scene(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    plain = {mode: scene(mode) for mode in ("1", "L", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LA")}
+    return {
+        **plain, "LAB": lab, "La": scene("LA").convert("La"), "RGBa": scene("RGBA").convert("RGBa"),
+        "PA": scene("P").convert("PA"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", modes())
+def test_every_mode_of_pillows(mode):
+    image = modes()[mode]
+    expected = scene("L" if mode in ("L", "LA", "La") else "1" if mode == "1" else "P" if "P" in mode else "RGB")
+    difference = np.asarray(images.to_rgb(image)).astype(int) - np.asarray(expected.convert("RGB")).astype(int)
+    assert np.abs(difference).max() <= 40 and np.abs(difference).mean() < 3  # LAB and HSV lose some
+
+
+@pytest.mark.parametrize("fill", [1, 2, 7, 300])
+def test_fill_bytes_before_a_marker_hide_no_rotation(fill):
+    data = rotated(6)
+    for at in (2, 20):  # before the first segment, and before one behind it
+        filled = data[:at] + b"\xff" * fill + data[at:]
+        upright = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        assert np.abs(images.decode_square(filled, 64).astype(int) - upright.astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_rotation_in_every_form_that_has_it(turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    upright = np.asarray(images.decode_square(rotated(turn), 64)).astype(int)
+    for form, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):
+        turned = images.decode_square(encoded(scene(), form, exif=exif, **options), 64).astype(int)
+        assert np.abs(turned - upright).mean() < 4, form
+
+
+def chunk(kind: bytes, content: bytes, crc: int | None = None) -> bytes:
+    import zlib
+
+    crc = zlib.crc32(kind + content) if crc is None else crc
+    return len(content).to_bytes(4, "big") + kind + content + crc.to_bytes(4, "big")
+
+
+def png_chunks() -> dict[str, bytes]:
+    import zlib
+
+    text = b"comment\0\0" + zlib.compress(b"x" * (1 << 21))
+    profile = b"icc\0\0" + zlib.compress(bytes(3 << 20))
+    return {
+        "large text": chunk(b"zTXt", text),
+        "large texts": chunk(b"zTXt", text) * 70,
+        "large profile": chunk(b"iCCP", profile),
+        "wrong checksum of a text": chunk(b"tEXt", b"a\0b", 1),
+        "wrong checksum of a profile": chunk(b"iCCP", profile, 1),
+        "wrong checksum of EXIF": chunk(b"eXIf", b"MM\0*", 1),
+        "broken text": chunk(b"iTXt", b"\xff"),
+        "unknown chunk": chunk(b"quUx", b"\xff", 1),
+    }
+
+
+@pytest.mark.parametrize("kind", png_chunks())
+@pytest.mark.parametrize("place", ["before the pixels", "behind them"])
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_damaged_chunks_beside_a_pngs_pixels_do_no_harm(kind, place, mode):
+    image = scene(mode)
+    clean = encoded(image, **({"transparency": 3} if mode == "P" else {}))
+    at = clean.index(b"IDAT") - 4 if place == "before the pixels" else clean.index(b"IEND") - 4
+    damaged = clean[:at] + png_chunks()[kind] + clean[at:]
+    assert (images.decode_square(damaged, 64) == images.decode_square(clean, 64)).all()
+
+
+def test_damage_to_the_pixels_themselves_is_still_damage():
+    data = bytearray(encoded(scene()))
+    data[data.index(b"IDAT") + 40] ^= 255
+    with pytest.raises(images.BadImage, match="not decodable"):
+        images.decode_square(bytes(data), 64)
+
+
+def test_damaged_metadata_of_jpeg_and_webp():
+    """Segments of applications and chunks of metadata that are short, foreign or broken."""
+    jpeg = encoded(scene("CMYK"), "JPEG", quality=95)  # which Pillow alone reads
+    plain = images.decode_square(jpeg, 64)
+    for marker, content in (
+        (0xE2, b"ICC_PROFILE\0\1"),
+        (0xED, b"Photoshop 3.0\x008BIM\4"),
+        (0xE2, b"MPF\0MM"),
+        (0xFE, b""),
+    ):
+        segment = bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+        assert (images.decode_square(jpeg[:2] + segment + jpeg[2:], 64) == plain).all(), marker
+    webp = encoded(scene(), "WEBP", lossless=True, exif=b"Exif\0\0MM\0*\0\0\0\x08")
+    for broken in (webp.replace(b"EXIF", b"EXIG"), webp[:-8], webp + b"junk"):
+        assert (images.decode_square(broken, 64) == np.asarray(scene())).all()
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_the_users_setting_of_truncated_images_is_kept_and_changes_nothing(setting, monkeypatch):
+    from PIL import ImageFile
+
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", setting)
+    with pytest.raises(images.BadImage, match="not decodable"):
+        images.decode_square(encoded(scene())[:2000], 64)
+    with pytest.raises(images.BadImage, match="not decodable"):
+        images.decode_square(BAD["cut off"][0], 64)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is setting
+
+
+def test_importing_leaves_pillow_as_it_is():
+    import subprocess
+
+    code = "from PIL import ImageFile; ImageFile.LOAD_TRUNCATED_IMAGES = True; import alexnet.data.images; "
+    code += "assert ImageFile.LOAD_TRUNCATED_IMAGES"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sixteen_bit_grey_with_a_transparent_value():
+    pixels = np.full((16, 16), 300, np.uint16)
+    pixels[:8] = 40_000
+    data = encoded(Image.fromarray(pixels))
+    at = data.index(b"IDAT") - 4
+    found = images.decode_square(data[:at] + chunk(b"tRNS", (300).to_bytes(2, "big")) + data[at:], 16)
+    assert (found[8:] == 255).all() and (found[:8] == 156).all()

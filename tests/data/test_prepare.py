@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from alexnet import Failure, Store, WrongUse, prepare
+from alexnet.data.sources import open_source
 from alexnet.errors import Unfinished
 from tests.conftest import fill, picture
 from tests.data import archives
@@ -166,7 +167,7 @@ def test_linked_folders_are_read(pictures, store, tmp_path):
 def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
     archive = pack(pictures, tmp_path / "pictures.tar")
     with tarfile.open(archive, "a") as file:
-        for name in ("../evil/x.jpg", "/etc/evil.jpg"):
+        for name in ("../evil/x.jpg", "/red/absolute.jpg"):
             data = (pictures / "red" / "000.jpg").read_bytes()
             member = tarfile.TarInfo(name)
             member.size = len(data)
@@ -175,7 +176,10 @@ def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         file.addfile(link)
     store = prepare(archive, tmp_path / "store", size=64)
-    assert sum(store.splits.values()) == 60 and not (tmp_path.parent / "evil").exists()
+    assert sum(store.splits.values()) == 61 and not (tmp_path.parent / "evil").exists()
+    assert "red/absolute.jpg" in [store.name(row) for row in range(61)]  # as tar itself would unpack it
+    said = str(open_source(archive).tree.left_out)
+    assert "1 name that leads outside (../evil/x.jpg)" in said and "1 link to nothing (red/link.jpg)" in said
 
 
 def test_a_folder_with_something_else_is_refused(pictures, tmp_path):
@@ -254,7 +258,7 @@ def test_full_and_read_only_disks(alexnet, pictures, tmp_path, monkeypatch, errn
     with monkeypatch.context() as patch:
         patch.setattr("alexnet.files.storage.os.fsync", refuse)
         status, _, err = alexnet("prepare", pictures, tmp_path / "store")
-    assert status == 1 and said in err and err.strip().count("\n") <= 3
+    assert status == 1 and said in err and err.strip().count("\n") <= 4
     assert [path.name for path in (tmp_path / "store").glob("**/*") if path.is_file()] == []
     assert alexnet("prepare", pictures, tmp_path / "store")[0] == 0  # and then it goes on
 
@@ -330,7 +334,7 @@ def test_files_called_images_that_are_others(tmp_path):
 
 
 def test_a_huge_member_is_left_out_unread(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("alexnet.data.sources.tree.LARGEST", 50_000)
+    monkeypatch.setattr("alexnet.data.sources.tree.base.LARGEST", 50_000)
     source = tmp_path / "source"
     shutil.copytree(pictures, source)
     (source / "red" / "bomb.jpg").write_bytes(bytes(50_001))
@@ -399,3 +403,70 @@ def test_killed_while_reading_a_tar_of_tars(tmp_path):
         process.wait()
     assert prepare(source, target, size=64, shard_rows=7).fingerprint == whole.fingerprint
     assert contents(target) == contents(tmp_path / "whole")
+
+
+SMALL_SIZES = {
+    "32x32": ([(32, 32)] * 3, 32),
+    "48x32": ([(48, 32)] * 3, 32),
+    "128x128": ([(128, 128)] * 3, 128),
+    "224x224": ([(224, 224)] * 3, 256),  # enlarged by less than two: as the paper has it
+    "256x256": ([(256, 256)] * 3, 256),
+    "one differs": ([(32, 32), (32, 32), (33, 32)], 256),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL_SIZES)
+@pytest.mark.parametrize("form", ["folder", ".tar", ".zip", ".tar.gz", "csv", "table"])
+def test_small_images_of_one_size_are_stored_as_they_are(alexnet, tmp_path, kind, form):
+    sizes, expected = SMALL_SIZES[kind]
+    photos, rows = tmp_path / "photos", []
+    for label in ("cat", "dog"):
+        (photos / label).mkdir(parents=True)
+        for number, (width, height) in enumerate(sizes):
+            picture(0, number, width, height).save(photos / label / f"{number}.png")
+            rows.append((f"photos/{label}/{number}.png", label))
+    (photos / "cat" / "bad.png").write_bytes(b"no image")
+    source = photos
+    if form == "csv":
+        source = tmp_path / "list.csv"
+        source.write_text("\n".join(["path,label", *(",".join(row) for row in rows)]))
+    elif form == "table":
+        import pyarrow.parquet as pq
+
+        source = tmp_path / "t.parquet"
+        images = [(tmp_path / name).read_bytes() for name, _ in rows]
+        pq.write_table(pa.table({"image": images, "label": [label for _, label in rows]}), source)
+    elif form != "folder":
+        source = pack(photos, tmp_path / f"photos{form}")
+    status, _, err = alexnet("prepare", source, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    assert status == 0 and store.size == expected
+    assert (f"stored at {expected} pixels (--size 256 enlarges them)" in err) == (expected < 256)
+    if kind == "32x32":
+        assert alexnet("prepare", source, tmp_path / "larger", "--size", 256)[0] == 0
+        assert Store(tmp_path / "larger").size == 256
+    if form == "folder" and kind == "32x32":
+        assert "once mended, they go into a new store" in err
+
+
+def test_looking_at_sizes_stops_at_the_first_that_differs(tmp_path, monkeypatch):
+    from alexnet.data.sizes import with_own_size
+
+    source = open_source(fill(tmp_path / "photos", count=4))  # 80x64 each
+    reads = []
+    monkeypatch.setattr(type(source.tree), "read", lambda tree, member: reads.append(member) or archives.encoded(
+        picture(0, 1, 30 + len(reads), 40)))  # fmt: skip
+    assert with_own_size(source).listing.size == 256 and len(reads) == 2
+    monkeypatch.setattr("alexnet.data.sizes.MOST", 5)
+    reads.clear()
+    monkeypatch.setattr(type(source.tree), "read", lambda tree, member: reads.append(member) or archives.encoded(
+        picture(0, 1, 30, 40)))  # fmt: skip
+    assert with_own_size(source).listing.size == 30 and len(reads) == 5
+
+
+def test_what_is_set_apart_is_said_truly(alexnet, tmp_path):
+    one = fill(tmp_path / "one", count=1)
+    _, _, err = alexnet("prepare", one, tmp_path / "store")
+    assert "none set apart: no class has two training images" in err and "20%" not in err
+    _, _, err = alexnet("prepare", fill(tmp_path / "two", count=2), tmp_path / "other")
+    assert "20% of each class's training images set apart" in err

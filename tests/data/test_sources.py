@@ -162,8 +162,10 @@ def test_labels_of_other_types(tmp_path):
         open_source(tmp_path / "t.parquet")
 
 
-def test_a_store_is_a_source(tmp_path, store):
-    again = prepare(store.path, tmp_path / "store", size=64)
+def test_a_store_is_a_source_where_that_is_said(tmp_path, store):
+    with pytest.raises(WrongUse, match=r"is a store already.*--layout table"):
+        prepare(store.path, tmp_path / "store", size=64)
+    again = prepare(store.path, tmp_path / "store", size=64, layout="table")
     assert again.classes == store.classes and again.splits == store.splits
 
 
@@ -242,7 +244,7 @@ def test_csv_lists(tmp_path):
     [
         ("a,b\n1,2\n", "must name the columns path and label"),
         ("path,label\nx.jpg\n", "line 2: 1 values where the first line names 2"),
-        ("path,label\nx.jpg,\n", "line 2: no label"),
+        ("path,label\n,x\n", "line 2: no path"),
         ("path,label,split\nx.jpg,a,moon\n", "line 2: split 'moon'"),
         ("path,label\nx.jpg,a\n", "one class only"),
         ("path,label\n", "no training images"),

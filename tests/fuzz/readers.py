@@ -17,6 +17,8 @@ from alexnet import Failure, Net, Store, WrongUse, load
 from alexnet.data import images
 from alexnet.data.sources import open_source
 from alexnet.data.sources.cifar10 import _read_pickle
+from alexnet.data.sources.pictures import batches, find_pictures
+from alexnet.data.sources.text import csv_rows, decode, label_of, named
 from alexnet.data.sources.words import read_meta
 from alexnet.imports import import_weights
 from tests.weights_files import blob, caffemodel, zoo_onnx
@@ -59,6 +61,38 @@ def _source(data: bytes, ending: str) -> None:
                         source.read(row)
         assert [entry.name for entry in path.parent.iterdir()] == [path.name]
         assert os.listdir(room) == ["inside"]
+
+
+def _pictures(data: bytes, ending: str) -> None:
+    """An archive as `predict` takes it: listed, then all of it read."""
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room, f"pictures{ending}")
+        path.write_bytes(data)
+        with contextlib.suppress(*SAID):
+            for batch in batches(find_pictures(path), 32):
+                for _, read in batch:
+                    with contextlib.suppress(OSError):
+                        read()
+        assert os.listdir(room) == [path.name]
+
+
+def linked(data: bytes) -> None:
+    """A tar of links, sparse files and appended versions, as `predict` takes it."""
+    _pictures(data, ".tar")
+
+
+def zipped_links(data: bytes) -> None:
+    """A zip of links, Windows' names and duplicates, as `predict` takes it."""
+    _pictures(data, ".zip")
+
+
+def text(data: bytes) -> None:
+    """A list in any encoding: decoded, and its rows and labels taken."""
+    with contextlib.suppress(*SAID):
+        labels = []
+        for number, row in csv_rows(decode(data, "list"), ",", "list"):
+            labels += [label for cell in row if (label := label_of(cell, f"line {number}")) is not None]
+        assert set(named(labels)[0]) == set(labels)
 
 
 def tar(data: bytes) -> None:
@@ -205,12 +239,61 @@ def _tiny() -> Net:
 READERS: dict[str, Callable[[bytes], None]] = {
     reader.__name__: reader
     for reader in (
+        *(linked, zipped_links, text),
         *(image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, store, description),
         *(torch_weights, safetensors_weights, caffe_weights, onnx_weights, caffe_mean),
     )
 }
 
 CORPUS = Path(__file__).parent / "corpus"
+
+
+def linked_seeds(members: dict[str, bytes]) -> list[bytes]:
+    """Tars with links of every kind, in each format, and one with a sparse member as GNU tar writes it."""
+    import io
+    import tarfile
+
+    links = [
+        ("c", "a", tarfile.SYMTYPE), ("d", "c/../b", tarfile.SYMTYPE), ("a/l.jpg", "../b/1.jpg", tarfile.SYMTYPE),
+             ("a/h.jpg", "b/0.jpg", tarfile.LNKTYPE), ("a/r", "..", tarfile.SYMTYPE), ("o", "../../x", tarfile.SYMTYPE),
+    ]  # fmt: skip
+    seeds = []
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+            for name, data in [*members.items(), *members.items()]:
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                if form == tarfile.PAX_FORMAT:
+                    member.pax_headers = {
+                        "GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.name": name,
+                        "GNU.sparse.size": str(2 * len(data)), "GNU.sparse.numblocks": "1",
+                        "GNU.sparse.map": f"{len(data)},{len(data)}",
+                    }  # fmt: skip
+                archive.addfile(member, io.BytesIO(data))
+            for name, target, kind in links:
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname = kind, target
+                archive.addfile(member)
+        seeds.append(buffer.getvalue())
+    return seeds
+
+
+def zipped_links_seeds() -> list[bytes]:
+    """A zip with symbolic links, backslashes, drives and the mark of UTF-8 or none."""
+    import io
+    import zipfile
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, system, mode, content in (
+            ("a/1.jpg", 3, 0o100644, b"x"), ("b", 3, 0o120777, b"a"), ("c.jpg", 3, 0o120777, b"b/1.jpg"),
+            ("C:\\d\\2.jpg", 0, 0, b"y"), ("é/3.jpg", 3, 0o100644, b"z"), ("r", 3, 0o120777, b"r"),
+        ):  # fmt: skip
+            info = zipfile.ZipInfo("x")
+            info.filename, info.create_system, info.external_attr = name, system, mode << 16
+            archive.writestr(info, content)
+    return [buffer.getvalue()]
 
 
 def weights_seeds() -> dict[str, list[bytes]]:
@@ -274,6 +357,15 @@ def make_corpus() -> None:
         shard = Path(made.path, "train-00000.arrow").read_bytes()
         told = Path(made.path, "dataset.json").read_bytes()
     seeds: dict[str, list[bytes]] = {
+        "linked": linked_seeds(members),
+        "zipped_links": zipped_links_seeds(),
+        "text": [
+            *(
+                "path,label\na é.jpg,1.0\nb.jpg,cat\n".encode(code)
+                for code in ("utf-8-sig", "utf-16", "utf-32", "cp1252")
+            ),
+            b'path,label\n"a.jpg,cat\nb.jpg,\x00',
+        ],
         "image": [
             *(small(9), small(9, quality=80, progressive=True), small(9, "PNG"), small(9, "GIF"), small(9, "BMP")),
             *(small(9, "WEBP"), small(9, "TIFF"), small(9, "PPM"), small(9, "AVIF")),

@@ -10,7 +10,7 @@ import functools
 import math
 import mmap
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from alexnet.data import images
 from alexnet.data.store import Store
 
 T = TypeVar("T")
+K = TypeVar("K")
 PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --order windows: runs of 6 MB, windows of 210 MB
 
 
@@ -169,7 +170,7 @@ def whole_images(
     return ahead(load, range(0, len(chosen), size), threads)
 
 
-def ahead(load: Callable[[int], T], keys: range, threads: int) -> Generator[T, None, None]:
+def ahead(load: Callable[[K], T], keys: Iterable[K], threads: int) -> Generator[T, None, None]:
     """``load(key)`` for each key in order, ``threads`` at a time and as many again waiting."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     pending: collections.deque[Future[T]] = collections.deque()

@@ -3,13 +3,16 @@
 import contextlib
 import functools
 import io
+import threading
 import warnings
+import zlib
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import PIL
 import simplejpeg
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from alexnet import native
 
@@ -27,7 +30,16 @@ ORIENTATION = 0x0112  # EXIF's tag
 MOST_SIDE = 1 << 14  # of a stored square
 MOST_PIXELS = 89_478_485  # Pillow's bound, beyond which it warns of a bomb
 
-ImageFile.LOAD_TRUNCATED_IMAGES = False
+TURNED = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags
 
 
 class BadImage(Exception):
@@ -138,20 +150,81 @@ def _decode_jpeg(data: bytes, size: int) -> np.ndarray | None:
 
 
 def _has_app1(data: bytes) -> bool:
-    """Whether a JPEG file has a segment of the kind that EXIF and XMP are in."""
+    """Whether a JPEG file may have a segment of the kind that EXIF and XMP are in: where in doubt, yes."""
+    return any(marker in (0xE1, None) for marker, _, _ in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int | None, int, int]]:
+    """Marker, beginning and end of each segment up to the first scan; the marker None where it cannot be followed."""
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the start of the scan
-        if data[at + 1] == 0xE1:
-            return True
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
+    while True:
+        start = at
+        if data[at : at + 1] != b"\xff":
+            yield None, start, len(data)
+            return
+        while data[at : at + 1] == b"\xff":  # any number of fill bytes may come before a marker: ITU-T T.81, B.1.1.2
+            at += 1
+        marker = data[at] if at < len(data) else None
+        if marker == 0xDA:
+            return
+        if marker == 0x01 or (marker is not None and 0xD0 <= marker <= 0xD7):  # they have no length
+            at += 1
+        else:
+            length = int.from_bytes(data[at + 1 : at + 3], "big")
+            if marker is None or length < 2 or at + 1 + length > len(data):
+                yield None, start, len(data)
+                return
+            at += 1 + length
+        yield marker, start, at
+
+
+class _Strict:
+    """While any thread is in it, Pillow refuses truncated images, whatever the program around has set."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside, self._before = 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_strict = _Strict()
 
 
 def _decode(data: bytes) -> Image.Image:
+    """Any image file's pixels, upright, in RGB; where what is beside the pixels is damaged, without that."""
     if not data:
         raise BadImage("empty file")
     if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS and not heic():
         raise BadImage("HEIC: pip install 'alexnet[heic]'")
+    with _strict:
+        try:
+            return _load(data)
+        except _Undecodable:
+            bare = _without_metadata(data)
+            if bare is None or bare == data:
+                raise
+            with contextlib.suppress(_Undecodable):
+                return _load(bare)
+            raise
+
+
+class _Undecodable(BadImage):
+    """Pillow could not read it."""
+
+
+def _load(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -159,15 +232,84 @@ def _decode(data: bytes) -> Image.Image:
             width, height = image.size
             if min(width, height) < SMALLEST:
                 raise BadImage(f"{width}x{height} pixels: a side below {SMALLEST}")
+            if width * height > 2 * MOST_PIXELS:
+                raise BadImage(f"too large: {width:,}x{height:,} pixels")
             image.load()
-            return to_rgb(_upright(image))
+            return _upright(to_rgb(image), image)
     except BadImage:
         raise
     except Image.DecompressionBombError as error:
         raise BadImage(f"too large: {error}") from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
         reason = str(error).split("<_io")[0].strip() or type(error).__name__
-        raise BadImage(f"not decodable: {reason}") from error
+        raise _Undecodable(f"not decodable: {reason}") from error
+
+
+def dimensions(data: bytes | np.ndarray) -> tuple[int, int] | None:
+    """Width and height of an image as it is stored, by its header alone; None where it has none."""
+    if isinstance(data, np.ndarray):
+        return data.shape[1], data.shape[0]
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(data)).size
+    return None
+
+
+def _without_metadata(data: bytes) -> bytes | None:
+    """A file of the same pixels without texts, profiles and the like; None where the form is not known."""
+    if data.startswith(PNG):
+        return _bare_png(data)
+    if data.startswith(b"\xff\xd8"):
+        return _bare_jpeg(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _bare_webp(data)
+    return None
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _bare_png(data: bytes) -> bytes:
+    """Critical chunks and transparency; the camera's rotation where its checksum is right."""
+    parts, at = [PNG], len(PNG)
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, end = data[at + 4 : at + 8], at + 12 + length
+        whole = zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+        if kind[:1].isupper() or kind == b"tRNS" or (kind == b"eXIf" and whole):
+            parts.append(data[at:end])
+        at = end
+        if kind == b"IEND":
+            break
+    return b"".join(parts)
+
+
+def _bare_jpeg(data: bytes) -> bytes:
+    """Without comments and the segments of applications but EXIF's (rotation) and Adobe's (colors)."""
+    kept, at = [data[:2]], 2
+    for marker, start, end in _jpeg_segments(data):
+        if marker is None:
+            break
+        if not (0xE2 <= marker <= 0xEF and marker != 0xEE) and marker != 0xFE:
+            kept.append(data[start:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def _bare_webp(data: bytes) -> bytes:
+    """The picture and its transparency."""
+    parts, at = [], 12
+    while at + 8 <= len(data):
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        end = at + 8 + length + length % 2
+        if kind == b"VP8X":
+            flags = data[at + 8] & 0x12 if at + 8 < len(data) else 0  # transparency and animation
+            parts.append(data[at : at + 8] + bytes([flags]) + data[at + 9 : end])
+        elif kind in (b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"):
+            parts.append(data[at:end])
+        at = end
+    body = b"WEBP" + b"".join(parts)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -184,27 +326,55 @@ def heic() -> bool:
     return True
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as the camera says. Some of ImageNet's EXIF blocks are damaged: then as it lies."""
+def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """Pixels turned as the camera says of their image. Some of ImageNet's EXIF blocks are damaged: then as they lie."""
     with contextlib.suppress(Exception):
-        return ImageOps.exif_transpose(image)
-    return image
+        turn = TURNED.get(image.getexif().get(ORIENTATION, 1))
+        return pixels if turn is None else pixels.transpose(turn)
+    return pixels
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB: transparent pixels over white, 16-bit scaled to 8, CMYK as Adobe writes it."""
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.uint32)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1
-        return Image.fromarray(np.clip(values * scale + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+    """8-bit RGB: transparent pixels over white, 16-bit scaled to 8, CMYK as Adobe writes it.
+
+    Raises:
+        BadImage: the values have no range that the file or its type would say (floats beyond 0..1, 32-bit integers).
+    """
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _grey_of_range(image)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "PA"):
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(ground, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_of_range(image: Image.Image) -> Image.Image:
+    """A grey picture of more than 8 bits, scaled by the range that its form has, never by what its pixels have."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        if not (np.isfinite(values).all() and values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
+            raise BadImage("float pixels without a known range (not 0 to 1); save it with 8 or 16 bits")
+        levels = np.floor(values * 255 + 0.5).astype(np.uint8)
+    elif image.mode == "I" and image.format not in WHOLE_16_BITS:
+        raise BadImage("32-bit or signed pixels without a known range; save it with 8 or 16 bits")
+    else:
+        values = np.asarray(image, dtype=np.uint32)
+        bits = tags.get(BITS, (16,))
+        top = (1 << int(bits[0])) - 1 if bits and 8 < int(bits[0]) <= 16 else 65535
+        levels = ((values.clip(0, top) * 255 + top // 2) // top).astype(np.uint8)
+        key = image.info.get("transparency")
+        if isinstance(key, int):
+            levels[values == key] = 255
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        levels = 255 - levels
+    return Image.fromarray(levels).convert("RGB")
+
+
+WHOLE_16_BITS = ("PNG", "PPM")  # where Pillow gives a file of 16 bits in 32
 
 
 def encode(image: np.ndarray, form: str) -> bytes:

@@ -20,6 +20,7 @@ import numpy as np
 from alexnet import files, machine
 from alexnet.data import images
 from alexnet.data.duplicates import find_duplicates
+from alexnet.data.sizes import with_own_size
 from alexnet.data.sources import SPLITS, Listing, Source, open_source, split_off_validation
 from alexnet.data.sources.tree import Content
 from alexnet.data.statistics import Statistics, Sums, products
@@ -72,6 +73,7 @@ def prepare(
     resize: str = images.SHORTER_SIDE,
     format: str | None = None,
     layout: str | None = None,
+    splits: str = "auto",
     max_bad: float = MOST_BAD,
     duplicates: bool = False,
     part: tuple[int, int] = (1, 1),
@@ -88,10 +90,12 @@ def prepare(
         store: folder to make.
         val_fraction: share of each class's training images set apart where there are no validation images.
         seed: which ones.
-        size: side of the stored square in pixels; 256, or the source's own if all its images have one size.
+        size: side of the stored square in pixels; 256, or the shorter side of the source's images where they all have
+            one size and it is at most 128.
         resize: ``shorter-side`` (paper 2) or ``warp`` (as Caffe's figures were measured).
         format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); jpeg, or raw where the source is pixels.
         layout: name of the source's layout; recognised by itself if not given.
+        splits: ``auto``, or ``none``: every folder of the source is a class, whatever it is called.
         max_bad: share of bad images beyond which it stops.
         duplicates: looks for near-duplicates between training and validation.
         part: (3, 16), the third of sixteen parts, where processes or machines share the work in one folder.
@@ -110,8 +114,10 @@ def prepare(
     """
     _check_options(size, resize, format, max_bad, part)
     if not isinstance(source, Source):
-        source = open_source(source, layout)
+        source = open_source(source, layout, splits=splits, without=store)
     source = split_off_validation(source, val_fraction, seed)
+    if size is None:
+        source = with_own_size(source)
     listing = source.listing
     if found:
         found(listing)

@@ -5,6 +5,7 @@ in words; the bytes come from a ``Tree`` (folder, archive, table) underneath. A 
 in ``LAYOUTS``, which are asked in this order.
 """
 
+import dataclasses
 import os
 
 from alexnet.data.sources import (
@@ -19,7 +20,7 @@ from alexnet.data.sources import (
     wnid_tars,
 )
 from alexnet.data.sources.listing import SPLITS, Listing, Source, split_off_validation
-from alexnet.data.sources.tree import Tree, open_tree
+from alexnet.data.sources.tree import LeftOut, Tree, open_tree, printable
 from alexnet.errors import WrongUse
 
 LAYOUTS = {
@@ -33,21 +34,78 @@ LAYOUTS = {
     "webdataset": webdataset,
     "folder": folder,
 }
+# Layouts whose images are in files that may lie beside anything else, folders of photos among it.
+IN_FILES = ("table", "cifar10", "ilsvrc", "wnid-tars", "webdataset")
+OWN_FOLDER = {
+    "store": "is a store already: `alexnet train {path} RUN` trains on it; --layout table makes another of its images",
+    "run": "is a run, no source of images; give the folder of photos",
+    "export": "is an exported run, no source of images; give the folder of photos",
+}
 
 __all__ = ["LAYOUTS", "SPLITS", "Listing", "Source", "Tree", "open_source", "split_off_validation"]
 
 
-def open_source(path: str | os.PathLike, layout: str | None = None) -> Source:
+def open_source(
+    path: str | os.PathLike,
+    layout: str | None = None,
+    *,
+    splits: str = "auto",
+    without: str | os.PathLike | None = None,
+) -> Source:
     """The source at ``path``, its layout recognised by itself unless named.
 
+    Args:
+        path: folder, archive or list.
+        layout: its name.
+        splits: of the layout ``folder``: ``auto``, or ``none``, every folder is a class.
+        without: a folder that is left out where it lies in the source: the store that is being made.
+
     Raises:
-        WrongUse: nothing there, not a folder or an archive, or not of the layout that was named.
+        WrongUse: nothing there, not a folder or an archive, not of the layout that was named, or of two layouts.
         Failure: a damaged archive, list or table.
     """
     if layout is not None and layout not in LAYOUTS:
         raise WrongUse(f"--layout {layout}: unknown; give one of {', '.join(LAYOUTS)}")
-    tree = open_tree(path)
-    for name, module in LAYOUTS.items():
-        if layout in (None, name) and module.matches(tree):
-            return module.source(tree)
-    raise WrongUse(f"--layout {layout}: {path} does not look so; expected {LAYOUTS[layout or 'folder'].EXPECTED}")
+    if splits not in ("auto", "none"):
+        raise WrongUse(f"--splits {splits}: unknown; give auto or none")
+    tree = open_tree(path, without)
+    if tree.own and layout != "table":
+        raise WrongUse(f"{tree.path}: {OWN_FOLDER[tree.own].format(path=tree.path)}")
+    notes: list[str] = []
+    name = layout or _recognised(tree, notes)
+    if not LAYOUTS[name].matches(tree):
+        raise WrongUse(f"--layout {name}: {path} does not look so; expected {LAYOUTS[name].EXPECTED}")
+    if splits != "auto" and name != "folder":
+        raise WrongUse(f"--splits {splits}: {path} is of layout {name}, which says itself what its splits are")
+    source = folder.source(tree, splits) if name == "folder" else LAYOUTS[name].source(tree)
+    return _with_notes(source, tree, notes)
+
+
+def _recognised(tree: Tree, notes: list[str]) -> str:
+    """The layout that a tree has, with notes where it could be taken for another."""
+    name = next(name for name, module in LAYOUTS.items() if module.matches(tree))
+    photos = folder.classes_at_hand(tree) if name in (*IN_FILES, "folder") and tree.kind != "file" else []
+    if name in IN_FILES and len(photos) > 1:
+        if name != "table" or table.holds_images(tree):
+            raise WrongUse(
+                f"{tree.path}: is of layout {name} and holds folders of images, too "
+                f"({', '.join(map(printable, photos))}); say which is meant: --layout {name} or --layout folder"
+            )
+        stray = next(other for other in tree.names if other.lower().endswith(table.ENDINGS))
+        notes.append(f"{printable(stray)}: a table without images, not read; --layout table takes tables alone")
+        return next(name for name, module in LAYOUTS.items() if name != "table" and module.matches(tree))
+    if name == "folder" and len(photos) < 2:
+        lacking = webdataset.missing(tree)
+        if lacking:
+            raise WrongUse(f"{tree.path}: {lacking}")
+    return name
+
+
+def _with_notes(source: Source, tree: Tree, notes: list[str]) -> Source:
+    """The source, whose listing says what was left out of the tree and of those within it."""
+    left_out = LeftOut()
+    left_out.update(tree.left_out)
+    if source.tree is not tree:
+        left_out.update(source.tree.left_out)
+    more = [*notes, str(left_out)] if left_out else notes
+    return Source(source.tree, dataclasses.replace(source.listing, notes=[*source.listing.notes, *more]))

@@ -152,7 +152,9 @@ def _read_pickle(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray, li
         data, labels = np.asarray(told["data"]), np.asarray(told["labels"])
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != BYTES or labels.shape != data.shape[:1]:
             raise ValueError(f"data of shape {data.shape} and type {data.dtype}")
-        names = [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in told.get("filenames", [])]
+        names = [
+            n.decode("utf-8", "surrogateescape") if isinstance(n, bytes) else str(n) for n in told.get("filenames", [])
+        ]
     except Exception as error:  # a pickle can fail in any way
         raise Failure(f"{where}: no batch of CIFAR-10 ({error}); fetch it again") from error
     found = _checked(data, labels.astype(np.int32), where)

@@ -1,11 +1,11 @@
 """A CSV (or TSV) of ``path,label`` and, if wanted, ``split``; paths are relative to its folder."""
 
-import csv
 import os
 
-from alexnet.data.sources.folder import SPLIT_NAMES
-from alexnet.data.sources.listing import Source, by_class
-from alexnet.data.sources.tree import Tree
+from alexnet import files
+from alexnet.data.sources.listing import SPLIT_NAMES, Source, labelled
+from alexnet.data.sources.text import csv_rows, label_of, lines_of
+from alexnet.data.sources.tree import Tree, read_image_file
 from alexnet.errors import WrongUse
 
 EXPECTED = "a .csv or .tsv file whose first line names the columns path, label and, if wanted, split"
@@ -17,7 +17,7 @@ COLUMNS = {
 
 
 class ListedTree(Tree):
-    """The files that a list names."""
+    """The files that a list names; their paths are relative to its folder."""
 
     kind = "list of files"
 
@@ -25,8 +25,15 @@ class ListedTree(Tree):
         super().__init__(path, names)
 
     def read(self, member: int) -> bytes:
-        with open(os.path.join(os.path.dirname(self.path), self.names[member]), "rb") as file:
-            return file.read()
+        return read_image_file(_beside(self.path, self.names[member]))
+
+
+def _beside(path: str, name: str) -> str:
+    if files.is_remote(name) or os.path.isabs(name):
+        return name
+    if files.is_remote(path):
+        return f"{path.rpartition('/')[0]}/{name}"
+    return os.path.join(os.path.dirname(path), name)
 
 
 def matches(tree: Tree) -> bool:
@@ -37,31 +44,37 @@ def matches(tree: Tree) -> bool:
 def source(tree: Tree) -> Source:
     """The listed images. Raises ``WrongUse`` naming the line that cannot be meant."""
     text = tree.text(tree.names[0]) or ""
-    first = text.partition("\n")[0]
+    first = next(iter(lines_of(text)), "")
     delimiter = "\t" if tree.path.lower().endswith(".tsv") else max(",;\t", key=first.count)
-    rows = csv.reader(text.splitlines(), delimiter=delimiter)
-    header = [name.strip().lower() for name in next(rows, [])]
-    place = {
-        column: next((header.index(name) for name in names if name in header), None)
-        for column, names in COLUMNS.items()
-    }
-    path, label, split = place["path"], place["label"], place["split"]
+    rows = csv_rows(text, delimiter, tree.path)
+    header = [name.strip().lower() for name in next(iter(rows), (1, [""]))[1]]
+    path, label, split = (_column(tree.path, header, names) for names in COLUMNS.values())
     if path is None or label is None:
         raise WrongUse(f"{tree.path}: the first line is {first[:80]!r}; it must name the columns path and label")
-    names, found = [], []
-    for row in rows:
-        if not row:
-            continue
-        where = f"{tree.path}: line {rows.line_num}"
+    names: list[str] = []
+    labels: list[tuple[str, str]] = []
+    unlabelled = 0
+    for number, row in rows:
+        where = f"{tree.path}: line {number:,}"
         if len(row) != len(header):
             raise WrongUse(f"{where}: {len(row)} values where the first line names {len(header)} columns")
-        told = row[split].strip().lower() if split is not None else "train"
-        if not row[path].strip() or not row[label].strip():
-            raise WrongUse(f"{where}: no {'label' if row[path].strip() else 'path'}")
-        if told not in SPLIT_NAMES:
-            raise WrongUse(f"{where}: split {told!r}: give train, val or test")
-        found.append((SPLIT_NAMES[told], row[label].strip(), len(names)))
+        said = row[split].strip().lower() if split is not None else "train"
+        if not row[path].strip():
+            raise WrongUse(f"{where}: no path")
+        if said not in SPLIT_NAMES:
+            raise WrongUse(f"{where}: split {said!r}: give train, val or test")
+        name = label_of(row[label], where)
+        if name is None:
+            unlabelled += 1
+            continue
+        labels.append((SPLIT_NAMES[said], name))
         names.append(row[path].strip())
-    labels = {name for _, name, _ in found}
-    numbers = all(name.isdecimal() for name in labels)
-    return by_class(ListedTree(tree.path, names), "csv", found, classes=sorted(labels, key=int) if numbers else None)
+    return labelled(ListedTree(tree.path, names), "csv", [(*pair, i) for i, pair in enumerate(labels)], unlabelled)
+
+
+def _column(path: str, header: list[str], names: tuple[str, ...]) -> int | None:
+    """The place of the column that has one of the names, the first of them that is there."""
+    name = next((name for name in names if name in header), None)
+    if name is not None and header.count(name) > 1:
+        raise WrongUse(f"{path}: the first line names the column {name} twice; remove one")
+    return None if name is None else header.index(name)

@@ -5,25 +5,14 @@ Folders that wrap all of it are passed through; images may lie at any depth belo
 
 from collections.abc import Sequence
 
-from alexnet.data.sources.listing import Source, by_class
-from alexnet.data.sources.tree import Tree
+from alexnet.data.sources import splits as folders_of_splits
+from alexnet.data.sources.listing import SPLIT_NAMES, Source, by_class
+from alexnet.data.sources.tree import IMAGE_ENDINGS, Tree, is_image
 from alexnet.data.sources.words import find_words
 from alexnet.errors import WrongUse
 
+LISTS = (".csv", ".tsv", ".parquet", ".arrow", ".json", ".txt", ".xml")  # of a folder that is no class
 EXPECTED = "train/CLASS/*, val/CLASS/* or CLASS/*"
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-IMAGE_ENDINGS = (
-    *(".jpeg", ".jpg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".heic", ".heif", ".avif"),
-)
 
 
 def matches(tree: Tree) -> bool:
@@ -31,62 +20,88 @@ def matches(tree: Tree) -> bool:
     return True
 
 
-def source(tree: Tree) -> Source:
+def classes_at_hand(tree: Tree, most: int = 3) -> list[str]:
+    """The first few folders that hold images directly."""
+    folders: list[str] = []
+    for name in tree.names:
+        folder = name.rpartition("/")[0]
+        if folder and is_image(name) and folder not in folders:
+            folders.append(folder)
+            if len(folders) == most:
+                break
+    return folders
+
+
+def source(tree: Tree, splits: str = "auto") -> Source:
     """Lists the tree.
 
+    Args:
+        tree: any.
+        splits: ``auto``, or ``none``: every folder is a class, whatever it is called.
+
     Raises:
-        WrongUse: no images, no class folders, one class only, a class without images, or a class in
-            validation or test that training lacks.
+        WrongUse: no images, no class folders, one class only, a class without images, a class in validation or test
+            that training lacks, or folders that may be splits or classes.
     """
-    images = [
-        each for each in enumerate(tree.names) if each[1].lower().endswith(IMAGE_ENDINGS) and not _hidden(each[1])
-    ]
+    images = [(i, name) for i, name in enumerate(tree.names) if is_image(name)]
     if not images:
-        raise WrongUse(f"{tree.path}: holds no images ({', '.join(IMAGE_ENDINGS)})")
-    root = _unwrap([name for _, name in images])
-    names = [(i, name[len(root) :].split("/")) for i, name in images if name.startswith(root)]
-    folders = [name[len(root) :].split("/") for name in tree.folders if name.startswith(root)]
-    top = {parts[0] for _, parts in names if len(parts) > 1}
-    splits = {name: SPLIT_NAMES[name.lower()] for name in sorted(top) if name.lower() in SPLIT_NAMES}
-    if splits and "train" not in splits.values():
-        raise WrongUse(f"{tree.path}: has {', '.join(splits)} but no train folder")
-    if splits:
-        found = [(splits[parts[0]], parts[1], i) for i, parts in names if len(parts) > 2 and parts[0] in splits]
-        held = {parts[1] for parts in folders if len(parts) == 2 and parts[0] in splits}
-    else:
-        found = [("train", parts[0], i) for i, parts in names if len(parts) > 1]
-        held = {parts[0] for parts in folders if len(parts) == 1}
-    if not found:
+        left_out = f"; {tree.left_out}" if tree.left_out else ""
+        raise WrongUse(f"{tree.path}: holds no images ({', '.join(IMAGE_ENDINGS)}){left_out}")
+    names = [name for _, name in images]
+    root = _unwrap(names, () if splits == "none" else SPLIT_NAMES)
+    reading = folders_of_splits.read(folders_of_splits.Shape(tree.path, root, names), splits)
+    rows = [row for i, name in images if (row := _row(i, name, reading))]
+    if not rows:
         raise WrongUse(
             f"{tree.path}: holds images but no folders of classes; put each class's images in a folder of its name"
         )
-    empty = sorted(name for name in held - {name for _, name, _ in found} if not _hidden(name))
-    if empty:
-        raise WrongUse(f"{tree.path}: class folder {empty[0]!r} has no images; add some or remove the folder")
-    outside = len(images) - len(found)
-    notes = [f"{outside:,} images outside the class folders left out"] if outside else []
+    _check_full(tree, reading, {name for _, name, _ in rows})
+    outside = len(images) - len(rows)
+    notes = [*reading.notes, *([f"{outside:,} images outside the class folders left out"] if outside else [])]
     return by_class(
         tree,
         "folder",
-        found,
+        rows,
         words=lambda classes: find_words(tree, classes),
         ignored=len(tree.names) - len(images),
         notes=notes,
     )
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+def _row(member: int, name: str, reading: folders_of_splits.Reading) -> tuple[str, str, int] | None:
+    """Split, class and place of an image; None where it lies in no class's folder."""
+    for prefix, split in reading.roots.items():
+        if name.startswith(prefix):
+            label, _, rest = name[len(prefix) :].partition("/")
+            if not rest:
+                return None
+            return reading.within.get(rest.partition("/")[0], split) if reading.within else split, label, member
+    return None
 
 
-def _unwrap(images: Sequence[str]) -> str:
+def _check_full(tree: Tree, reading: folders_of_splits.Reading, classes: set[str]) -> None:
+    """Raises ``WrongUse`` where a class's folder has no image."""
+    for folder in tree.folders:
+        for prefix in reading.roots:
+            name = folder[len(prefix) :]
+            if folder.startswith(prefix) and "/" not in name and name not in classes and not _holds_lists(tree, folder):
+                raise WrongUse(f"{tree.path}: class folder {name!r} has no images; add some or remove the folder")
+
+
+def _holds_lists(tree: Tree, folder: str) -> bool:
+    """Whether a folder has files, and nothing but lists and tables."""
+    below = [name for name in tree.names if name.startswith(folder + "/")]
+    return bool(below) and all(name.lower().endswith(LISTS) for name in below)
+
+
+def _unwrap(images: Sequence[str], stops: Sequence[str] | dict[str, str]) -> str:
     """The prefix of the folder that holds the splits or classes: goes down while there is but one way."""
     root = ""
     while True:
         below = {name[len(root) :].split("/", 1)[0] for name in images}
         only = next(iter(below))
         inner = root + only + "/"
-        if len(below) > 1 or only.lower() in SPLIT_NAMES or not any(name.startswith(inner) for name in images):
+        if len(below) > 1 or only.lower() in stops or not any(name.startswith(inner) for name in images):
             return root
         if any("/" not in name[len(inner) :] for name in images):
             return root

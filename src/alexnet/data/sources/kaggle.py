@@ -1,9 +1,9 @@
 """Kaggle's ImageNet: ``ILSVRC/Data/CLS-LOC/{train,val,test}`` with its lists beside it, unpacked or in its zip."""
 
-import csv
 import re
 
 from alexnet.data.sources.listing import Source, by_class
+from alexnet.data.sources.text import csv_rows
 from alexnet.data.sources.tree import Tree
 from alexnet.data.sources.words import find_words
 from alexnet.errors import Failure, WrongUse
@@ -49,5 +49,5 @@ def _solution(tree: Tree) -> dict[str, str]:
     text = tree.text(SOLUTION)
     if text is None:
         raise WrongUse(f"{tree.path}: no {SOLUTION}, which has the validation labels; put it beside the ILSVRC folder")
-    rows = csv.reader(text.splitlines()[1:])
+    rows = (row for number, row in csv_rows(text, ",", f"{tree.path}: {SOLUTION}") if number > 1)
     return {row[0]: row[1].split()[0] for row in rows if len(row) > 1 and row[1].split()}

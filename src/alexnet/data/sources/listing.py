@@ -8,11 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.data.sources.text import named
 from alexnet.data.sources.tree import Content, Tree
 from alexnet.errors import WrongUse
 from alexnet.files import sha256_text
 
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 FEW, LOPSIDED = 1000, 10  # training images in all; the largest class against the smallest
 
 
@@ -163,6 +173,28 @@ def advice(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     return found
 
 
+def labelled(
+    tree: Tree, layout: str, rows: Sequence[tuple[str, str, int]], unlabelled: int = 0, **more: Any
+) -> "Source":
+    """A source of images whose labels come from a list or a table; numbers are sorted as such.
+
+    Args:
+        tree: what holds them.
+        layout: its name.
+        rows: split, label (a text of ``label_of``) and place in the tree of each image.
+        unlabelled: images without a label.
+        more: further arguments of ``by_class``.
+
+    Raises:
+        WrongUse: as ``by_class``.
+    """
+    names, classes = named(label for _, label, _ in rows)
+    kept = [(split, name, member) for split, label, member in rows if (name := names[label]) is not None]
+    unlabelled += len(rows) - len(kept)
+    notes = [f"{unlabelled:,} images without a label left out"] if unlabelled else []
+    return by_class(tree, layout, kept, classes=classes or None, notes=[*more.pop("notes", []), *notes], **more)
+
+
 @dataclasses.dataclass
 class Source:
     """A listing and the tree that holds its bytes. Images go by their row in the listing."""
@@ -216,9 +248,14 @@ def split_off_validation(source: Source, fraction: float, seed: int) -> Source:
     splits = listing.splits.copy()
     training = np.flatnonzero(splits == train)
     training = training[np.argsort(listing.labels[training], kind="stable")]
+    moved = 0
     for rows in np.split(training, np.flatnonzero(np.diff(listing.labels[training])) + 1):
         count = min(max(1, round(len(rows) * fraction)), len(rows) - 1)
         keys = [(sha256_text(str(seed), source.name(row)), row) for row in rows.tolist()]
         splits[[row for _, row in sorted(keys)[:count]]] = val
-    note = f"no validation images: {fraction:.0%} of each class's training images set apart (seed {seed})"
+        moved += count
+    if moved:
+        note = f"no validation images: {fraction:.0%} of each class's training images set apart (seed {seed})"
+    else:
+        note = "no validation images, and none set apart: no class has two training images"
     return Source(source.tree, dataclasses.replace(listing, splits=splits, notes=[*listing.notes, note]))

@@ -81,7 +81,7 @@ class _Matrix:
         found = _numbers(element, self.order)
         if self.kind == TEXT_CLASS:
             if element[0] == 16:
-                return bytes(element[1]).decode("utf-8", "replace")
+                return bytes(element[1]).decode("utf-8")
             return "".join(chr(int(n)) for n in found)
         return float(found[0]) if len(found) == 1 else None
 

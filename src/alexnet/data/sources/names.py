@@ -49,9 +49,21 @@ class Names(Sequence[str]):
             for name in self._array[start : start + CHUNK].to_pylist():
                 yield name.decode("utf-8", "surrogateescape")
 
+    def take(self, indices: np.ndarray) -> "Names":
+        """Those at some places, in that order."""
+        return Names(self._array.take(pa.array(indices)))
+
+    def filter(self, keep: np.ndarray) -> "Names":
+        """Those where ``keep`` is true."""
+        return Names(self._array.filter(pa.array(keep)))
+
+    def matching(self, pattern: str) -> np.ndarray:
+        """Where among them the names are in which a regular expression (RE2's) is found."""
+        return np.flatnonzero(compute.match_substring_regex(self._array, pattern).to_numpy(zero_copy_only=False))
+
     def sorted_last(self) -> "tuple[Names, np.ndarray]":
         """The names in order, each once, and where each was: its last place where it came more than once."""
-        order = compute.sort_indices(self._array).to_numpy()  # stable, so equal names keep their order
+        order = compute.sort_indices(self._array).to_numpy().astype(np.int64)  # stable, so equal names keep their order
         ordered = self._array.take(pa.array(order))
         if len(ordered) > 1:
             last = np.append(~compute.equal(ordered[:-1], ordered[1:]).to_numpy(zero_copy_only=False), True)

@@ -5,6 +5,7 @@ names. The hub keeps which is which, and the names of the classes, in the schema
 types say it. Shards are read in order, piece by piece, so memory stays flat.
 """
 
+import contextlib
 import errno
 import json
 import re
@@ -15,20 +16,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alexnet import files
-from alexnet.data.sources.folder import SPLIT_NAMES
-from alexnet.data.sources.listing import Source, by_class, distinct
+from alexnet.data.sources.listing import SPLIT_NAMES, Source, by_class, distinct, labelled
+from alexnet.data.sources.text import label_of
 from alexnet.data.sources.tree import Content, FileTree, FolderTree, Tree, within
 from alexnet.errors import Failure, WrongUse
 
 EXPECTED = "*.parquet or *.arrow shards with a column of images and one of labels"
 ENDINGS = (".parquet", ".arrow")
 READ_ROWS = 32  # that many images of a piece are in memory at once
+IMAGES = ("image", "img", "jpg", "jpeg", "png", "picture", "photo")
 LABELS = ("label", "labels", "fine_label", "class", "target", "cls")
 
 
 def matches(tree: Tree) -> bool:
     """Whether there are Parquet or Arrow files."""
     return isinstance(tree, FolderTree | FileTree) and any(name.lower().endswith(ENDINGS) for name in tree.names)
+
+
+def holds_images(tree: Tree) -> bool:
+    """Whether one of the tables has a column of images and one of labels, so that it could be meant."""
+    assert isinstance(tree, FolderTree | FileTree)
+    for member, name in enumerate(tree.names):
+        if name.lower().endswith(ENDINGS):
+            with contextlib.suppress(Failure, WrongUse):
+                schema = _Shard(tree.place(member), name).schema
+                features = _features(schema)
+                if _image_column(schema, features) and _label_column(schema, features):
+                    return True
+    return False
 
 
 def split_of(name: str) -> str:
@@ -40,10 +55,10 @@ def split_of(name: str) -> str:
 
 
 class _Shard:
-    """One file: its pieces (row groups, or record batches) and how many rows each has."""
+    """One file, its name in the tree, its pieces (row groups, or record batches) and how many rows each has."""
 
-    def __init__(self, place: str):
-        self.place = place
+    def __init__(self, place: str, name: str):
+        self.place, self.name = place, name
         try:
             if place.lower().endswith(".parquet"):
                 self._parquet = pq.ParquetFile(files.map_file(place))
@@ -99,8 +114,10 @@ class TableTree(Tree):
         names: list[str] = []
         self._pieces: list[tuple[_Shard, int]] = []
         self._starts: list[int] = []
-        for shard in shards:
-            stem = shard.place.replace("\\", "/").split("/")[-1]
+        stems = [shard.name.split("/")[-1] for shard in shards]
+        for shard, stem in zip(shards, stems):
+            if stems.count(stem) > 1:  # of the same name in two folders
+                stem = shard.name
             for piece, rows in enumerate(shard.rows):
                 self._pieces.append((shard, piece))
                 self._starts.append(len(names))
@@ -152,58 +169,77 @@ def source(tree: Tree) -> Source:
 
 def _listed(tree: Tree) -> Source:
     assert isinstance(tree, FolderTree | FileTree)
-    places = [(name, tree.place(i)) for i, name in enumerate(tree.names) if name.lower().endswith(ENDINGS)]
-    shards = [_Shard(place) for _, place in places]
-    schema = shards[0].schema
-    features = _features(schema)
-    image, label = _image_column(schema, features), _label_column(schema, features)
-    if image is None or label is None:
-        raise WrongUse(
-            f"{places[0][1]}: no column of {'labels' if image else 'images'} among {', '.join(schema.names)}; "
-            "images are a struct of bytes and path or binary, labels are called 'label'"
-        )
-    wrong = next((shard for shard in shards if not {image, label} <= set(shard.schema.names)), None)
+    members = [i for i, name in enumerate(tree.names) if name.lower().endswith(ENDINGS)]
+    shards = [_Shard(tree.place(i), tree.names[i]) for i in members]
+    features, image, label = _columns(shards)
+    with_labels = [shard for shard in shards if label in shard.schema.names]
+    notes = [f"{shard.name}: has no column {label}: left out" for shard in shards if label not in shard.schema.names]
+    wrong = next((shard for shard in with_labels if image not in shard.schema.names), None)
     if wrong:
-        raise Failure(f"{wrong.place}: lacks the columns {image} and {label} of the other shards; fetch it again")
-    names = features.get(label, {}).get("names")
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise Failure(f"{places[0][1]}: its metadata names no classes for {label}; fetch it again")
-    if names is not None:
-        names = distinct(names, [str(number) for number in range(len(names))])
-    found: list[Any] = []
+        raise Failure(f"{wrong.place}: lacks the column {image} of the other shards; fetch it again")
+    names = _class_names(features, label, shards[0].place)
+    values: list[Any] = []
     splits: list[str] = []
-    for (name, _), shard in zip(places, shards):
+    for shard in with_labels:
         for piece in range(len(shard.rows)):
             for array in shard.read(piece, label):
-                found += array.to_pylist()
-        splits += [split_of(name)] * sum(shard.rows)
-    return _source(TableTree(tree.path, shards, image), found, splits, names)
+                values += array.to_pylist()
+        splits += [split_of(shard.name)] * sum(shard.rows)
+    return _source(TableTree(tree.path, with_labels, image), values, splits, names, notes)
 
 
-def _source(images: TableTree, labels: list[Any], splits: list[str], names: list[str] | None) -> Source:
-    rows, unlabelled = [], 0
-    for member, (label, split) in enumerate(zip(labels, splits)):
-        if label is None or label == -1:  # so the hub marks test images without a label
+def _class_names(features: dict[str, dict], label: str, place: str) -> list[str] | None:
+    """What the metadata calls the numbers in the column of labels, or None."""
+    names = features.get(label, {}).get("names")
+    if names is None:
+        return None
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise Failure(f"{place}: its metadata names no classes for {label}; fetch it again")
+    names = [label_of(name, f"{place}: the metadata's names") or "" for name in names]
+    return distinct(names, [str(number) for number in range(len(names))])
+
+
+def _columns(shards: Sequence[_Shard]) -> tuple[dict[str, dict], str, str]:
+    """What the metadata says of the columns, and which of them are the images and the labels."""
+    lacking = ""
+    for shard in shards:
+        schema = shard.schema
+        features = _features(schema)
+        image, label = _image_column(schema, features), _label_column(schema, features)
+        twice = next((name for name in (image, label) if name and schema.names.count(name) > 1), None)
+        if twice:
+            raise WrongUse(f"{shard.place}: has two columns called {twice}; rename one")
+        if image and label:
+            return features, image, label
+        lacking = lacking or (
+            f"{shard.place}: no column of {'labels' if image else 'images'} among {', '.join(schema.names)}; "
+            "images are a struct of bytes and path or binary, labels are called 'label'"
+        )
+    raise WrongUse(lacking)
+
+
+def _source(
+    images: TableTree, values: list[Any], splits: list[str], names: list[str] | None, notes: list[str]
+) -> Source:
+    """The images that have a label; ``names`` are what a whole number stands for."""
+    rows: list[tuple[str, str, int]] = []
+    unlabelled = 0
+    for member, (value, split) in enumerate(zip(values, splits)):
+        where = f"{images.path}: {images.names[member]}"
+        text = label_of(value, where)
+        if text is None or (text == "-1" and not isinstance(value, str | bytes)):  # so the hub marks test images
             unlabelled += 1
             continue
-        if names is not None and _is_number(label):
-            if not 0 <= label < len(names):
-                raise Failure(
-                    f"{images.path}: {images.names[member]}: label {label} where there are {len(names)} names"
-                )
-            label = names[label]
-        text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        if names is not None and not isinstance(value, str | bytes | bool):
+            number = int(text)
+            if not 0 <= number < len(names):
+                raise Failure(f"{where}: label {number} where there are {len(names)} names")
+            text = names[number]
         rows.append((split, text, member))
-    classes = names
-    used = {name for _, name, _ in rows}
-    if names is None and all(_is_number(label) for label in labels if label is not None):
-        classes = sorted(used, key=int)
-    notes = [f"{unlabelled:,} images without a label left out"] if unlabelled else []
-    return by_class(images, "table", rows, classes=classes, notes=notes)
-
-
-def _is_number(label: Any) -> bool:
-    return isinstance(label, int) and not isinstance(label, bool)
+    if names is None:
+        return labelled(images, "table", rows, unlabelled, notes=notes)
+    notes = [*notes, f"{unlabelled:,} images without a label left out"] if unlabelled else notes
+    return by_class(images, "table", rows, classes=names, notes=notes)
 
 
 def _features(schema: pa.Schema) -> dict[str, dict]:
@@ -216,10 +252,18 @@ def _features(schema: pa.Schema) -> dict[str, dict]:
 
 
 def _image_column(schema: pa.Schema, features: dict[str, dict]) -> str | None:
-    told = [name for name, kind in features.items() if kind.get("_type") == "Image" and name in schema.names]
+    """The column of images: what the metadata calls so, else a struct with bytes, else binary; of several by name."""
+    declared = [name for name, kind in features.items() if kind.get("_type") == "Image" and name in schema.names]
     structs = [field.name for field in schema if pa.types.is_struct(field.type) and "bytes" in _children(field.type)]
-    plain = [field.name for field in schema if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)]
-    return next(iter([*told, *structs, *plain]), None)
+    plain = [field.name for field in schema if _is_binary(field.type) and field.name not in LABELS]
+    for columns in (declared, structs, plain):
+        if columns:
+            return next((name for wanted in IMAGES for name in columns if name.lower() == wanted), columns[0])
+    return None
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _children(kind: pa.DataType) -> list[str]:
@@ -227,6 +271,6 @@ def _children(kind: pa.DataType) -> list[str]:
 
 
 def _label_column(schema: pa.Schema, features: dict[str, dict]) -> str | None:
-    told = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel" and name in schema.names]
+    declared = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel" and name in schema.names]
     known = [name for name in LABELS if name in schema.names]
-    return next(iter([*told, *known]), None)
+    return next(iter([*(name for name in LABELS if name in declared), *declared, *known]), None)

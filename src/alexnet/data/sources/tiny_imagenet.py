@@ -1,6 +1,9 @@
 """Tiny ImageNet: ``train/WNID/images/*``, ``val/images/*`` with ``val_annotations.txt``, and an unlabelled test."""
 
+import re
+
 from alexnet.data.sources.listing import Source, by_class
+from alexnet.data.sources.text import label_of, lines_of
 from alexnet.data.sources.tree import Tree
 from alexnet.data.sources.words import find_words
 from alexnet.errors import Failure
@@ -10,15 +13,31 @@ ANNOTATIONS = "val/val_annotations.txt"
 
 
 def matches(tree: Tree) -> bool:
-    """Whether its annotations are there."""
-    return any(name == ANNOTATIONS or name.endswith("/" + ANNOTATIONS) for name in tree.names)
+    """Whether its annotations are there, and training images as it has them, in a folder ``images`` a class."""
+    root = _root(tree)
+    if root is None:
+        return False
+    image = re.compile(re.escape(root) + r"train/[^/]+/images/[^/]+\.jpe?g", re.IGNORECASE)
+    return any(image.fullmatch(name) for name in tree.names)
+
+
+def _root(tree: Tree) -> str | None:
+    """What goes before ``val/val_annotations.txt``; None where there is none."""
+    names = (name for name in tree.names if name == ANNOTATIONS or name.endswith("/" + ANNOTATIONS))
+    name = min(names, key=lambda name: name.count("/"), default=None)
+    return None if name is None else name.removesuffix(ANNOTATIONS)
 
 
 def source(tree: Tree) -> Source:
     """Training and validation images. Raises ``Failure`` where the annotations do not name an image."""
-    root = next(name for name in tree.names if name.endswith(ANNOTATIONS)).removesuffix(ANNOTATIONS)
+    root = _root(tree)
+    assert root is not None
     text = tree.text("val_annotations.txt") or ""
-    annotated = dict(line.split("\t")[:2] for line in text.splitlines() if "\t" in line)
+    annotated = {
+        cells[0]: label_of(cells[1], f"{tree.path}: {root}{ANNOTATIONS}: line {number:,}") or ""
+        for number, line in enumerate(lines_of(text), 1)
+        if len(cells := line.split("\t")) > 1
+    }
     rows: list[tuple[str, str, int]] = []
     unlabelled = 0
     for member, name in enumerate(tree.names):

@@ -2,30 +2,63 @@
 
 import re
 
-from alexnet.data.sources.folder import IMAGE_ENDINGS
-from alexnet.data.sources.listing import Source, by_class
+from alexnet.data.sources.listing import Source, by_class, labelled
 from alexnet.data.sources.table import split_of
-from alexnet.data.sources.tree import FolderTree, TarTree, Tree
+from alexnet.data.sources.text import label_of, lines_of
+from alexnet.data.sources.tree import (
+    IMAGE_ENDINGS,
+    CompressedTarTree,
+    FolderTree,
+    TarTree,
+    Tree,
+    is_image,
+    peek,
+    printable,
+)
 from alexnet.data.sources.words import find_words
 from alexnet.errors import Failure
 
 EXPECTED = "tars of key.jpg and key.cls"
+PEEKED = 64  # members of a tar that are looked at to see what it is
+PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4", ".zip", ".7z", ".rar")
 NAMES = ("classnames.txt", "class_names.txt", "classes.txt")
 
 
 def _tars(tree: Tree) -> list[int]:
-    return [place for place, name in enumerate(tree.names) if name.endswith(".tar")]
+    return [member for member, name in enumerate(tree.names) if name.endswith(".tar")]
 
 
 def matches(tree: Tree) -> bool:
-    """Whether it is such a tar, or a folder of tars of which the first is one."""
+    """Whether it is such a tar, most of whose images have a class beside them, or a folder that holds one."""
     if isinstance(tree, TarTree):
-        return any(name.endswith(".cls") for name in tree.names)
-    tars = _tars(tree) if isinstance(tree, FolderTree) else []
-    try:
-        return bool(tars) and any(name.endswith(".cls") for name in TarTree(tree.path, [tree.span(tars[0])]).names)
-    except Failure:  # something else that is called so
+        classes = sum(name.endswith(".cls") for name in tree.names)
+        return bool(classes) and 2 * classes >= sum(is_image(name) for name in tree.names)
+    if not isinstance(tree, FolderTree):
         return False
+    return any(any(name.endswith(".cls") for name in peek(tree.span(tar), PEEKED)) for tar in _tars(tree))
+
+
+def missing(tree: Tree) -> str | None:
+    """What a tree lacks that looks like WebDataset shards and is none that can be read, for an error; or None."""
+    packed = next((name for name in tree.names if name.lower().endswith(PACKED)), None)
+    if packed is not None:
+        return f"{printable(packed)} is an archive within it: unpack it first (a .tar.gz of shards to .tar)"
+    groups = [("", list(tree.names))] if isinstance(tree, TarTree | CompressedTarTree) else []
+    if isinstance(tree, FolderTree):
+        groups = [(f"{tree.names[tar]}: ", peek(tree.span(tar), PEEKED)) for tar in _tars(tree)]
+    for where, names in groups:
+        image = next((name for name in names if is_image(name)), None)
+        if image is not None and (where or any(_key(name) == _key(image) and name != image for name in names)):
+            return (
+                f"{printable(where + image)} has no {printable(_key(image).rpartition('/')[2])}.cls beside it, a "
+                "number or a class's name, by which WebDataset shards are read here (labels in .json or .txt are not)"
+            )
+    return None
+
+
+def _key(name: str) -> str:
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{last.partition('.')[0]}"
 
 
 def source(tree: Tree) -> Source:
@@ -39,34 +72,40 @@ def source(tree: Tree) -> Source:
         images = tree
     else:
         tars = _tars(tree)
-        names = [tree.names[place] for place in tars]
-        images = TarTree(tree.path, [tree.span(place) for place in tars], [f"{name}/" for name in names])
-    labels: dict[str, str] = {}
-    found: list[tuple[str, int]] = []
+        names = [tree.names[tar] for tar in tars]
+        images = TarTree(tree.path, [tree.span(tar) for tar in tars], [f"{name}/" for name in names])
+    labels: dict[str, str | None] = {}
+    members: list[tuple[str, int]] = []
     for member, name in enumerate(images.names):
-        folder, _, last = name.rpartition("/")
-        stem, _, ending = last.partition(".")
-        key = f"{folder}/{stem}"
-        if ending.lower() == "cls":
-            labels[key] = images.read(member).decode("utf-8", "replace").strip()
-        elif f".{ending.lower()}" in IMAGE_ENDINGS:
-            found.append((key, member))
-    without = next((key for key, _ in found if not labels.get(key)), None)
+        ending = name.rpartition("/")[2].partition(".")[2].lower()
+        if ending == "cls":
+            labels[_key(name)] = label_of(images.read(member), f"{images.path}: {name}")
+        elif f".{ending}" in IMAGE_ENDINGS:
+            members.append((_key(name), member))
+    without = next((key for key, _ in members if key not in labels), None)
     if without is not None:
         raise Failure(f"{tree.path}: {without} has an image and no class (.cls); make the shards again")
     splits = [split_of(name) for name in names]
-    rows = [(splits[images.spans_of[member]], labels[key], member) for key, member in found]
-    used = {name for _, name, _ in rows}
-    told = _class_names(tree) if all(re.fullmatch(r"\d+", name) for name in used) else None
-    if told is None and all(name.isdecimal() for name in used):
-        told = {name: name for name in sorted(used, key=int)}
-    if told is not None:
-        unknown = next((name for name in sorted(used, key=int) if name not in told), None)
-        if unknown is not None:
-            raise Failure(f"{tree.path}: class {unknown} is used, but the list of class names has only {len(told)}")
-        rows = [(split, told[name], member) for split, name, member in rows]
-    classes = list(told.values()) if told is not None else None
-    return by_class(images, "webdataset", rows, classes=classes, words=lambda classes: find_words(tree, classes))
+    rows = [
+        (splits[images.spans_of[member]], label, member)
+        for key, member in members
+        if (label := labels[key]) is not None
+    ]
+    unlabelled = len(members) - len(rows)
+    listed = _class_names(tree) if rows and all(re.fullmatch(r"[0-9]+", label) for _, label, _ in rows) else None
+    if listed is None:
+        return labelled(images, "webdataset", rows, unlabelled, words=lambda classes: find_words(tree, classes))
+    unknown = next((label for _, label, _ in rows if label not in listed), None)
+    if unknown is not None:
+        raise Failure(f"{tree.path}: class {unknown} is used, but the list of class names has only {len(listed)}")
+    return by_class(
+        images,
+        "webdataset",
+        [(split, listed[label], member) for split, label, member in rows],
+        classes=list(listed.values()),
+        words=lambda classes: find_words(tree, classes),
+        notes=[f"{unlabelled:,} images without a label left out"] if unlabelled else [],
+    )
 
 
 def _class_names(tree: Tree) -> dict[str, str] | None:
@@ -74,6 +113,7 @@ def _class_names(tree: Tree) -> dict[str, str] | None:
     for name in NAMES:
         text = tree.text(name) if isinstance(tree, FolderTree) else None
         if text:
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            return {str(number): line for number, line in enumerate(lines)}
+            where = f"{tree.path}: {name}"
+            lines = [label_of(line, f"{where}: line {i:,}") for i, line in enumerate(lines_of(text), 1) if line.strip()]
+            return {str(number): line for number, line in enumerate(lines) if line is not None}
     return None

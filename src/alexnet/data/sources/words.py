@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from alexnet.data import imagenet
 from alexnet.data.sources.mat import read_struct
+from alexnet.data.sources.text import decode, lines_of
 from alexnet.data.sources.tree import Tree
 from alexnet.errors import Failure
 
@@ -46,7 +47,7 @@ class Devkit:
         """The text file whose name ends so, or None."""
         found = (data for name, data in self._members.items() if name.endswith(ending))
         data = next(found, None)
-        return None if data is None else data.decode("ascii", "replace")
+        return None if data is None else decode(data, f"{self.place}: {ending}")
 
 
 def find_devkit(tree: Tree) -> Devkit | None:
@@ -104,7 +105,7 @@ def find_words(tree: Tree, classes: list[str]) -> list[str] | None:
     for name in LISTS:
         text = tree.text(name)
         if text:
-            lines = (re.split(r"[ \t]", line, maxsplit=1) for line in text.splitlines())
+            lines = (re.split(r"[ \t]", line, maxsplit=1) for line in lines_of(text))
             known = {parts[0]: parts[1] for parts in lines if len(parts) == 2}
             if all(each in known for each in classes):
                 return [known[each].strip() for each in classes]
