@@ -421,11 +421,11 @@ def momentum_step(
     runs = []
     for name, tensor in tensors.items():
         start = _plain(name, tensor, types[name], shape)
+        if tensor is weight and not _is_dense(weight):
+            raise ValueError(f"weight: shape {tuple(shape)} lies in memory as {weight.stride()}, with gaps")
         if not _lies_as(tensor, weight):
             raise ValueError(f"{name}: lies in memory as {tensor.stride()}, the weight as {weight.stride()}")
         runs.append((name, start, tensor.nbytes))
-    if not _is_dense(weight):
-        raise ValueError(f"weight: shape {tuple(shape)} lies in memory as {weight.stride()}, with gaps")
     for one, other in itertools.combinations(runs, 2):
         _apart(*other, *one)
     _call(
