@@ -188,12 +188,12 @@ def test_any_names_through_pythons_writers(tmp_path_factory, members):
     assert contents(room / "x.zip") == visible
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_random_links_are_followed_as_the_system_does(tmp_path_factory, data):
     """Folders, files and links at random, relative targets of any kind: the tar against the folder."""
     room = tmp_path_factory.mktemp("links")
-    folder = room / "f"
+    folder = room.joinpath(*"0123456789abcdef", "f")  # so deep that no chain of links climbs out of the room
     places = ["a", "b", "a/c", "b/d", "a/c/e"]
     for place in places:
         (folder / place).mkdir(parents=True, exist_ok=True)
