@@ -258,6 +258,8 @@ def _choose(parts: Sequence[Foreign], choices: Sequence[Table], asked: str | Non
         raise WrongUse(f"{file}: could be {', '.join(nets)}, whose tensors have the same shapes; give --net")
     left = list(dict.fromkeys(_path_words(fit) for fit in fits if fit.averaged != chosen.averaged))
     notes = [f"the weights are those of {_path_words(chosen)}, not of {', '.join(left)}"] if left else []
+    if chosen.averaged:
+        notes.append(f"the weights are averages: those of {_path_words(chosen)}; the file has no others")
     matched = matched_words(chosen.part, weights.outline(chosen.table, chosen.classes))
     return chosen, [*notes, *([matched] if matched else [])]
 
@@ -332,7 +334,10 @@ def _usable(name: str, tensor: Tensor, file: str) -> Tensor:
     if tensor.layout != torch.strided:
         raise WrongUse(f"{file}: {name} is sparse; save it dense: tensor.to_dense()")
     if tensor.is_quantized or not tensor.is_floating_point() or tensor.element_size() < 2:
-        raise WrongUse(f"{file}: {name} is {kind}: a quantised model, or no weights; import the one in float32")
+        raise WrongUse(
+            f"{file}: {name} is {kind}; weights here are real floating-point numbers: of a quantised model, "
+            "import the one that it was made from"
+        )
     tensor = tensor.detach().float()
     if not bool(torch.isfinite(tensor).all()):
         raise Failure(

@@ -120,7 +120,7 @@ TURNED = (
 
 def _turned(given: Sequence[int], wanted: Sequence[int]) -> bool:
     """Whether a tensor lies as (height, width, inputs, outputs) or (inputs, outputs)."""
-    if len(given) != len(wanted) or given == wanted:
+    if len(given) != len(wanted) or len(given) < 2 or given == wanted:
         return False
     return [given[-1], given[-2], *given[:-2]] == list(wanted)
 

@@ -84,8 +84,13 @@ def read_torch(path: str | os.PathLike) -> list[Foreign]:
     parts = [
         Foreign(kind, part, path=inner) for key, tensors in _dicts(content) for inner, part in _parts(key, tensors)
     ]
+    size = os.path.getsize(path)
+    if any(not each.is_meta and each.numel() * each.element_size() > size for part in parts for each in part.tensors.values()):
+        raise Failure(f"{path}: claims more numbers than it has bytes; {DAMAGED}")
     if not parts:
-        optimizer = isinstance(content, Mapping) and _is_optimizer(content)
+        optimizer = isinstance(content, Mapping) and (
+            _is_optimizer(content) or any(OPTIMIZERS.search(str(key)) for key in content)
+        )
         what = "an optimizer's state" if optimizer else type(content).__name__
         raise Failure(f"{path}: holds no state dict (tensors by name), but {what}; {SAVE} makes one")
     return parts[:MOST_PARTS]
