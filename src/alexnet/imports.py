@@ -23,7 +23,8 @@ from alexnet.nets.formats import caffe_file, onnx_file, torch_file
 from alexnet.nets.formats.foreign import MOST_BYTES, Foreign, difference, matched_words, named, shape_words
 from alexnet.nets.network import Network, Table, check_side, costs, load_table, parse_table, tables
 
-MOST_MEMORY = 1 << 32  # bytes of a layer's outputs for one image
+MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
+MOST_WORK = 10**11  # multiply-adds of a layer for one image
 MOST_CLASSES_BYTES = 1 << 26  # of a list of classes
 SIZE = 256  # of the square that crops are taken from, in Caffe's and torchvision's figures
 CAFFE_BGR = (104.00698793, 116.66876762, 122.67891434)  # means of Caffe's ilsvrc_2012_mean, 0..255
@@ -105,11 +106,11 @@ def import_weights(
     side = chosen.part.side or (own["preparation"]["crop"] if own else chosen.table.input[1])
     made, usual_colours = _prepared(chosen.part, own, preparation, mean, shapes, side, str(file))
     known = _classes(chosen.classes, own, names, str(file))
+    network = _network(chosen.table, chosen.classes, named(chosen.part, shapes), str(file))
     try:
-        _try(shapes, made.crop)
+        _try(network, made.crop)
     except WrongUse as error:
         raise WrongUse(f"{file}: {error}; export it for images of {chosen.table.input[1]} pixels") from error
-    network = _network(chosen.table, chosen.classes, named(chosen.part, shapes), str(file))
     colours = colours or usual_colours
     if colours == "bgr":
         first = next(iter(network.tensors().values()))
@@ -347,17 +348,25 @@ def _usable(name: str, tensor: Tensor, file: str) -> Tensor:
 
 
 def _try(net: Network, side: int) -> None:
-    """Runs a net once without numbers, at the side of its images. Raises ``WrongUse`` where it cannot be run."""
+    """Runs a net once, on an image of its side. Raises ``WrongUse`` where it cannot be run, or not in reasonable time."""
     table = dataclasses.replace(net.table, input=(net.table.input[0], side, side))
     try:
         check_side(net.table, side)
-        largest = max(costs(table, net.classes), key=lambda cost: cost.memory)
-        if largest.memory > MOST_MEMORY:
-            raise WrongUse(f"layer {largest.name} gives {largest.memory:,} bytes an image; no AlexNet does")
-        with torch.no_grad():
-            weights.outline(net.table, net.classes).eval()(torch.empty(1, table.input[0], side, side, device="meta"))
+        layers = costs(table, net.classes)
+        for most, words, of_layer in (
+            (MOST_MEMORY, "bytes of outputs", lambda layer: layer.memory),
+            (MOST_WORK, "multiply-adds", lambda layer: layer.multiply_adds),
+        ):
+            largest = max(layers, key=of_layer)
+            if of_layer(largest) > most:
+                raise WrongUse(f"layer {largest.name}: {of_layer(largest):,} {words} an image; no AlexNet has as many")
+        with torch.inference_mode():
+            scores = net.eval().activations(torch.zeros(1, table.input[0], side, side), net.names[-1:])[net.names[-1]]
     except (ValueError, RuntimeError) as error:
         raise WrongUse(f"net {table.name} cannot be run on images of {side} pixels ({error})") from error
+    if not bool(torch.isfinite(scores).all()):
+        raise WrongUse(f"net {table.name} gives scores that are not finite")
+
 
 def usual_preparation(like: str, side: int, mean: str | os.PathLike | None = None) -> Preparation:
     """How Caffe's or torchvision's published figures were measured, as ours: RGB, 0..255, minus mean, times scale.
@@ -479,11 +488,11 @@ def _import_hub(source: Path, target: Path) -> Imported:
     made = run.preparation_of(config["preparation"], tensors[HUB[2]], where)
     state, last = tensors[HUB[1]], f"{list(table.layers)[-1]}.weight"
     names, words = _classes(len(state[last]) if last in state else len(config["classes"]), config, None, where)
+    network = _network(table, len(names), state, str(source / "model.safetensors"))
     try:
-        _try(weights.outline(table, len(names)), made.crop)
+        _try(network, made.crop)
     except WrongUse as error:
         raise Failure(f"{where}: {error}; {AGAIN}") from error
-    network = _network(table, len(names), state, str(source / "model.safetensors"))
     _write(target, network, names, words, made, {**config["data"], "path": None}, config["errors"])
     return _imported(target, network, "safetensors with config.json", made)
 
