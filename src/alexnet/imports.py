@@ -94,6 +94,8 @@ def import_weights(
         raise WrongUse(f"{file}: no such file; `alexnet download` fetches published weights")
     if preparation not in (None, CAFFE, TORCHVISION) or colours not in (None, "rgb", "bgr"):
         raise WrongUse(f"preparation is {CAFFE} or {TORCHVISION}, colours are rgb or bgr; not {preparation}, {colours}")
+    if mean is not None and not Path(mean).is_file():
+        raise WrongUse(f"--mean {mean}: no such file")
     names = None if classes is None else read_classes(classes)
     if Path(file).is_dir():
         if (net, preparation, mean, colours, classes) != (None,) * 5:

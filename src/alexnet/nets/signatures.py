@@ -11,7 +11,7 @@ from alexnet.errors import Failure, WrongUse
 
 HEAD = 4096  # bytes that are looked at
 MOST_NAMES = 1 << 16  # members of a zip
-MOST_DIRECTORY = 1 << 24  # bytes of the list of them
+MOST_DIRECTORY = 1 << 20  # bytes of the list of them
 TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number with which torch's older files begin
 SAFETENSORS = "a state dict or safetensors"
 ELSEWHERE = f"ask its maker for {SAFETENSORS}"
@@ -159,18 +159,21 @@ def _by_ending(path: str | os.PathLike) -> Signature | None:
     return Signature(*known) if known else None
 
 
+MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 JSON, TEXT, EMPTY = "JSON", "text", "empty"
 
 
 def _text(head: bytes) -> Signature | None:
     """A page of the web, a server's answer, JSON, any other text."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"", "utf-8")):
-        if head.startswith(mark):
-            text = head[len(mark) :].decode(encoding, "ignore").lstrip("\ufeff \t\r\n")
-            break
-    printable = all(letter.isprintable() or letter in "\t\r\n\f\x1b" for letter in text)
-    whole = len(text.encode("utf-8", "surrogatepass")) > 0.9 * len(head.strip())  # else bytes were ignored
-    if not text or not printable or not (whole or mark):
+    encoding = next((name for mark, name in MARKS if head.startswith(mark)), "utf-8")
+    try:
+        text = head.decode(encoding)
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # not merely cut within a letter
+            return None
+        text = head[: error.start].decode(encoding)
+    text = text.lstrip("\ufeff \t\r\n")
+    if not text or not all(letter.isprintable() or letter in "\t\r\n\f\x1b" for letter in text):
         return None
     start = text[:1000].lower()
     again = "open its address in a browser: it may ask for a login, or be the address of a page beside the file's"

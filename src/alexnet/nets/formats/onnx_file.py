@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import Failure, WrongUse
 from alexnet.nets.formats.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
+from alexnet.nets.formats.protobuf import Fields, check_fields
 from alexnet.nets.layers import (
     Convolution,
     Dropout,
@@ -29,6 +30,12 @@ KEY = "alexnet"  # of what our own exporter writes into a file's metadata
 SILENT = ("Dropout", "Identity", "Reshape", "Flatten", "Softmax", "Constant")  # at test they change no number
 MOST_SIDE = 1 << 14  # of an input, pixels
 MEAN, CROP = "preparation.mean_image", ("crop.from", "crop.to")  # initialisers of our exporter's
+ATTRIBUTE: Fields = {}
+NODE: Fields = {5: ATTRIBUTE}
+VALUE: Fields = {2: {1: {2: {1: {}}}}}  # its type, the tensor's, its shape, a side
+GRAPH: Fields = {1: NODE, 11: VALUE, 12: VALUE, 13: VALUE, 14: {2: {}}}
+ATTRIBUTE |= {6: GRAPH, 11: GRAPH}
+MESSAGES: Fields = {7: GRAPH, 8: {}, 14: {}, 20: {1: GRAPH, 2: GRAPH}, 25: {7: NODE}}  # of a model (onnx.proto)
 OURS = ("weight", "bias", "running_mean", "running_var")  # endings of our exporter's names of a net's tensors
 
 
@@ -52,7 +59,9 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        check_fields(content, MESSAGES, path)
+        model = onnx.load_model_from_string(content)
         if not model.graph.node:
             raise Failure(f"{path}: holds no graph; it is no ONNX file, or damaged")
         return _Reader(onnx, model, os.fspath(path)).read()

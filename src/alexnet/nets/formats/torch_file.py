@@ -36,10 +36,11 @@ OPTIMIZERS = re.compile(
     r"(^|[._])(optim|opt(_state)?s?$|momentum|velocit|exp_avg|moments?$|grad|scaler|lr_sched)", re.IGNORECASE
 )
 KINDS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
-MOST_PICKLE = 1 << 22  # bytes of what lies around the numbers
+MOST_PICKLE = 1 << 20  # bytes of what lies around the numbers
 MOST_COPIED = 1 << 31  # bytes that its calls may copy
 MOST_PARTS = 64  # sets of tensors in a file
 MOST_DEPTH = 8  # of names whose beginnings differ
+MOST_LEVELS = 32  # of dicts in dicts
 MOST_VALUES = 1 << 16  # that are looked at for tensors
 SAVE = "torch.save(net.state_dict(), FILE)"
 
@@ -84,9 +85,12 @@ def read_torch(path: str | os.PathLike) -> list[Foreign]:
     parts = [
         Foreign(kind, part, path=inner) for key, tensors in _dicts(content) for inner, part in _parts(key, tensors)
     ]
-    size = os.path.getsize(path)
-    if any(not each.is_meta and each.numel() * each.element_size() > size for part in parts for each in part.tensors.values()):
-        raise Failure(f"{path}: claims more numbers than it has bytes; {DAMAGED}")
+    tensors = [tensor for part in parts for tensor in part.tensors.values() if tensor.layout == torch.strided]
+    sizes = _records(path) if is_zip else None
+    for tensor in (tensor for tensor in tensors if not tensor.is_meta):
+        held = tensor.untyped_storage().nbytes()
+        if tensor.numel() * tensor.element_size() > held or (sizes is not None and held not in sizes):
+            raise Failure(f"{path}: claims more numbers than it has bytes; {DAMAGED}")
     if not parts:
         optimizer = isinstance(content, Mapping) and (
             _is_optimizer(content) or any(OPTIMIZERS.search(str(key)) for key in content)
@@ -120,6 +124,12 @@ def _zips_pickle(path: str | os.PathLike) -> bytes:
         if pickled.file_size > MOST_PICKLE:
             raise _too_much(path)
         return archive.read(pickled)
+
+
+def _records(path: str | os.PathLike) -> set[int]:
+    """The sizes of the members of a zip that hold numbers."""
+    with zipfile.ZipFile(path) as archive:
+        return {0, *(member.file_size for member in archive.infolist())}
 
 
 DAMAGED = "it is damaged, or made to fill the memory"
@@ -165,17 +175,20 @@ def _is_optimizer(content: Mapping) -> bool:
 def _dicts(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Every dict and list of tensors in a checkpoint, with where it lies; an optimizer's are no weights."""
     seen: set[int] = set()
-    waiting = collections.deque([("", content)])
+    waiting = collections.deque([("", content, 0)])
     while waiting and len(seen) < MOST_VALUES:
-        key, value = waiting.popleft()
-        if id(value) in seen or isinstance(value, Mapping) and _is_optimizer(value) or OPTIMIZERS.search(key):
+        key, value, level = waiting.popleft()
+        optimizer = isinstance(value, Mapping) and _is_optimizer(value) or OPTIMIZERS.search(key)
+        if id(value) in seen or optimizer or not isinstance(value, Mapping | list | tuple):
             continue
         seen.add(id(value))
         items = list(value.items() if isinstance(value, Mapping) else enumerate(value))  # pyright: ignore
         tensors = {str(name): inner for name, inner in items if isinstance(inner, Tensor)} or _of_layers(items)
         if any(tensor.dim() for tensor in tensors.values()):
             yield key, tensors
-        waiting += [(_below(key, name), inner) for name, inner in items if isinstance(inner, Mapping | list | tuple)]
+        if level < MOST_LEVELS:
+            inners = [(name, inner) for name, inner in items if isinstance(inner, Mapping | list | tuple)]
+            waiting += [(_below(key, name), inner, level + 1) for name, inner in inners]
 
 
 def _of_layers(items: Sequence[tuple[object, object]]) -> dict[str, Tensor]:
