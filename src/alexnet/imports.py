@@ -99,7 +99,9 @@ def import_weights(
     names = None if classes is None else read_classes(classes)
     if Path(file).is_dir():
         if (net, preparation, mean, colours, classes) != (None,) * 5:
-            raise WrongUse(f"{file}: a folder says itself of which net it is, and how images are prepared; only for files")
+            raise WrongUse(
+                f"{file}: a folder says itself of which net it is, and how images are prepared; only for files"
+            )
         return _import_hub(Path(file), target)
     parts = read(file)
     own = _own(parts[0], str(file))
@@ -350,7 +352,7 @@ def _usable(name: str, tensor: Tensor, file: str) -> Tensor:
 
 
 def _try(net: Network, side: int) -> None:
-    """Runs a net once, on an image of its side. Raises ``WrongUse`` where it cannot be run, or not in reasonable time."""
+    """Runs a net once, on an image of its side. Raises ``WrongUse`` where that cannot be, or takes too much."""
     table = dataclasses.replace(net.table, input=(net.table.input[0], side, side))
     try:
         check_side(net.table, side)

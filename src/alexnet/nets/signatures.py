@@ -179,7 +179,7 @@ def _text(head: bytes) -> Signature | None:
     again = "open its address in a browser: it may ask for a login, or be the address of a page beside the file's"
     if start.startswith(("<!doctype html", "<html", "<head", "<body", "<!--")):
         return Signature("a web page (HTML)", again, fetched=True)
-    if start.startswith("<?xml") or start.startswith("<error"):
+    if start.startswith(("<?xml", "<error")):
         code = re.search(r"<code>(\w+)</code>", text, re.IGNORECASE)
         answer = f"a server's answer ({code[1]})" if code else "XML"
         return Signature(answer, again, fetched=True)

@@ -93,7 +93,9 @@ def difference(foreign: Foreign, net: Network, side: int) -> str | None:
     given = named(foreign, net)
     missing, extra = [n for n in own if n not in given], [n for n in given if n not in own]
     if missing:
-        return f"lacks {missing[0]}" + (f"; of what it has, {_named_words(given, extra[0])} is not in the net" if extra else "")
+        return f"lacks {missing[0]}" + (
+            f"; of what it has, {_named_words(given, extra[0])} is not in the net" if extra else ""
+        )
     if extra:
         return f"has {extra[0]}, and the net has no such tensor"
     for name, tensor in own.items():

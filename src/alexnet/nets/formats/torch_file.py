@@ -178,7 +178,7 @@ def _dicts(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
     waiting = collections.deque([("", content, 0)])
     while waiting and len(seen) < MOST_VALUES:
         key, value, level = waiting.popleft()
-        optimizer = isinstance(value, Mapping) and _is_optimizer(value) or OPTIMIZERS.search(key)
+        optimizer = (isinstance(value, Mapping) and _is_optimizer(value)) or OPTIMIZERS.search(key)
         if id(value) in seen or optimizer or not isinstance(value, Mapping | list | tuple):
             continue
         seen.add(id(value))
