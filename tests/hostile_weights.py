@@ -279,7 +279,7 @@ CASES: dict[str, Case] = {
     "a server's answer": (
         "a.caffemodel", lambda f: b"<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code></Error>", "answer (AccessDenied)"),
     "an answer in JSON": ("a.safetensors", lambda f: b'{"error": "Repository not found"}', "is JSON"),
-    "the list of parts": ("a.safetensors", lambda f: b'{"metadata": {}, "weight_map": {"a": "b"}}', "list of parts of weights"),
+    "the list of parts": ("a.safetensors", lambda f: b'{"metadata": {}, "weight_map": {"a": "b"}}', "index of weights in several files"),
     "other text": ("a.pth", lambda f: b"Not Found\n", "is text"),
     "a net's table in place of its weights": ("a.toml", lambda f: TABLE.encode(), "is text"),
     "TorchScript": ("a.pt", lambda f: scripted(), "is TorchScript"),

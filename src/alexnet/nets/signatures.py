@@ -36,7 +36,7 @@ class Signature:
 FETCHED = (  # first bytes, what it is, what to do
     (
         b"version https://git-lfs",
-        "a pointer of Git LFS, which stands for the file in a repository",
+        "a pointer of Git LFS",
         "fetch the file itself with `git lfs pull`, or from the repository's page",
     ),
 )
@@ -77,7 +77,7 @@ ENDINGS = {  # of formats that begin in no way of their own
 MEMBERS = (  # of a zip: what a member's name is like, what it is, what to do
     (
         r"(^|/)(constants\.pkl|code/.*)",
-        "TorchScript (torch.jit.save), a program with its weights",
+        "TorchScript (torch.jit.save), a program",
         "save its state_dict() with torch.save in a program that you trust it with",
     ),
     (
@@ -91,7 +91,7 @@ MEMBERS = (  # of a zip: what a member's name is like, what it is, what to do
 )
 
 
-def refuse(path: str | os.PathLike, wanted: str = "weights", but: Sequence[str] = ()) -> None:
+def refuse(path: str | os.PathLike, wanted: str = "a file of weights", but: Sequence[str] = ()) -> None:
     """Does nothing where a file may be weights, or is not known.
 
     Args:
@@ -106,7 +106,7 @@ def refuse(path: str | os.PathLike, wanted: str = "weights", but: Sequence[str] 
     signature = recognize(path)
     if signature is None or signature.words in but:
         return
-    raise (Failure if signature.fetched else WrongUse)(f"{path}: is {signature.words}, no {wanted}; {signature.remedy}")
+    raise (Failure if signature.fetched else WrongUse)(f"{path}: is {signature.words}, not {wanted}; {signature.remedy}")
 
 
 def recognize(path: str | os.PathLike) -> Signature | None:
@@ -186,7 +186,7 @@ def _text(head: bytes) -> Signature | None:
     if start.startswith(("{", "[")):
         if '"weight_map"' in text:
             return Signature(
-                "the list of parts of weights that are in several files",
+                "the index of weights in several files",
                 "give one file of all weights: load them where they are from, and save them again",
             )
         return Signature(JSON, "give the file of weights beside it; a server's answer in JSON may say what went wrong")

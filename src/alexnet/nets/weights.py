@@ -41,7 +41,7 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError, LookupError, AttributeError) as error:
         signature = signatures.recognize(path) if Path(path).is_file() else None
         if signature:
-            raise Failure(f"{path}: is {signature.words}, no weights; {signature.remedy}") from error
+            raise Failure(f"{path}: is {signature.words}, not a file of weights; {signature.remedy}") from error
         raise Failure(f"{path}: damaged ({error})") from error
 
 
