@@ -13,13 +13,14 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from alexnet import Net, Recipe, load, predict, train
+from alexnet import Net, Recipe, WrongUse, load, predict, train
 from alexnet.export import export
 from alexnet.imports import import_weights
 from alexnet.nets.formats.onnx_file import write_onnx
 from alexnet.nets.network import tables
 from alexnet.run import load_preparation
 from tests.nets.test_nets import relative
+from tests.test_hostile_descriptions import tiny_run
 from tests.weights_files import torchvisions_layers
 
 
@@ -44,8 +45,7 @@ def biased(net: Net) -> Net:
 
 @pytest.mark.parametrize("name", tables())
 def test_every_net_gives_its_scores_in_onnx_runtime(name):
-    net = Net(name, 10)
-    net.initialise(0, "he")
+    net = Net(name, 10, rule="he")
     biased(net)
     side = net.table.input[1]
     content = write_onnx(net, side, {"classes": "[]"})
@@ -72,8 +72,7 @@ def test_every_net_gives_its_scores_in_onnx_runtime(name):
 )
 def test_variants_too(change, tmp_path):
     (tmp_path / "own.toml").write_text(f'base = "paper"\n{change}\n')
-    net = Net(str(tmp_path / "own.toml"), 5)
-    net.initialise(0, "he")
+    net = Net(str(tmp_path / "own.toml"), 5, rule="he")
     biased(net)
     images = np.random.default_rng(0).normal(0, 1, (2, 3, 224, 224)).astype(np.float32)
     with torch.no_grad():
@@ -112,8 +111,7 @@ def test_prepared_images_in_scores_out(trained, store, tmp_path, alexnet):
 
 
 def test_int8_is_a_third_and_gives_the_answers_of_our_int8():
-    net = Net("one-gpu", 4)
-    net.initialise(0, "he")
+    net = Net("one-gpu", 4, rule="he")
     narrow = net.eval().for_inference(torch.float32, narrow=True)
     images = np.random.default_rng(0).normal(0, 1, (2, 3, 224, 224)).astype(np.float32)
     small, large = write_onnx(narrow, 224, {}), write_onnx(net, 224, {})
@@ -244,3 +242,92 @@ def test_without_a_store_it_is_checked_on_drawn_images(trained, tmp_path):
     (tmp_path / "run/run.json").write_text(json.dumps(description))
     made = export(tmp_path / "run", tmp_path / "net.onnx")
     assert made.checked_on == "drawn images" and made.images == 100 and made.largest_difference is not None
+
+
+@pytest.fixture
+def few(monkeypatch) -> None:
+    """An ONNX file is checked on three images: drawing a hundred takes seconds."""
+    monkeypatch.setattr("alexnet.export.CHECKED", 3)
+
+
+def test_the_opened_run_stays_as_it_was(few, tmp_path):
+    run = tiny_run(tmp_path)
+    run.net.double().train()
+    before = {name: tensor.clone() for name, tensor in run.net.state().items()}
+    for file in ("net.onnx", "hub"):
+        export(run, tmp_path / file)
+    assert run.net.training and all(torch.equal(run.net.state()[name], value) for name, value in before.items())
+    assert {value.dtype for value in run.net.state().values()} == {torch.float64}
+
+
+@pytest.mark.parametrize("name", ["alexnet-v1.0", "a.b", "net.2012.paper", ".hidden"])
+def test_a_name_with_dots_is_a_folders(name, tmp_path):
+    assert export(tiny_run(tmp_path), tmp_path / name).format == "hub"
+    assert (tmp_path / name / "config.json").exists()
+
+
+@pytest.mark.parametrize("ending", [".h5", ".pb", ".caffemodel", ".npz", ".bin", ".ckpt", ".pkl", ".PT2", ".keras"])
+def test_other_programs_endings_are_no_folders(ending, tmp_path):
+    with pytest.raises(WrongUse, match=r"give a file ending in \.onnx, \.pth or \.safetensors, or a folder"):
+        export(tiny_run(tmp_path), tmp_path / f"net{ending}")
+    assert not (tmp_path / f"net{ending}").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("missing/net.onnx", "missing/net.onnx: folder .*missing does not exist"),
+        ("file/net.pth", "file/net.pth: .*file is a file"),
+        ("folder.onnx", "folder.onnx: is a folder"),
+        ("file/hub", "file is a file"),
+        ("folder.onnx/", "is there already"),
+        ("n" * 300, "too long"),
+    ],
+)
+def test_the_place_is_looked_at_before_the_work(file, words, tmp_path, monkeypatch):
+    run = tiny_run(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.onnx").mkdir()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr("alexnet.export.onnx_file.write_onnx", None)  # not come to
+    with pytest.raises(WrongUse, match=words):
+        export(run, f"{tmp_path}/{file}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_hub_folder_below_folders_that_are_not_there(tmp_path):
+    export(tiny_run(tmp_path), tmp_path / "a" / "b" / "hub")
+    assert (tmp_path / "a/b/hub/model.safetensors").exists()
+
+
+def test_a_store_of_other_images(few, store, tmp_path):
+    with pytest.raises(WrongUse, match=r"of 64 pixels; the run's have 16"):
+        export(tiny_run(tmp_path), tmp_path / "net.onnx", images=store.path)
+    run = tiny_run(tmp_path)
+    run.data["path"] = store.path  # its own, of other images: drawn ones are taken
+    assert export(run, tmp_path / "net.onnx").checked_on == "drawn images"
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "dataset.json").write_text("{")
+    run.data["path"] = str(tmp_path / "broken")
+    assert export(run, tmp_path / "again.onnx").checked_on == "drawn images"
+
+
+def test_names_that_are_no_utf8_and_numbers_that_are_none(few, tmp_path):
+    """What is written is JSON that strict readers take, in UTF-8."""
+    run = tiny_run(tmp_path)
+    run.classes[:] = run.words[:] = ["caf\udce9", "<b>|`"]
+    run.errors["val"]["loss"] = float("nan")
+
+    def strict(text: str) -> dict:
+        return json.loads(text, parse_constant=lambda constant: pytest.fail(constant))
+
+    export(run, tmp_path / "net.onnx")
+    metadata = {each.key: each.value for each in onnx.load(str(tmp_path / "net.onnx")).metadata_props}
+    assert strict(metadata["classes"]) == ["caf\\xe9", "<b>|`"]
+    assert strict(metadata["alexnet"])["errors"]["val"]["loss"] is None
+    export(run, tmp_path / "hub")
+    assert strict((tmp_path / "hub/config.json").read_text("utf-8"))["classes"][0] == "caf\\xe9"
+    assert "caf\\xe9" in (tmp_path / "hub/README.md").read_text("utf-8")
+    for source in ("hub", "net.onnx"):
+        import_weights(tmp_path / source, tmp_path / f"run of {source}")
+        assert load(tmp_path / f"run of {source}").classes[0] == "caf\\xe9"

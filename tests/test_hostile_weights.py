@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from alexnet import Net, cli, load
 from alexnet.nets.formats import caffe_file
-from tests.hostile_weights import CASES, NORM, TABLE, Harm, said, small, state
+from tests.hostile_weights import CASES, NORM, TABLE, Harm, said, small, state, zeros
 from tests.weights_files import caffemodel
 
 
@@ -41,8 +41,7 @@ def test_the_same_small_net_whole_is_taken(tmp_path, alexnet):
 
 def test_the_moments_of_batch_norms_come_along(tmp_path, alexnet):
     (tmp_path / "normed.toml").write_text(TABLE.replace(NORM, 'kind = "batch_norm"\n'))
-    net = Net(str(tmp_path / "normed.toml"), 5)
-    net.initialise(0, "he")
+    net = Net(str(tmp_path / "normed.toml"), 5, rule="he")
     net.state()["norm1.running_mean"].fill_(3.0)
     save_file({name: tensor.detach().contiguous() for name, tensor in net.state().items()}, tmp_path / "a.safetensors")
     (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n")
@@ -56,13 +55,13 @@ def test_the_moments_of_batch_norms_come_along(tmp_path, alexnet):
 @pytest.mark.parametrize(("given", "wanted"), [("caffe", "caffenet"), ("caffenet", "caffe")])
 def test_another_order_of_the_same_layers_is_another_net(given, wanted, tmp_path, capsys):
     """Their tensors have the same names and shapes: only the file's layers tell them apart."""
-    (tmp_path / "a.caffemodel").write_bytes(caffemodel(Net(given, 1000), False))
+    (tmp_path / "a.caffemodel").write_bytes(caffemodel(zeros(given, 1000), False))
     assert cli.main(["import", str(tmp_path / "a.caffemodel"), str(tmp_path / "run"), "--net", wanted]) == 2
     assert f"give --net {given}" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_same_shapes_and_nothing_said_of_layers(tmp_path, alexnet):
-    save_file({name: tensor.detach().contiguous() for name, tensor in Net("caffe", 1000).tensors().items()},
+    save_file({name: tensor.detach().contiguous() for name, tensor in Net.empty("caffe", 1000).tensors().items()},
               tmp_path / "a.safetensors")  # fmt: skip
     status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run")
     assert status == 2 and "could be caffe, caffenet" in err and "give --net" in err

@@ -10,10 +10,11 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from alexnet import Net, load, predict, prepare
+from alexnet import Net, WrongUse, load, predict, prepare
 from alexnet.data import imagenet
 from alexnet.imports import CAFFE_BGR, import_weights, read_classes
 from alexnet.run import verify
+from tests.hostile_weights import zeros
 from tests.nets.test_nets import relative
 from tests.weights_files import blob, caffemodel, in_opencv, torchvisions_layers, zoo_onnx
 
@@ -22,8 +23,7 @@ WORDS = list(imagenet.classes().values())
 
 def drawn(name: str, classes: int = 1000) -> Net:
     """A net with weights, and biases that matter, of which each class is a different one."""
-    net = Net(name, classes).eval()
-    net.initialise(3, "he")
+    net = Net(name, classes, seed=3, rule="he").eval()
     for key, value in net.tensors().items():
         if key.endswith("bias"):
             value.data.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(len(key)))
@@ -150,6 +150,15 @@ def test_the_onnx_zoos_graphs(name, images, tmp_path, alexnet):
     assert (found.argmax(1) == expected.argmax(1)).all() and relative(found, expected) < 1e-4
 
 
+def test_a_graph_for_images_of_another_side_is_refused_at_once(tmp_path, alexnet):
+    """torchvision's own pools to 6x6 whatever the side; its layers as a net of ours do not."""
+    net = zeros("torchvision", 10)
+    (tmp_path / "net.onnx").write_bytes(zoo_onnx(net, 227).SerializeToString())
+    (tmp_path / "classes.txt").write_text("\n".join(map(str, range(10))))
+    status, _, err = alexnet("import", tmp_path / "net.onnx", tmp_path / "run", "--classes", tmp_path / "classes.txt")
+    assert status == 2 and "takes images of 224 pixels, not of 227" in err and not (tmp_path / "run").exists()
+
+
 def test_a_last_layer_of_another_name_and_classes_of_a_file(tmp_path, images):
     net = drawn("caffenet", 20)
     (tmp_path / "net.caffemodel").write_bytes(caffemodel(net, False, last="fc8_flickr"))
@@ -188,6 +197,46 @@ def test_files_of_classes(tmp_path):
     names.write_text("cat\n\ndog, tame\n")
     assert read_classes(both) == (["n01440764", "n01443537"], ["tench, Tinca tinca", "goldfish"])
     assert read_classes(names) == (["cat", "dog, tame"], None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("\ufeffn01440764 tench\nn01443537 goldfish\n".encode(), ["tench", "goldfish"]),
+        ("n01440764 tench\r\nn01443537 goldfish\r\n".encode("utf-16"), ["tench", "goldfish"]),
+        (b"\xfe\xff" + "n01440764 tench\nn01443537 goldfish".encode("utf-16-be"), ["tench", "goldfish"]),
+        ("n01440764 tench\nn01443537 goldfish".encode("utf-32"), ["tench", "goldfish"]),
+        (b"n01440764\ttench\rn01443537, gold fish\r", ["tench", "gold fish"]),
+    ],
+)
+def test_classes_behind_a_mark(content, words, tmp_path):
+    """As editors of Windows save them: the words behind a WNID are seen all the same."""
+    (tmp_path / "classes.txt").write_bytes(content)
+    assert read_classes(tmp_path / "classes.txt") == (["n01440764", "n01443537"], words)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("cat\nBär\n".encode("cp1252"), "line 2: is no text in UTF-8"),
+        (b"\xff\xfec\x00a", "line 1: is no text in UTF-16-LE"),
+        (b"cat\ndo\x1b[2Jg\n", "line 2: has the control character U+001B"),
+        (b"cat\ndo\0g\n", "line 2: has the control character U+0000"),
+        ("cat\n\ufeffdog".encode(), "line 2: has the control character U+FEFF"),
+        ("cat\n\ndog\u2028x".encode(), "line 3: has the control character U+2028"),
+        (b"cat\n\ndog\ncat\n", "line 4: the class 'cat' comes twice (line 1)"),
+        (b"n00000001 a\nn00000001 b", "line 2: the class 'n00000001' comes twice"),
+        (b" \n\n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (None, "no such file"),
+    ],
+)
+def test_a_list_of_classes_that_is_none(content, words, tmp_path):
+    file = tmp_path / "classes.txt"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(WrongUse) as raised:
+        read_classes(file)
+    assert str(raised.value).startswith(f"--classes {file}: {words}")
 
 
 def test_the_imported_run_is_used_like_any_other(tmp_path, alexnet):

@@ -693,6 +693,8 @@ class Import:
             return _print_json(dataclasses.asdict(made))
         size = f"{made.parameters:,} parameters, {made.classes:,} classes"
         print(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preparation}")
+        for note in made.notes:
+            print(f"note: {note}")
         print(f"next: alexnet predict {made.run} PHOTO, or alexnet train STORE RUN --from {made.run}")
         return 0
 

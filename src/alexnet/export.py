@@ -1,8 +1,8 @@
 """A run for other programs: ONNX, a folder for the Hugging Face hub, a state dict for torchvision."""
 
+import copy
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +66,8 @@ def export(
 
     Args:
         run: opened, or its path.
-        file: ``.onnx``; ``.pth`` or ``.safetensors``, a state dict with torchvision's names; or a folder for the hub.
+        file: ``.onnx``; ``.pth`` or ``.safetensors``, a state dict with torchvision's names; or a folder for the hub,
+            whose name may have dots.
         checkpoint: ``last`` or ``best``.
         with_preparation: ONNX: takes uint8 images and gives probabilities; else prepared images and scores.
         narrow: ONNX: the fully connected layers' weights in int8.
@@ -78,17 +79,31 @@ def export(
         WrongUse: a form that this net does not have, or a package that is missing.
         Failure: ONNX Runtime gives other answers than ours.
     """
+    ending = next((ending for ending in (*ENDINGS, *OTHERS) if os.fspath(file).lower().endswith(ending)), "")
+    if ending in OTHERS:
+        raise WrongUse(f"{file}: give a file ending in .onnx, .pth or .safetensors, or a folder for the hub")
+    if ending != ".onnx" and (narrow or not with_preparation or images is not None):
+        raise WrongUse(f"{file}: int8, images to check on, and leaving out the preparation are for .onnx files")
+    if ending:
+        files.check_output(file)
+    elif os.path.lexists(file):
+        raise WrongUse(f"{file}: is there already; give another folder")
+    else:
+        runs.check_new_folder(file, "the hub")
     opened = run if isinstance(run, Run) else runs.load(run, checkpoint)
-    ending = Path(file).suffix.lower()
     if ending == ".onnx":
         return _export_onnx(opened, Path(file), with_preparation, narrow, images)
-    if narrow or not with_preparation or images is not None:
-        raise WrongUse(f"{file}: int8, images to check on, and leaving out the preparation are for .onnx files")
-    if ending in (".pth", ".pt", ".safetensors"):
-        return _export_torchvision(opened, Path(file))
     if ending:
-        raise WrongUse(f"{file}: give a file ending in .onnx, .pth or .safetensors, or a folder for the hub")
+        return _export_torchvision(opened, Path(file))
     return _export_hub(opened, Path(file), licence)
+
+
+ENDINGS = (".onnx", ".pth", ".pt", ".safetensors")
+OTHERS = (  # of other programs' files: nobody would call a folder so
+    *(".bin", ".caffemodel", ".ckpt", ".engine", ".gguf", ".h5", ".hdf5", ".json", ".keras", ".mat", ".mlmodel"),
+    *(".mlpackage", ".msgpack", ".npy", ".npz", ".params", ".pb", ".pdparams", ".pickle", ".pkl", ".plan"),
+    *(".prototxt", ".pt2", ".ptl", ".t7", ".tar", ".tflite", ".toml", ".torchscript", ".trt", ".xml", ".zip", ".gz"),
+)
 
 
 def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str | os.PathLike | None) -> Exported:
@@ -97,14 +112,14 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
     except ImportError as error:
         raise WrongUse("an ONNX file is checked in ONNX Runtime: pip install 'alexnet[onnx]'") from error
     preparation = run.preparation.to("cpu")
-    net = run.net.cpu().float()
+    net = copy.deepcopy(run.net).cpu().float().eval()
     if narrow:
         net = net.for_inference(torch.float32, narrow=True)
     described = {**_described(run), "noise": preparation.noise.flatten().tolist()}
     metadata = {
-        "classes": json.dumps(run.words, ensure_ascii=False),
-        "images": card.images_words(run, prepared),
-        onnx_file.KEY: json.dumps(described, ensure_ascii=False),
+        "classes": files.to_json(run.words, indent=None),
+        "images": files.plain(card.images_words(run, prepared)),
+        onnx_file.KEY: files.to_json(described, indent=None),
     }
     given = (preparation.mean_image, preparation.channel_scale()) if prepared else None
     content = onnx_file.write_onnx(net, preparation.crop, metadata, given)
@@ -128,7 +143,8 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
 def _described(run: Run) -> dict:
     """What ``run.json`` says of a run; where its data lie on this disk is nobody's business."""
     words = run.words if run.words != run.classes else None
-    data = {**run.data, "path": None, "name": card.data_name(run)}
+    data = {**run.data, "path": None, "store": run.data.get("store"), "images": run.data.get("images") or {}}
+    data["name"] = card.data_name(run)
     return {**runs.describe(run.net, run.classes, words, run.preparation, data), "errors": run.errors}
 
 
@@ -167,14 +183,25 @@ def _pictures(run: Run, images: str | os.PathLike | None) -> tuple[np.ndarray, s
         _, pictures, _ = evaluation.picture_shares(run, [images], CHECKED, precision="float32")
         return np.stack(pictures), str(images)
     if place and files.exists(files.join(place, "dataset.json")):
-        store = Store(place)
-        if images is not None and store.size != size:
-            raise WrongUse(f"--images {images}: of {store.size} pixels; the run's images have {size}")
-        if store.size == size:
+        store = _store(place, asked=images is not None)
+        if images is not None and (store is None or store.size != size or not len(store.labels)):
+            pixels = store.size if store else 0
+            raise WrongUse(f"--images {images}: holds no images, or of {pixels} pixels; the run's have {size}")
+        if store and store.size == size and len(store.labels):
             rows = np.linspace(0, len(store.labels) - 1, min(CHECKED, len(store.labels))).astype(int)
             return np.stack([store.image(int(row)) for row in rows]), str(place)
     drawn = [draw(index, index % len(CLASSES)) for index in range(CHECKED)]
     return np.stack([stored_images.decode_square(each, size) for each in drawn]), "drawn images"
+
+
+def _store(path: str | os.PathLike, asked: bool) -> Store | None:
+    """A store; None where it cannot be read and nobody asked for it."""
+    try:
+        return Store(path)
+    except (Failure, WrongUse, OSError):
+        if asked:
+            raise
+        return None
 
 
 def _export_torchvision(run: Run, file: Path) -> Exported:
@@ -197,8 +224,6 @@ def _export_torchvision(run: Run, file: Path) -> Exported:
 
 def _export_hub(run: Run, folder: Path, licence: str | None) -> Exported:
     """``model.safetensors``, ``config.json``, ``preparation.safetensors`` and the card, as the hub shows them."""
-    if folder.exists():
-        raise WrongUse(f"{folder}: is there already; give another folder")
     config = {
         "architectures": ["AlexNet"],
         "model_type": "alexnet",
@@ -210,10 +235,11 @@ def _export_hub(run: Run, folder: Path, licence: str | None) -> Exported:
     preparation = {"mean_image": run.preparation.mean_image.cpu(), "noise": run.preparation.noise.cpu()}
     state = {name: value.detach().cpu().contiguous() for name, value in run.net.state().items()}
     content = safetensors.torch.save(state, {"format": "pt"})
-    recipe = files.read_json(Path(run.path) / "recipe.json") if (Path(run.path) / "recipe.json").exists() else None
+    recipe = Path(run.path) / "recipe.json"
+    text = card.write(run, files.read_json(recipe, dict) if recipe.exists() else None, licence)
     with files.atomic_folder(folder) as partial:
         files.write_bytes(partial / "model.safetensors", content)
         files.write_bytes(partial / "preparation.safetensors", safetensors.torch.save(preparation))
         files.write_json(partial / "config.json", config)
-        files.write_bytes(partial / "README.md", card.write(run, recipe, licence).encode("utf-8"))
+        files.write_bytes(partial / "README.md", files.plain(text).encode("utf-8"))
     return Exported(str(folder), "hub", len(content))

@@ -1,11 +1,14 @@
 """Other people's weights made a run: which net they are of, which classes, and how their images are prepared."""
 
+import codecs
+import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,11 +17,15 @@ from alexnet import files, run
 from alexnet.data import imagenet, images
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.nets import weights
+from alexnet.files import Length
+from alexnet.nets import signatures, weights
 from alexnet.nets.formats import caffe_file, onnx_file, torch_file
-from alexnet.nets.formats.foreign import MOST_BYTES, Foreign, difference, named
-from alexnet.nets.network import Network, Table, load_table, parse_table, tables
+from alexnet.nets.formats.foreign import MOST_BYTES, Foreign, difference, matched_words, named, shape_words
+from alexnet.nets.network import Network, Table, check_side, costs, load_table, parse_table, tables
 
+MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
+MOST_WORK = 10**11  # multiply-adds of a layer for one image
+MOST_CLASSES_BYTES = 1 << 26  # of a list of classes
 SIZE = 256  # of the square that crops are taken from, in Caffe's and torchvision's figures
 CAFFE_BGR = (104.00698793, 116.66876762, 122.67891434)  # means of Caffe's ilsvrc_2012_mean, 0..255
 TORCHVISION_MEAN, TORCHVISION_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB on 0..1
@@ -39,6 +46,7 @@ class Imported:
         classes: how many.
         preparation: how images are prepared, for people.
         parameters: how many.
+        notes: what whoever uses it must know.
     """
 
     run: str
@@ -47,6 +55,7 @@ class Imported:
     classes: int
     preparation: str
     parameters: int
+    notes: tuple[str, ...] = ()
 
 
 def import_weights(
@@ -80,74 +89,100 @@ def import_weights(
         Failure: the file is damaged, or asks to run code.
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise WrongUse(f"{folder}: is there already; give another folder for the run")
+    run.check_new_folder(folder, "the run")
     if not Path(file).exists():
         raise WrongUse(f"{file}: no such file; `alexnet download` fetches published weights")
     if preparation not in (None, CAFFE, TORCHVISION) or colours not in (None, "rgb", "bgr"):
         raise WrongUse(f"preparation is {CAFFE} or {TORCHVISION}, colours are rgb or bgr; not {preparation}, {colours}")
+    if mean is not None and not Path(mean).is_file():
+        raise WrongUse(f"--mean {mean}: no such file")
+    names = None if classes is None else read_classes(classes)
     if Path(file).is_dir():
+        if (net, preparation, mean, colours, classes) != (None,) * 5:
+            raise WrongUse(
+                f"{file}: a folder says itself of which net it is, and how images are prepared; only for files"
+            )
         return _import_hub(Path(file), target)
-    found = read(file)
-    own = _own(found, str(file))
-    network, side = _net_of(found, net, own, str(file))
-    tensors = {name: tensor.float() for name, tensor in named(found, network).items()}
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise Failure(f"{file}: {name} holds numbers that are not finite; fetch it again")
-    made, usual_colours = _prepared(found, own, preparation, mean, network, side, str(file))
+    parts = read(file)
+    own = _own(parts[0], str(file))
+    chosen, notes = _choose(parts, _tables(net, own, str(file)), net, str(file))
+    shapes = weights.outline(chosen.table, chosen.classes)
+    side = chosen.part.side or (own["preparation"]["crop"] if own else chosen.table.input[1])
+    made, usual_colours = _prepared(chosen.part, own, preparation, mean, shapes, side, str(file))
+    known = _classes(chosen.classes, own, names, str(file))
+    network = _network(chosen.table, chosen.classes, named(chosen.part, shapes), str(file))
+    try:
+        _try(network, made.crop)
+    except WrongUse as error:
+        raise WrongUse(f"{file}: {error}; export it for images of {chosen.table.input[1]} pixels") from error
     colours = colours or usual_colours
     if colours == "bgr":
-        first = f"{network.names[0]}.weight"
-        tensors[first] = tensors[first].flip(1)
-    weights.put(network, tensors, str(file))
-    names, words = _classes(network.classes, own, classes, str(file))
+        first = next(iter(network.tensors().values()))
+        first.data.copy_(first.flip(1))
     origin = {
         "file": Path(file).name,
         "sha256": files.sha256(file),
-        "format": found.format,
+        "format": chosen.part.format,
         "colours": "bgr in the file, turned to rgb in the first layer" if colours == "bgr" else "rgb",
     }
-    _write(target, network, names, words, made, {"path": None, "store": None, "images": {}, "imported": origin})
-    return _imported(target, network, found.format, made)
+    data = {"path": None, "store": None, "images": {}, "imported": origin}
+    _write(target, network, *known, made, data)
+    return _imported(target, network, chosen.part.format, made, notes)
 
 
-def read(file: str | os.PathLike) -> Foreign:
-    """A file of any of the formats, by what is in it. Raises as ``import_weights``."""
+def read(file: str | os.PathLike) -> list[Foreign]:
+    """The sets of tensors in a file of any of the formats, by what is in it. Raises as ``import_weights``."""
     path = Path(file)
     size = path.stat().st_size
-    if size == 0:
-        raise Failure(f"{file}: empty; fetch it again")
     if size > MOST_BYTES:
         raise WrongUse(f"{file}: {size:,} bytes; no AlexNet has as many")
+    signatures.refuse(path)
     with open(path, "rb") as opened:
-        head = opened.read(16)
+        head = opened.read(64)
     ending = path.suffix.lower()
-    if torch_file.is_torch(head):
+    if signatures.is_torch(head):
         return torch_file.read_torch(path)
-    if torch_file.is_safetensors(head) or ending == ".safetensors":
+    if signatures.is_safetensors(head) or ending == ".safetensors":
         return torch_file.read_safetensors(path)
     if ending == ".onnx":
-        return onnx_file.read_onnx(path)
+        return [onnx_file.read_onnx(path)]
     if ending == ".caffemodel":
-        return caffe_file.read_caffemodel(path)
+        return [caffe_file.read_caffemodel(path)]
     if ending == ".binaryproto":
         raise WrongUse(f"{file}: a mean image, no weights; give it with --mean beside a .caffemodel")
-    if ending in (".pth", ".pt"):
+    if ending in (".pth", ".pt", ".ckpt"):
         raise Failure(f"{file}: not readable as a torch file: it is neither a zip nor a pickle; fetch it again")
     raise WrongUse(f"{file}: neither torch's, safetensors, .caffemodel nor .onnx")
 
 
+class InOnnx(run.Described):
+    """What our own exporter writes into an ONNX file."""
+
+    noise: Annotated[list[float], Length(9, 9)]
+
+
 def _own(found: Foreign, file: str) -> dict[str, Any]:
-    """What our own exporter wrote beside the weights; empty where another one did. Raises ``Failure`` if damaged."""
-    told = dict(found.metadata)
-    if not told:
+    """What our own exporter wrote beside the weights; empty where another one did.
+
+    Raises:
+        Failure: it is not as that writes it.
+        WrongUse: it is of a newer version's.
+    """
+    if onnx_file.KEY not in found.metadata:
         return {}
-    kinds = {"net": dict, "classes": list, "preparation": dict, "noise": list}
-    wrong = [key for key, kind in kinds.items() if not isinstance(told.get(key), kind)]
-    if wrong:
-        raise Failure(f"{file}: its metadata are damaged ({wrong[0]}); export it again")
-    return told
+    where = f"{file}: metadata {onnx_file.KEY!r}"
+    try:
+        content = files.checked(files.parse_json(found.metadata[onnx_file.KEY]), dict)
+    except ValueError as error:
+        raise Failure(f"{where}: not readable as JSON ({error}); {AGAIN}") from error
+    own = run.described(content, InOnnx, where, AGAIN)
+    crop = own["preparation"].get("crop")
+    if found.side is not None and crop != found.side:
+        raise Failure(f"{where}: preparation.crop: {crop}, but its graph sees {found.side} pixels; {AGAIN}")
+    return {**own, "mean_image": found.metadata.get("mean_image")}
+
+
+AGAIN = "it was changed since `alexnet export` wrote it: export it again"
 
 
 def _prepared(
@@ -161,7 +196,9 @@ def _prepared(
 ) -> tuple[Preparation, str]:
     """How images are prepared, and in which order a file of this format usually has the colours."""
     if own and like is None:
-        if "mean_image" not in own:
+        if mean is not None:
+            raise WrongUse(f"--mean: {file} has its own mean image; with --preparation {CAFFE} another is taken")
+        if own["mean_image"] is None:
             raise WrongUse(
                 f"{file}: was exported without its preparation, so the mean image is not in it; "
                 "export the run once more with it, or as a folder"
@@ -178,43 +215,161 @@ def _prepared(
     return usual_preparation(like, side, mean), "bgr" if caffes else "rgb"
 
 
-def _net_of(found: Foreign, net: str | None, own: dict[str, Any], file: str) -> tuple[Network, int]:
-    """The net that a file's weights are of, and the side of the images that it sees."""
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """Which of a file's sets of tensors are weights of which net."""
+
+    part: Foreign
+    table: Table
+    classes: int
+
+    @property
+    def averaged(self) -> bool:
+        """Whether they are averages of weights (EMA, SWA), by their place in the file."""
+        return torch_file.AVERAGED.search(self.part.path) is not None
+
+
+def _tables(net: str | None, own: dict[str, Any], file: str) -> list[Table]:
+    """The nets that a file's weights may be of."""
     if net is not None:
-        table = load_table(net)
-        side = found.side or table.input[1]
-        network = Network.empty(table, _units(found, table))
-        wrong = difference(found, network, side)
-        if wrong:
-            fits = [each for each in FIRST if each != net and _fits(found, load_table(each))]
-            hint = f"give --net {fits[0]}" if fits else "it is none of the nets that come with alexnet"
-            raise WrongUse(f"{file}: these are not weights of {table.name}: {wrong}; {hint}")
-        return network, side
-    if own:
-        table = parse_table(own["net"]["table"], own["net"]["name"])
-        return Network.empty(table, _units(found, table)), found.side or int(own["preparation"]["crop"])
-    fits = [each for each in FIRST if _fits(found, load_table(each))]
-    if len(fits) == 1:
-        table = load_table(fits[0])
-        return Network.empty(table, _units(found, table)), found.side or table.input[1]
-    if fits:
-        raise WrongUse(f"{file}: could be {', '.join(fits)}, whose tensors have the same shapes; give --net")
-    raise WrongUse(f"{file}: holds no weights of a net that comes with alexnet; give --net with its .toml table")
+        return [load_table(net)]
+    return [_own_table(own, file)] if own else [load_table(name) for name in FIRST]
 
 
-def _units(found: Foreign, table: Table) -> int:
-    """The number of classes: the rows of the last layer's weights, by name or, where names are places, by place."""
-    last = list(table.layers)[-1]
-    for name in (f"{last}.weight", *list(found.tensors)[-2:]):
-        if name in found.tensors and found.tensors[name].dim() >= 1:
-            return max(1, len(found.tensors[name]))
-    return 1000
+def _own_table(described: dict[str, Any], where: str) -> Table:
+    """The net that a description has the table of. Raises ``Failure`` where there is a mistake in it."""
+    try:
+        return parse_table(described["net"]["table"], described["net"]["name"])
+    except WrongUse as error:
+        raise Failure(f"{where}: net.table: {error}; {AGAIN}") from error
 
 
-def _fits(found: Foreign, table: Table) -> bool:
-    with torch.device("meta"):
-        network = Network(table, _units(found, table))
-    return difference(found, network, found.side or table.input[1]) is None
+def _choose(parts: Sequence[Foreign], choices: Sequence[Table], asked: str | None, file: str) -> tuple[_Choice, list]:
+    """The one set of tensors, and the one net that it is of; and what whoever uses it must know."""
+    fits = [fit for part in parts for fit in _fits(part, choices)]
+    if not fits:
+        raise WrongUse(_no_fit(parts, choices, asked, file))
+    plain = [fit for fit in fits if not fit.averaged] or fits
+    chosen = plain[0]
+    others = [fit for fit in plain if fit.part is not chosen.part and not _same(fit.part, chosen.part)]
+    if others:
+        names = ", ".join(dict.fromkeys(_path_words(fit) for fit in (chosen, *others)))
+        raise WrongUse(
+            f"{file}: holds the weights of several nets: {names}; save one of them alone: "
+            f"torch.save(torch.load(FILE)[KEY], OTHER)"
+        )
+    nets = [fit.table.name for fit in plain if fit.part is chosen.part]
+    if len(nets) > 1:
+        raise WrongUse(f"{file}: could be {', '.join(nets)}, whose tensors have the same shapes; give --net")
+    left = list(dict.fromkeys(_path_words(fit) for fit in fits if fit.averaged != chosen.averaged))
+    notes = [f"the weights are those of {_path_words(chosen)}, not of {', '.join(left)}"] if left else []
+    if chosen.averaged:
+        notes.append(f"the weights are averages: those of {_path_words(chosen)}; the file has no others")
+    matched = matched_words(chosen.part, weights.outline(chosen.table, chosen.classes))
+    return chosen, [*notes, *([matched] if matched else [])]
+
+
+def _path_words(fit: _Choice) -> str:
+    return fit.part.path or "the file's first level"
+
+
+def _same(one: Foreign, other: Foreign) -> bool:
+    """Whether two sets of tensors are one, saved twice."""
+    return set(one.tensors) == set(other.tensors) and all(
+        tensor.shape == other.tensors[name].shape and torch.equal(tensor, other.tensors[name])
+        for name, tensor in one.tensors.items()
+    )
+
+
+def _fits(part: Foreign, choices: Sequence[Table]) -> list[_Choice]:
+    """The nets that a set of tensors may be of."""
+    return [
+        _Choice(part, table, classes)
+        for table in choices
+        for classes in _classes_of(part, table)
+        if _difference(part, table, classes) is None
+    ][: len(choices)]
+
+
+def _difference(part: Foreign, table: Table, classes: int) -> str | None:
+    try:
+        return difference(part, weights.outline(table, classes), part.side or table.input[1])
+    except WrongUse as error:
+        return str(error)
+    except RuntimeError:
+        return f"it sees images of {part.side} pixels"
+
+
+def _no_fit(parts: Sequence[Foreign], choices: Sequence[Table], asked: str | None, file: str) -> str:
+    """Why a file holds no weights that are wanted, and what to do."""
+    part = max(parts, key=lambda part: len(part.tensors))
+    others = [load_table(name) for name in FIRST if name != asked]
+    if len(choices) == 1:
+        wrong = _difference(part, choices[0], _classes_of(part, choices[0])[0])
+        fits = [fit.table.name for part in parts for fit in _fits(part, others)]
+        hint = f"give --net {fits[0]}" if fits else "give --net with the .toml table of its layers"
+        return f"{file}: these are not weights of {choices[0].name}: {wrong}; {hint}"
+    name, tensor = next(iter(part.tensors.items()))
+    return (
+        f"{file}: holds no weights of a net that comes with alexnet; {len(part.tensors):,} tensors, the first "
+        f"{name} ({shape_words(tensor)}); give --net with its .toml table"
+    )
+
+
+def _classes_of(part: Foreign, table: Table) -> list[int]:
+    """Numbers of classes that may be meant: the rows of the last layer's weights, or of any where it is not named."""
+    last = part.tensors.get(f"{list(table.layers)[-1]}.weight")
+    rows = [len(tensor) for tensor in reversed(part.tensors.values()) if tensor.dim() == 2]
+    return list(dict.fromkeys([len(last)] if last is not None and last.dim() else rows))[:MOST_LAYERS] or [1000]
+
+
+MOST_LAYERS = 8  # fully connected, that may be the last
+
+
+def _network(table: Table, classes: int, tensors: Mapping[str, Tensor], file: str) -> Network:
+    """The net with a file's weights, in float32. Raises ``WrongUse`` or ``Failure`` where they cannot be taken."""
+    return weights.filled(table, classes, {name: _usable(name, each, file) for name, each in tensors.items()}, file)
+
+
+def _usable(name: str, tensor: Tensor, file: str) -> Tensor:
+    """A tensor in float32, whatever it was saved as."""
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_meta:
+        raise WrongUse(f"{file}: {name} has a shape and no numbers (it was saved on the meta device)")
+    if tensor.layout != torch.strided:
+        raise WrongUse(f"{file}: {name} is sparse; save it dense: tensor.to_dense()")
+    if tensor.is_quantized or not tensor.is_floating_point() or tensor.element_size() < 2:
+        raise WrongUse(
+            f"{file}: {name} is {kind}; weights here are real floating-point numbers: of a quantised model, "
+            "import the one that it was made from"
+        )
+    tensor = tensor.detach().float()
+    if not bool(torch.isfinite(tensor).all()):
+        raise Failure(
+            f"{file}: {name} holds numbers that are not finite in float32: it is damaged, or its training went wrong"
+        )
+    return tensor
+
+
+def _try(net: Network, side: int) -> None:
+    """Runs a net once, on an image of its side. Raises ``WrongUse`` where that cannot be, or takes too much."""
+    table = dataclasses.replace(net.table, input=(net.table.input[0], side, side))
+    try:
+        check_side(net.table, side)
+        layers = costs(table, net.classes)
+        for most, words, of_layer in (
+            (MOST_MEMORY, "bytes of outputs", lambda layer: layer.memory),
+            (MOST_WORK, "multiply-adds", lambda layer: layer.multiply_adds),
+        ):
+            largest = max(layers, key=of_layer)
+            if of_layer(largest) > most:
+                raise WrongUse(f"layer {largest.name}: {of_layer(largest):,} {words} an image; no AlexNet has as many")
+        with torch.inference_mode():
+            scores = net.eval().activations(torch.zeros(1, table.input[0], side, side), net.names[-1:])[net.names[-1]]
+    except (ValueError, RuntimeError) as error:
+        raise WrongUse(f"net {table.name} cannot be run on images of {side} pixels ({error})") from error
+    if not bool(torch.isfinite(scores).all()):
+        raise WrongUse(f"net {table.name} gives scores that are not finite")
 
 
 def usual_preparation(like: str, side: int, mean: str | os.PathLike | None = None) -> Preparation:
@@ -258,15 +413,16 @@ def _preparation(
 
 
 def _classes(
-    count: int, own: dict[str, Any], file: str | os.PathLike | None, where: str
+    count: int, own: dict[str, Any], said: tuple[list[str], list[str] | None] | None, where: str
 ) -> tuple[list[str], list[str] | None]:
     """Names of the classes, and their words."""
-    if file is not None:
-        names, words = read_classes(file)
-        if len(names) != count:
-            raise WrongUse(f"--classes {file}: {len(names)} classes, {where} has {count}")
-        return names, words
+    if said is not None:
+        if len(said[0]) != count:
+            raise WrongUse(f"--classes: {len(said[0])} classes, {where} has {count}")
+        return said
     if own:
+        if len(own["classes"]) != count:
+            raise Failure(f"{where}: classes: {len(own['classes']):,} names, its last layer has {count:,}; {AGAIN}")
         return own["classes"], own.get("words")
     known = imagenet.classes()
     if count == len(known):
@@ -274,42 +430,74 @@ def _classes(
     raise WrongUse(f"{where}: {count} classes, whose names are not in it; give --classes FILE, one a line")
 
 
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
+         codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip
+NO_LETTERS = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and of ends of lines
+
+
 def read_classes(file: str | os.PathLike) -> tuple[list[str], list[str] | None]:
-    """A class a line; where every line begins with a WNID, words follow it. Raises ``WrongUse`` where there is none."""
-    if not files.exists(file):
+    """A class a line; where every line begins with a WNID, words follow it.
+
+    The text is UTF-8, or what the mark at its beginning says (UTF-16 from Windows, say).
+
+    Raises:
+        WrongUse: no such file, no text, no class, or one that comes twice; names the line.
+    """
+    if not files.exists(file) or files.is_folder(file):
         raise WrongUse(f"--classes {file}: no such file")
+    if files.size(file) > MOST_CLASSES_BYTES:
+        raise WrongUse(f"--classes {file}: {files.size(file):,} bytes; give a text with a class a line")
+    lines = [line.strip() for line in re.split("\r\n|\r|\n", _text(files.read_bytes(file), f"--classes {file}"))]
+    for number, line in enumerate(lines, 1):
+        wrong = next((letter for letter in line if _no_letter(letter)), None)
+        if wrong is not None:
+            raise WrongUse(f"--classes {file}: line {number}: has the control character U+{ord(wrong):04X}; remove it")
+    parts = [(number, re.fullmatch(r"(n\d{8})[\s,]+(.+)", line)) for number, line in enumerate(lines, 1) if line]
+    with_words = all(part for _, part in parts)
+    names = [(number, part[1] if with_words and part else lines[number - 1]) for number, part in parts]
+    first: dict[str, int] = {}
+    for number, name in names:
+        if first.setdefault(name, number) != number:
+            raise WrongUse(f"--classes {file}: line {number}: the class {name!r} comes twice (line {first[name]})")
+    if not names:
+        raise WrongUse(f"--classes {file}: is empty")
+    return [name for _, name in names], [part[2] for _, part in parts if part] if with_words else None
+
+
+def _text(content: bytes, where: str) -> str:
+    """Text by the mark at its beginning, else UTF-8. Raises ``WrongUse`` with the line that is none."""
+    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
+    encoding = MARKS.get(mark, "utf-8")
     try:
-        lines = [line.strip() for line in files.read_bytes(file).decode("utf-8").splitlines() if line.strip()]
+        return content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
-        raise WrongUse(f"--classes {file}: is no text in UTF-8") from error
-    parts = [re.fullmatch(r"(n\d{8})[\s,]+(.+)", line) for line in lines]
-    if all(parts) and parts:
-        names, words = [each[1] for each in parts if each], [each[2] for each in parts if each]
-    else:
-        names, words = lines, None
-    if len(set(names)) != len(names) or not names:
-        raise WrongUse(f"--classes {file}: {'a class comes twice' if names else 'is empty'}")
-    return names, words
+        number = content[len(mark) : len(mark) + error.start].decode(encoding, "ignore").count("\n") + 1
+        raise WrongUse(f"{where}: line {number}: is no text in {encoding.upper()}; save the file in UTF-8") from error
+
+
+def _no_letter(letter: str) -> bool:
+    return letter == "\ufeff" or (letter != "\t" and unicodedata.category(letter) in NO_LETTERS)
 
 
 def _import_hub(source: Path, target: Path) -> Imported:
     """A folder that ``alexnet export RUN FOLDER`` made: the same run again, to the last bit."""
+    signatures.refuse_folder(source)
     for name in HUB:
-        if not (source / name).exists():
+        if not (source / name).is_file():
             raise WrongUse(f"{source}: has no {name}; give a folder that `alexnet export` made, or a file of weights")
-    config = files.read_json(source / "config.json")
+    where = str(source / "config.json")
+    config = run.read_described(source / "config.json", run.Described, AGAIN)
+    table = _own_table(config, where)
+    tensors = {name: weights.load_tensors(source / name) for name in HUB[1:]}
+    made = run.preparation_of(config["preparation"], tensors[HUB[2]], where)
+    state, last = tensors[HUB[1]], f"{list(table.layers)[-1]}.weight"
+    names, words = _classes(len(state[last]) if last in state else len(config["classes"]), config, None, where)
+    network = _network(table, len(names), state, str(source / "model.safetensors"))
     try:
-        network = Network.empty(parse_table(config["net"]["table"], config["net"]["name"]), len(config["classes"]))
-        told, names, words = config["preparation"], config["classes"], config.get("words")
-        data, errors = config["data"], config["errors"]
-    except (KeyError, TypeError) as error:
-        raise Failure(
-            f"{source / 'config.json'}: is not as `alexnet export` writes it ({error}); export it again"
-        ) from error
-    tensors = torch_file.read_safetensors(source / "preparation.safetensors").tensors
-    made = run.preparation_of(told, tensors, str(source))
-    weights.put(network, weights.load_tensors(source / "model.safetensors"), str(source / "model.safetensors"))
-    _write(target, network, names, words, made, data, errors)
+        _try(network, made.crop)
+    except WrongUse as error:
+        raise Failure(f"{where}: {error}; {AGAIN}") from error
+    _write(target, network, names, words, made, {**config["data"], "path": None}, config["errors"])
     return _imported(target, network, "safetensors with config.json", made)
 
 
@@ -323,16 +511,18 @@ def _write(
     errors: dict | None = None,
 ) -> None:
     """A run with one checkpoint of step 0, whole or not at all."""
-    if target.exists():
-        target.rmdir()  # empty
     described = run.describe(network, list(names), list(words) if words else None, preparation, data)
+    with contextlib.suppress(OSError):
+        target.rmdir()  # empty, or another import's
     with files.atomic_folder(target) as partial:
         place = files.make_folder(partial / "checkpoints" / "last-00000000")
         run.write_checkpoint(place, 0, {"weights.safetensors": network.state()}, {})
         run.begin(partial, {**described, "errors": errors or {}}, preparation)
 
 
-def _imported(target: Path, network: Network, form: str, preparation: Preparation) -> Imported:
+def _imported(
+    target: Path, network: Network, form: str, preparation: Preparation, notes: Sequence[str] = ()
+) -> Imported:
     count = sum(tensor.numel() for tensor in network.tensors().values())
     words = f"{preparation.resize}, {preparation.size} pixels, crop {preparation.crop}"
-    return Imported(str(target), network.table.name, form, network.classes, words, count)
+    return Imported(str(target), network.table.name, form, network.classes, words, count, tuple(notes))

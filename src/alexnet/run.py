@@ -25,8 +25,8 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Form, Length, Within, checked
-from alexnet.nets import weights
+from alexnet.files import Form, Length, Misfit, Within, checked
+from alexnet.nets import signatures, weights
 from alexnet.nets.network import Network, Table, check_side, parse_table
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
@@ -54,7 +54,16 @@ class TableText(TypedDict):
     """A net: its name, and its table's text."""
 
     name: str
-    table: str
+    table: Annotated[str, Length(1, 1 << 20)]
+
+
+class Origin(TypedDict):
+    """The file that imported weights are from."""
+
+    file: str
+    sha256: str
+    format: str
+    colours: NotRequired[str]
 
 
 class Data(TypedDict):
@@ -63,14 +72,14 @@ class Data(TypedDict):
     path: str | None
     store: str | None
     images: dict[str, Count]
-    imported: NotRequired[dict[str, Any] | None]
+    imported: NotRequired[Origin | None]
     name: NotRequired[str | None]
 
 
 class Described(TypedDict):
     """What ``describe`` says of a run: in ``run.json``, in a hub folder's ``config.json``, in an ONNX file."""
 
-    format_version: int
+    format_version: Annotated[int, Within(1, 2**31)]
     net: TableText
     classes: Annotated[list[str], Length(1, 1 << 24)]
     words: NotRequired[list[str] | None]
@@ -206,13 +215,33 @@ def read_description(path: str | os.PathLike) -> dict[str, Any]:
 
 def read_described(file: str | os.PathLike, kind: Any, remedy: str) -> dict[str, Any]:
     """A JSON file that describes a run, held against its form. Raises as ``read_description``."""
-    version = files.read_json(file, dict, remedy).get("format_version")
+    signatures.refuse(file, "JSON", but=[signatures.JSON, signatures.TEXT, signatures.EMPTY])
+    return described(files.read_json(file, dict, remedy), kind, os.fspath(file), remedy)
+
+
+def described(content: dict[str, Any], kind: Any, where: str, remedy: str) -> dict[str, Any]:
+    """What ``describe`` said of a run, held against its form.
+
+    Args:
+        content: an object that was JSON.
+        kind: ``Described``, or one with more keys.
+        where: what it was read from.
+        remedy: what to say behind what is wrong.
+
+    Raises:
+        WrongUse: it is of a newer format.
+        Failure: a key is missing, of another type, or out of its range.
+    """
+    version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise WrongUse(
-            f"{file}: a run of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
+            f"{where}: a run of format {version:,}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
         )
-    description = files.read_json(file, kind, remedy)
-    check_names(description["classes"], description.get("words"), f"{file}", remedy)
+    try:
+        description = files.checked(content, kind)
+    except Misfit as misfit:
+        raise Failure(f"{where}: {misfit}; {remedy}") from misfit
+    check_names(description["classes"], description.get("words"), where, remedy)
     return description
 
 
@@ -222,6 +251,32 @@ def table_of(description: dict[str, Any], where: str) -> Table:
         return parse_table(description["net"]["table"], description["net"]["name"])
     except WrongUse as error:
         raise Failure(f"{where}: net.table: {error}; the run was damaged; train or import it again") from error
+
+
+def check_new_folder(folder: str | os.PathLike, what: str) -> None:
+    """Sees that a folder can be made, before the work that it is for; leaves nothing behind.
+
+    Args:
+        folder: not there yet, or empty; what lies above it need not be there.
+        what: it is for.
+
+    Raises:
+        WrongUse: something is there already, or nobody may write there.
+    """
+    target = Path(folder)
+    try:
+        if files.is_remote(folder):
+            raise WrongUse(f"{folder}: can be read from there but not written; give a local folder")
+        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+            raise WrongUse(f"{folder}: is there already; give another folder for {what}")
+        while not target.parent.exists():
+            target = target.parent
+        if not target.exists():
+            files.check_output(target)
+    except OSError as error:
+        raise WrongUse(f"{folder}: cannot be written ({error.strerror}); give another folder for {what}") from error
+    except ValueError as error:  # a name with a zero byte
+        raise WrongUse(f"{files.plain(str(folder))!r}: {error}; give another name") from error
 
 
 def check_names(classes: Sequence[str], words: Sequence[str] | None, where: str, remedy: str) -> None:
@@ -442,8 +497,7 @@ def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device
     table = table_of(description, f"{path}: run.json")
     try:
         check_side(table, preparation.crop)
-        net = Network.empty(table, len(description["classes"]))
-        weights.put(net, tensors, f"{path}: checkpoint of step {step}")
+        net = weights.filled(table, len(description["classes"]), tensors, f"{path}: checkpoint of step {step}")
     except WrongUse as error:
         raise Failure(f"{path}: its parts do not go together ({error}); train or import it again") from error
     device = torch.device(device)

@@ -4,23 +4,31 @@
 are ``tests/fuzz/corpus``, which ``tests/test_fuzz.py`` replays with mutations of its own in every ``make test``.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import torch
 
 from alexnet import Failure, Net, Store, WrongUse, load
 from alexnet.data import images
+from alexnet.data.augment import Preparation
 from alexnet.data.sources import open_source
 from alexnet.data.sources.cifar10 import _read_pickle
 from alexnet.data.sources.pictures import batches, find_pictures
 from alexnet.data.sources.text import csv_rows, decode, label_of, named
 from alexnet.data.sources.words import read_meta
-from alexnet.imports import import_weights
+from alexnet.export import export
+from alexnet.imports import import_weights, read_classes
+from alexnet.nets.formats.onnx_file import write_onnx
+from alexnet.run import Run, describe_run
 from tests.weights_files import blob, caffemodel, zoo_onnx
 
 SAID = (Failure, WrongUse)
@@ -228,12 +236,75 @@ def caffe_mean(data: bytes) -> None:
     _weights(caffemodel(_tiny(), False), ".caffemodel", data)
 
 
+def hub(data: bytes) -> None:
+    """A hub folder's config.json."""
+    _hub("config.json", data)
+
+
+def hub_preparation(data: bytes) -> None:
+    """A hub folder's preparation.safetensors."""
+    _hub("preparation.safetensors", data)
+
+
+def _hub(member: str, data: bytes) -> None:
+    """A folder as the exporter writes it, but for a member, imported: a run that loads comes of it, or nothing."""
+    with tempfile.TemporaryDirectory() as room:
+        shutil.copytree(_exported(), Path(room, "hub"))
+        Path(room, "hub", member).write_bytes(data)
+        try:
+            import_weights(Path(room, "hub"), Path(room, "run"))
+            assert load(Path(room, "run")).net.tensors()["fc2.weight"].shape == (2, 32)
+        except SAID:
+            assert os.listdir(room) == ["hub"]
+
+
+@functools.cache
+def _exported() -> str:
+    """A whole hub folder of the tiny net."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    preparation = Preparation(16, 9, 1.0, torch.full((3, 16, 16), 100.0), torch.zeros(3, 3))
+    data = {"path": None, "store": None, "images": {"train": 4}}
+    export(Run(folder, _tiny(), ["a", "b"], ["a", "b"], preparation, data, {}, 0), Path(folder, "hub"))
+    return str(Path(folder, "hub"))
+
+
+@functools.cache
+def _imported() -> str:
+    """A run of the same."""
+    import_weights(_exported(), Path(_exported()).with_name("run"))
+    return str(Path(_exported()).with_name("run"))
+
+
+def onnx_metadata(data: bytes) -> None:
+    """What our exporter writes into an ONNX file, changed."""
+    run = (torch.full((3, 16, 16), 100.0), torch.ones(3))
+    _weights(write_onnx(_tiny(), 9, {"alexnet": data.decode("utf-8", "replace")}, run), ".onnx")
+
+
+def classes(data: bytes) -> None:
+    """A list of classes."""
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, "classes.txt").write_bytes(data)
+        with contextlib.suppress(*SAID):
+            names, words = read_classes(Path(room, "classes.txt"))
+            assert len(set(names)) == len(names) == len(words or names)
+
+
+def described(data: bytes) -> None:
+    """A run's run.json."""
+    with tempfile.TemporaryDirectory() as room:
+        shutil.copytree(_imported(), Path(room, "run"))
+        Path(room, "run", "run.json").write_bytes(data)
+        with contextlib.suppress(*SAID):
+            load(Path(room, "run"))
+            describe_run(Path(room, "run"))
+
+
 def _tiny() -> Net:
     with tempfile.TemporaryDirectory() as room:
         Path(room, "net.toml").write_text(TINY)
-        net = Net(str(Path(room, "net.toml")), 2)
-    net.initialise(0, "he")
-    return net
+        return Net(str(Path(room, "net.toml")), 2, rule="he")
 
 
 READERS: dict[str, Callable[[bytes], None]] = {
@@ -242,6 +313,7 @@ READERS: dict[str, Callable[[bytes], None]] = {
         *(linked, zipped_links, text),
         *(image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, store, description),
         *(torch_weights, safetensors_weights, caffe_weights, onnx_weights, caffe_mean),
+        *(hub, hub_preparation, onnx_metadata, classes, described),
     )
 }
 
@@ -301,7 +373,6 @@ def weights_seeds() -> dict[str, list[bytes]]:
     import io
 
     import safetensors.torch
-    import torch
 
     net = _tiny()
     state = {name: tensor.detach().contiguous() for name, tensor in net.tensors().items()}
@@ -316,7 +387,18 @@ def weights_seeds() -> dict[str, list[bytes]]:
         "caffe_weights": [caffemodel(net, old) for old in (False, True)],
         "onnx_weights": [zoo_onnx(net, 9).SerializeToString()],
         "caffe_mean": [blob(torch.ones(1, 3, 9, 9), old) for old in (True, False)],
+        "hub": [Path(_exported(), "config.json").read_bytes()],
+        "hub_preparation": [Path(_exported(), "preparation.safetensors").read_bytes()],
+        "onnx_metadata": [_onnx_text()],
+        "classes": ["n01440764 tench\nn01443537 goldfish\n".encode(name) for name in ("utf-8-sig", "utf-16")]
+        + [b"cat\r\ndog, tame\r\n"],
+        "described": [Path(_imported(), "run.json").read_bytes()],
     }
+
+
+def _onnx_text() -> bytes:
+    config = json.loads(Path(_exported(), "config.json").read_text())
+    return json.dumps({**config, "noise": [0.0] * 9}).encode()
 
 
 def make_corpus() -> None:

@@ -152,8 +152,7 @@ def test_empty_strided_and_threads():
 @pytest.mark.parametrize("name", ["paper", "source", "caffenet", "torchvision", "cifar-11", "cifar-18"])
 def test_whole_nets_are_those_of_the_portable_path(name):
     """Scores and gradients in float32, the path switched off against on; the stages cover every max pooling."""
-    net = Net(name, 10)
-    net.initialise(1, "he")
+    net = Net(name, 10, seed=1, rule="he")
     assert sum(1 for n in net.names if net.table.layers[n]["kind"] == "max_pool") == sum(
         stage.pool is not None for key, (stage, _) in net._stages.items() if key.startswith("after")
     ) + sum(stage.pool is not None and not key.startswith("after") and _begins(net, key)
@@ -186,9 +185,8 @@ def _begins(net: Net, name: str) -> bool:
 def test_what_the_stages_cannot_do_is_left_to_torch():
     """A pooling window of more places than a byte counts, a stride beyond the window, another beta."""
     table = SMALL_NET.replace("beta = 0.75", "beta = 0.5").replace("size = 3\nstride = 2", "size = 17\nstride = 1", 1)
-    net = Net(network.parse_table(table, "wide"), 3)
+    net = Net(network.parse_table(table, "wide"), 3, rule="he")
     assert net._stages == {"pool2": (Stage(pool=(3, 2)), 1), "after conv2": (Stage(True, pool=(3, 2)), 1)}
-    net.initialise(0, "he")
     assert torch.isfinite(net(torch.randn(2, 3, 48, 48), Draw(0, 0, torch.arange(2)))).all()
     apart = SMALL_NET.replace("size = 3\nstride = 2", "size = 2\nstride = 3", 1)
     assert "pool1" not in Net(network.parse_table(apart, "apart"), 3)._stages
@@ -211,8 +209,7 @@ def test_images_are_prepared_as_on_the_portable_path(store, dtype):
 @pytest.mark.parametrize("name", ["paper", "caffe", "torchvision", "cifar-11"])
 def test_the_form_for_inference_gives_the_same_scores(name):
     """A factor of one half is exact, so in float32 to the last bit; in bf16 as autocast rounds the weights."""
-    net = Net(name, 10)
-    net.initialise(1, "he")
+    net = Net(name, 10, seed=1, rule="he")
     kept = {key: value.clone() for key, value in net.state().items()}
     side = net.table.input[1]
     images = torch.randn(3, 3, side, side).to(memory_format=torch.channels_last)
@@ -263,8 +260,7 @@ def test_int8_rounds_each_units_weights_to_a_127th_of_the_largest():
 
 @pytest.mark.parametrize("name", ["paper", "cifar-18"])
 def test_int8_changes_scores_little(name):
-    net = Net(name, 10)
-    net.initialise(1, "he")
+    net = Net(name, 10, seed=1, rule="he")
     side = net.table.input[1]
     images = torch.randn(6, 3, side, side).to(memory_format=torch.channels_last)
     with torch.inference_mode():

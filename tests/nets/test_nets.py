@@ -217,7 +217,6 @@ BIASES = {
 @pytest.mark.parametrize("name", DEVIATIONS)
 def test_initial_weights_and_biases(name):
     net = Net(name, 10)
-    net.initialise(0)
     for tensor, value in net.tensors().items():
         layer, kind = tensor.split(".")
         if kind == "bias":
@@ -229,7 +228,6 @@ def test_initial_weights_and_biases(name):
 
 def test_torchvisions_initial_weights_are_torchs():
     net = Net("torchvision", 1000)
-    net.initialise(0)
     for tensor, value in net.tensors().items():
         layer = net.layers[tensor.split(".")[0]]
         bound = 1 / np.sqrt(layer.weight[0].numel())
@@ -263,7 +261,7 @@ def away_from_ties(net: Net, side: int, leave: int = 0) -> np.ndarray:
 
     The first such ones, or after leaving out some: another path's rounding may have a tie where torch's has none.
     """
-    single = Net(net.table, net.classes)
+    single = Net.empty(net.table, net.classes)
     single.load_state_dict(net.state_dict())
     for seed in range(20):
         images = np.random.default_rng(seed).normal(0, 30, (2, 3, side, side))
@@ -282,8 +280,7 @@ def prepared(
     name: str, training: bool, leave: int = 0
 ) -> tuple[Net, np.ndarray, np.ndarray, Draw, dict[str, np.ndarray] | None]:
     """A float64 net whose norms matter and no unit is dead, images, labels and dropout masks."""
-    net = Net(name, 10).double()
-    net.initialise(1, "he")
+    net = Net(name, 10, seed=1, rule="he").double()
     side = net.table.input[1]
     images, labels = away_from_ties(net, side, leave), np.array([3, 7])
     draw = Draw(5, 11, torch.tensor([40, 2]))

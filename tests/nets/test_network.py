@@ -14,9 +14,7 @@ from tests.oracle import layers as oracle
 
 @pytest.fixture(scope="module")
 def net() -> Net:
-    made = Net("paper", 1000)
-    made.initialise(3, "he")
-    return made.eval()
+    return Net("paper", 1000, seed=3, rule="he").eval()
 
 
 def test_sizes_and_parameters_are_the_papers():
@@ -40,11 +38,11 @@ def test_sizes_and_parameters_are_the_papers():
     }
     assert {name: row.parameters for name, row in rows.items() if row.parameters} == expected
     assert sum(row.parameters for row in rows.values()) == 60_965_224
-    assert sum(p.numel() for p in Net("paper", 1000).parameters()) == 60_965_224
+    assert sum(p.numel() for p in Net.empty("paper", 1000).parameters()) == 60_965_224
 
 
 def test_whole_net_is_the_oracles_in_float64(net):
-    wide = Net("paper", 1000).double().eval()
+    wide = Net.empty("paper", 1000).double().eval()
     wide.load_state_dict({name: value.double() for name, value in net.state_dict().items()})
     images = np.random.default_rng(0).normal(0, 1, (2, 3, 224, 224))
     parameters = {name: value.detach().numpy() for name, value in wide.tensors().items()}
@@ -69,7 +67,7 @@ def test_takes_227_and_224_and_refuses_others(net):
 
 def test_towers_are_slices(net):
     """Swapping the towers' halves of every layer permutes the maps and leaves the scores."""
-    swapped = Net("paper", 1000).eval()
+    swapped = Net.empty("paper", 1000).eval()
     parameters = {name: value.detach().clone() for name, value in net.tensors().items()}
     half = {name: len(value) // 2 for name, value in parameters.items()}
     for name, value in parameters.items():
@@ -90,7 +88,6 @@ def test_towers_are_slices(net):
 
 def test_initialisation_is_the_papers_and_keyed_by_name():
     net = Net("paper", 10)
-    net.initialise(0)
     tensors = net.tensors()
     for name, value in tensors.items():
         layer, kind = name.split(".")
@@ -99,10 +96,9 @@ def test_initialisation_is_the_papers_and_keyed_by_name():
         else:  # paper 5: ones in the second, fourth, fifth convolution and the fully connected hidden layers
             assert (value == (1.0 if layer in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0)).all(), name
     wider = Net("paper", 20)
-    wider.initialise(0)
     assert torch.equal(wider.tensors()["fc6.weight"], tensors["fc6.weight"])
-    net.initialise(1)
-    assert not torch.equal(wider.tensors()["conv1.weight"], net.tensors()["conv1.weight"])
+    small, other = (Net("cifar-quick", 10, seed=seed).tensors() for seed in (0, 1))
+    assert not torch.equal(small["conv1.weight"], other["conv1.weight"])
 
 
 def test_activations_by_name(net):

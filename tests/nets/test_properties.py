@@ -55,8 +55,7 @@ def test_a_locally_connected_layer_with_equal_filters_is_a_convolution(seed, win
 
 
 def small(classes: int = 6) -> Net:
-    net = Net(parse_table(SMALL_NET, "small"), classes).double()
-    net.initialise(4, "he")
+    net = Net(parse_table(SMALL_NET, "small"), classes, seed=4, rule="he").double()
     return net.eval()
 
 

@@ -29,8 +29,7 @@ def test_the_five_of_the_docs(variant, tmp_path, alexnet):
     assert alexnet("summary", file)[0] == 0
     table = load_table(str(file))
     assert sum(row.parameters for row in costs(table)) == 60_965_224 + CHANGES[variant]
-    net = Net(table, 5)
-    net.initialise(0, "he")
+    net = Net(table, 5, rule="he")
     net(torch.randn(2, 3, 224, 224)).square().mean().backward()
     assert all(value.grad is not None and torch.isfinite(value.grad).all() for value in net.tensors().values())
     file.unlink()  # the table is whole without it

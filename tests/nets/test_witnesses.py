@@ -60,8 +60,7 @@ def test_onnx_runtimes_convolution(side, up):
 
 @pytest.mark.parametrize("name", ["caffe", "caffenet"])
 def test_opencv_reads_caffes_files_as_we_build_the_net(name):
-    net = Net(name, 1000).eval()
-    net.initialise(2, "he")
+    net = Net(name, 1000, seed=2, rule="he").eval()
     for key, value in net.tensors().items():
         if key.endswith("bias"):
             value.data.uniform_(-1, 1)
@@ -82,7 +81,6 @@ def test_opencv_reads_caffes_files_as_we_build_the_net(name):
 
 def test_torchs_own_layers_make_torchvisions_net():
     net = Net("torchvision", 1000).eval()
-    net.initialise(0)
     own = torchvisions_layers()
     for value, given in zip(own.parameters(), net.tensors().values(), strict=True):
         value.data.copy_(given)

@@ -326,7 +326,7 @@ class Network(nn.Module):
         """A net whose weights are whatever lay in memory, for those who put all of them or draw them themselves."""
         with torch.device("meta"):
             net = cls(table, classes)
-        net.to_empty(device="cpu")
+        net._apply(_empty)  # to_empty would import SymPy, which takes half a second
         for layer in net.layers.values():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.reset_parameters()
@@ -532,6 +532,12 @@ class Network(nn.Module):
             name.removeprefix("layers."): value for name, value in self.named_buffers() if value.is_floating_point()
         }
         return {**self.tensors(), **moments}
+
+
+def _empty(like: Tensor) -> Tensor:
+    """An uninitialised tensor on the CPU of a shape and type; of four dimensions: channels-last in memory."""
+    order = torch.channels_last if like.dim() == 4 else torch.contiguous_format
+    return torch.empty(like.shape, dtype=like.dtype, device="cpu", memory_format=order)
 
 
 def stages(net: Network) -> dict[str, tuple[Stage, int]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alexnet.errors import Failure, WrongUse
 from alexnet.nets.formats.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
+from alexnet.nets.formats.protobuf import check_fields
 
 KINDS_V1 = {4: "Convolution", 6: "Dropout", 14: "InnerProduct", 15: "LRN", 17: "Pooling", 18: "ReLU"}
 V1_SILENT = (1, 5, 9, 12, 20, 21, 22, 29, 32)  # data, accuracy, soft-max with and without loss, split, dummies
@@ -102,7 +103,10 @@ def _parse(path: str | os.PathLike, message: str) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        found.ParseFromString(Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        if message == "Net":
+            check_fields(content, {100: {}, 2: {}}, path)
+        found.ParseFromString(content)
     except (DecodeError, RecursionError) as error:
         raise Failure(f"{path}: not readable as Caffe's ({message}): damaged or cut off; fetch it again") from error
     return found

@@ -1,7 +1,9 @@
 """What a file of another program holds, whatever its format, and whether a net of ours is the one it describes."""
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -23,13 +25,17 @@ class Foreign:
             them.
         side: of the input, where the file says it.
         metadata: what our own exporter wrote beside the weights.
+        path: where the tensors lie in the file, by its keys: ``model_state_dict``; empty for the whole.
+        ordered: the tensors are in the order of the layers; else in any.
     """
 
     format: str
     tensors: dict[str, Tensor]
     operations: list[str] | None = None
     side: int | None = None
-    metadata: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    path: str = ""
+    ordered: bool = True
 
 
 def convolution_words(filters: int, size: int, stride: int, groups: int, padding: tuple[int, int]) -> str:
@@ -86,11 +92,16 @@ def difference(foreign: Foreign, net: Network, side: int) -> str | None:
     own = net.state()
     given = named(foreign, net)
     missing, extra = [n for n in own if n not in given], [n for n in given if n not in own]
-    if missing or extra:
-        return f"lacks {missing[0]}" if missing else f"has {extra[0]}, and the net has no such tensor"
+    if missing:
+        return f"lacks {missing[0]}" + (
+            f"; of what it has, {_named_words(given, extra[0])} is not in the net" if extra else ""
+        )
+    if extra:
+        return f"has {extra[0]}, and the net has no such tensor"
     for name, tensor in own.items():
         if tensor.shape != given[name].shape:
-            return f"{name} is {shape_words(given[name])}, the net's is {shape_words(tensor)}"
+            turned = TURNED if _turned(given[name].shape, tensor.shape) else ""
+            return f"{name} is {shape_words(given[name])}, the net's is {shape_words(tensor)}{turned}"
     if foreign.operations is None:
         return None
     told, ours = foreign.operations, operations(net.table, net.classes, side)
@@ -103,27 +114,106 @@ def difference(foreign: Foreign, net: Network, side: int) -> str | None:
     return None
 
 
+TURNED = (
+    " (it lies as TensorFlow and Keras have it; convolutions' weights need .permute(3, 2, 0, 1), "
+    "fully connected ones .T)"
+)
+
+
+def _turned(given: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether a tensor lies as (height, width, inputs, outputs) or (inputs, outputs)."""
+    if len(given) != len(wanted) or len(given) < 2 or given == wanted:
+        return False
+    return [given[-1], given[-2], *given[:-2]] == list(wanted)
+
+
+def _named_words(tensors: Mapping[str, Tensor], name: str) -> str:
+    return f"{name} ({shape_words(tensors[name])})"
+
+
 def named(foreign: Foreign, net: Network) -> dict[str, Tensor]:
-    """The file's tensors under the net's names; the last layer may have another (``fc8_flickr``)."""
-    layers, given = (
-        list(dict.fromkeys(name.split(".")[0] for name in each)) for each in (net.tensors(), foreign.tensors)
-    )
-    if not all(layer.isdigit() for layer in given):
-        if len(given) == len(layers) and given[:-1] == layers[:-1]:
-            last = f"{given[-1]}."
-            return {
-                f"{layers[-1]}.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
-                for name, tensor in foreign.tensors.items()
-            }
+    """The file's tensors under the net's names.
+
+    The last layer may have another name (``fc8_flickr``), and all may have where order and shapes leave no doubt.
+    """
+    own = net.state()
+    if set(own) == set(foreign.tensors):
         return foreign.tensors
-    found = {}
+    layers, given = (
+        list(dict.fromkeys(name.split(".")[0] for name in names)) for names in (net.tensors(), foreign.tensors)
+    )
+    if foreign.operations is not None and all(layer.isdigit() for layer in given):
+        return _by_place(foreign, layers)
+    if len(given) == len(layers) and given[:-1] == layers[:-1]:
+        last = f"{given[-1]}."
+        return {
+            f"{layers[-1]}.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
+            for name, tensor in foreign.tensors.items()
+        }
+    return _matched(foreign, own) or foreign.tensors
+
+
+def _by_place(foreign: Foreign, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors that are named by their layer's number among those with weights."""
+    tensors = {}
     for name, tensor in foreign.tensors.items():
         place, _, kind = name.partition(".")
         layer = layers[int(place)] if int(place) < len(layers) else f"a layer number {int(place) + 1} with weights"
-        found[f"{layer}.{kind}" if int(place) < len(layers) else layer] = tensor
-    return found
+        tensors[f"{layer}.{kind}" if int(place) < len(layers) else layer] = tensor
+    return tensors
+
+
+def _matched(foreign: Foreign, own: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """A port's tensors by order and shape, where that is certain: as many, and each layer's of the shapes of one."""
+    theirs, ours = _by_layer(foreign.tensors), _by_layer(own)
+    if theirs is None or ours is None or len(theirs) != len(ours):
+        return None
+    signatures = [[_signature(layer) for layer in layers.values()] for layers in (theirs, ours)]
+    if foreign.ordered and signatures[0] == signatures[1]:
+        pairs = dict(zip(theirs, ours))
+    elif len(set(signatures[1])) == len(ours) and set(signatures[0]) == set(signatures[1]):
+        by_shape = dict(zip(signatures[1], ours))
+        pairs = {layer: by_shape[signature] for layer, signature in zip(theirs, signatures[0])}
+    else:
+        return None
+    if any(layer in ours and other != layer for layer, other in pairs.items()):  # its names say otherwise
+        return None
+    return {f"{pairs[layer]}.{kind}": tensor for layer, kinds in theirs.items() for kind, tensor in kinds.items()}
+
+
+def _signature(layer: Mapping[str, Tensor]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(sorted((kind, tuple(tensor.shape)) for kind, tensor in layer.items()))
+
+
+def _by_layer(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]] | None:
+    """Tensors by layer and kind; None where two of a layer are of one kind. A plain list's: a bias ends a layer."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    number = 0
+    for name, tensor in tensors.items():
+        layer, _, kind = re.sub("[_/]", ".", name).rpartition(".")
+        layer = name[: len(layer)] if layer else f"layer {number}"
+        if kind not in MOMENTS:
+            kind = ("weight" if tensor.dim() > 1 else "bias") if tensor.dim() else "a number"
+        if kind in layers.setdefault(layer, {}):
+            return None
+        layers[layer][kind] = tensor
+        number += kind == "bias"
+    return layers
+
+
+MOMENTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def matched_words(foreign: Foreign, net: Network) -> str:
+    """Which of the file's layers each layer of the net is, where the file's names were its own; else nothing."""
+    given = named(foreign, net)
+    if set(given) & set(foreign.tensors) or foreign.operations is not None:
+        return ""
+    names = {id(tensor): name for name, tensor in foreign.tensors.items()}
+    pairs = [f"{name} is {names[id(tensor)]}" for name, tensor in given.items() if name.endswith("weight")]
+    return f"its own names were matched by order and shape: {', '.join(pairs)}"
 
 
 def shape_words(tensor: Tensor) -> str:
     """``96x3x11x11``."""
-    return "x".join(map(str, tensor.shape))
+    return "x".join(map(str, tensor.shape)) or "a single number"

@@ -1,6 +1,5 @@
 """ONNX, both ways: the model zoo's nets and other exporters' in, every net of ours out, its norms as ``LRN``."""
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import Failure, WrongUse
 from alexnet.nets.formats.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
+from alexnet.nets.formats.protobuf import Fields, check_fields
 from alexnet.nets.layers import (
     Convolution,
     Dropout,
@@ -28,6 +28,14 @@ from alexnet.nets.network import Network
 OPSET, IR_VERSION = 17, 9
 KEY = "alexnet"  # of what our own exporter writes into a file's metadata
 SILENT = ("Dropout", "Identity", "Reshape", "Flatten", "Softmax", "Constant")  # at test they change no number
+MOST_SIDE = 1 << 14  # of an input, pixels
+MEAN, CROP = "preparation.mean_image", ("crop.from", "crop.to")  # initialisers of our exporter's
+ATTRIBUTE: Fields = {}
+NODE: Fields = {5: ATTRIBUTE}
+VALUE: Fields = {2: {1: {2: {1: {}}}}}  # its type, the tensor's, its shape, a side
+GRAPH: Fields = {1: NODE, 11: VALUE, 12: VALUE, 13: VALUE, 14: {2: {}}}
+ATTRIBUTE |= {6: GRAPH, 11: GRAPH}
+MESSAGES: Fields = {7: GRAPH, 8: {}, 14: {}, 20: {1: GRAPH, 2: GRAPH}, 25: {7: NODE}}  # of a model (onnx.proto)
 OURS = ("weight", "bias", "running_mean", "running_var")  # endings of our exporter's names of a net's tensors
 
 
@@ -51,14 +59,16 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        check_fields(content, MESSAGES, path)
+        model = onnx.load_model_from_string(content)
         if not model.graph.node:
             raise Failure(f"{path}: holds no graph; it is no ONNX file, or damaged")
         return _Reader(onnx, model, os.fspath(path)).read()
     except (DecodeError, RecursionError) as error:
         raise Failure(f"{path}: not readable as ONNX: damaged or cut off; fetch it again") from error
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # of attributes, shapes, types
-        raise Failure(f"{path}: a damaged graph ({error or type(error).__name__}); fetch it again") from error
+        raise Failure(f"{path}: a graph that is damaged, or none of a net ({error or type(error).__name__})") from error
 
 
 class _Reader:
@@ -76,7 +86,8 @@ class _Reader:
         metadata = {each.key: each.value for each in self.model.metadata_props}
         if KEY in metadata:  # our own: by name, and the table is in it
             named = {name: self.tensor(name) for name in self.values if name.rpartition(".")[2] in OURS}
-            return Foreign(version, named, metadata=self.own_metadata(metadata[KEY]))
+            mean = {"mean_image": self.tensor(MEAN)} if MEAN in self.values else {}
+            return Foreign(version, named, side=self.own_side(), metadata={KEY: metadata[KEY], **mean})
         tensors: dict[str, Tensor] = {}
         operations: list[str] = []
         for node in self.model.graph.node:
@@ -92,10 +103,7 @@ class _Reader:
                 operations += _operation(node.op_type, told, self.path)
         if not tensors:
             raise Failure(f"{self.path}: no convolution and no Gemm in it; it is no net of this kind")
-        inputs = [each for each in self.model.graph.input if each.name not in self.values]
-        dims = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim] if inputs else []
-        side = dims[2] if len(dims) == 4 and dims[1] == 3 and dims[2] == dims[3] else 0
-        return Foreign(version, tensors, operations, side or None)
+        return Foreign(version, tensors, operations, self.side())
 
     def tensor(self, name: str) -> Tensor:
         """A tensor of the file, float32. Raises ``WrongUse`` where it has another type or is computed."""
@@ -124,15 +132,45 @@ class _Reader:
         if node.op_type == "Gemm":
             weight = weight if told.get("transB", 0) else weight.t().contiguous()
             return weight, bias, connected_words(len(weight))
+        _check_square(told, f"{self.path}: {node.op_type} {node.name}")
         pads, stride = told.get("pads", [0, 0, 0, 0]), told.get("strides", [1, 1])[0]
         words = convolution_words(len(weight), weight.shape[-1], stride, told.get("group", 1), (pads[0], pads[-1]))
         return weight, bias, words
 
-    def own_metadata(self, text: str) -> dict[str, object]:
-        """What our own exporter wrote: a run's description, and the mean image where it is in the graph."""
-        told = json.loads(text)
-        mean = "preparation.mean_image"
-        return {**told, "mean_image": self.tensor(mean)} if mean in self.values else told
+    def own_side(self) -> int:
+        """The side of the images that a net of our exporter's sees: of the crop in the graph, else of the input."""
+        if MEAN in self.values:
+            first, last = (int(self.whole(name).flatten()[0]) for name in CROP)
+            return last - first
+        return int(self.input_dims()[-1])
+
+    def whole(self, name: str) -> np.ndarray:
+        """An initialiser of whole numbers."""
+        return self.onnx.numpy_helper.to_array(self.values[name])
+
+    def input_dims(self) -> list[int]:
+        """The sides of the graph's first input; 0 where one may be any."""
+        inputs = [each for each in self.model.graph.input if each.name not in self.values]
+        return [each.dim_value for each in inputs[0].type.tensor_type.shape.dim] if inputs else []
+
+    def side(self) -> int | None:
+        """The side of the images that a graph sees; None where it does not say. Raises ``WrongUse``."""
+        dims = self.input_dims()
+        if len(dims) != 4 or 0 in dims[1:]:
+            return None
+        if dims[1] != 3 or dims[2] != dims[3] or not 1 <= dims[2] <= MOST_SIDE:
+            seen = "x".join(map(str, dims[1:]))
+            raise WrongUse(f"{self.path}: sees images of {seen}; a net here sees squares of 3 colours, 3xSIDExSIDE")
+        return dims[2]
+
+
+def _check_square(told: Mapping[str, Any], where: str) -> None:
+    """Raises ``WrongUse`` where a window is another one up and down than to the sides."""
+    pads = told.get("pads", [0, 0, 0, 0])
+    for key, parts in (("kernel_shape", None), ("strides", None), ("pads", (pads[:2], pads[2:]))):
+        for part in parts or [told.get(key, [1])]:
+            if len(set(part)) > 1:
+                raise WrongUse(f"{where}: {key} {list(told[key])}: not the same both ways, as in every net here")
 
 
 def _operation(kind: str, told: Mapping[str, Any], path: str) -> list[str]:
@@ -143,6 +181,7 @@ def _operation(kind: str, told: Mapping[str, Any], path: str) -> list[str]:
     if kind == "LRN":
         return [norm_words(told["size"], told.get("alpha", 1e-4), told.get("beta", 0.75), told.get("bias", 1.0))]
     if kind == "MaxPool":
+        _check_square(told, f"{path}: {kind}")
         pads = told.get("pads", [0, 0, 0, 0])
         if any(pads[:2]):
             raise WrongUse(f"{path}: a max pooling with padding before the first pixel, which no net here has")
@@ -227,11 +266,11 @@ def _prepared(graph: Graph, side: int, mean: Tensor, scale: Tensor) -> str:
     """Centre crop, minus the mean's, times the scale (2012 source: the mean's own centre crop)."""
     edge = (mean.shape[-1] - side) // 2
     ends = [edge + side] * 2
-    crop = [graph.constant("crop.from", [edge, edge]), graph.constant("crop.to", ends)]
+    crop = [graph.constant(CROP[0], [edge, edge]), graph.constant(CROP[1], ends)]
     seen = graph.node("Slice", ["images", *crop, graph.constant("rows and columns", [1, 2])], "images.crop")
     pixels = graph.node("Cast", [seen], "images.float", to=graph.onnx.TensorProto.FLOAT)
     pixels = graph.node("Transpose", [pixels], "images.planes", perm=[0, 3, 1, 2])
-    whole = graph.constant("preparation.mean_image", mean)
+    whole = graph.constant(MEAN, mean)
     mean_name = graph.node("Slice", [whole, *crop, graph.constant("planes' rows and columns", [1, 2])], "mean.crop")
     less = graph.node("Sub", [pixels, mean_name], "images.less_mean")
     return graph.node(
