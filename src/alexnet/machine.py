@@ -1,9 +1,11 @@
 """The machine a command runs on: which device, how many threads, which precision."""
 
+import contextlib
 import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -76,6 +78,31 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def as_imported(gradients: bool = True) -> Iterator[None]:
+    """Torch's modes as they are when it is imported, whatever the caller has set; they are put back afterwards.
+
+    The default type is float32, tensors are made on the CPU, nothing is cast by itself. Also a decorator.
+
+    Args:
+        gradients: are recorded; else inference mode is left as it is.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    with contextlib.ExitStack() as stack:
+        if dtype != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        if device.type != "cpu" and device.type != "meta":
+            stack.enter_context(torch.device("cpu"))
+        if gradients:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def set_up(threads: int | None = None) -> None:

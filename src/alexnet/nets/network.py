@@ -324,7 +324,7 @@ class Network(nn.Module):
     def empty(cls, table: Table | str = "paper", classes: int = 1000) -> "Network":
         """A net whose weights are whatever lay in memory, for those who put all of them or draw them themselves."""
         with torch.device("meta"):
-            net = cls(table, classes)
+            net = cls(table, classes).float()  # whatever torch's default type is
         net.to_empty(device="cpu")
         for layer in net.layers.values():
             if isinstance(layer, nn.BatchNorm2d):
