@@ -376,9 +376,7 @@ def _outputs(
     device = next(runs[0].net.parameters()).device
     nets = [ready(run.net, precision, device) for run in runs]
     done = 0
-    for batch in whole_images(
-        store, "", _images_at_once(views), loaders, pin=device.type == "cuda", rows=rows
-    ):
+    for batch in whole_images(store, "", _images_at_once(views), loaders, pin=device.type == "cuda", rows=rows):
         labels, batch = batch.labels, batch.to(device)
         outputs = []
         for run, (net, products), chosen in zip(runs, nets, places):
@@ -407,9 +405,7 @@ def run_probabilities(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
     """For each run (n, classes) float32 on the CPU: soft-max outputs for a split's images in the store's order."""
-    parts = [
-        outputs for _, outputs in _outputs(runs, store, store.rows(split), views, precision, loaders, progress)
-    ]
+    parts = [outputs for _, outputs in _outputs(runs, store, store.rows(split), views, precision, loaders, progress)]
     return [torch.cat(outputs) for outputs in zip(*parts)]
 
 

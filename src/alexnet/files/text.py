@@ -17,7 +17,7 @@ NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def plain(text: str) -> str:
     """``text`` as UTF-8 can hold it: a byte that was none is written as ``\\xNN``, another surrogate as ``\\uNNNN``."""
-    return text if text.isascii() else SURROGATE.sub(lambda match: _escape(match[0]), text)
+    return text if text.isascii() else SURROGATE.sub(lambda match: code_point(match[0]), text)
 
 
 def real(text: str) -> str:
@@ -27,7 +27,7 @@ def real(text: str) -> str:
 
 def shown(text: object) -> str:
     """``text`` on one line, as people see it: what would move the cursor or turn the line round is escaped."""
-    return ACTING.sub(lambda match: NAMED.get(match[0]) or _escape(match[0]), plain(str(text)))
+    return ACTING.sub(lambda match: NAMED.get(match[0]) or code_point(match[0]), plain(str(text)))
 
 
 def json_shown(text: str, stream: TextIO) -> str:
@@ -53,7 +53,8 @@ def _json_escape(letter: str) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-def _escape(letter: str) -> str:
+def code_point(letter: str) -> str:
+    """``\\xNN``, ``\\uNNNN`` or ``\\UNNNNNNNN``."""
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # PEP 383: a byte that could not be decoded
         return f"\\x{code - 0xDC00:02x}"
@@ -63,7 +64,7 @@ def _escape(letter: str) -> str:
 def _named_bytes(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_escape, error.object[error.start : error.end])), error.end
+    return "".join(map(code_point, error.object[error.start : error.end])), error.end
 
 
 codecs.register_error(NAMED_BYTES, _named_bytes)
