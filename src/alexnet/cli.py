@@ -398,10 +398,13 @@ class Train:
         return 0
 
 
+MOST_SEEDS = 10_000  # runs
+
+
 def _seeds(given: str) -> list[int]:
     """``0..9`` or ``0,3,7`` as numbers."""
     match = re.fullmatch(r"(\d+)\.\.(\d+)", given)
-    if match and int(match[1]) <= int(match[2]):
+    if match and 0 <= int(match[2]) - int(match[1]) < MOST_SEEDS:
         return list(range(int(match[1]), int(match[2]) + 1))
     if re.fullmatch(r"\d+(,\d+)*", given):
         return [int(number) for number in given.split(",")]
@@ -1180,9 +1183,9 @@ def _print_table(table: Table) -> None:
     if screen.is_terminal:
         screen.print(table)
         return
-    screen = Screen(width=1 << 16, file=io.StringIO())
-    screen.print(table)
-    for line in screen.file.getvalue().splitlines():
+    lines = io.StringIO()
+    Screen(width=1 << 16, file=lines).print(table)
+    for line in lines.getvalue().split("\n")[:-1]:
         print(line.rstrip())
 
 

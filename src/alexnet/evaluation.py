@@ -128,7 +128,7 @@ def top_k_errors(scores: Tensor, labels: Tensor, k: int) -> Tensor:
     own = scores.gather(1, labels[:, None])
     above = (scores > own).sum(1)
     level = (scores == own).sum(1)
-    right = ((k - above) / level.clamp(min=1)).clamp(0, 1)
+    right = ((k - above).float() / level.clamp(min=1).float()).clamp(0, 1)
     return torch.where(torch.isnan(scores).any(1), 1.0, 1 - right)
 
 
@@ -621,6 +621,7 @@ def picture_shares(
     return [name for name, _ in found], pictures, torch.cat(shares).numpy()
 
 
+@machine.as_imported(gradients=False)
 def centre_activations(run: Run, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Activations of layers for the centre view of (N, 3, size, size) uint8 images, in float32, on the net's device."""
     pixels = views(images, run.preparation.crop, 1)[0]

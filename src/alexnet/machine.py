@@ -94,7 +94,7 @@ def as_imported(gradients: bool = True) -> Iterator[None]:
         if dtype != torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
-        if device.type != "cpu" and device.type != "meta":
+        if device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if gradients:
             stack.enter_context(torch.inference_mode(False))
