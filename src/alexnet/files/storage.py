@@ -201,9 +201,9 @@ def check_output(path: str | os.PathLike) -> None:
     if not target.name or os.fspath(path).endswith(("/", os.sep)):
         raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
     try:
-        if target.is_dir():
-            raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
         with explained(target):
+            if target.is_dir():
+                raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
             partial = _partial(target)
             partial.touch()
             partial.unlink()
