@@ -27,6 +27,7 @@ from alexnet.run import Run, load
 RIGHT, WRONG, OTHER, INK = "#2a7f62", "#c8553d", "#b8c4cf", "#22303c"
 TITLE = 72  # letters that fit above a curve
 MOST_PICTURES = 3000  # in one sheet, which then has 156 million pixels
+LARGE = 8_000_000  # pixels, from which packing them well takes longer than drawing them
 FONT = "DejaVu Sans"  # comes with matplotlib
 
 
@@ -86,7 +87,8 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
 def save_image(image: Image.Image, path: str | os.PathLike) -> None:
     """Writes a picture as PNG, whole or not at all."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    level = 6 if image.width * image.height < LARGE else 1
+    image.save(buffer, "PNG", compress_level=level)
     files.write_bytes(path, buffer.getvalue())
 
 
