@@ -1,12 +1,15 @@
 """The front door: help, versions, JSON, exit statuses."""
 
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from alexnet import cli
+from alexnet.errors import WrongUse
 
 
 def test_summary(alexnet):
@@ -62,3 +65,141 @@ def test_as_a_program():
     version = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.startswith("alexnet 0.")
     assert subprocess.run(program, capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evaluate", "a", "b", "--loaders", "0"], "--loaders 0"),
+        (["predict", "a", "b", "--loaders", "-3"], "--loaders -3"),
+        (["predict", "a", "b", "--top", "0"], "--top 0"),
+        (["prepare", "a", "b", "--workers", "0"], "--workers 0"),
+        (["prepare", "a", "b", "--workers", "-1"], "--workers -1"),
+        (["prepare", "a", "b", "--seed", "-1"], "--seed -1"),
+        (["prepare", "a", "b", "--part", "0/4"], "--part 0/4"),
+        (["train", "a", "b", "--threads", "0"], "--threads 0"),
+        (["train", "a", "b", "--loaders", "-1"], "--loaders -1"),
+        (["train", "a", "b", "--seeds", "0..99999999999"], "--seeds 0..99999999999"),
+        (["bench", "--threads", "-1"], "--threads -1"),
+        (["bench", "--batch", "100000000000"], "--batch 100000000000"),
+        (["summary", "--classes", "-1"], "--classes -1"),
+        (["show", "a", "--count", "1000000000000"], "--count 1000000000000"),
+        (["evaluate", "a", "b", "--shares", "1", "2"], "2 given for 1 runs"),
+        (["download", "imagenette-160", "d", "--url", "nope"], "--url nope: is no URL"),
+        (["download", "imagenette-160", "d", "--url", "http://[x"], "--url http://[x: is no URL"),
+        (["prepare", "http://localhost:9/x.zip", "s"], "http://localhost:9/x.zip: "),
+        (["prepare", "s3://b/x", "s"], "s3://b/x: "),
+        (["prepare", "nope://b/x", "s"], "nope://b/x: "),
+    ],
+)
+def test_numbers_and_addresses_that_cannot_be_meant(alexnet, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = alexnet(*arguments)
+    assert status in (1, 2) and not out and said in err and err.startswith("error: ") and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("rank", "world", "part"),
+    [
+        (None, None, (1, 1)),
+        ("", "", (1, 1)),
+        (None, "4", (1, 1)),
+        ("1", None, (1, 1)),
+        ("1", " ", (1, 1)),
+        ("0", "1", (1, 1)),
+        ("2", "4", (3, 4)),
+        ("4", "4", None),
+        ("-1", "4", None),
+        ("a", "4", None),
+        ("0", "x", None),
+        ("0", "0", None),
+    ],
+)
+def test_torchruns_variables(monkeypatch, rank, world, part):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", world)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    if part:
+        assert cli._part(None) == part
+    else:
+        with pytest.raises(WrongUse, match=r"RANK=.* WORLD_SIZE="):
+            cli._part(None)
+    assert cli._part("2/3") == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "standard output: cannot be written"),
+        (OSError(5, "Input/output error", b"caf\xe9"), "caf\\xe9: Input/output error"),
+        (MemoryError(), "not enough memory; give less at once"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried\nx"), "you tried); give less"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nmore"), "--batch"),
+        (RuntimeError("can't start new thread"), "fewer --loaders"),
+        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (UnicodeEncodeError("ascii", "\udcff", 0, 1, "no"), "a text cannot be"),
+        (KeyboardInterrupt(), "alexnet: interrupted"),
+    ],
+)  # fmt: skip
+def test_what_the_machine_lacks_is_one_line(alexnet, monkeypatch, error, said):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    status, out, err = alexnet("summary")
+    assert status == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert not out and said in err and err.count("\n") == 1
+
+
+def test_a_defect_of_ours_is_not_hidden(monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        cli.main(["summary"])
+
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full, SIGINT by number")
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("summary > /dev/full", 1, "error: standard output: cannot be written (No space left on device)\n"),
+        ("evaluate --help > /dev/full", 1, "error: standard output: cannot be written (No space left on device)\n"),
+        ("summary --json >&-", 1, "error: standard output: cannot be written (standard output is closed)\n"),
+        ("summary nothing 2>/dev/full", 2, ""),
+        ("summary nothing >&- 2>&- <&-", 2, ""),
+    ],
+)
+def test_streams_that_cannot_be_written(line, status, said):
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m alexnet {line}"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+@needs_linux
+def test_interrupted_while_it_starts():
+    program = [sys.executable, "-X", "importtime", "-m", "alexnet", "--help"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "pyarrow" in line:  # in the middle of the imports
+                process.send_signal(signal.SIGINT)
+                break
+        rest = [line for line in process.stderr if not line.startswith("import time:")]
+    assert process.returncode == 130 and rest == ["alexnet: interrupted\n"]
+
+
+def test_without_docstrings_it_explains_itself():
+    program = [sys.executable, "-OO", "-m", "alexnet"]
+    with_them = subprocess.run([sys.executable, "-m", "alexnet", "--help"], capture_output=True, text=True)
+    without = subprocess.run([*program, "--help"], capture_output=True, text=True)
+    assert (
+        without.returncode == 0 and without.stdout == with_them.stdout and "Makes a store of 256x256" in without.stdout
+    )
+    shown = subprocess.run([*program, "predict", "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0 and "Says what is on images" in shown.stdout and "_ArgConfig" not in shown.stdout

@@ -1,24 +1,29 @@
 """The commands: each is a dataclass whose fields are its options, and calls one function of the API."""
 
+import ast
 import contextlib
 import dataclasses
+import errno
+import functools
+import inspect
 import io
-import json
+import logging
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from alexnet import files
-from alexnet.errors import Failure, Interrupted, Unfinished, WrongUse
-from alexnet.training.journal import Display, clock
+from alexnet.errors import Failure, Interrupted, Unfinished, WrongUse, check_number, check_threads
+from alexnet.training.journal import Display, Screen, clock
 from alexnet.training.recipe import Recipe, named
 
 
@@ -75,13 +80,18 @@ class Prepare:
     def __call__(self) -> int:
         from alexnet.data.prepare import prepare
 
+        check_threads("--workers", self.workers)
+        check_number("--seed", self.seed, 0)
         display = Display(unit="images")
-        patience = threading.Timer(2.0, display.line, (f"looking through {self.source}",))
+        patience = threading.Timer(2.0, display.line, (f"looking through {files.shown(self.source)}",))
         patience.daemon = True
+        part = _part(self.part)
+        if self.part is None and part[1] > 1:
+            display.line(f"RANK and WORLD_SIZE are set: this process does part {part[0]} of {part[1]}")
 
         def found(listing: Any) -> None:
             patience.cancel()
-            display.line(listing.describe(self.source))
+            display.line(_on_one_line(listing).describe(files.shown(self.source)))
 
         with contextlib.closing(display), contextlib.ExitStack() as stack:
             patience.start()
@@ -99,10 +109,11 @@ class Prepare:
                     splits=self.splits,
                     max_bad=self.max_bad,
                     duplicates=self.find_duplicates,
-                    part=_part(self.part),
+                    part=part,
                     workers=self.workers,
                     found=found,
                     progress=display.counter("preparing"),
+                    say=display.line,
                 )
             except Unfinished as unfinished:
                 display.line(str(unfinished))
@@ -111,26 +122,51 @@ class Prepare:
         if self.json:
             return _print_json(described)
         for reason in store.skipped()[:5]:
-            display.line(f"skipped {reason['name']}: {reason['reason']}")
+            display.line(files.shown(f"skipped {reason['name']}: {reason['reason']}"))
         counts = ", ".join(f"{count:,} {split}" for split, count in store.splits.items())
-        display.line(f"{self.store}: {counts} images of {len(store.classes)} classes")
+        name = files.shown(self.store)
+        display.line(f"{name}: {counts} images of {len(store.classes)} classes")
         if described["skipped"]:
-            where = f"see {self.store}/skipped.csv; once mended, they go into a new store, not into this one"
+            where = f"see {name}/skipped.csv; once mended, they go into a new store, not into this one"
             display.line(f"{described['skipped']:,} bad images left out, {where}")
         if described["duplicates"] is not None:
-            where = f", see {self.store}/duplicates.csv" if described["duplicates"] else ""
+            where = f", see {name}/duplicates.csv" if described["duplicates"] else ""
             display.line(f"{described['duplicates']:,} near-duplicates between training and validation{where}")
         return 0
+
+
+def _on_one_line(listing: Any) -> Any:
+    """A listing for people: no name of a class breaks a line."""
+    copied = dataclasses.replace(listing)
+    copied.classes = [files.shown(name) for name in listing.classes]
+    copied.words = [files.shown(name) for name in listing.words] if listing.words else None
+    return copied
 
 
 def _part(given: str | None) -> tuple[int, int]:
     """``3/16`` as numbers; torchrun's rank where nothing is given; else all in one."""
     if given is None:
-        return int(os.environ.get("RANK", 0)) + 1, int(os.environ.get("WORLD_SIZE", 1))
-    match = re.fullmatch(r"(\d+)/(\d+)", given)
+        return _rank(os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", ""))
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", given, re.ASCII)
     if not match:
         raise WrongUse(f"--part {given}: give 1/16 to 16/16, say")
     return int(match[1]), int(match[2])
+
+
+def _rank(rank: str, world: str) -> tuple[int, int]:
+    """What torchrun's two variables say; nothing where one of them is missing or empty: some launcher left it."""
+    if not rank.strip() or not world.strip():
+        return 1, 1
+    try:
+        part, parts = int(rank) + 1, int(world)
+    except ValueError:
+        part, parts = 0, 0
+    if not 1 <= part <= parts:
+        raise WrongUse(
+            f"RANK={rank} WORLD_SIZE={world}: these environment variables must be numbers, RANK from 0 to "
+            "WORLD_SIZE - 1, as torchrun sets them; set them so, unset them, or give --part 1/1"
+        )
+    return part, parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +194,7 @@ class Download:
             path = download(self.name, self.folder, url=self.url, progress=display.counter("fetching"))
         if self.json:
             return _print_json({"file": str(path)})
-        print(f"{path}: whole, its checksum is the published one; next: {PUBLISHED[self.name].next.format(path)}")
+        _say(f"{path}: whole, its checksum is the published one; next: {PUBLISHED[self.name].next.format(path)}")
         return 0
 
 
@@ -184,9 +220,9 @@ class Verify:
         if self.json:
             _print_json(dict(found))
         for name, problem in wrong:
-            print(f"{self.path}/{name}: {problem}", file=sys.stderr)
+            _warn(f"{self.path}/{name}: {problem}")
         if not self.json and not wrong:
-            print(f"{self.path}: all {len(found)} files are as they were written")
+            _say(f"{self.path}: all {len(found)} files are as they were written")
         return 1 if wrong else 0
 
 
@@ -207,28 +243,42 @@ class Info:
         from alexnet.data.store import Store
         from alexnet.run import describe_run, is_run
 
+        if self.picture and not self.picture.lower().endswith(".png"):
+            raise WrongUse(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
+        picture = None
         if is_run(self.path):
             if self.picture:
                 raise WrongUse(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
             described = describe_run(self.path)
         else:
             store = Store(self.path)
+            _check_outputs({"--picture": self.picture}, [self.path])
             described = store.describe()
             if self.picture:
-                from alexnet.figures import contact_sheet, save_image
+                from alexnet.figures import contact_sheet
 
-                save_image(contact_sheet(store), self.picture)
+                picture = contact_sheet(store)
         if self.json:
-            return _print_json(described)
+            _print_json(described)
+            return self._save(picture)
         if described["words"] == described["classes"]:
             del described["words"]
         counts = described.pop("counts", {})
         for key, value in described.items():
-            print(f"{key.replace('_', ' ')}: {_plain(value)}")
+            _say(f"{key.replace('_', ' ')}: {_plain(value)}")
         if counts:
-            _console().print(_class_counts(described.get("words") or described["classes"], counts))
+            _print_table(_class_counts(described.get("words") or described["classes"], counts))
         if self.picture:
-            print(f"picture: {self.picture}")
+            _say(f"picture: {self.picture}")
+        return self._save(picture)
+
+    def _save(self, picture: Any) -> int:
+        """Writes the picture after what was said."""
+        if self.picture:
+            from alexnet.figures import save_image
+
+            sys.stdout.flush()
+            save_image(picture, self.picture)
         return 0
 
 
@@ -242,11 +292,11 @@ def _class_counts(classes: Sequence[str], counts: dict[str, list[int]]) -> Table
     if len(order) > MOST_CLASSES:
         half = MOST_CLASSES // 2
         for i in order[:half]:
-            shown.add_row(classes[i], *(f"{each[i]:,}" for each in counts.values()))
-        shown.add_row(f"... {len(order) - 2 * half:,} more", *("" for _ in counts))
+            _row(shown, classes[i], *(f"{each[i]:,}" for each in counts.values()))
+        _row(shown, f"... {len(order) - 2 * half:,} more", *("" for _ in counts))
         order = order[-half:]
     for i in order:
-        shown.add_row(classes[i], *(f"{each[i]:,}" for each in counts.values()))
+        _row(shown, classes[i], *(f"{each[i]:,}" for each in counts.values()))
     return shown
 
 
@@ -266,8 +316,7 @@ class Summary:
     def __call__(self) -> int:
         from alexnet.nets.network import costs, load_table
 
-        if self.classes < 1:
-            raise WrongUse(f"--classes {self.classes}: must be at least 1")
+        check_number("--classes", self.classes, 1, 10**9)
         table = load_table(self.net)
         rows = costs(table, self.classes)
         totals = {key: sum(getattr(row, key) for row in rows) for key in ("parameters", "multiply_adds", "memory")}
@@ -276,12 +325,12 @@ class Summary:
             return _print_json({"net": table.name, "input": table.input, "layers": layers, "total": totals})
         shown = _table("layer", "kind", "kernel", "output", "parameters", "multiply-adds", "memory", right=(4, 5, 6))
         for row in rows:
-            shown.add_row(row.name, row.kind.replace("_", " "), row.kernel, _shape(row.output), *_amounts(row))
+            _row(shown, row.name, row.kind.replace("_", " "), row.kernel, _shape(row.output), *_amounts(row))
         shown.add_section()
-        shown.add_row("total", "", "", "", *(_amount(key, value) for key, value in totals.items()))
-        print(f"{table.name}: {table.title}; input {_shape(table.input)}, {table.towers} towers")
-        _console().print(shown)
-        print("Multiply-adds and memory (outputs in float32) are for one image, forward.")
+        _row(shown, "total", "", "", "", *(_amount(key, value) for key, value in totals.items()))
+        _say(f"{table.name}: {table.title}; input {_shape(table.input)}, {table.towers} towers")
+        _print_table(shown)
+        _say("Multiply-adds and memory (outputs in float32) are for one image, forward.")
         return 0
 
 
@@ -333,6 +382,8 @@ class Train:
         from alexnet import machine
         from alexnet.training.trainer import train, train_seeds
 
+        check_threads("--threads", self.threads)
+        check_threads("--loaders", self.loaders)
         machine.set_up(self.threads)
         options: dict[str, Any] = {
             "device": self.device,
@@ -352,15 +403,18 @@ class Train:
         for outcome in outcomes:
             if outcome.errors:
                 error = _share(outcome.errors.top1_error, outcome.errors.top1_interval)
-                print(f"{outcome.run + ': ' if self.seeds else ''}validation error {error}, one view")
-            print(f"{outcome.run}: {outcome.epochs} epochs, {clock(outcome.seconds)}; see {outcome.run}/curve.png")
+                _say(f"{outcome.run + ': ' if self.seeds else ''}validation error {error}, one view")
+            _say(f"{outcome.run}: {outcome.epochs} epochs, {clock(outcome.seconds)}; see {outcome.run}/curve.png")
         return 0
+
+
+MOST_SEEDS = 10_000  # runs
 
 
 def _seeds(given: str) -> list[int]:
     """``0..9`` or ``0,3,7`` as numbers."""
     match = re.fullmatch(r"(\d+)\.\.(\d+)", given)
-    if match and int(match[1]) <= int(match[2]):
+    if match and 0 <= int(match[2]) - int(match[1]) < MOST_SEEDS:
         return list(range(int(match[1]), int(match[2]) + 1))
     if re.fullmatch(r"\d+(,\d+)*", given):
         return [int(number) for number in given.split(",")]
@@ -417,58 +471,67 @@ class Evaluate:
         from alexnet.run import load
 
         if len(self.paths) < 2:
-            raise WrongUse(f"alexnet evaluate {' '.join(self.paths)}: give one run or more, then the store")
+            raise WrongUse(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the store")
+        if self.shares and self.search_shares:
+            raise WrongUse("--shares and --search-shares: give one of them")
+        if self.shares and len(self.shares) != len(self.paths) - 1:
+            raise WrongUse(f"--shares: {len(self.shares)} given for {len(self.paths) - 1} runs; give one a run")
+        check_threads("--loaders", self.loaders)
         machine.set_up()
+        _check_outputs({"--per-class": self.per_class, "--confusion": self.confusion}, self.paths)
         store = Store(self.paths[-1])
         device = machine.choose_device(self.device)
         runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
         more = [run for run in runs if not self.probe and evaluation.class_places(run, store) is not None]
         for told in filter(None, (evaluation.prepared_otherwise(run, store) for run in runs)):
-            print(f"warning: {told}", file=sys.stderr)
+            _warn(f"warning: {told}")
         if self.probe:
             return self._probe(runs, store)
         for run in more:
-            print(
+            _warn(
                 f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(store.classes):,} "
-                f"of {store.path} alone",
-                file=sys.stderr,
+                f"of {store.path} alone"
             )
         display = Display(unit="images")
         options = {"views": self.views, "precision": self.precision, "loaders": self.loaders}
         shares = self.shares
         with contextlib.closing(display):
             if self.search_shares:
-                if shares:
-                    raise WrongUse("--shares and --search-shares: give one of them")
                 shares = evaluation.find_shares(
                     runs, store, self.search_shares, progress=display.counter("searching shares"), **options
                 )
             found = evaluation.evaluate(
-                runs, store, split=self.split, shares=shares, progress=display.counter("evaluating"), **options
-            )
+                runs, store, split=self.split, shares=shares, keep_probabilities=False,
+                progress=display.counter("evaluating"), **options,
+            )  # fmt: skip
+        self._print(runs, store, found)
+        sys.stdout.flush()  # whatever becomes of the files, the figures are there
         if self.per_class:
             found.write_class_errors(self.per_class, store.classes)
         if self.confusion:
             found.write_confusion(self.confusion, store.classes)
+        return 0
+
+    def _print(self, runs: Sequence[Any], store: Any, found: Any) -> None:
         errors = found.errors
         if self.json:
             more = {"shares": found.shares, "shares_searched_on": self.search_shares}
             per_class = dict(zip(store.classes, found.class_errors.tolist()))
             described = {"runs": list(self.paths[:-1]), "store": self.paths[-1], "split": self.split}
-            return _print_json({**described, **dataclasses.asdict(errors), **more, "class_errors": per_class})
+            _print_json({**described, **dataclasses.asdict(errors), **more, "class_errors": per_class})
+            return
         names = " + ".join(run.name for run in runs)
         shown = _table(names, "error", "95% interval", right=(1, 2))
-        shown.add_row("top-1", f"{errors.top1_error:.2%}", _interval(errors.top1_interval))
+        _row(shown, "top-1", f"{errors.top1_error:.2%}", _interval(errors.top1_interval))
         if len(store.classes) > 5:
-            shown.add_row("top-5", f"{errors.top5_error:.2%}", _interval(errors.top5_interval))
-        shown.add_row("loss", f"{errors.loss:.4f}", "")
-        _console().print(shown)
+            _row(shown, "top-5", f"{errors.top5_error:.2%}", _interval(errors.top5_interval))
+        _row(shown, "loss", f"{errors.loss:.4f}", "")
+        _print_table(shown)
         views = "one view" if self.views == 1 else f"{self.views} views"
-        print(f"{errors.images:,} {self.split} images of {store.path}, {views}")
+        _say(f"{errors.images:,} {self.split} images of {store.path}, {views}")
         if len(runs) > 1:
             how = f"searched on {self.search_shares}" if self.search_shares else "as given" if self.shares else "equal"
-            print(f"shares ({how}): {', '.join(f'{share:.3f}' for share in found.shares)}")
-        return 0
+            _say(f"shares ({how}): {', '.join(f'{share:.3f}' for share in found.shares)}")
 
     def _probe(self, runs: Sequence[Any], store: Any) -> int:
         from alexnet.probe import probe
@@ -486,12 +549,12 @@ class Evaluate:
         shown = _table("layer", "numbers", "decay", "top-1 error", "95% interval", "top-5 error", right=(1, 2, 3, 4, 5))
         for each in found:
             errors = each.errors
-            shown.add_row(
+            _row(shown, 
                 each.layer, f"{each.inputs:,}", f"{each.decay:g}", f"{errors.top1_error:.2%}",
                 _interval(errors.top1_interval), f"{errors.top5_error:.2%}",
             )  # fmt: skip
-        _console().print(shown)
-        print(f"{found[0].errors.images:,} {self.split} images of {store.path}, a linear classifier on each layer")
+        _print_table(shown)
+        _say(f"{found[0].errors.images:,} {self.split} images of {store.path}, a linear classifier on each layer")
         return 0
 
 
@@ -538,10 +601,13 @@ class Predict:
 
         if not self.images:
             raise WrongUse(f"alexnet predict {self.run}: give images or folders")
-        if self.top < 1:
-            raise WrongUse(f"--top {self.top}: must be at least 1")
+        check_number("--top", self.top, 1)
+        check_threads("--loaders", self.loaders)
+        if self.csv and self.json:
+            raise WrongUse("--csv and --json: give one of them")
         if not 0 <= self.unsure <= 1:
             raise WrongUse(f"--unsure {self.unsure}: must be between 0 and 1")
+        _check_outputs({"--csv": self.csv}, [self.run, *self.images])
         machine.set_up()
         run = load(self.run, self.checkpoint, machine.choose_device(self.device))
         found = evaluation.predict(
@@ -553,30 +619,34 @@ class Predict:
             loaders=self.loaders,
             note=lambda line: print(line, file=sys.stderr),
         )
-        bad = 0
-        with self._writer() as write:
+        good = bad = 0
+        with self._writer(min(self.top, len(run.classes))) as write:
             for prediction in found:
                 if prediction.problem:
                     bad += 1
-                    print(f"{prediction.name}: {prediction.problem}", file=sys.stderr)
+                    _warn(f"{prediction.name}: {prediction.problem}")
+                else:
+                    good += 1
                 write(prediction)
+        if bad and not good:
+            raise Failure("the image could not be read" if bad == 1 else f"not one of {bad:,} images could be read")
         if bad:
-            raise Failure(f"{bad:,} of the images could not be read, see above; the others were predicted")
+            raise Failure(f"{bad:,} of {good + bad:,} images could not be read, see above; the others were predicted")
         return 0
 
     @contextlib.contextmanager
-    def _writer(self) -> Iterator[Callable[[Any], None]]:
+    def _writer(self, top: int) -> Iterator[Callable[[Any], None]]:
         """What takes predictions one by one, and writes them as lines, JSON or CSV."""
         if not self.csv:
             yield self._print
             return
         with files.atomic(self.csv) as file:
-            ranks = [f"{what}{rank}" for rank in range(1, self.top + 1) for what in ("class", "probability")]
+            ranks = [f"{what}{rank}" for rank in range(1, top + 1) for what in ("class", "probability")]
             file.write(files.to_csv([["image", "unsure", "problem", *ranks]]))
 
             def write(prediction: Any) -> None:
                 pairs = [cell for name, share in prediction.top for cell in (name, f"{share:.6f}")]
-                pairs += [""] * (2 * self.top - len(pairs))
+                pairs += [""] * (2 * top - len(pairs))
                 unsure = int(self._is_unsure(prediction))
                 file.write(files.to_csv([[prediction.name, unsure, prediction.problem or "", *pairs]]))
 
@@ -588,11 +658,11 @@ class Predict:
     def _print(self, prediction: Any) -> None:
         if self.json:
             told = {**dataclasses.asdict(prediction), "unsure": self._is_unsure(prediction)}
-            print(json.dumps(told, ensure_ascii=False))
+            _write_json(told, None)
         elif not prediction.problem:
             shown = ", ".join(f"{name} {share:.1%}" for name, share in prediction.top)
             mark = "unsure: " if self._is_unsure(prediction) else ""
-            print(f"{prediction.name}: {mark}{shown}")
+            _say(f"{prediction.name}: {mark}{shown}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -611,8 +681,8 @@ class Show:
     store: str | None = None
     """Where images come from; the store that the run was trained on if not given."""
 
-    split: Literal["train", "val", "test"] = "val"
-    """Which images of the store."""
+    split: Literal["train", "val", "test"] | None = None
+    """Which images of the store; val if not given."""
 
     only_errors: bool = False
     """Images whose first class is wrong, the worst first."""
@@ -632,25 +702,27 @@ class Show:
     def __call__(self) -> int:
         from alexnet import figures, machine
 
-        if self.count < 1:
-            raise WrongUse(f"--count {self.count}: must be at least 1")
+        check_number("--count", self.count, 1, figures.MOST_PICTURES)
         machine.set_up()
-        written = figures.show(
-            self.run,
-            self.images,
-            output=self.output,
-            store=self.store,
-            split=self.split,
-            only_errors=self.only_errors,
-            count=self.count,
-            checkpoint=self.checkpoint,
-            device=machine.choose_device(self.device),
-        )
-        if self.json:
-            return _print_json([str(path) for path in written])
-        for path in written:
-            print(path)
-        return 0
+        written: list[str] = []
+        try:
+            figures.show(
+                self.run,
+                self.images,
+                output=self.output,
+                store=self.store,
+                split=self.split,
+                only_errors=self.only_errors,
+                count=self.count,
+                checkpoint=self.checkpoint,
+                device=machine.choose_device(self.device),
+                note=lambda line: _warn(f"note: {line}"),
+                wrote=lambda path: written.append(str(path)),
+            )
+        finally:  # whatever becomes of the others, these are there
+            for path in [] if self.json else written:
+                _say(path)
+        return _print_json(written) if self.json else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -692,10 +764,10 @@ class Import:
         if self.json:
             return _print_json(dataclasses.asdict(made))
         size = f"{made.parameters:,} parameters, {made.classes:,} classes"
-        print(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preparation}")
+        _say(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preparation}")
         for note in made.notes:
-            print(f"note: {note}")
-        print(f"next: alexnet predict {made.run} PHOTO, or alexnet train STORE RUN --from {made.run}")
+            _say(f"note: {note}")
+        _say(f"next: alexnet predict {made.run} PHOTO, or alexnet train STORE RUN --from {made.run}")
         return 0
 
 
@@ -743,14 +815,14 @@ class Export:
         )
         if self.json:
             return _print_json(dataclasses.asdict(made))
-        print(f"{made.file}: {made.bytes / 2**20:,.1f} MiB")
+        _say(f"{made.file}: {made.bytes / 2**20:,.1f} MiB")
         if made.largest_difference is not None:
-            print(
+            _say(
                 f"in ONNX Runtime on {made.images} images ({made.checked_on}): differs from ours by "
                 f"{made.largest_difference:.1e} of the largest at most"
             )
         for note in made.notes:
-            print(f"note: {note}")
+            _say(f"note: {note}")
         return 0
 
 
@@ -782,17 +854,17 @@ class Demo:
         if self.json:
             return _print_json(dataclasses.asdict(found))
         shown = _table("AlexNet on drawn images", "error", "95% interval", right=(1, 2))
-        shown.add_row("one view", f"{found.one_view.top1_error:.1%}", _interval(found.one_view.top1_interval))
-        shown.add_row("ten views", f"{found.ten_views.top1_error:.1%}", _interval(found.ten_views.top1_interval))
-        shown.add_row("guessing", f"{found.chance:.1%}", "")
-        _console().print(shown)
-        print(
+        _row(shown, "one view", f"{found.one_view.top1_error:.1%}", _interval(found.one_view.top1_interval))
+        _row(shown, "ten views", f"{found.ten_views.top1_error:.1%}", _interval(found.ten_views.top1_interval))
+        _row(shown, "guessing", f"{found.chance:.1%}", "")
+        _print_table(shown)
+        _say(
             f"{found.training_images:,} images, {found.epochs} epochs, trained in {clock(found.training_seconds)}, "
             f"measured on {found.one_view.images:,} others"
         )
-        print("Look at:")
+        _say("Look at:")
         for path in found.pictures:
-            print(f"  {path}")
+            _say(f"  {path}")
         return 0
 
 
@@ -826,8 +898,8 @@ class Bench:
         from alexnet.bench import bench, spread_words
 
         for name in ("batch", "classes", "rounds"):
-            if getattr(self, name) < 1:
-                raise WrongUse(f"--{name} {getattr(self, name)}: must be at least 1")
+            check_number(f"--{name}", getattr(self, name), 1, 10**6)
+        check_threads("--threads", self.threads)
         machine.set_up(self.threads)
         found = bench(
             self.net, batch=self.batch, classes=self.classes, rounds=self.rounds, device=self.device,
@@ -837,15 +909,15 @@ class Bench:
             return _print_json(dataclasses.asdict(found))
         shown = _table("measured", "median", "", "half the spread", right=(1, 3))
         for each in found.measured.values():
-            shown.add_row(each.name, f"{each.median:,.1f}", each.unit, spread_words(each))
-        _console().print(shown)
+            _row(shown, each.name, f"{each.median:,.1f}", each.unit, spread_words(each))
+        _print_table(shown)
         ratios = _table("compared", "ratio", right=(1,))
         for name, ratio in found.ratios.items():
-            ratios.add_row(name, f"{ratio:.2f}")
-        _console().print(ratios)
-        print(f"net {found.net}, batch {found.batch}; " + ", ".join(f"{k} {v}" for k, v in found.machine.items()))
+            _row(ratios, name, f"{ratio:.2f}")
+        _print_table(ratios)
+        _say(f"net {found.net}, batch {found.batch}; " + ", ".join(f"{k} {v}" for k, v in found.machine.items()))
         if found.noisy:
-            print(f"warning: the machine was busy; these spread too far to compare: {', '.join(found.noisy)}")
+            _say(f"warning: the machine was busy; these spread too far to compare: {', '.join(found.noisy)}")
         return 0
 
 
@@ -864,10 +936,10 @@ class Doctor:
             return _print_json(dataclasses.asdict(found))
         shown = _table("here", "")
         for name, fact in found.facts.items():
-            shown.add_row(name, fact)
-        _console().print(shown)
+            _row(shown, name, fact)
+        _print_table(shown)
         for line in found.advice or ["nothing to do: the fastest path of this machine runs"]:
-            print(line)
+            _say(line)
         return 0
 
 
@@ -891,34 +963,93 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 done, 1 failed, 2 wrong use, 130 interrupted after saving."""
+    _open_streams()
+    logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its cache and its fonts are no user's concern
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given)
+        try:
+            status = _run(given)
+        finally:
+            sys.stdout.flush()  # a full disk is noticed here, not when nobody can say so any more
     except WrongUse as error:
-        return _say(error, 2)
+        return _fail(error, 2)
     except Failure as error:
-        return _say(error, 1)
+        return _fail(error, 1)
     except Interrupted as error:
-        return _say(error, 130)
+        return _fail(error, 130)
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _fail("interrupted", 130)
     except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+        return _fail(None, 1)
     except OSError as error:
-        if error.filename is None:
+        return _fail(_operating_system(error), 1)
+    except (MemoryError, RecursionError, RuntimeError, UnicodeError) as error:
+        words = _exhausted(error)
+        if words is None:
             raise
-        return _say(f"{error.filename}: {error.strerror}", 1)
+        return _fail(words, 1)
+    return status
+
+
+def _open_streams() -> None:
+    """Makes the standard streams ones that can be written to, whatever letters come and whatever the caller closed."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file opened later is taken for a closed stream
+        pass
+    os.close(number)
+    if sys.stdout is None:
+        sys.stdout = _Closed()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=files.NAMED_BYTES)
+
+
+class _Closed(io.TextIOBase):
+    """Standard output where the caller has closed it: what is to be said cannot be."""
+
+    def write(self, s: str) -> int:
+        raise OSError(errno.EBADF, "standard output is closed")
+
+
+def _operating_system(error: OSError) -> str:
+    """What an operating system's error is, in a line; one without a file's name is of the standard output."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        closed = error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG)
+        return f"standard output: cannot be written ({reason})" if closed else reason
+    return f"{os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename}: {reason}"
+
+
+OUT_OF_MEMORY = re.compile("not enough memory|out of memory|can't allocate memory|failed to allocate", re.IGNORECASE)
+
+
+def _exhausted(error: Exception) -> str | None:
+    """What this machine has too little of, and what to lower; None where it is something else."""
+    reason = str(error).strip().splitlines()[:1]
+    if isinstance(error, RecursionError):
+        return "something that was read is nested too deeply"
+    if isinstance(error, UnicodeError):
+        return f"a text cannot be read or written ({error})"
+    if "can't start new thread" in str(error):
+        return "this machine starts no more threads; give fewer --loaders, --workers or --threads"
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        detail = f" ({reason[0][:160]})" if reason else ""
+        return (
+            f"not enough memory{detail}; give less at once: a smaller --batch, more parts by --accumulate, a smaller "
+            "--count, fewer --views or --loaders, or --device cpu where it is the GPU's"
+        )
+    return None
 
 
 def _run(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help"):
-        print(_overview())
+        sys.stdout.write(_overview() + "\n")
         return 0 if given else 2
     if given[0] == "--version":
         from importlib.metadata import version
 
-        print(f"alexnet {version('alexnet')}")
+        _say(f"alexnet {version('alexnet')}")
         return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
@@ -929,6 +1060,7 @@ def _run(given: list[str]) -> int:
 def _parse(name: str, rest: list[str]) -> Callable[[], int]:
     """The command with its options; tyro's boxes on wrong ones become a line."""
     options: dict[str, Any] = {"args": rest, "prog": f"alexnet {name}", "config": (FlagCreatePairsOff,)}
+    options["description"] = _about(COMMANDS[name])
     if name == "train":
         options["default"] = Train(tyro.MISSING, tyro.MISSING, named(_option(rest, "--recipe") or "default"))
     if "-h" in rest or "--help" in rest:
@@ -967,31 +1099,116 @@ def _option(arguments: list[str], name: str) -> str | None:
 def _overview() -> str:
     lines = ["usage: alexnet COMMAND ...", "", "AlexNet (Krizhevsky, Sutskever, Hinton, 2012), whole.", ""]
     for name, command in COMMANDS.items():
-        lines.append(f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}")
+        lines.append(f"  {name:<10} {_about(command).splitlines()[0]}")
     return "\n".join([*lines, "", "alexnet COMMAND --help says what a command takes."])
 
 
-def _say(what: object, status: int) -> int:
-    print(f"alexnet: {what}" if status == 130 else f"error: {what}", file=sys.stderr)
+def _about(command: Callable[..., Any]) -> str:
+    """What a command says of itself; read from the source where Python was told to leave docstrings out (-OO)."""
+    if sys.flags.optimize < 2:
+        return inspect.getdoc(command) or ""
+    classes = {node.name: node for node in _syntax().body if isinstance(node, ast.ClassDef)}
+    return ast.get_docstring(classes[command.__name__]) or ""
+
+
+@functools.cache
+def _syntax() -> ast.Module:
+    return ast.parse(inspect.getsource(sys.modules[__name__]))
+
+
+def _say(line: object) -> None:
+    """A line on the standard output: names in it cannot break it, nor reach the terminal."""
+    print(files.shown(line))
+
+
+def _warn(line: object) -> None:
+    """A line on the standard error; that nobody can read it is no reason to stop."""
+    with contextlib.suppress(OSError):
+        print(files.shown(line), file=sys.stderr, flush=True)
+
+
+def _fail(what: object, status: int) -> int:
+    """Says why the command ends, and leaves nothing for the interpreter to fail at when it flushes its streams."""
+    if what is not None:
+        _warn(f"alexnet: {what}" if status == 130 else f"error: {what}")
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                number = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(number, stream.fileno())
+                os.close(number)
     return status
 
 
 def _print_json(value: Any) -> int:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    _write_json(value, 2)
     return 0
 
 
-def _console() -> Console:
-    """For tables: as wide as the terminal, or as they need."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+def _write_json(value: Any, indent: int | None) -> None:
+    """JSON on the standard output, in letters that its encoding has."""
+    sys.stdout.write(files.json_shown(files.to_json(value, indent), sys.stdout) + "\n")
+
+
+def _check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
+    """Refuses, before the work, a file that could not be written, or that would overwrite another or an input.
+
+    Args:
+        outputs: an option's name and the file it names.
+        inputs: paths that the command reads.
+    """
+    written: dict[str, str] = {}
+    read = {os.path.realpath(path) for path in inputs if not files.is_remote(path)}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        try:
+            files.check_output(path)
+        except WrongUse as error:
+            raise WrongUse(f"{option} {error}") from error
+        real = os.path.realpath(path)
+        if real in written:
+            raise WrongUse(f"{written[real]} and {option}: both name {path}; give two files")
+        written[real] = option
+        if real in read or _is_others(Path(real)):
+            raise WrongUse(f"{option} {path}: is there already, and is no file that {option} wrote; give another name")
+
+
+WRITTEN = (".csv", ".png", ".txt", ".tsv", "")  # endings of what options write
+OWN = ("skipped.csv", "duplicates.csv")  # a store's
+
+
+def _is_others(path: Path) -> bool:
+    """Whether a file is there that no option of a command has written: an image, a store's or a run's, a table."""
+    stores = path.name in OWN and (path.parent / "dataset.json").exists()
+    return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or stores)
 
 
 def _table(*columns: str, right: Sequence[int] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i in right else "left")
+        justify = "right" if i in right else "left"
+        table.add_column(Text(files.shown(column)), justify=justify, overflow="fold")
     return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    """Adds a row: names are text, not markup."""
+    table.add_row(*(Text(files.shown(cell)) for cell in cells))
+
+
+def _print_table(table: Table) -> None:
+    """A table as wide as the terminal, or as it needs; without blanks at the ends of lines."""
+    screen = Screen()
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    lines = io.StringIO()
+    Screen(width=1 << 16, file=lines).print(table)
+    for line in lines.getvalue().split("\n")[:-1]:
+        print(line.rstrip())
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -1,5 +1,7 @@
 """What a user meets when a command does not end as it should. Everything else that escapes is a defect of ours."""
 
+import numbers
+
 
 class Failure(Exception):
     """Something went wrong that the user's command did not cause: exit status 1."""
@@ -15,3 +17,21 @@ class Interrupted(Exception):
 
 class Unfinished(Exception):
     """A part of the work is done as asked, the whole is not: exit status 0."""
+
+
+def check_number(option: str, value: object, low: int, high: int | None = None) -> None:
+    """Raises ``WrongUse`` naming the option whose value is no whole number from ``low`` to ``high``."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise WrongUse(f"{option} {value!r}: must be a whole number")
+    if int(value) < low or (high is not None and int(value) > high):
+        limits = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
+        raise WrongUse(f"{option} {value}: must be {limits}")
+
+
+MOST_THREADS = 1024
+
+
+def check_threads(option: str, value: int | None) -> None:
+    """Raises ``WrongUse`` for a number of threads that cannot be meant; None is as many as the machine has."""
+    if value is not None:
+        check_number(option, value, 1, MOST_THREADS)

@@ -114,6 +114,31 @@ def usual_threads() -> int:
     return int(asked) if asked.isdecimal() and int(asked) > 0 else cores()
 
 
+@contextlib.contextmanager
+def as_imported(gradients: bool = True) -> Iterator[None]:
+    """Torch's modes as they are when it is imported, whatever the caller has set; they are put back afterwards.
+
+    The default type is float32, tensors are made on the CPU, nothing is cast by itself. Also a decorator.
+
+    Args:
+        gradients: are recorded; else inference mode is left as it is.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    with contextlib.ExitStack() as stack:
+        if dtype != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        if device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if gradients:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
 def set_up(threads: int | None = None) -> None:
     """Makes this process ready for large tensors on this machine. The command does so; nothing that it calls does.
 

@@ -1,6 +1,7 @@
 """How much a linear classifier finds in a layer's activations (Alain and Bengio, arXiv:1610.01644)."""
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from alexnet import evaluation
 from alexnet.data.batches import whole_images
 from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.errors import WrongUse, check_threads
 from alexnet.evaluation import Errors
 from alexnet.run import Run
 
@@ -41,9 +42,9 @@ class Probe:
 
 
 def probe(
-    run: Run,
-    store: Store,
-    layers: Sequence[str],
+    run: Run | str | os.PathLike,
+    store: Store | str | os.PathLike,
+    layers: str | Sequence[str],
     *,
     split: str = "val",
     loaders: int = 2,
@@ -55,22 +56,27 @@ def probe(
     grid that leaves 9,216 numbers at most. The solver is scikit-learn's (L-BFGS).
 
     Args:
-        run: opened.
-        store: with training images; its classes may be others than the run's.
-        layers: of the net's table.
+        run: opened, or its folder.
+        store: with training images, opened, or its path; its classes may be others than the run's.
+        layers: of the net's table, or one.
         split: to measure on.
         loaders: threads that decode.
         progress: called with images done and images in all.
 
     Raises:
-        WrongUse: no such layer or split, or scikit-learn is missing.
+        WrongUse: no such layer or split, too few training images, or scikit-learn is missing.
     """
     try:
         import sklearn.linear_model  # noqa: F401  (before the activations are computed, not after)
     except ImportError as error:
         raise WrongUse("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
+    check_threads("--loaders", loaders)
+    run, layers = evaluation.opened(run), [layers] if isinstance(layers, str) else list(layers)
+    store = store if isinstance(store, Store) else Store(store)
     evaluation.check_size(run, store)
     splits = list(dict.fromkeys(("train", split)))
+    labels = {each: store.labels[store.rows(each)] for each in splits}
+    _check_folds(labels["train"], store.path)
     total, done = sum(len(store.rows(each)) for each in splits), 0
     seen: dict[str, dict[str, np.ndarray]] = {}
     for each in splits:
@@ -82,9 +88,6 @@ def probe(
             if progress:
                 progress(done, total)
         seen[each] = {layer: torch.cat(tensors).numpy() for layer, tensors in parts.items()}
-    labels = {each: store.labels[store.rows(each)] for each in splits}
-    if len(np.unique(labels["train"])) < 2:
-        raise WrongUse(f"{store.path}: --probe needs training images of two classes at least")
     found = []
     for layer in layers:
         decay, scaler, model = _fitted(seen["train"][layer], labels["train"])
@@ -94,6 +97,23 @@ def probe(
         measured = evaluation.summary(torch.from_numpy(probability), torch.from_numpy(labels[split]), 1)
         found.append(Probe(layer, shown.shape[1], decay, measured))
     return found
+
+
+def _held_out(count: int) -> np.ndarray:
+    """(count,) bool: every fifth image, on which the decay is chosen."""
+    return np.arange(count) % HELD_OUT == HELD_OUT - 1
+
+
+def _check_folds(labels: np.ndarray, path: str) -> None:
+    """Raises ``WrongUse`` unless there is something to fit on, and something to choose the decay on."""
+    held = _held_out(len(labels))
+    if len(np.unique(labels)) < 2:
+        raise WrongUse(f"{path}: --probe needs training images of two classes at least")
+    if not held.any() or len(np.unique(labels[~held])) < 2:
+        raise WrongUse(
+            f"{path}: --probe fits a classifier on four of five training images and chooses its decay on the fifth; "
+            f"{len(labels):,} images are too few, or all but the fifths are of one class. Prepare a store of more"
+        )
 
 
 def _fitted(x: np.ndarray, labels: np.ndarray) -> tuple[float, Any, Any]:
@@ -109,7 +129,7 @@ def _fitted(x: np.ndarray, labels: np.ndarray) -> tuple[float, Any, Any]:
             warnings.simplefilter("ignore")  # stopped early is good enough
             return LogisticRegression(C=1 / (decay * rows.sum()), max_iter=STEPS).fit(x[rows], labels[rows])
 
-    held = np.arange(len(labels)) % HELD_OUT == HELD_OUT - 1
+    held = _held_out(len(labels))
     errors = [1 - fit(decay, ~held).score(x[held], labels[held]) for decay in DECAYS]
     decay = DECAYS[int(np.argmin(errors))]
     return decay, scaler, fit(decay, np.full(len(labels), True))

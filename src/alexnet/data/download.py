@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,7 @@ def download(
         The file's path.
 
     Raises:
-        WrongUse: no such name.
+        WrongUse: no such name, or what is no URL.
         Failure: no connection, or another checksum than the published one (then nothing is kept); or another process is
             fetching it there.
     """
@@ -132,6 +133,8 @@ def download(
         known = ", ".join(f"{each} ({published.what})" for each, published in PUBLISHED.items())
         raise WrongUse(f"{name}: unknown; give one of {known}")
     wanted = PUBLISHED[name]
+    if url is not None:
+        _check_url(url)
     target = files.make_folder(folder) / wanted.file
     with files.owned(target.parent, f"{files.LOCK}-{target.name}"):
         return _download(name, wanted, target, url or wanted.url, progress)
@@ -157,6 +160,18 @@ def _download(
             )
         os.replace(partial, target)
     return target
+
+
+def _check_url(url: str) -> None:
+    """Raises ``WrongUse`` unless files can be fetched from it."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = (parts.scheme in ("http", "https", "ftp") and parts.hostname) or parts.scheme == "file"
+        usable = usable and not re.search(r"[\x00-\x20\x7f]", url) and (parts.port or 1) > 0
+    except ValueError:  # brackets that do not match, a port that is no number
+        usable = False
+    if not usable:
+        raise WrongUse(f"--url {url}: is no URL that files are fetched from; give one of https://, http:// or file://")
 
 
 def _matches(path: Path, wanted: Published) -> bool:

@@ -44,4 +44,8 @@ from alexnet.files.storage import write_bytes as write_bytes
 from alexnet.files.storage import write_csv as write_csv
 from alexnet.files.storage import write_json as write_json
 from alexnet.files.text import NAMED_BYTES as NAMED_BYTES
+from alexnet.files.text import code_point as code_point
+from alexnet.files.text import json_shown as json_shown
 from alexnet.files.text import plain as plain
+from alexnet.files.text import real as real
+from alexnet.files.text import shown as shown

@@ -121,7 +121,7 @@ def map_file(path: str | os.PathLike) -> pa.NativeFile:
     """``path`` for pyarrow: memory-mapped where it is local, read whole where it is remote."""
     if is_remote(path):
         return pa.BufferReader(read_bytes(path))
-    return pa.memory_map(str(path))
+    return pa.memory_map(os.fsencode(path))  # as bytes: a name may be no UTF-8
 
 
 def read_json(path: str | os.PathLike, kind: Any = Any, remedy: str = "it was damaged after it was written") -> Any:
@@ -315,9 +315,12 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def to_csv(rows: Iterable[Sequence[object]]) -> bytes:
     """Rows as CSV in UTF-8; a name's byte that is no UTF-8 is written as ``\\xNN``."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return plain(text.getvalue()).encode("utf-8")
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(row)  # else a cell with a carriage return is not quoted
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return plain("".join(lines)).encode("utf-8")
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None:

@@ -325,7 +325,7 @@ class Network(nn.Module):
     def empty(cls, table: Table | str = "paper", classes: int = 1000) -> "Network":
         """A net whose weights are whatever lay in memory, for those who put all of them or draw them themselves."""
         with torch.device("meta"):
-            net = cls(table, classes)
+            net = cls(table, classes).float()  # whatever torch's default type is
         net._apply(_empty)  # to_empty would import SymPy, which takes half a second
         for layer in net.layers.values():
             if isinstance(layer, nn.BatchNorm2d):

@@ -80,13 +80,13 @@ class FrozenFeatures:
     def measure(self) -> Errors:
         """Errors on the validation split, one view."""
         self.net.eval()
-        found = []
-        for part in self.seen["val"][:, 0].split(evaluation.BATCH):
+        labels = torch.from_numpy(self.store.labels[self.store.rows("val")]).split(evaluation.BATCH)
+        judged = []
+        for part, right in zip(self.seen["val"][:, 0].split(evaluation.BATCH), labels):
             with evaluation.autocast(self.device, self.recipe.precision):
                 scores = self.net.onwards(part.to(self.device), self.layer)
-            found.append(F.softmax(scores.float(), 1).cpu())
-        labels = torch.from_numpy(self.store.labels[self.store.rows("val")])
-        return evaluation.summary(torch.cat(found), labels, 1)
+            judged.append(evaluation.Judged.of(F.softmax(scores.float(), 1).cpu(), right))
+        return evaluation.Judged.joined(judged).errors(1)
 
 
 def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Recipe) -> int:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from alexnet import files
 from alexnet.errors import WrongUse
@@ -100,12 +100,23 @@ class Journal:
                 stack.callback(self._board.close)
 
 
+class Screen(Console):
+    """Takes text as it is (no markup, no emoji by name), and raises where nobody reads any more."""
+
+    def __init__(self, **options: Any):
+        super().__init__(highlight=False, emoji=False, markup=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the error; by default it ends the process."""
+        raise BrokenPipeError
+
+
 class Display:
     """Progress on a terminal as a bar, elsewhere as plain lines now and then; silent where ``show`` is false."""
 
     def __init__(self, show: bool = True, unit: str = "steps"):
         self.show = show
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Screen(stderr=True, soft_wrap=True)
         self._progress: Progress | None = None
         self._unit = unit
         self._printed = time.monotonic()
@@ -116,16 +127,16 @@ class Display:
         self._first, self._total = done, total
         if self.show and self.console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=30),
                 MofNCompleteColumn(),
-                TextColumn(self._unit),
+                TextColumn(self._unit, markup=False),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=self.console,
             )
             self._progress.start()
-            self._task = self._progress.add_task(what, total=total, completed=done, note="")
+            self._task = self._progress.add_task(files.shown(what), total=total, completed=done, note="")
 
     def update(self, done: int, note: str = "") -> None:
         """Shows how far it is."""
@@ -138,10 +149,15 @@ class Display:
             self.line(f"{done:,}/{self._total:,} {self._unit}, {clock(left)} left  {note}")
 
     def line(self, text: str) -> None:
-        """A line of its own that stays."""
-        if self.show:
-            self.console.print(text, markup=False)
-            sys.stderr.flush()
+        """A line of its own that stays; a training does not end because nobody reads what it says."""
+        if not self.show:
+            return
+        try:
+            for line in text.split("\n"):
+                self.console.print(Text(files.shown(line)))
+            self.console.file.flush()
+        except OSError:
+            self.show = False
 
     def counter(self, what: str) -> Callable[[int, int], None]:
         """A callback that is told how many are done of how many, and shows rate and time left."""

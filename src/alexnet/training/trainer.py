@@ -20,7 +20,7 @@ from alexnet import evaluation, figures, files, machine, native, run
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, Batches, ahead, between
 from alexnet.data.store import Store
-from alexnet.errors import Failure, Interrupted, WrongUse
+from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_threads
 from alexnet.evaluation import Errors, top_k_errors
 from alexnet.nets import weights
 from alexnet.nets.layers import Draw
@@ -57,6 +57,7 @@ class Outcome:
     seconds: float
 
 
+@machine.as_imported()
 def train(
     store: Store | str | os.PathLike,
     folder: str | os.PathLike,
@@ -107,6 +108,10 @@ def train(
         Failure: the loss is no number any more; a full disk; a damaged checkpoint.
         Interrupted: a signal came; everything was saved.
     """
+    check_threads("--threads", threads)
+    check_threads("--loaders", loaders)
+    if keep_every is not None:
+        check_number("--keep-every", keep_every, 1)
     store = store if isinstance(store, Store) else Store(store)
     trainer = Trainer(store, Path(folder), recipe or Recipe(), machine.choose_device(device), show, start_from)
     trainer.loaders = loaders or max(2, min(8, machine.cores()))

@@ -11,7 +11,7 @@ import numpy as np
 from alexnet.data.sources.text import named
 from alexnet.data.sources.tree import Content, Tree
 from alexnet.errors import WrongUse
-from alexnet.files import sha256_text
+from alexnet.files import plain, sha256_text
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
@@ -58,7 +58,11 @@ class Listing:
         self.members = np.asarray(self.members, np.int64)
         self.labels = np.asarray(self.labels, np.int32)
         self.splits = np.asarray(self.splits, np.uint8)
-        self.words = distinct(self.words, self.classes) if self.words else None
+        self.classes = [plain(name) for name in self.classes]  # a folder's bytes may be no UTF-8
+        twice = [name for name, count in collections.Counter(self.classes).items() if count > 1]
+        if twice:
+            raise WrongUse(f"two classes are called {twice[0]!r}, once by bytes that are no UTF-8; rename one")
+        self.words = distinct([plain(word) for word in self.words], self.classes) if self.words else None
 
     def __len__(self) -> int:
         return len(self.members)

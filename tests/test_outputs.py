@@ -1,0 +1,257 @@
+"""What is written: checked before the work, said whatever becomes of it, strict JSON, and memory by what is asked."""
+
+import csv
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet import Recipe, Store, evaluate, evaluation, features, figures, files, load, predict, prepare, train
+from alexnet.errors import Failure, WrongUse
+from alexnet.probe import probe
+from tests.conftest import fill, picture
+
+
+def strict(text: str) -> object:
+    """JSON as readers other than Python's take it."""
+    return json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+
+
+@pytest.fixture(scope="module")
+def run(store, net_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("outputs") / "run"
+    train(store, folder, Recipe(net=net_file, crop=48, batch=8, epochs=6), show=False)
+    return folder
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Computing anything is an error: a refusal comes before."""
+
+    def work(*arguments: object, **options: object) -> None:
+        raise AssertionError("the work was begun")
+
+    for name in ("probabilities", "views"):
+        monkeypatch.setattr(evaluation, name, work)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["evaluate", "RUN", "STORE", "--per-class", "nodir/a.csv"], "--per-class nodir/a.csv: folder nodir does not"),
+        (["evaluate", "RUN", "STORE", "--confusion", "folder"], "--confusion folder: is a folder"),
+        (["evaluate", "RUN", "STORE", "--confusion", "new/"], "--confusion new/: is a folder"),
+        (["evaluate", "RUN", "STORE", "--per-class", "file/a.csv"], "file is a file"),
+        (["evaluate", "RUN", "STORE", "--per-class", "x" * 300], "the name is too long"),
+        (["evaluate", "RUN", "STORE", "--per-class", "s3://bucket/a.csv"], "not written"),
+        (["evaluate", "RUN", "STORE", "--per-class", "a.csv", "--confusion", "folder/../a.csv"], "both name"),
+        (["evaluate", "RUN", "STORE", "--per-class", "STORE/dataset.json"], "is there already"),
+        (["evaluate", "RUN", "STORE", "--per-class", "STORE/skipped.csv"], "is there already"),
+        (["evaluate", "RUN", "STORE", "--per-class", "RUN/metrics.jsonl"], "is there already"),
+        (["evaluate", "RUN", "STORE", "--per-class", "net.toml"], "is there already"),
+        (["predict", "RUN", "a.png", "--csv", "nodir/a.csv"], "--csv nodir/a.csv: folder nodir"),
+        (["predict", "RUN", "a.png", "--csv", "a.png"], "is there already"),
+        (["predict", "RUN", "list.csv", "--csv", "link.csv"], "is there already"),
+        (["predict", "RUN", "a.png", "--csv", "a.csv", "--json"], "--csv and --json"),
+        (["info", "STORE", "--picture", "a.jpg"], "ends in .png"),
+        (["info", "STORE", "--picture", "nodir/a.png"], "--picture nodir/a.png: folder nodir"),
+        (["show", "RUN", "--output", "STORE"], "holds a store"),
+        (["show", "RUN", "--output", "other"], "holds another run"),
+        (["show", "RUN", "--output", "file"], "is a file"),
+        (["show", "RUN", "curve.png", "--output", "."], "is one of the images"),
+        (["show", "RUN", "--count", "1000000"], "--count 1000000: must be between 1 and 3,000"),
+        (["show", "RUN", "--split", "test"], "has no split 'test'"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    alexnet, run, store, tmp_path, monkeypatch, no_work, command, said
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "other")
+    Path("folder").mkdir()
+    Path("file").touch()
+    Path("net.toml").write_text("title = 'mine'")
+    Path("list.csv").write_text("path,label\n")
+    os.symlink("list.csv", "link.csv")
+    for name in ("a.png", "curve.png"):
+        picture(0, 0).save(name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    words = [str(run) if word == "RUN" else store.path if word == "STORE" else word for word in command]
+    words = [word.replace("STORE/", f"{store.path}/").replace("RUN/", f"{run}/") for word in words]
+    status, out, err = alexnet(*words)
+    assert status == 2 and not out and err.count("\n") == 1 and ".partial" not in err
+    assert said.replace("STORE", store.path) in err, err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_figures_are_said_before_files_are_written(alexnet, run, store, tmp_path, monkeypatch):
+    def full(*arguments: object) -> None:
+        raise Failure("no space left")
+
+    monkeypatch.setattr(evaluation.Evaluation, "write_confusion", full)
+    status, out, err = alexnet("evaluate", run, store.path, "--confusion", tmp_path / "a.csv")
+    assert status == 1 and "top-1" in out and "no space left" in err
+    monkeypatch.setattr(figures, "save_image", full)
+    status, out, err = alexnet("show", run, "--output", tmp_path)
+    assert status == 1 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
+    status, out, err = alexnet("info", store.path, "--picture", tmp_path / "p.png", "--json")
+    assert status == 1 and strict(out)
+
+
+def test_the_same_file_is_written_again(alexnet, run, store, tmp_path):
+    for _ in range(2):
+        assert alexnet("evaluate", run, store.path, "--per-class", tmp_path / "a.csv")[0] == 0
+        assert alexnet("predict", run, tmp_path / "a.csv", "--csv", tmp_path / "b.csv")[0] == 1  # no image
+        assert alexnet("show", run, "--output", tmp_path)[0] == 0
+
+
+@pytest.fixture
+def lopsided(tmp_path) -> Store:
+    """A class of one photo: none of it is measured."""
+    source = fill(tmp_path / "lopsided", ("blue", "green"), count=6)
+    (source / "one").mkdir()
+    picture(0, 9).save(source / "one" / "1.jpg")
+    return prepare(source, tmp_path / "lopsided store", size=64)
+
+
+def test_json_is_strict(alexnet, lopsided, net_file, tmp_path):
+    run = tmp_path / "run"
+    train(lopsided, run, Recipe(net=net_file, crop=48, batch=4, epochs=1), show=False)
+    files_ = ["--per-class", tmp_path / "a.csv"]
+    status, out, _ = alexnet("evaluate", run, lopsided.path, "--json", *files_)
+    said = strict(out)
+    assert status == 0 and isinstance(said, dict)
+    assert said["class_errors"]["one"] is None and said["class_errors"]["blue"] is not None
+    rows = {row["class"]: row for row in csv.DictReader((tmp_path / "a.csv").open())}
+    assert rows["one"] == {"class": "one", "images": "0", "top1_error": ""}
+    note = run / "run.json"
+    description = json.loads(note.read_bytes())
+    description["errors"]["val"]["loss"] = None
+    files.write_json(note, files.seal({key: value for key, value in description.items() if key != "seal"}))
+    assert strict(alexnet("info", run, "--json")[1])["errors"]["val"]["loss"] is None  # pyright: ignore
+    assert strict(note.read_text()) and all(map(strict, (run / "metrics.jsonl").read_text().splitlines()))
+
+
+def test_errors_do_not_depend_on_how_images_are_batched():
+    scores = torch.rand(300, 40, generator=torch.Generator().manual_seed(0)).softmax(1)
+    labels = torch.arange(300) % 40
+    whole = evaluation.summary(scores, labels, 1)
+    parts = [evaluation.Judged.of(scores[i : i + 7], labels[i : i + 7]) for i in range(0, 300, 7)]
+    assert evaluation.Judged.joined(parts).errors(1) == whole
+    assert whole.loss == pytest.approx(float(torch.nn.functional.nll_loss(scores.log(), labels)))
+
+
+def test_the_confusion_table_is_made_where_it_is_asked_for(run, store, tmp_path):
+    found = evaluate(run, store.path)  # a path for a path
+    table = np.zeros((3, 3), int)
+    for right, predicted in zip(found.labels, found.probabilities.argmax(1)):
+        table[right, predicted] += 1
+    np.testing.assert_array_equal(found.confusion, table)
+    found.write_confusion(tmp_path / "c.csv", store.classes)
+    rows = list(csv.reader((tmp_path / "c.csv").open()))
+    assert rows == [["right class", *store.classes], *[[n, *map(str, r)] for n, r in zip(store.classes, table)]]
+    with pytest.raises(WrongUse, match="keep_probabilities=True"):
+        _ = evaluate([run], store, keep_probabilities=False).probabilities
+
+
+MANY_CLASSES = """
+import resource, sys
+from alexnet import Net, Store, evaluate
+from alexnet.data.augment import Preparation
+from alexnet.run import Run
+
+store = Store(sys.argv[1])
+store.classes = store.words = [f"class {n}" for n in range(22_000)]
+preparation = Preparation.of(store, 32, "deviation", 0.0)
+run = Run("run", Net("cifar-quick", 22_000).eval(), store.classes, store.words, preparation, {}, {}, 0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = evaluate([run], store)
+found.write_class_errors(sys.argv[2], store.classes)
+print(found.errors.images, len(found.class_errors), before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+def test_22000_classes_are_measured_in_little_memory(store, tmp_path):
+    program = [sys.executable, "-c", MANY_CLASSES, store.path, str(tmp_path / "a.csv")]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    images, classes, before, peak = map(int, done.stdout.split())  # KiB
+    assert (images, classes) == (12, 22_000)
+    assert peak < 1 << 20 and peak - before < 200 << 10  # the table alone would be 3.6 GiB
+
+
+def test_one_path_or_several_a_run_or_its_folder(run, store, pictures):
+    opened, folder = load(run), str(pictures / "red")
+    names = [prediction.name for prediction in predict(run, folder)]
+    assert names == [prediction.name for prediction in predict(opened, [folder])] and len(names) == 20
+    assert names == [prediction.name for prediction in predict(str(run), pictures / "red")]
+    assert features(run, folder, "fc3")[1]["fc3"].shape == (20, 32)
+    assert evaluation.picture_shares(opened, folder, 2)[0] == names[:2]
+    assert evaluate(opened, store).errors == evaluate([str(run)], Path(store.path)).errors
+    assert probe(run, store.path, "fc3")[0].layer == "fc3"
+    with pytest.raises(WrongUse, match="no such file"):
+        predict(run, "nowhere")  # at once, not when the first is asked for
+
+
+def test_what_could_not_be_read_is_counted_truly(alexnet, run, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"not at all")
+    status, _, err = alexnet("predict", run, tmp_path / "bad.jpg")
+    assert status == 1 and "the image could not be read" in err and "the others" not in err
+    (tmp_path / "worse.jpg").write_bytes(b"")
+    assert "not one of 2 images could be read" in alexnet("predict", run, tmp_path)[2]
+    picture(0, 0).save(tmp_path / "a.png")
+    status, out, err = alexnet("predict", run, tmp_path)
+    assert status == 1 and out.count("\n") == 1 and "2 of 3 images could not be read" in err
+
+
+def test_a_probe_of_too_few_images_says_so(run, tmp_path, alexnet):
+    for count in (2, 3):
+        store = prepare(fill(tmp_path / f"p{count}", ("a", "b"), count), tmp_path / f"s{count}", size=64)
+        status, _, err = alexnet("evaluate", run, store.path, "--probe", "fc3")
+        assert status == 2 and "are too few" in err and err.count("\n") == 1, err
+
+
+def test_show_says_what_it_leaves_out_and_why(alexnet, run, store, net_file, tmp_path):
+    alone = prepare(fill(tmp_path / "p", count=3), tmp_path / "alone", size=64, val_fraction=0)
+    train(alone, tmp_path / "run", Recipe(net=net_file, crop=48, batch=4, epochs=1), show=False)
+    status, out, err = alexnet("show", tmp_path / "run")
+    assert status == 0 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
+    assert "no predictions.png" in err and "no split 'val'; give --split, one of train" in err
+    assert alexnet("show", tmp_path / "run", "--split", "train")[1].count("\n") == 3
+    status, _, err = alexnet("show", tmp_path / "run", "--checkpoint", "best")
+    assert status == 1 and "no validation images were measured" in err
+    os.rename(alone.path, tmp_path / "elsewhere")
+    status, out, err = alexnet("show", tmp_path / "run", "--json")
+    assert status == 0 and len(json.loads(out)) == 2 and "is not there any more; give --store" in err
+    assert alexnet("show", tmp_path / "run", "--store", tmp_path / "elsewhere", "--split", "train")[0] == 0
+
+
+def test_show_of_a_net_whose_first_layer_has_no_weights(alexnet, store, tmp_path):
+    net = tmp_path / "net.toml"
+    net.write_text(
+        'title = "pooled"\ninput = [3, 64, 64]\n[layers.pool1]\nkind = "max_pool"\nsize = 3\nstride = 2\n'
+        '[layers.fc2]\nkind = "fully_connected"\nunits = "classes"\n'
+    )
+    train(store, tmp_path / "run", Recipe(net=str(net), batch=16, epochs=1), show=False)
+    status, out, err = alexnet("show", tmp_path / "run")
+    assert status == 0 and out.count("\n") == 2 and "no filters.png" in err and "pool1" in err
+
+
+def test_a_sheet_of_many_pictures(tmp_path):
+    random = np.random.default_rng(0)
+    shares = random.dirichlet(np.ones(7), 700).astype(np.float32)
+    pictures = [np.full((64, 64, 3), i % 256, np.uint8) for i in range(700)]
+    sheet = np.asarray(figures.predictions(pictures, shares, list("abcdefg"), random.integers(0, 7, 700)))
+    rows, columns = math.ceil(700 / 32), 32
+    height, width = sheet.shape[0] // rows, sheet.shape[1] // columns
+    assert 0.6 < sheet.shape[0] / sheet.shape[1] < 1.7
+    for i in (0, 123, 699):  # each picture is in its tile, a bar of each colour below
+        tile = sheet[i // columns * height :][:height, i % columns * width :][:, :width]
+        assert (tile == i % 256).all(2).sum() >= 140 * 140 and (tile == (0xB8, 0xC4, 0xCF)).all(2).any()
