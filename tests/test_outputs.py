@@ -50,6 +50,7 @@ def no_work(monkeypatch):
         (["evaluate", "RUN", "STORE", "--confusion", "new/"], "--confusion new/: is a folder"),
         (["evaluate", "RUN", "STORE", "--per-class", "file/a.csv"], "file is a file"),
         (["evaluate", "RUN", "STORE", "--per-class", "x" * 300], "the name is too long"),
+        (["evaluate", "RUN", "STORE", "--per-class", "pipe"], "is a device or a pipe"),
         (["evaluate", "RUN", "STORE", "--per-class", "s3://bucket/a.csv"], "not written"),
         (["evaluate", "RUN", "STORE", "--per-class", "a.csv", "--confusion", "folder/../a.csv"], "both name"),
         (["evaluate", "RUN", "STORE", "--per-class", "STORE/dataset.json"], "is there already"),
@@ -77,6 +78,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     shutil.copytree(run, "other")
     Path("folder").mkdir()
     Path("file").touch()
+    os.mkfifo("pipe")
     Path("net.toml").write_text("title = 'mine'")
     Path("list.csv").write_text("path,label\n")
     os.symlink("list.csv", "link.csv")

@@ -203,7 +203,9 @@ def check_output(path: str | os.PathLike) -> None:
     try:
         with explained(target):
             if target.is_dir():
-                raise OSError(errno.EISDIR, "")
+                raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
+            if target.exists() and not target.is_file():  # a device or pipe would be replaced by a file
+                raise WrongUse(f"{path}: is a device or a pipe; give a file's name")
             partial = _partial(target)
             partial.touch()
             partial.unlink()
