@@ -484,7 +484,8 @@ def _array(name: str, value: np.ndarray, dtype: np.dtype, shape: Shape | None, w
     if written and not flags.writeable:
         raise ValueError(f"{name}: cannot be written")
     if written and value.nbytes:
-        return ctypes.addressof(ctypes.c_char.from_buffer(value))  # a third of the interface's time: images ask for it
+        buffer = ctypes.c_char.from_buffer(value)  # pyright: ignore[reportArgumentType]
+        return ctypes.addressof(buffer)  # a third of the interface's time, and each image asks
     return value.__array_interface__["data"][0]
 
 
