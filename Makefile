@@ -32,6 +32,7 @@ SANITIZED := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sa
 sanitize: export ALEXNET_NATIVE_FLAGS := $(SANITIZED)
 sanitize: export ASAN_OPTIONS := detect_leaks=0
 sanitize: export TSAN_OPTIONS := ignore_noninstrumented_modules=1
+sanitize: export OMP_WAIT_POLICY := passive
 sanitize: $(INSTALLED)    ## the C part under gcc's and clang's sanitizers (Linux): the tests of nets, data, native
 	export LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"; \
 	$(BIN)/python -c "from alexnet import native; assert native.available(), native.status().words" && \
