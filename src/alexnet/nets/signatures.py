@@ -106,9 +106,8 @@ def refuse(path: str | os.PathLike, wanted: str = "a file of weights", but: Sequ
     signature = recognize(path)
     if signature is None or signature.words in but:
         return
-    raise (Failure if signature.fetched else WrongUse)(
-        f"{path}: is {signature.words}, not {wanted}; {signature.remedy}"
-    )
+    kind = Failure if signature.fetched else WrongUse
+    raise kind(f"{path}: is {signature.words}, not {wanted}; {signature.remedy}")
 
 
 def recognize(path: str | os.PathLike) -> Signature | None:
