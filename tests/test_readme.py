@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from alexnet import cli
-from tests.conftest import fill
+from tests.conftest import fill, picture
 from tests.weights_files import torchvisions_layers
 
 README = Path(__file__).parent.parent / "README.md"
@@ -27,6 +27,7 @@ def commands() -> list[str]:
 def place(tmp_path, monkeypatch) -> Path:
     """A folder with what the README's commands name: photos, and trained runs of a short recipe."""
     fill(tmp_path / "photos", ("cat", "dog", "owl"), count=6)
+    picture(0, 9, 90, 70).save(tmp_path / "photos" / "cat" / "other-size.jpg")  # so that they are stored at 256
     (tmp_path / "weights").mkdir()
     torch.save(torchvisions_layers().state_dict(), tmp_path / "weights" / "alexnet-owt-7be5be79.pth")
     monkeypatch.chdir(tmp_path)
