@@ -101,16 +101,23 @@ class JournalMark(TypedDict):
     sha256: Annotated[str, SHA256]
 
 
-class JournalLine(TypedDict):
-    """A line of ``metrics.jsonl`` or ``timings.jsonl``."""
+class MetricsLine(TypedDict):
+    """A line of ``metrics.jsonl``."""
 
     step: Count
-    split: NotRequired[str]
-    epoch: NotRequired[float]
-    loss: NotRequired[float | None]
+    split: str
+    epoch: Annotated[float, Within(0, 1e9)]
+    loss: float | None
     rate: NotRequired[float]
-    top1_error: NotRequired[Share]
-    top5_error: NotRequired[Share]
+    top1_error: Share
+    top5_error: Share
+
+
+class TimingsLine(TypedDict):
+    """A line of ``timings.jsonl``."""
+
+    step: Count
+    seconds: Annotated[float, Within(0, 1e12)]
 
 
 class CheckpointNote(TypedDict):
@@ -329,7 +336,8 @@ def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, A
     content = Path(path).read_bytes() if Path(path).exists() else b""
     for line in content.splitlines(keepends=True):
         try:
-            lines.append((line, checked(files.parse_json(line), JournalLine)))
+            figures = checked(files.parse_json(line), dict)
+            lines.append((line, checked(figures, TimingsLine if "seconds" in figures else MetricsLine)))
             if not line.endswith(b"\n"):
                 lines.pop()
         except ValueError:

@@ -26,12 +26,19 @@ from alexnet.data.sources.pictures import batches, find_pictures
 from alexnet.data.sources.text import csv_rows, decode, label_of, named
 from alexnet.data.sources.words import read_meta
 from alexnet.export import export
+from alexnet.figures import curve
+from alexnet.files import owned
 from alexnet.imports import import_weights, read_classes
 from alexnet.nets.formats.onnx_file import write_onnx
-from alexnet.run import Run, describe_run
+from alexnet.nets.network import load_table
+from alexnet.nets.weights import outline
+from alexnet.run import Run, describe_run, find_checkpoint, read_journal, verify
+from alexnet.training.checkpoint import read
+from alexnet.training.recipe import named as named_recipe
 from tests.weights_files import blob, caffemodel, zoo_onnx
 
 SAID = (Failure, WrongUse)
+BEFORE = Path(__file__).parents[1] / "before"
 
 
 def image(data: bytes) -> None:
@@ -301,6 +308,55 @@ def described(data: bytes) -> None:
             describe_run(Path(room, "run"))
 
 
+def journal(data: bytes) -> None:
+    """A run's metrics.jsonl: whatever is in it, what can be read is kept, and a curve is drawn of it."""
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room, "metrics.jsonl")
+        path.write_bytes(data)
+        lines, unreadable = read_journal(path)
+        kept = b"".join(line for line, _ in lines)
+        assert len(kept) <= len(data) and unreadable <= data.count(b"\n") + data.count(b"\r")
+        path.write_bytes(kept)
+        assert read_journal(path) == (lines, 0)
+        curve([line for _, line in lines])
+
+
+def recipe(data: bytes) -> None:
+    """A recipe.json, as ``--recipe`` takes it."""
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, "recipe.json").write_bytes(data)
+        with contextlib.suppress(*SAID):
+            named_recipe(str(Path(room, "recipe.json")))
+
+
+def checkpoint(data: bytes) -> None:
+    """A checkpoint.json of a training that is resumed."""
+    place = f"checkpoints/{find_checkpoint(BEFORE / 'killed').name}"  # pyright: ignore[reportOptionalMemberAccess]
+    with tempfile.TemporaryDirectory() as room:
+        shutil.copytree(BEFORE / "killed", Path(room, "run"))
+        Path(room, "run", place, "checkpoint.json").write_bytes(data)
+        with contextlib.suppress(*SAID):
+            read(Path(room, "run"))
+        with contextlib.suppress(*SAID):
+            list(verify(Path(room, "run")))
+
+
+def lock(data: bytes) -> None:
+    """A lock file: it names a process, or nobody."""
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, ".lock").write_bytes(data)
+        with contextlib.suppress(*SAID), owned(room):
+            pass
+
+
+def table(data: bytes) -> None:
+    """A net's .toml table."""
+    with tempfile.TemporaryDirectory() as room:
+        Path(room, "net.toml").write_bytes(data)
+        with contextlib.suppress(*SAID):
+            outline(load_table(str(Path(room, "net.toml"))), 3)
+
+
 def _tiny() -> Net:
     with tempfile.TemporaryDirectory() as room:
         Path(room, "net.toml").write_text(TINY)
@@ -314,10 +370,24 @@ READERS: dict[str, Callable[[bytes], None]] = {
         *(image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, store, description),
         *(torch_weights, safetensors_weights, caffe_weights, onnx_weights, caffe_mean),
         *(hub, hub_preparation, onnx_metadata, classes, described),
+        *(journal, recipe, checkpoint, lock, table),
     )
 }
 
 CORPUS = Path(__file__).parent / "corpus"
+
+
+def small_files() -> dict[str, list[bytes]]:
+    """The seeds of the readers of a run's small files: those of an earlier version's runs."""
+    place = find_checkpoint(BEFORE / "killed")
+    assert place
+    return {
+        "journal": [(BEFORE / name / "metrics.jsonl").read_bytes() for name in ("run", "killed")],
+        "recipe": [(BEFORE / "run" / "recipe.json").read_bytes()],
+        "checkpoint": [(place / "checkpoint.json").read_bytes()],
+        "lock": [b'{"host": "elsewhere", "process": 17, "since": 1795000000.5}'],
+        "table": [TINY.encode(), b'base = "cifar-11"\nremove = ["norm1"]\n[layers.conv2]\nactivation = "tanh"\n'],
+    }
 
 
 def linked_seeds(members: dict[str, bytes]) -> list[bytes]:
@@ -467,6 +537,7 @@ def make_corpus() -> None:
         "store": [shard],
         "description": [told],
         **weights_seeds(),
+        **small_files(),
     }
     for name, contents in seeds.items():
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
