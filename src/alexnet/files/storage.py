@@ -15,9 +15,9 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 import pyarrow as pa
@@ -26,6 +26,7 @@ from alexnet.errors import Failure, WrongUse
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
 from alexnet.files.text import plain
 
+T = TypeVar("T")
 PARTIAL = ".partial"
 OWN = re.compile(rf"-([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{12}}{re.escape(PARTIAL)}$")  # host, process, a name of its own
 ABANDONED_SECONDS = 24 * 3600.0  # after which what a process of another machine left half written counts as left
@@ -49,11 +50,10 @@ def _remote(path: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
         ) from error
 
 
-@contextlib.contextmanager
-def _reached(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what a remote file system raises, which may be anything, into one line."""
+def _on_remote(path: str | os.PathLike, act: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
+    """What comes of a call to a remote file system, which may raise anything: here one line."""
     try:
-        yield
+        return act(*_remote(path))
     except (OSError, Failure, WrongUse):
         raise
     except Exception as error:
@@ -70,44 +70,38 @@ def join(folder: str | os.PathLike, *names: str) -> str:
 def exists(path: str | os.PathLike) -> bool:
     """Whether there is a file or folder at ``path``."""
     if is_remote(path):
-        with _reached(path):
-            fs, inner = _remote(path)
-            return fs.exists(inner)
+        return _on_remote(path, lambda fs, inner: fs.exists(inner))
     return os.path.exists(path)
 
 
 def is_folder(path: str | os.PathLike) -> bool:
     """Whether ``path`` is a folder."""
     if is_remote(path):
-        with _reached(path):
-            fs, inner = _remote(path)
-            return fs.isdir(inner)
+        return _on_remote(path, lambda fs, inner: fs.isdir(inner))
     return os.path.isdir(path)
 
 
 def size(path: str | os.PathLike) -> int:
     """Bytes of a file."""
     if is_remote(path):
-        with _reached(path):
-            fs, inner = _remote(path)
-            return int(fs.size(inner) or 0)
+        return _on_remote(path, lambda fs, inner: int(fs.size(inner) or 0))
     return os.path.getsize(path)
 
 
 def below(folder: str) -> list[str]:
     """The names of all files at any depth below a remote folder, relative to it."""
-    with _reached(folder):
-        fs, inner = _remote(folder)
+
+    def names(fs: fsspec.AbstractFileSystem, inner: str) -> list[str]:
         prefix = inner.rstrip("/") + "/"
         return [str(name).removeprefix(prefix) for name in fs.find(inner)]
+
+    return _on_remote(folder, names)
 
 
 def open_read(path: str | os.PathLike) -> BinaryIO:
     """``path`` opened for reading bytes, seekable."""
     if is_remote(path):
-        with _reached(path):
-            fs, inner = _remote(path)
-            return fs.open(inner, "rb")  # pyright: ignore[reportReturnType]
+        return _on_remote(path, lambda fs, inner: fs.open(inner, "rb"))  # pyright: ignore[reportReturnType]
     return open(path, "rb")
 
 
