@@ -30,13 +30,13 @@ fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from th
 # Archer tells it of them (Debian: clang libomp-dev). Any finding ends the command with an error.
 SANITIZED := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: export ALEXNET_NATIVE_FLAGS := $(SANITIZED)
-sanitize: export ASAN_OPTIONS := detect_leaks=0
+sanitize: export ASAN_OPTIONS := detect_leaks=0:quarantine_size_mb=64
 sanitize: export TSAN_OPTIONS := ignore_noninstrumented_modules=1
 sanitize: export OMP_WAIT_POLICY := passive
 sanitize: $(INSTALLED)    ## the C part under gcc's and clang's sanitizers (Linux): the tests of nets, data, native
 	export LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"; \
 	$(BIN)/python -c "from alexnet import native; assert native.available(), native.status().words" && \
-	$(BIN)/python -m pytest -m "not photos and not gpu" tests/native tests/nets tests/data
+	$(BIN)/python -m pytest -m "not photos and not gpu" tests/native tests/nets tests/data tests/training/test_optimiser.py
 	mkdir -p build
 	clang -O1 -g -fsanitize=thread -fopenmp -march=native -fno-math-errno tests/native/threads.c -lm -o build/threads
 	build/threads
