@@ -22,12 +22,22 @@ from pathlib import Path
 
 import torch
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is built
+    fcntl = None
+
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 SOURCES = ("stage.c", "few_rows.c", "data.c", "update.c")
 HEADERS = ("common.h",)
 MORE_FLAGS = "ALEXNET_NATIVE_FLAGS"  # the environment's, behind ours: sanitizers
 BUILD_SECONDS = 120
 WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def _user() -> int:
+    """This user's number."""
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 class CannotBuild(Exception):
@@ -122,7 +132,7 @@ def folders() -> Iterator[Path]:
     if os.path.isabs(home):
         yield Path(os.path.realpath(os.path.join(home, "alexnet")))
     with contextlib.suppress(OSError):
-        yield Path(tempfile.gettempdir(), f"alexnet-{os.getuid()}")
+        yield Path(tempfile.gettempdir(), f"alexnet-{_user()}")
         folder = tempfile.mkdtemp(prefix="alexnet-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         yield Path(folder)
@@ -139,7 +149,7 @@ def make_private(folder: Path) -> None:
         raise Refused(f"{folder}: {error.strerror}") from error
     if not stat.S_ISDIR(seen.st_mode):
         raise Refused(f"{folder}: is no folder")
-    if seen.st_uid != os.getuid():
+    if seen.st_uid != _user():
         raise Refused(f"{folder}: belongs to another user")
     if seen.st_mode & WRITTEN_BY_OTHERS:
         raise Refused(f"{folder}: others may write to it")
@@ -181,7 +191,7 @@ def _own_bytes(path: Path) -> bytes:
     """A regular file of this user that no other can write; else an ``OSError``."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
         seen = os.fstat(file.fileno())
-        if not stat.S_ISREG(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & WRITTEN_BY_OTHERS:
+        if not stat.S_ISREG(seen.st_mode) or seen.st_uid != _user() or seen.st_mode & WRITTEN_BY_OTHERS:
             raise PermissionError(f"{path}: others may have written it")
         return file.read()
 
@@ -213,12 +223,10 @@ def _locked(path: Path) -> Iterator[None]:
 
     The system takes the lock from a process that dies; a living one has as long as a compiler may take.
     """
-    import fcntl  # not on Windows, where nothing is built
-
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         end = time.monotonic() + BUILD_SECONDS
-        while time.monotonic() < end:
+        while fcntl is not None and time.monotonic() < end:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
