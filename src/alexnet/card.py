@@ -64,7 +64,7 @@ def _recipe_words(recipe: dict | None) -> str:
     if recipe is None:
         return "Not trained here: these weights were imported."
     shown = {key: value for key, value in recipe.items() if key not in ("table", "store") and value not in (None, [])}
-    shown |= {key: Path(shown[key]).name for key in ("start_from", "net") if key in shown}
+    shown |= {key: Path(str(shown[key])).name for key in ("start_from", "net") if key in shown}
     lines = [f"| {key.replace('_', ' ')} | {value} |" for key, value in shown.items()]
     return "\n".join(["| option | value |", "| --- | --- |", *lines])
 

@@ -617,7 +617,7 @@ class Predict:
             views=self.views,
             precision=self.precision,
             loaders=self.loaders,
-            note=lambda line: print(line, file=sys.stderr),
+            note=_warn,
         )
         good = bad = 0
         with self._writer(min(self.top, len(run.classes))) as write:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
-from alexnet import card, evaluation, files
+from alexnet import card, evaluation, files, machine
 from alexnet import run as runs
 from alexnet.data import images as stored_images
 from alexnet.data.augment import views
@@ -52,6 +52,7 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
+@machine.as_imported(gradients=False)
 def export(
     run: Run | str | os.PathLike,
     file: str | os.PathLike,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from alexnet import files, run
+from alexnet import files, machine, run
 from alexnet.data import imagenet, images
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
@@ -58,6 +58,7 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
+@machine.as_imported(gradients=False)
 def import_weights(
     file: str | os.PathLike,
     folder: str | os.PathLike,

@@ -11,6 +11,9 @@ import torch
 
 from alexnet import native
 from alexnet.errors import WrongUse
+from alexnet.files import nearest
+
+PRECISIONS = ("auto", "float32", "float64", "bf16", "fp16")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -34,7 +37,13 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``auto`` is bf16 where the device multiplies it natively, fp16 on older CUDA, else float32."""
+    """``auto`` is bf16 where the device multiplies it natively, fp16 on older CUDA, else float32.
+
+    Raises:
+        WrongUse: no such precision, or the device has none.
+    """
+    if name not in PRECISIONS:
+        raise WrongUse(f"--precision {name}: unknown; {nearest(name, PRECISIONS)}give one of {', '.join(PRECISIONS)}")
     if name == "float64" and device.type == "mps":
         raise WrongUse("--precision float64: Apple's GPU has none; give --device cpu with it")
     if name != "auto":

@@ -31,7 +31,7 @@ from alexnet.nets.network import Network, Table, check_side, parse_table
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
 CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")
-LOOKS = (0.0, 0.01, 0.05, 0.1)  # seconds between looks at a folder that another process writes in
+LOOKS = (0.0, 0.01, 0.03)  # seconds between looks at a folder that another process writes in
 T = TypeVar("T")
 SHA256 = Form("[0-9a-f]{64}", "must be a SHA-256 in hexadecimal")
 Share = Annotated[float, Within(0, 1)]
@@ -216,6 +216,8 @@ def read_description(path: str | os.PathLike) -> dict[str, Any]:
     """``run.json``. Raises ``WrongUse`` where there is no run, or one of a newer format, ``Failure`` where damaged."""
     file = Path(path) / "run.json"
     if not file.exists():
+        if (Path(path) / "recipe.json").exists() and find_checkpoint(path):
+            raise Failure(f"{file}: missing; the run was damaged: put the file back, or train again in another folder")
         raise WrongUse(f"{path}: no run there (it has no run.json); make one with `alexnet train STORE {path}`")
     return read_described(file, Description, "the run was damaged; train or import it again")
 
@@ -374,19 +376,40 @@ def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
     folder = Path(path)
     expected = {"preparation.safetensors": read_description(path)["preparation_sha256"]}
     sealed = [name for name in ("run.json", "recipe.json") if (folder / name).exists()]
-    journal: JournalMark | None = None
-    for place in checkpoints(path):
-        note = f"checkpoints/{place.name}/checkpoint.json"
-        sealed.append(note)
-        content = read_note(place)
-        expected |= {f"checkpoints/{place.name}/{name}": digest for name, digest in content["sha256"].items()}
-        journal = max(journal, content["state"].get("journal"), key=lambda mark: mark["bytes"] if mark else 0)
     for name in sealed:
-        yield name, None if files.seal_holds(files.read_json(folder / name, dict)) else CHANGED
+        yield name, _seal_problem(folder / name)
+    if "recipe.json" not in sealed and (folder / "metrics.jsonl").exists():
+        yield "recipe.json", "missing"
     for name, digest in expected.items():
         yield name, "missing" if not (folder / name).exists() else _difference(folder / name, digest)
+    newest, journal = -1, None
+    for place in checkpoints(path):
+        try:
+            problems = list(_verify_checkpoint(place))
+            note = read_note(place)
+        except (Failure, OSError):
+            if (place / "checkpoint.json").exists():
+                raise
+            continue  # a training that goes on has replaced it
+        yield from problems
+        if note["step"] > newest and note["state"].get("journal"):
+            newest, journal = note["step"], note["state"]["journal"]
     if journal:
         yield "metrics.jsonl", _journal_problem(folder / "metrics.jsonl", journal)
+
+
+def _verify_checkpoint(place: Path) -> Iterator[tuple[str, str | None]]:
+    above = f"checkpoints/{place.name}"
+    yield f"{above}/checkpoint.json", _seal_problem(place / "checkpoint.json")
+    for name, digest in read_note(place)["sha256"].items():
+        yield f"{above}/{name}", "missing" if not (place / name).exists() else _difference(place / name, digest)
+
+
+def _seal_problem(path: Path) -> str | None:
+    """Whether a JSON file is as it was written; a recipe is sealed where its run is."""
+    content = files.read_json(path, dict)
+    of_now = path.name == "recipe.json" and files.SEAL in files.read_json(path.with_name("run.json"), dict)
+    return CHANGED if not files.seal_holds(content) or (of_now and files.SEAL not in content) else None
 
 
 CHANGED = "its content is not what was written (SHA-256 differs)"

@@ -47,6 +47,8 @@ class Preparation:
         try:
             for name, kind in get_type_hints(Preparation, include_extras=True).items():
                 object.__setattr__(self, name, checked(getattr(self, name), kind, name))
+            if min(self.scale if isinstance(self.scale, tuple) else (self.scale,)) <= 0:
+                raise Misfit("scale", f"{self.scale}: must be above 0")
             if self.crop > self.size:
                 raise Misfit("crop", f"{self.crop}: is larger than the images, whose size is {self.size}")
             _check_tensor("mean_image", self.mean_image, (3, self.size, self.size))

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -33,8 +33,8 @@ from alexnet.data.store import (
     write_description,
     write_labels,
 )
-from alexnet.errors import Failure, Unfinished, WrongUse
-from alexnet.files import Form, Within
+from alexnet.errors import MOST_THREADS, Failure, Unfinished, WrongUse
+from alexnet.files import Form, Misfit, Within, checked
 
 Progress = Callable[[int, int], None]
 UNFINISHED = "unfinished"  # folder of the notes of finished shards
@@ -112,10 +112,15 @@ def prepare(
             at the same part.
         Unfinished: this part is done, others are not.
     """
-    _check_options(size, resize, format, max_bad, part)
+    _check_options(
+        val_fraction=val_fraction, seed=seed, size=size, resize=resize, format=format, max_bad=max_bad, part=part,
+        workers=workers, shard_rows=shard_rows,
+    )  # fmt: skip
     if not isinstance(source, Source):
         source = open_source(source, layout, splits=splits, without=store)
     source = split_off_validation(source, val_fraction, seed)
+    if size is None:
+        size = _begun_with(store)
     if size is None:
         source = with_own_size(source)
     listing = source.listing
@@ -157,16 +162,29 @@ def prepare(
     return made
 
 
-def _check_options(size: int | None, resize: str, format: str | None, max_bad: float, part: tuple[int, int]) -> None:
-    if resize not in images.RESIZED:
-        raise WrongUse(f"--resize {resize}: unknown; give one of {', '.join(images.RESIZED)}")
-    if format not in (None, "jpeg", "raw"):
-        raise WrongUse(f"--format {format}: unknown; give jpeg or raw")
-    if size is not None and not images.SMALLEST <= size <= 4096:
-        raise WrongUse(f"--size {size}: must be between {images.SMALLEST} and 4096")
-    if not 0 <= max_bad <= 1:
-        raise WrongUse(f"--max-bad {max_bad}: must be between 0 and 1")
-    if not 1 <= part[0] <= part[1]:
+Whole = Annotated[int, Within(1, 2**31)]
+OPTIONS: dict[str, Any] = {  # what each may be, from Python as from the command line
+    "val_fraction": float,
+    "seed": int,
+    "size": Annotated[int, Within(images.SMALLEST, 4096)] | None,  # pyright: ignore[reportOperatorIssue]
+    "resize": Literal["shorter-side", "warp"],
+    "format": Literal["jpeg", "raw"] | None,
+    "max_bad": Annotated[float, Within(0, 1)],
+    "part": tuple[Whole, Whole],
+    "workers": Annotated[int, Within(1, MOST_THREADS)] | None,  # pyright: ignore[reportOperatorIssue]
+    "shard_rows": Whole,
+}
+
+
+def _check_options(**options: Any) -> None:
+    """Raises ``WrongUse`` naming the option that cannot be meant."""
+    for name, value in options.items():
+        try:
+            checked(value, OPTIONS[name])
+        except Misfit as misfit:
+            raise WrongUse(f"--{name.replace('_', '-')} {misfit}") from misfit
+    part = options["part"]
+    if part[0] > part[1]:
         raise WrongUse(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
 
 
@@ -176,6 +194,11 @@ def _claim(store: str | os.PathLike, plan: dict) -> Path:
     note = folder / "prepare.json"
     if not note.exists():
         others = [entry for entry in folder.iterdir() if entry != note and not _own(entry.name)]
+        if (folder / DESCRIPTION).exists() and not note.exists():
+            raise WrongUse(
+                f"{store}: is a store whose prepare.json is missing, so what it was made of is not known; give another "
+                "folder, or remove it and prepare again"
+            )
         if others and not note.exists():  # another part may have come first
             raise WrongUse(f"{store}: is not empty and no store; give another folder")
         files.write_json(note, plan)
@@ -188,6 +211,15 @@ def _claim(store: str | os.PathLike, plan: dict) -> Path:
             "give the command it was begun with, another folder, or remove it"
         )
     return folder
+
+
+def _begun_with(store: str | os.PathLike) -> int | None:
+    """The size of a store that was begun, for whoever gives none again; None where none was begun."""
+    note = files.join(store, "prepare.json")
+    if files.is_remote(store) or not files.exists(note):
+        return None
+    size = files.read_json(note, dict, "remove the folder and prepare again").get("size")
+    return size if isinstance(size, int) and images.SMALLEST <= size <= 4096 else None
 
 
 def _own(name: str) -> bool:

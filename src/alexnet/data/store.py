@@ -40,7 +40,6 @@ FORMAT_VERSION = 2
 SHARD_ROWS = 8192
 BATCH_ROWS = 256
 DESCRIPTION, LABELS = "dataset.json", "labels.safetensors"
-REMOTE_SHARDS = 8  # of a store far away that are in memory at once
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 CLASS = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema([("image", IMAGE), ("label", pa.int64()), ("class", CLASS)])
@@ -191,7 +190,7 @@ class Description(TypedDict):
     labels_sha256: NotRequired[Sha]  # since labels have a file of their own
 
 
-REMEDY = "the store was damaged; prepare it again"
+REMEDY = "the store was damaged; remove its folder and prepare it again"
 
 
 def read_description(path: str) -> dict[str, Any]:
@@ -247,8 +246,7 @@ class Store:
         fields = [field.name for field in dataclasses.fields(Shard)]
         self.shards = [Shard(*(entry[name] for name in fields)) for entry in self.description["shards"]]
         self._starts = np.cumsum([0] + [shard.rows for shard in self.shards])
-        self._batches: collections.OrderedDict[int, list[_Rows]] = collections.OrderedDict()
-        self._most_shards = REMOTE_SHARDS if files.is_remote(self.path) else len(self.shards)
+        self._batches: dict[int, list[_Rows]] = {}
         self._version = self.description["format_version"]
         self._lock = threading.Lock()
 
@@ -327,9 +325,7 @@ class Store:
                 if batches and not batches[0].schema.equals(expected):
                     raise Failure(f"{path}: damaged (other columns); see `alexnet verify {self.path}`")
                 self._batches[index] = [_Rows(batch, self._version) for batch in batches]
-                while len(self._batches) > self._most_shards:
-                    self._batches.popitem(last=False)
-            return self._batches[index]
+        return self._batches[index]
 
     def _place(self, row: int) -> tuple[int, _Rows, int]:
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import math
+import numbers
 import re
 import types
 import typing
@@ -127,13 +128,17 @@ def _plain_value(value: Any, kind: Any, at: str) -> Any:
     elif kind is bool:
         fits = isinstance(value, bool)
     elif kind is int:
-        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     elif kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
     else:
         fits = isinstance(value, kind)
     if not fits:
         raise _misfit(value, kind, at)
+    if kind is int:
+        return int(value)  # pyright: ignore[reportArgumentType]
+    if isinstance(value, str) and plain(value) != value:
+        raise Misfit(at, f"{_shown(value)}: holds letters that no text has (surrogates)")
     if kind is float:
         try:
             value = float(value)
@@ -215,13 +220,10 @@ def _shown(value: Any) -> str:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """JSON as strict readers take it. Raises ``ValueError`` in words: no NaN, no Infinity, not nested without end."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
+    """What JSON says; NaN and Infinity, which Python once wrote, are null. Raises ``ValueError`` in words."""
 
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=refuse)
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=lambda _: None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -95,7 +95,7 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
         try:
             locked = _lock(file)
             seen = _seen(file)
-            if not os.path.exists(path) or not os.path.samestat(os.fstat(file), os.stat(path)):
+            if not _is_there(path, file):
                 continue  # its owner has just ended, and removed it
             if locked is False or (seen.owner and not _dead(seen, locked)):
                 left = max(1, round(STALE_SECONDS - seen.age))
@@ -105,15 +105,30 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
             if seen.owner:
                 say(f"{path.parent}: {seen.words()} ended without finishing; taking over")
             content: Owner = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
-            os.lseek(file, 0, os.SEEK_SET)
-            os.truncate(file, 0)
-            os.write(file, to_json(dict(content), indent=None).encode())
+            text = to_json(dict(content), indent=None).encode()
+            try:
+                os.lseek(file, 0, os.SEEK_SET)
+                os.truncate(file, 0)
+                os.write(file, text)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                raise Failure(f"{path.parent}: cannot be written ({error.strerror}); free some space") from error
+            if locked is None and os.pread(file, len(text) + 1, 0) != text:
+                continue  # without the system's locks another one may have come at the same moment
             kept, file = file, -1
             return kept
         finally:
             if file >= 0:
                 os.close(file)
     raise Failure(f"{path.parent}: its lock {path.name} changes all the time; try again")
+
+
+def _is_there(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int) -> bool | None:

@@ -270,11 +270,16 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes left half written in a folder; what living ones are writing stays."""
+def remove_leftovers(folder: Path, owned: bool = False) -> None:
+    """Removes what killed processes left half written in a folder; what living ones are writing stays.
+
+    Args:
+        folder: which.
+        owned: nobody else writes in it: all that is half written is left over.
+    """
     for entry in folder.glob(f".*{PARTIAL}"):
         with contextlib.suppress(OSError):
-            if _is_written(entry):
+            if not owned and _is_written(entry):
                 continue
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)

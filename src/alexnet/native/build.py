@@ -151,8 +151,13 @@ def make_private(folder: Path) -> None:
         raise Refused(f"{folder}: is no folder")
     if seen.st_uid != _user():
         raise Refused(f"{folder}: belongs to another user")
-    if seen.st_mode & WRITTEN_BY_OTHERS:
+    if seen.st_mode & stat.S_IWOTH:
         raise Refused(f"{folder}: others may write to it")
+    if seen.st_mode & stat.S_IWGRP:  # as an earlier version made it, where each user has a group
+        try:
+            folder.chmod(0o700)
+        except OSError as error:
+            raise Refused(f"{folder}: others may write to it") from error
 
 
 def library_in(folder: Path, recipe: Recipe) -> Path:

@@ -445,8 +445,8 @@ def _call(name: str, *arguments: Any) -> None:
         raise MemoryError(f"{name}: no memory for what its threads work in")
 
 
-def _within(name: str, value: int, least: int, most: int | None = None) -> None:
-    if not isinstance(value, int) or value < least or (most is not None and value > most):
+def _within(name: str, value: Any, least: int, most: int | None = None) -> None:
+    if not isinstance(value, int | np.integer) or value < least or (most is not None and value > most):
         limits = f"{least} or more" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name}: {value!r}, must be a whole number, {limits}")
 

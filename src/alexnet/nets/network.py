@@ -41,7 +41,7 @@ FROM_INPUTS = "1/sqrt(inputs)"
 TINY = 1e-30
 LEAST = {"towers": 1, "filters": 1, "units": 1, "size": 1, "stride": 1, "padding": 0, "alpha": 0, "beta": 0, "k": TINY}
 MOST = {"input": 1 << 14, "towers": 1 << 10, "filters": 1 << 20, "units": 1 << 20, "size": 1 << 14, "stride": 1 << 14}
-MOST |= {"padding": 1 << 14}
+MOST |= {"padding": 1 << 14, "k": 1e6, "alpha": 1e6, "beta": 100}
 TAKEN = {*dir(nn.ModuleDict), "table", "classes", "names", "layers", "dropouts"}  # attributes that are no layer
 
 # Which keys a layer of each kind must and may have, and of which type.
@@ -150,7 +150,7 @@ def parse_table(text: str, name: str) -> Table:
             raise WrongUse(f"{name}: layer {layer!r}: give it a name of letters and digits that begins with a letter, "
                            "such as conv1")  # fmt: skip
         kind = keys.get("kind")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise WrongUse(f"{where}: kind = {kind!r}: give one of {', '.join(KINDS)}")
         required, optional = KINDS[kind]
         _check_keys(where, keys, {"kind": str, **required}, optional)
@@ -280,7 +280,7 @@ def _check_initialisation(where: str, keys: dict) -> None:
         raise WrongUse(
             f'{where}: weights = {weights}: give {{ normal = DEVIATION }} or {{ uniform = "{FROM_INPUTS}" }}'
         )
-    if bias != FROM_INPUTS if isinstance(bias, str) else not math.isfinite(bias):
+    if bias != FROM_INPUTS if isinstance(bias, str) else not abs(bias) < 1e6:
         raise WrongUse(f'{where}: bias = {bias!r}: give a number or "{FROM_INPUTS}"')
 
 

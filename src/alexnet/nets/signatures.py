@@ -7,6 +7,10 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors.torch import load, load_file
+from torch import Tensor
+
+from alexnet import files
 from alexnet.errors import Failure, WrongUse
 
 HEAD = 4096  # bytes that are looked at
@@ -108,6 +112,16 @@ def refuse(path: str | os.PathLike, wanted: str = "a file of weights", but: Sequ
         return
     kind = Failure if signature.fetched else WrongUse
     raise kind(f"{path}: is {signature.words}, not {wanted}; {signature.remedy}")
+
+
+def is_utf8(path: str | os.PathLike) -> bool:
+    """Whether libraries that want names in UTF-8 take such a path."""
+    return files.plain(os.fspath(path)) == os.fspath(path)
+
+
+def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
+    """A safetensors file's tensors, whatever the file is called. Raises what the library does where it is damaged."""
+    return load_file(os.fspath(path)) if is_utf8(path) else load(files.read_bytes(path))
 
 
 def recognize(path: str | os.PathLike) -> Signature | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from alexnet import files
@@ -24,7 +24,7 @@ def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) -> None
     """
     try:
         content = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        if _is_utf8(path):
+        if signatures.is_utf8(path):
             save_file(content, str(path))
         else:
             Path(path).write_bytes(save(content))
@@ -36,17 +36,12 @@ def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) -> None
     files.flush(path)
 
 
-def _is_utf8(path: str | os.PathLike) -> bool:
-    """Whether the safetensors library takes such a path."""
-    return files.plain(os.fspath(path)) == os.fspath(path)
-
-
 def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
     """Reads a safetensors file to the CPU. Raises ``Failure`` where it is missing, damaged or another kind of file."""
     if not Path(path).exists():
         raise Failure(f"{path}: missing; the run was damaged after it was written")
     try:
-        return load_file(str(path)) if _is_utf8(path) else load(files.read_bytes(path))
+        return signatures.read_tensors(path)
     except (SafetensorError, OSError, ValueError, LookupError, AttributeError) as error:
         signature = signatures.recognize(path) if Path(path).is_file() else None
         if signature:

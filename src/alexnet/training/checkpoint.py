@@ -17,7 +17,16 @@ from alexnet import files
 from alexnet.errors import Failure
 from alexnet.files import Misfit, Within, checked
 from alexnet.nets import weights
-from alexnet.run import REMOVE, JournalMark, Share, check_hashes, read_checkpoint, write_checkpoint
+from alexnet.run import (
+    REMOVE,
+    JournalMark,
+    Share,
+    check_hashes,
+    find_checkpoint,
+    read_checkpoint,
+    step_of,
+    write_checkpoint,
+)
 
 SHARE = 0.02  # of the training's time that writing may take
 
@@ -62,7 +71,7 @@ class Writer:
 
     def __init__(self, folder: Path):
         self.folder = folder / "checkpoints"
-        files.remove_leftovers(files.make_folder(self.folder))
+        files.remove_leftovers(files.make_folder(self.folder), owned=True)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._future: Future[None] | None = None
         self._room: dict[str, Tensor] = {}
@@ -141,12 +150,15 @@ class Writer:
 
 
 def read(folder: Path) -> Checkpoint | None:
-    """The run's last checkpoint, its hashes checked, or None where there is none yet.
+    """The run's newest checkpoint that can be resumed from, its hashes checked, or None where there is none yet.
 
     Raises:
         Failure: it was damaged.
     """
-    return read_checkpoint(folder, "last", _read)
+    kept = [place for place in map(find_checkpoint, (folder, folder), ("last", "step")) if place]
+    if not kept:
+        return None
+    return read_checkpoint(folder, max(kept, key=step_of).name.partition("-")[0], _read)
 
 
 def _read(place: Path) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,9 +53,10 @@ class Lines:
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
     def flush(self) -> None:
-        """Hands what was written to the operating system."""
+        """Has the operating system put what was written on the disk: a checkpoint says how long the file is."""
         with files.explained(self.path):
             self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Closes the file."""

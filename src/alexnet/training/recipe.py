@@ -145,6 +145,8 @@ class Recipe:
             raise WrongUse(f"--falls-after {self.falls_after}: give epochs in rising order")
         if self.schedule == "steps" and not self.falls_after:
             raise WrongUse("--schedule steps: give --falls-after, the epochs after which the rate falls")
+        if self.schedule in ("exponential", "stairs") and not self.rate:
+            raise WrongUse(f"--schedule {self.schedule}: falls from --rate, which is 0; give one above it")
         if self.epochs is not None and self.warmup > self.epochs:
             raise WrongUse(f"--warmup {self.warmup:g}: must be at most the epochs, {self.epochs}")
         layer_rates(self.layer_rates)

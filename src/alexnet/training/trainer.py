@@ -264,6 +264,7 @@ class Trainer:
     def run(self, keep_every: int | None, tensorboard: bool) -> Outcome:
         """Trains to the end, from wherever the run's folder is; nobody else may write there meanwhile."""
         with files.owned(files.make_folder(self.folder), say=self.display.line):
+            files.remove_leftovers(self.folder)
             return self._run(keep_every, tensorboard)
 
     def _run(self, keep_every: int | None, tensorboard: bool) -> Outcome:
@@ -584,6 +585,8 @@ class Trainer:
             old = files.read_json(note, dict, "give another folder, or mend it")
             from_json(old, str(note))
             changed = difference(old, told)
+            if not changed and files.SEAL not in old:  # of an earlier version
+                files.write_json(note, files.seal(old))
             if changed:
                 shown = ["the net's table" if c.startswith("table ") else c for c in changed]
                 raise WrongUse(
@@ -592,7 +595,7 @@ class Trainer:
                 )
             return run.load_preparation(folder), self._first_state(folder)
         if run.is_run(folder) and run.find_checkpoint(folder):
-            imported = run.read_description(folder)["data"].get("imported") is not None
+            imported = not (folder / "metrics.jsonl").exists()
             holds = "holds imported weights" if imported else "cannot be resumed, since its recipe.json is missing"
             raise WrongUse(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
         leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]

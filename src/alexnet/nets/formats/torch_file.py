@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from alexnet.errors import Failure
 from alexnet.nets.formats.foreign import Foreign
+from alexnet.nets.signatures import is_utf8, read_tensors
 
 # torchvision/models/alexnet.py: places in its `features` and `classifier`
 TORCHVISION = {
@@ -48,7 +48,7 @@ SAVE = "torch.save(net.state_dict(), FILE)"
 def read_safetensors(path: str | os.PathLike) -> list[Foreign]:
     """The sets of tensors in a safetensors file. Raises ``Failure`` where it is damaged."""
     try:
-        tensors = load_file(os.fspath(path))
+        tensors = read_tensors(path)
     except (SafetensorError, OSError, ValueError, LookupError, AttributeError) as error:
         raise Failure(f"{path}: not readable as safetensors ({error}); fetch it again") from error
     if not tensors:
@@ -72,7 +72,7 @@ def read_torch(path: str | os.PathLike) -> list[Foreign]:
         _check_pickle(_zips_pickle(path) if is_zip else _older_pickle(path), path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old protocols
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=(is_zip and is_utf8(path)) or None)
     except Failure:
         raise
     except pickle.UnpicklingError as error:
