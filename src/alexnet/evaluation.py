@@ -282,6 +282,8 @@ def check_size(run: Run, store: Store) -> None:
 
 def prepared_otherwise(run: Run, store: Store) -> str | None:
     """How a store's images differ from those that a run was trained on, in a line; None if they don't."""
+    if store.size < run.preparation.crop:
+        return None  # refused: see ``check_size``
     told = run.preparation
     differ = [
         f"{what}: {own} in training, {other} in {store.path}"

@@ -459,7 +459,7 @@ def read_note(checkpoint: Path) -> dict[str, Any]:
     return note
 
 
-REMOVE = "remove this checkpoint's folder to go back to another one"
+REMOVE = "where its folder is removed, the run goes back to an earlier checkpoint that was kept, or to its start"
 
 
 def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, Any]:

@@ -151,3 +151,12 @@ def test_ten_views_are_corners_centre_and_mirrors():
         assert torch.equal(view, images[:, :, top : top + 224, left : left + 224])
     assert torch.equal(found[5:], found[:5].flip(-1))
     assert torch.equal(views(images, 224, 1)[0], found[4])
+
+
+@pytest.mark.parametrize(
+    "name", ["training", "keys", "conv.1", "forward", "layers", "_x", "1st", "", "convÄ", "conv 1"]
+)
+def test_names_that_no_layer_can_have(name):
+    text = f'input = [3, 9, 9]\n[layers."{name}"]\nkind = "fully_connected"\nunits = "classes"\n'
+    with pytest.raises(WrongUse, match="give it a name of letters and digits"):
+        parse_table(text, "t.toml")

@@ -371,9 +371,16 @@ class Store:
         return files.sha256_text(*self.classes, *(shard.file + shard.sha256 for shard in self.shards))
 
     def skipped(self) -> list[dict[str, str]]:
-        """The images that were left out: ``name`` and ``reason`` of each."""
-        text = files.read_bytes(files.join(self.path, "skipped.csv")).decode("utf-8", "surrogateescape")
-        return list(csv.DictReader(io.StringIO(text)))
+        """The images that were left out: ``name`` and ``reason`` of each. Raises ``Failure`` where the list is damaged."""
+        path = files.join(self.path, "skipped.csv")
+        try:
+            text = files.read_bytes(path).decode("utf-8", "surrogateescape")  # as an earlier version wrote names
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        except (FileNotFoundError, csv.Error) as error:
+            raise Failure(f"{path}: missing or damaged ({error}); {REMEDY}") from error
+        if len(rows) != self.description["skipped"] or any(row.get("reason") is None for row in rows):
+            raise Failure(f"{path}: damaged (not the {self.description['skipped']:,} rows that were written); {REMEDY}")
+        return rows
 
     def counts(self) -> dict[str, list[int]]:
         """Images of each class in each split."""
@@ -434,6 +441,7 @@ class Store:
         yield "statistics.safetensors", self._problem(lambda: self.statistics)
         if "labels_sha256" in self.description:
             yield LABELS, self._problem(lambda: self.labels)
+        yield "skipped.csv", self._problem(self.skipped)
         whole = files.seal_holds(files.read_json(files.join(self.path, DESCRIPTION), dict, REMEDY))
         yield DESCRIPTION, None if whole else "its content is not what was written (SHA-256 differs)"
 

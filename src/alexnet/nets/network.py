@@ -42,7 +42,7 @@ TINY = 1e-30
 LEAST = {"towers": 1, "filters": 1, "units": 1, "size": 1, "stride": 1, "padding": 0, "alpha": 0, "beta": 0, "k": TINY}
 MOST = {"input": 1 << 14, "towers": 1 << 10, "filters": 1 << 20, "units": 1 << 20, "size": 1 << 14, "stride": 1 << 14}
 MOST |= {"padding": 1 << 14, "k": 1e6, "alpha": 1e6, "beta": 100}
-TAKEN = {*dir(nn.ModuleDict), "table", "classes", "names", "layers", "dropouts"}  # attributes that are no layer
+TAKEN = {*dir(nn.ModuleDict()), "table", "classes", "names", "layers", "dropouts"}  # attributes that are no layer
 
 # Which keys a layer of each kind must and may have, and of which type.
 NUMBER = (int, float)
@@ -634,6 +634,8 @@ def check_side(table: Table, side: int) -> None:
     """Raises ``WrongUse`` where a net cannot take images of ``side`` x ``side`` pixels."""
     usual = costs(table, 2)
     seen = costs(dataclasses.replace(table, input=(table.input[0], side, side)), 2)
+    if table.input[1] != table.input[2]:
+        raise WrongUse(f"net {table.name}: takes images of {table.input[1]}x{table.input[2]} pixels; crops are square")
     if table.input[0] != 3:
         raise WrongUse(f"net {table.name}: takes images of {table.input[0]} channels; photos have 3")
     for own, other in zip(usual, seen):

@@ -157,6 +157,9 @@ def read(folder: Path) -> Checkpoint | None:
     """
     kept = [place for place in map(find_checkpoint, (folder, folder), ("last", "step")) if place]
     if not kept:
+        broken = sorted(Path(folder, "checkpoints").glob("last-*"))
+        if broken:
+            raise Failure(f"{broken[-1]}: has no checkpoint.json, so nobody can tell what is whole in it; {REMOVE}")
         return None
     return read_checkpoint(folder, max(kept, key=step_of).name.partition("-")[0], _read)
 

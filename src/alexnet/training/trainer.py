@@ -108,6 +108,8 @@ def train(
         Failure: the loss is no number any more; a full disk; a damaged checkpoint.
         Interrupted: a signal came; everything was saved.
     """
+    if not isinstance(recipe, Recipe | None):
+        raise WrongUse(f"recipe {recipe!r}: give a Recipe")
     check_threads("--threads", threads)
     check_threads("--loaders", loaders)
     if keep_every is not None:
@@ -617,6 +619,8 @@ class Trainer:
     def _first_state(self, folder: Path) -> checkpoint.Checkpoint | None:
         saved = checkpoint.read(folder)
         if saved is None:
+            if (folder / "metrics.jsonl").exists():
+                self.display.line(f"note: {folder}: no checkpoint to go on from; beginning anew")
             self.net.initialise(self.recipe.seed, self.recipe.initialisation)
             if self.start_from is not None:
                 self._take_from(self.start_from)
