@@ -371,7 +371,7 @@ class Store:
         return files.sha256_text(*self.classes, *(shard.file + shard.sha256 for shard in self.shards))
 
     def skipped(self) -> list[dict[str, str]]:
-        """The images that were left out: ``name`` and ``reason`` of each. Raises ``Failure`` where the list is damaged."""
+        """The images that were left out: ``name`` and ``reason`` of each. Raises ``Failure`` for a damaged list."""
         path = files.join(self.path, "skipped.csv")
         try:
             text = files.read_bytes(path).decode("utf-8", "surrogateescape")  # as an earlier version wrote names
