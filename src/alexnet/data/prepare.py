@@ -170,7 +170,7 @@ OPTIONS: dict[str, Any] = {  # what each may be, from Python as from the command
     "resize": Literal["shorter-side", "warp"],
     "format": Literal["jpeg", "raw"] | None,
     "max_bad": Annotated[float, Within(0, 1)],
-    "part": tuple[Whole, Whole],
+    "part": tuple[int, int],
     "workers": Annotated[int, Within(1, MOST_THREADS)] | None,  # pyright: ignore[reportOperatorIssue]
     "shard_rows": Whole,
 }
@@ -184,7 +184,7 @@ def _check_options(**options: Any) -> None:
         except Misfit as misfit:
             raise WrongUse(f"--{name.replace('_', '-')} {misfit}") from misfit
     part = options["part"]
-    if part[0] > part[1]:
+    if not 1 <= part[0] <= part[1]:
         raise WrongUse(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
 
 
