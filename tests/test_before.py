@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, Store, evaluate, export, import_weights, load, train
+from alexnet import Recipe, Store, evaluate, import_weights, load, train
 from alexnet import run as runs
+from alexnet.export import export
 from alexnet.training.recipe import from_json
 
 BEFORE = Path(__file__).parent / "before"

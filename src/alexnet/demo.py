@@ -10,7 +10,7 @@ from alexnet.data import demo as drawn
 from alexnet.data.prepare import prepare
 from alexnet.errors import WrongUse
 from alexnet.evaluation import Errors
-from alexnet.run import load
+from alexnet.run import load, read_journal
 from alexnet.training.journal import Display
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
@@ -89,7 +89,7 @@ def demo(
         chance=1 - 1 / len(store.classes),
         training_images=images,
         epochs=epochs,
-        training_seconds=sum(line["seconds"] for line in figures.read_lines(run, "timings.jsonl")),
+        training_seconds=sum(line.get("seconds", 0.0) for _, line in read_journal(run / "timings.jsonl")[0]),
         run=str(run),
         store=store.path,
         pictures=[str(Path(path)) for path in pictures],

@@ -21,7 +21,7 @@ from alexnet import evaluation, files, randomness
 from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse, check_number
 from alexnet.nets.network import Network
-from alexnet.run import Run, load, read_journal
+from alexnet.run import Run, load, read_metrics
 
 RIGHT, WRONG, OTHER, INK = "#2a7f62", "#c8553d", "#b8c4cf", "#22303c"
 TITLE = 72  # letters that fit above a curve
@@ -94,11 +94,6 @@ def save_image(image: Image.Image, path: str | os.PathLike) -> None:
 def _clean(axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
-
-
-def read_lines(run: str | os.PathLike, name: str = "metrics.jsonl") -> list[dict]:
-    """The lines of a run's journal that can be read."""
-    return [line for _, line in read_journal(Path(run) / name)[0]]
 
 
 def curve(metrics: Sequence[dict], title: str = "") -> Figure:
@@ -342,7 +337,7 @@ def _output_folder(path: str | os.PathLike, output: str | os.PathLike | None, im
 
 
 def _curve_of(run: Run, note: Callable[[str], None]) -> Figure | None:
-    metrics = read_lines(run.path)
+    metrics = read_metrics(run.path)
     if not metrics:
         note(f"no curve.png: {run.path} has no metrics.jsonl, where a training writes down its errors")
         return None

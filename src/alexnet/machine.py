@@ -96,7 +96,7 @@ def cpu_quota(root: Path = Path("/")) -> float:
         root: of the file system.
     """
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return math.inf
     quota, mount = math.inf, root / "sys/fs/cgroup"
@@ -111,7 +111,7 @@ def cpu_quota(root: Path = Path("/")) -> float:
         top, names = limits
         for folder in (top / path.strip("/"), *(top / parent for parent in Path(path.strip("/")).parents)):
             with contextlib.suppress(OSError, ValueError):  # no such file, or no limit
-                most, period = (int(n) for name in names for n in (folder / name).read_text().split())
+                most, period = (int(n) for name in names for n in (folder / name).read_text(encoding="utf-8").split())
                 if most > 0:
                     quota = min(quota, most / period)
     return quota

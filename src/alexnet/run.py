@@ -10,6 +10,7 @@ A run is a folder::
     metrics.jsonl, timings.jsonl, curve.png
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -113,11 +114,10 @@ class MetricsLine(TypedDict):
     top5_error: Share
 
 
-class TimingsLine(TypedDict):
-    """A line of ``timings.jsonl``."""
+class Line(TypedDict):
+    """A line of ``metrics.jsonl`` or ``timings.jsonl``, as far as a training that is resumed must know it."""
 
     step: Count
-    seconds: Annotated[float, Within(0, 1e12)]
 
 
 class CheckpointNote(TypedDict):
@@ -338,13 +338,21 @@ def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, A
     content = Path(path).read_bytes() if Path(path).exists() else b""
     for line in content.splitlines(keepends=True):
         try:
-            figures = checked(files.parse_json(line), dict)
-            lines.append((line, checked(figures, TimingsLine if "seconds" in figures else MetricsLine)))
+            lines.append((line, checked(files.parse_json(line), Line)))
             if not line.endswith(b"\n"):
                 lines.pop()
         except ValueError:
             unreadable += line.endswith(b"\n")
     return lines, unreadable
+
+
+def read_metrics(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl`` that have their figures."""
+    lines = []
+    for _, line in read_journal(Path(folder, "metrics.jsonl"))[0]:
+        with contextlib.suppress(Misfit):
+            lines.append(checked(line, MetricsLine))
+    return lines
 
 
 def is_run(path: str | os.PathLike) -> bool:

@@ -32,7 +32,7 @@ from alexnet.imports import import_weights, read_classes
 from alexnet.nets.formats.onnx_file import write_onnx
 from alexnet.nets.network import load_table
 from alexnet.nets.weights import outline
-from alexnet.run import Run, describe_run, find_checkpoint, read_journal, verify
+from alexnet.run import Run, describe_run, find_checkpoint, read_journal, read_metrics, verify
 from alexnet.training.checkpoint import read
 from alexnet.training.recipe import named as named_recipe
 from tests.weights_files import blob, caffemodel, zoo_onnx
@@ -318,7 +318,7 @@ def journal(data: bytes) -> None:
         assert len(kept) <= len(data) and unreadable <= data.count(b"\n") + data.count(b"\r")
         path.write_bytes(kept)
         assert read_journal(path) == (lines, 0)
-        curve([line for _, line in lines])
+        curve(read_metrics(room))
 
 
 def recipe(data: bytes) -> None:

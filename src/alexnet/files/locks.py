@@ -114,7 +114,8 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
                 with contextlib.suppress(OSError):
                     path.unlink()
                 raise Failure(f"{path.parent}: cannot be written ({error.strerror}); free some space") from error
-            if locked is None and os.pread(file, len(text) + 1, 0) != text:
+            os.lseek(file, 0, os.SEEK_SET)
+            if locked is None and os.read(file, len(text) + 1) != text:
                 continue  # without the system's locks another one may have come at the same moment
             kept, file = file, -1
             return kept

@@ -679,7 +679,7 @@ class Trainer:
         )
 
     def _draw_curve(self) -> None:
-        metrics = figures.read_lines(self.folder)
+        metrics = run.read_metrics(self.folder)
         figures.save(figures.curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
 
     def _outcome(self, started: float) -> Outcome:
