@@ -146,7 +146,7 @@ def recognize(path: str | os.PathLike) -> Signature | None:
         return Signature(*ENDINGS[".tflite"])
     if head[257:262] == b"ustar":
         return Signature("a tar archive", "unpack it, and give the file in it")
-    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05" and TORCH_MAGIC not in head[:64]:
+    if len(head) > 1 and head[:1] == b"\x80" and 2 <= head[1] <= 5 and TORCH_MAGIC not in head[:64]:
         return Signature(
             "a pickle that torch.save did not write (of NumPy, say)",
             f"a pickle can run any program, so nothing of it was executed; ask its maker for {SAFETENSORS}",
