@@ -499,11 +499,6 @@ def several(paths: Paths) -> list[str]:
     return list(map(os.fsdecode, [paths] if isinstance(paths, str | bytes | os.PathLike) else paths))
 
 
-def find_images(paths: Paths) -> list[str]:
-    """The names of the images that ``predict`` takes at paths; see ``find_pictures``."""
-    return [source.name(member) for source in find_pictures(paths) for member in source.members]
-
-
 def _load(read: Read, preparation: Preparation) -> np.ndarray | str:
     try:
         content = read()

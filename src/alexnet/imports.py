@@ -21,7 +21,7 @@ from alexnet.files import Length
 from alexnet.nets import signatures, weights
 from alexnet.nets.formats import caffe_file, onnx_file, torch_file
 from alexnet.nets.formats.foreign import MOST_BYTES, Foreign, difference, matched_words, named, shape_words
-from alexnet.nets.network import Network, Table, check_side, costs, load_table, parse_table, tables
+from alexnet.nets.network import Network, Table, check_side, costs, load_table, tables
 
 MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
 MOST_WORK = 10**11  # multiply-adds of a layer for one image
@@ -234,15 +234,7 @@ def _tables(net: str | None, own: dict[str, Any], file: str) -> list[Table]:
     """The nets that a file's weights may be of."""
     if net is not None:
         return [load_table(net)]
-    return [_own_table(own, file)] if own else [load_table(name) for name in FIRST]
-
-
-def _own_table(described: dict[str, Any], where: str) -> Table:
-    """The net that a description has the table of. Raises ``Failure`` where there is a mistake in it."""
-    try:
-        return parse_table(described["net"]["table"], described["net"]["name"])
-    except WrongUse as error:
-        raise Failure(f"{where}: net.table: {error}; {AGAIN}") from error
+    return [run.table_of(own, file, AGAIN)] if own else [load_table(name) for name in FIRST]
 
 
 def _choose(parts: Sequence[Foreign], choices: Sequence[Table], asked: str | None, file: str) -> tuple[_Choice, list]:
@@ -488,7 +480,7 @@ def _import_hub(source: Path, target: Path) -> Imported:
             raise WrongUse(f"{source}: has no {name}; give a folder that `alexnet export` made, or a file of weights")
     where = str(source / "config.json")
     config = run.read_described(source / "config.json", run.Described, AGAIN)
-    table = _own_table(config, where)
+    table = run.table_of(config, where, AGAIN)
     tensors = {name: weights.load_tensors(source / name) for name in HUB[1:]}
     made = run.preparation_of(config["preparation"], tensors[HUB[2]], where)
     state, last = tensors[HUB[1]], f"{list(table.layers)[-1]}.weight"

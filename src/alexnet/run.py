@@ -26,7 +26,7 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Form, Length, Misfit, Within, checked
+from alexnet.files import Count, Length, Misfit, Sha, Within, checked
 from alexnet.nets import signatures, weights
 from alexnet.nets.network import Network, Table, check_side, parse_table
 
@@ -34,9 +34,7 @@ FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where
 CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")
 LOOKS = (0.0, 0.01, 0.03)  # seconds between looks at a folder that another process writes in
 T = TypeVar("T")
-SHA256 = Form("[0-9a-f]{64}", "must be a SHA-256 in hexadecimal")
 Share = Annotated[float, Within(0, 1)]
-Count = Annotated[int, Within(0, 2**53)]
 
 
 class Measured(TypedDict):
@@ -92,14 +90,14 @@ class Described(TypedDict):
 class Description(Described):
     """``run.json``."""
 
-    preparation_sha256: Annotated[str, SHA256]
+    preparation_sha256: Sha
 
 
 class JournalMark(TypedDict):
     """The part of ``metrics.jsonl`` that was there when a checkpoint was written."""
 
     bytes: Count
-    sha256: Annotated[str, SHA256]
+    sha256: Sha
 
 
 class MetricsLine(TypedDict):
@@ -124,7 +122,7 @@ class CheckpointNote(TypedDict):
     """``checkpoint.json``."""
 
     step: Count
-    sha256: dict[str, Annotated[str, SHA256]]
+    sha256: dict[str, Sha]
     state: dict[str, Any]
 
 
@@ -254,12 +252,14 @@ def described(content: dict[str, Any], kind: Any, where: str, remedy: str) -> di
     return description
 
 
-def table_of(description: dict[str, Any], where: str) -> Table:
+def table_of(
+    description: dict[str, Any], where: str, remedy: str = "the run was damaged; train or import it again"
+) -> Table:
     """The table of a description's net. Raises ``Failure`` where it is none."""
     try:
         return parse_table(description["net"]["table"], description["net"]["name"])
     except WrongUse as error:
-        raise Failure(f"{where}: net.table: {error}; the run was damaged; train or import it again") from error
+        raise Failure(f"{where}: net.table: {error}; {remedy}") from error
 
 
 def check_new_folder(folder: str | os.PathLike, what: str) -> None:
@@ -371,7 +371,7 @@ def describe_run(path: str | os.PathLike) -> dict:
         "words": description.get("words") or description["classes"],
         "preparation": description["preparation"],
         "data": description["data"],
-        "checkpoints": {kind: int(place.name.split("-")[1]) for kind, place in checkpoints.items() if place},
+        "checkpoints": {kind: step_of(place) for kind, place in checkpoints.items() if place},
         "errors": description["errors"],
     }
 

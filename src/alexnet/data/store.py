@@ -34,7 +34,7 @@ from alexnet.data import images
 from alexnet.data.sources.listing import SPLITS
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Form, Length, Within
+from alexnet.files import Count, Form, Length, Sha, Within
 
 FORMAT_VERSION = 2
 SHARD_ROWS = 8192
@@ -150,8 +150,6 @@ class Shard:
 
 
 Name = Annotated[str, Length(0, 1 << 16)]
-Count = Annotated[int, Within(0, 2**53)]
-Sha = Annotated[str, Form("[0-9a-f]{64}", "must be a SHA-256 in hexadecimal")]
 
 
 class ShardEntry(TypedDict):

@@ -5,9 +5,11 @@ works in a folder; ``text``: names that are no UTF-8.
 """
 
 from alexnet.files.checked import SEAL as SEAL
+from alexnet.files.checked import Count as Count
 from alexnet.files.checked import Form as Form
 from alexnet.files.checked import Length as Length
 from alexnet.files.checked import Misfit as Misfit
+from alexnet.files.checked import Sha as Sha
 from alexnet.files.checked import Within as Within
 from alexnet.files.checked import checked as checked
 from alexnet.files.checked import nearest as nearest

@@ -14,7 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from alexnet.files.text import plain
 
@@ -74,6 +74,10 @@ class Form:
     def misfit(self, value: Any) -> str | None:
         """Why a value is refused, or None."""
         return None if re.fullmatch(self.pattern, value) else self.words
+
+
+Count = Annotated[int, Within(0, 2**53)]
+Sha = Annotated[str, Form("[0-9a-f]{64}", "must be a SHA-256 in hexadecimal")]
 
 
 def _number(value: float) -> str:
