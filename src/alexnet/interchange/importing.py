@@ -17,10 +17,10 @@ from alexnet import files, machine, run
 from alexnet.data import imagenet, images
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Length
-from alexnet.nets import signatures, weights
-from alexnet.nets.formats import caffe_file, onnx_file, torch_file
-from alexnet.nets.formats.foreign import MOST_BYTES, Foreign, difference, matched_words, named, shape_words
+from alexnet.files import Length, signatures
+from alexnet.interchange import caffe_file, onnx_writer, torch_file
+from alexnet.interchange.foreign import MOST_BYTES, Foreign, difference, matched_words, named, shape_words
+from alexnet.nets import weights
 from alexnet.nets.network import Network, Table, check_side, costs, load_table, tables
 
 MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
@@ -146,7 +146,7 @@ def read(file: str | os.PathLike) -> list[Foreign]:
     if signatures.is_safetensors(head) or ending == ".safetensors":
         return torch_file.read_safetensors(path)
     if ending == ".onnx":
-        return [onnx_file.read_onnx(path)]
+        return [onnx_writer.read_onnx(path)]
     if ending == ".caffemodel":
         return [caffe_file.read_caffemodel(path)]
     if ending == ".binaryproto":
@@ -169,11 +169,11 @@ def _own(found: Foreign, file: str) -> dict[str, Any]:
         Failure: it is not as that writes it.
         WrongUse: it is of a newer version's.
     """
-    if onnx_file.KEY not in found.metadata:
+    if onnx_writer.KEY not in found.metadata:
         return {}
-    where = f"{file}: metadata {onnx_file.KEY!r}"
+    where = f"{file}: metadata {onnx_writer.KEY!r}"
     try:
-        content = files.checked(files.parse_json(found.metadata[onnx_file.KEY]), dict)
+        content = files.checked(files.parse_json(found.metadata[onnx_writer.KEY]), dict)
     except ValueError as error:
         raise Failure(f"{where}: not readable as JSON ({error}); {AGAIN}") from error
     own = run.described(content, InOnnx, where, AGAIN)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import Failure, WrongUse
-from alexnet.nets.formats.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
-from alexnet.nets.formats.protobuf import Fields, check_fields
+from alexnet.interchange.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
+from alexnet.interchange.protobuf import Fields, check_fields
 from alexnet.nets.layers import (
     Convolution,
     Dropout,
