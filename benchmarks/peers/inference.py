@@ -113,7 +113,7 @@ def main() -> None:
     machine.set_up()
     python = environment(Path(options.environment), HERE / "constraints.txt")
     net = Net("caffe", 1000)
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     pixels = np.random.default_rng(0).normal(0, 1, (options.batch, 3, 227, 227)).astype(np.float32)
     images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
     precision = machine.choose_precision("auto", torch.device("cpu"))
