@@ -25,10 +25,12 @@ import torch.nn.functional as F
 from alexnet import Recipe, Store
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches, ahead
-from alexnet.evaluation import autocast, input_dtype
 from alexnet.machine import choose_precision
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype
+from alexnet.nets.table import Learning
+from alexnet.nets.table_file import load_table
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
 from alexnet.training.recipe import layer_decays, named
 
@@ -48,7 +50,7 @@ def changed(condition: str) -> Recipe:
     if bias is None:
         return recipe
     net = recipe.net or "paper"
-    layers = [key for key, keys in Network(net, 2).table.layers.items() if "bias" in keys]
+    layers = [name for name, layer in load_table(net).layers.items() if isinstance(layer, Learning) and layer.init.bias]
     table = f'base = "{net}"\n' + "".join(f"[layers.{layer}]\nbias = {bias}\n" for layer in layers)
     file = Path(tempfile.mkdtemp()) / f"{net}-bias-{bias}.toml"
     file.write_text(table, encoding="utf-8")
@@ -70,7 +72,7 @@ def layers_of(net: Network, images: torch.Tensor, draw: Draw) -> list[dict]:
             "between_images": float(out.std(0).square().mean().sqrt()),
             "dead": float((out == 0).all(0).float().mean()),
         }
-        weight = getattr(net.layers[name], "weight", None)
+        weight = getattr(net.get_submodule(name), "weight", None)
         if weight is not None and weight.grad is not None:
             line |= {
                 "gradient": float(weight.grad.square().mean().sqrt()),
@@ -87,7 +89,7 @@ def run(store: Store, recipe: Recipe, steps: int, note: Callable[..., None]) -> 
     net = Network(recipe.net or "paper", len(store.classes))
     recipe = recipe.settled(len(store.rows("train")), precision, net.table.input[1])
     assert recipe.batch and recipe.crop
-    net.initialise(recipe.seed, recipe.initialisation)
+    net.initialize(recipe.seed, recipe.initialisation)
     preparation = Preparation.of(store, recipe.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
     batches = Batches(
         store, "train", recipe.batch, recipe.seed, recipe.crop, recipe.mirror,

@@ -23,7 +23,7 @@ WORDS = list(imagenet.classes().values())
 
 def drawn(name: str, classes: int = 1000) -> Net:
     """A net with weights, and biases that matter, of which each class is a different one."""
-    net = Net(name, classes, seed=3, rule="he").eval()
+    net = Net(name, classes, seed=3, init="he").eval()
     for key, value in net.tensors().items():
         if key.endswith("bias"):
             value.data.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(len(key)))

@@ -30,7 +30,7 @@ from alexnet.files import owned
 from alexnet.interchange.exporting import export
 from alexnet.interchange.importing import import_weights, read_classes
 from alexnet.interchange.onnx_writer import write_onnx
-from alexnet.nets.network import load_table
+from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
 from alexnet.run import Run, describe_run, find_checkpoint, read_journal, read_metrics, verify
 from alexnet.training.checkpoint import read
@@ -360,7 +360,7 @@ def table(data: bytes) -> None:
 def _tiny() -> Net:
     with tempfile.TemporaryDirectory() as room:
         Path(room, "net.toml").write_text(TINY)
-        return Net(str(Path(room, "net.toml")), 2, rule="he")
+        return Net(str(Path(room, "net.toml")), 2, init="he")
 
 
 READERS: dict[str, Callable[[bytes], None]] = {

@@ -27,9 +27,12 @@ from alexnet.data.batches import Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
 from alexnet.diagnostics.plain_port import PlainPort
-from alexnet.evaluation import autocast, input_dtype, product_dtype
+from alexnet.nets.costs import multiply_adds
+from alexnet.nets.inference import for_inference
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network, Table, costs, load_table
+from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype, keep_copies, product_dtype
+from alexnet.nets.table_file import load_table
 from alexnet.training.optimiser import Momentum
 
 SIDE = 4096  # of the matrices whose product gives the rate
@@ -179,13 +182,6 @@ def interleaved(
     return found
 
 
-def multiply_adds(table: Table, classes: int) -> tuple[int, int]:
-    """Of one image: in inference, and in a training step, whose images need no gradient."""
-    layers = costs(table, classes)
-    forward = sum(row.multiply_adds for row in layers)
-    return forward, 3 * forward - layers[0].multiply_adds
-
-
 def random_images(net: Network, batch: int, device: torch.device, precision: str) -> Tensor:
     """(batch, channels, height, width) as the net takes them, channels-last, in the type of its input."""
     images = torch.randn(batch, *net.table.input, device=device)
@@ -200,11 +196,11 @@ def training_step(net: Network, images: Tensor, precision: str) -> Callable[[], 
         images: from ``random_images``.
         precision: of products.
     """
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     net.to(images.device)
     optimiser = Momentum(net.tensors(), 0.9, 0.0005)
     if precision == "bf16":
-        optimiser.keep(net.keep_copies(torch.bfloat16))
+        optimiser.keep(keep_copies(net, torch.bfloat16))
     rates = dict.fromkeys(net.tensors(), 0.001)
     rows = torch.arange(len(images), device=images.device)
 
@@ -246,7 +242,7 @@ def _tasks(
     room_for = torch.empty_like(bytes_)
     images = random_images(net, batch, device, precision)
     step = training_step(net, images, precision)
-    ready = net.for_inference(product_dtype(precision))
+    ready = for_inference(net, product_dtype(precision))
 
     @torch.inference_mode()
     def infer(count: int = batch) -> Tensor:

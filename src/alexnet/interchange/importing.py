@@ -21,7 +21,10 @@ from alexnet.files import Length, signatures
 from alexnet.interchange import caffe_file, onnx_writer, torch_file
 from alexnet.interchange.foreign import MOST_BYTES, Foreign, difference, matched_words, named, shape_words
 from alexnet.nets import weights
-from alexnet.nets.network import Network, Table, check_side, costs, load_table, tables
+from alexnet.nets.costs import check_side, costs
+from alexnet.nets.network import Network
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import load_table, tables
 
 MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
 MOST_WORK = 10**11  # multiply-adds of a layer for one image
@@ -346,10 +349,9 @@ def _usable(name: str, tensor: Tensor, file: str) -> Tensor:
 
 def _try(net: Network, side: int) -> None:
     """Runs a net once, on an image of its side. Raises ``WrongUse`` where that cannot be, or takes too much."""
-    table = dataclasses.replace(net.table, input=(net.table.input[0], side, side))
     try:
         check_side(net.table, side)
-        layers = costs(table, net.classes)
+        layers = costs(net.table, net.classes, side)
         for most, words, of_layer in (
             (MOST_MEMORY, "bytes of outputs", lambda layer: layer.memory),
             (MOST_WORK, "multiply-adds", lambda layer: layer.multiply_adds),
@@ -358,11 +360,11 @@ def _try(net: Network, side: int) -> None:
             if of_layer(largest) > most:
                 raise WrongUse(f"layer {largest.name}: {of_layer(largest):,} {words} an image; no AlexNet has as many")
         with torch.inference_mode():
-            scores = net.eval().activations(torch.zeros(1, table.input[0], side, side), net.names[-1:])[net.names[-1]]
+            scores = net.eval()(torch.zeros(1, net.table.input[0], side, side))
     except (ValueError, RuntimeError) as error:
-        raise WrongUse(f"net {table.name} cannot be run on images of {side} pixels ({error})") from error
+        raise WrongUse(f"net {net.table.name} cannot be run on images of {side} pixels ({error})") from error
     if not bool(torch.isfinite(scores).all()):
-        raise WrongUse(f"net {table.name} gives scores that are not finite")
+        raise WrongUse(f"net {net.table.name} gives scores that are not finite")
 
 
 def usual_preparation(like: str, side: int, mean: str | os.PathLike | None = None) -> Preparation:

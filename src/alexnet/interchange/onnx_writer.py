@@ -1,5 +1,6 @@
 """ONNX, both ways: the model zoo's nets and other exporters' in, every net of ours out, its norms as ``LRN``."""
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,16 +15,15 @@ from alexnet.errors import Failure, WrongUse
 from alexnet.interchange.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
 from alexnet.interchange.protobuf import Fields, check_fields
 from alexnet.nets.layers import (
-    Convolution,
     Dropout,
     FullyConnected,
+    Int8FullyConnected,
     LocallyConnected,
-    NarrowFullyConnected,
     ResponseNorm,
     WithinMapNorm,
-    rounded_up_excess,
 )
 from alexnet.nets.network import Network
+from alexnet.nets.table import Layer, Sized, WindowLayer
 
 OPSET, IR_VERSION = 17, 9
 KEY = "alexnet"  # of what our own exporter writes into a file's metadata
@@ -227,7 +227,7 @@ def write_onnx(
     """A net as an ONNX model with a batch of any size.
 
     Args:
-        net: on the CPU, in float32; fully connected layers may be ``NarrowFullyConnected`` (int8 in the file).
+        net: on the CPU, in float32; fully connected layers may be ``Int8FullyConnected`` (int8 in the file).
         side: of the images that the net sees, pixels.
         metadata: key and text.
         preparation: the mean image (3, size, size) and the scale of red, green and blue (3,). With them the input
@@ -243,9 +243,8 @@ def write_onnx(
         size = preparation[0].shape[-1]
         given = helper.make_tensor_value_info("images", proto.UINT8, ["N", size, size, 3])
         last = _prepared(graph, side, *preparation)
-    shape: tuple[int, ...] = (net.table.input[0], side, side)
-    for name in net.names:
-        last, shape = _layer(graph, net, name, last, shape)
+    for row in net.table.sized(net.classes, side):
+        last = _layer(graph, net, row, last)
     output = "scores" if preparation is None else "probabilities"
     if preparation is None:
         graph.node("Identity", [last], output)
@@ -278,80 +277,75 @@ def _prepared(graph: Graph, side: int, mean: Tensor, scale: Tensor) -> str:
     )
 
 
-def _layer(graph: Graph, net: Network, name: str, last: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+def _layer(graph: Graph, net: Network, row: Sized, last: str) -> str:
     """One layer of the table, its activation and dropout's factor at test (paper 4.2)."""
-    layer, activation = net.layers[name], net.table.layers[name].get("activation")
-    if net.table.layers[name].get("dropout_of") == "inputs":
+    name, dropout = row.layer.name, row.layer.dropout
+    if dropout and dropout.of_inputs:
         last = _dropped(graph, net, name, last)
-    last, shape = _operator(graph, name, layer, last, shape)
+    last = _operator(graph, net.get_submodule(name), row, last)
+    last = _activated(graph, row.layer, last)
+    return _dropped(graph, net, name, last) if dropout and not dropout.of_inputs else last
+
+
+def _activated(graph: Graph, layer: Layer, last: str) -> str:
+    name, activation = layer.name, layer.activation
     if activation == "relu":
-        last = graph.node("Relu", [last], f"{name}.relu")
-    elif activation == "tanh":
-        last = graph.node("Tanh", [last], f"{name}.tanh")
-    elif activation == "gelu":  # x/2 (1 + erf(x/sqrt 2)); an operator of its own only since opset 20
+        return graph.node("Relu", [last], f"{name}.relu")
+    if activation == "tanh":
+        return graph.node("Tanh", [last], f"{name}.tanh")
+    if activation == "gelu":  # x/2 (1 + erf(x/sqrt 2)); an operator of its own only since opset 20
         inner = graph.node("Mul", [last, graph.constant("1/sqrt 2", 1 / math.sqrt(2))], f"{name}.gelu.argument")
         inner = graph.node("Erf", [inner], f"{name}.gelu.erf")
         inner = graph.node("Add", [inner, graph.constant("1", 1.0)], f"{name}.gelu.more")
         half = graph.node("Mul", [last, graph.constant("1/2", 0.5)], f"{name}.gelu.half")
-        last = graph.node("Mul", [half, inner], f"{name}.gelu")
-    if net.table.layers[name].get("dropout_of") != "inputs":
-        last = _dropped(graph, net, name, last)
-    return last, shape
+        return graph.node("Mul", [half, inner], f"{name}.gelu")
+    return last
 
 
 def _dropped(graph: Graph, net: Network, name: str, last: str) -> str:
     """What dropout does at test: nothing where it is inverted, else the factor of the units that stay."""
-    dropout = dict(net.dropouts.items()).get(name)
+    dropout = net.dropouts[name]
     if not isinstance(dropout, Dropout) or dropout.inverted:
         return last
     return graph.node("Mul", [last, graph.constant(f"{name}.kept", 1 - dropout.rate)], f"{name}.dropout")
 
 
-def _operator(
-    graph: Graph, name: str, layer: nn.Module, last: str, shape: tuple[int, ...]
-) -> tuple[str, tuple[int, ...]]:
-    if isinstance(layer, FullyConnected | NarrowFullyConnected):
-        if len(shape) > 1:
-            last = graph.node("Flatten", [last], f"{name}.flat")
-        weight = graph.constant(f"{name}.weight", layer.weight)
-        if isinstance(layer, NarrowFullyConnected):
-            scale = graph.constant(f"{name}.scale", layer.scale)
-            weight = graph.node("DequantizeLinear", [weight, scale], f"{name}.weight.float", axis=0)
-        bias = graph.constant(f"{name}.bias", layer.bias)
-        return graph.node("Gemm", [last, weight, bias], name, transB=1), (layer.bias.numel(),)
-    if isinstance(layer, ResponseNorm):
-        return _response_norm(graph, name, layer, last), shape
-    if isinstance(layer, WithinMapNorm):
-        return _within_map_norm(graph, name, layer, last), shape
-    if isinstance(layer, nn.BatchNorm2d):
-        inputs = [graph.constant(f"{name}.{key}", getattr(layer, key))
+def _operator(graph: Graph, module: nn.Module, row: Sized, last: str) -> str:
+    """A layer without its activation."""
+    name = row.layer.name
+    if isinstance(module, FullyConnected | Int8FullyConnected):
+        return _fully_connected(graph, name, module, graph.node("Flatten", [last], f"{name}.flat")
+                                if len(row.seen) > 1 else last)  # fmt: skip
+    if isinstance(module, ResponseNorm):
+        return _response_norm(graph, name, module, last)
+    if isinstance(module, WithinMapNorm):
+        return _within_map_norm(graph, name, module, last)
+    if isinstance(module, nn.BatchNorm2d):
+        inputs = [graph.constant(f"{name}.{key}", getattr(module, key))
                   for key in ("weight", "bias", "running_mean", "running_var")]  # fmt: skip
-        return graph.node("BatchNormalization", [last, *inputs], name, epsilon=layer.eps), shape
-    maps, height, width = shape
-    if isinstance(layer, Convolution | LocallyConnected):
-        local = isinstance(layer, LocallyConnected)
-        size, stride, padding = (
-            (layer.size, layer.stride, layer.padding)
-            if local
-            else (layer.kernel_size[0], layer.stride[0], int(layer.padding[0]))
-        )
-        up = isinstance(layer, Convolution) and layer.round_up
-    elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
-        size, stride, padding, up = int(layer.kernel_size), int(layer.stride), 0, True  # pyright: ignore
-    else:
-        raise WrongUse(f"layer {name}: {type(layer).__name__} has no form in ONNX here")
-    excess = [rounded_up_excess(n, size, stride, padding) if up else 0 for n in (height, width)]
-    out = tuple(1 + (n + 2 * padding + more - size) // stride for n, more in zip((height, width), excess))
-    pads = [padding, padding, padding + excess[0], padding + excess[1]]
-    window = {"kernel_shape": [size, size], "strides": [stride, stride], "pads": pads}
-    if isinstance(layer, nn.MaxPool2d):
-        return graph.node("MaxPool", [last], name, **window), (maps, *out)
-    if isinstance(layer, nn.AvgPool2d):  # divides by the part of the window that lies inside
-        return graph.node("AveragePool", [last], name, count_include_pad=0, **window), (maps, *out)
-    if isinstance(layer, LocallyConnected):
-        return _locally_connected(graph, name, layer, last, out), (len(layer.weight), *out)
-    inputs = [graph.constant(f"{name}.{key}", value) for key, value in layer.named_parameters()]
-    return graph.node("Conv", [last, *inputs], name, group=layer.groups, **window), (len(layer.weight), *out)
+        return graph.node("BatchNormalization", [last, *inputs], name, epsilon=module.eps)
+    if isinstance(module, LocallyConnected):
+        return _locally_connected(graph, name, module, last, row.made[1:])
+    if not isinstance(row.layer, WindowLayer):
+        raise WrongUse(f"layer {name}: {type(module).__name__} has no form in ONNX here")
+    window = row.layer.window
+    pads = [window.padding] * 2 + [window.padding + window.overhang(length) for length in row.seen[1:]]
+    shape = {"kernel_shape": [window.size] * 2, "strides": [window.stride] * 2, "pads": pads}
+    if isinstance(module, nn.MaxPool2d):
+        return graph.node("MaxPool", [last], name, **shape)
+    if isinstance(module, nn.AvgPool2d):  # divides by the part of the window that lies inside
+        return graph.node("AveragePool", [last], name, count_include_pad=0, **shape)
+    inputs = [graph.constant(f"{name}.{key}", value) for key, value in module.named_parameters()]
+    return graph.node("Conv", [last, *inputs], name, group=getattr(module, "groups", 1), **shape)
+
+
+def _fully_connected(graph: Graph, name: str, module: FullyConnected | Int8FullyConnected, last: str) -> str:
+    weight = graph.constant(f"{name}.weight", module.weight)
+    if isinstance(module, Int8FullyConnected):
+        scale = graph.constant(f"{name}.scale", module.scale)
+        weight = graph.node("DequantizeLinear", [weight, scale], f"{name}.weight.float", axis=0)
+    bias = graph.constant(f"{name}.bias", module.bias)
+    return graph.node("Gemm", [last, weight, bias], name, transB=1)
 
 
 def _response_norm(graph: Graph, name: str, layer: ResponseNorm, last: str) -> str:
@@ -380,20 +374,21 @@ def _within_map_norm(graph: Graph, name: str, layer: WithinMapNorm, last: str) -
 
 def _locally_connected(graph: Graph, name: str, layer: LocallyConnected, last: str, out: Sequence[int]) -> str:
     """Windows cut out by slices; at each place one matrix product, of (N, window) and (window, filters)."""
-    size, stride, padding = layer.size, layer.stride, layer.padding
+    window = layer.window
+    size, padding = window.size, window.padding
     if padding:
         pads = graph.constant(f"{name}.pads", [0, 0, padding, padding] * 2)
         last = graph.node("Pad", [last, pads], f"{name}.padded")
     parts = []
-    for row, column in ((r, c) for r in range(size) for c in range(size)):
-        span = [[first, first + stride * (n - 1) + 1] for first, n in ((row, out[0]), (column, out[1]))]
+    for row, column in itertools.product(window.spans(out[0]), window.spans(out[1])):
+        part = f"{name}.{row.start}.{column.start}"
         inputs = [
-            graph.constant(f"{name}.{row}.{column}.from", [span[0][0], span[1][0]]),
-            graph.constant(f"{name}.{row}.{column}.to", [span[0][1], span[1][1]]),
+            graph.constant(f"{part}.from", [row.start, column.start]),
+            graph.constant(f"{part}.to", [row.stop, column.stop]),
             graph.constant(f"{name}.axes", [2, 3]),
-            graph.constant(f"{name}.steps", [stride, stride]),
+            graph.constant(f"{name}.steps", [window.stride] * 2),
         ]
-        parts.append(graph.node("Slice", [last, *inputs], f"{name}.{row}.{column}"))
+        parts.append(graph.node("Slice", [last, *inputs], part))
     seen = graph.node("Concat", parts, f"{name}.windows", axis=1)  # (N, window maps, rows, columns)
     seen = graph.node("Transpose", [seen], f"{name}.places", perm=[2, 3, 0, 1])
     filters, maps = layer.weight.shape[:2]

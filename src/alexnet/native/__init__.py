@@ -24,11 +24,13 @@ from alexnet.native.library import (
     stage_forward,
     status,
 )
+from alexnet.native.window import Window
 
 __all__ = [
     "MOST_WINDOW",
     "Stage",
     "Status",
+    "Window",
     "add_image",
     "area_average",
     "available",

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from alexnet.native import build
+from alexnet.native.window import Window
 
 TYPES = (torch.bfloat16, torch.float32)  # that it computes with
 MOST_WINDOW = 15  # of pooling: a place in the window is a byte
@@ -313,7 +314,7 @@ class Stage:
         if not self.pool:
             return images, maps, rows, columns
         window, stride = self.pool
-        out_rows, out_columns = (1 + -(-(n - window) // stride) for n in (rows, columns))
+        out_rows, out_columns = map(Window(window, stride, round_up=True).outputs, (rows, columns))
         if out_rows < 1 or out_columns < 1:
             raise ValueError(f"pool: a window of {window} at stride {stride} leaves nothing of {rows}x{columns}")
         return images, maps, out_rows, out_columns

@@ -25,8 +25,12 @@ from alexnet.evaluation import Errors, top_k_errors
 from alexnet.figures.curve import curve
 from alexnet.figures.style import save
 from alexnet.nets import weights
+from alexnet.nets.costs import check_side
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network, Table, check_side, load_table
+from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype, keep_copies
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import load_table
 from alexnet.progress import Display, clock
 from alexnet.training import checkpoint
 from alexnet.training.frozen import MOST_BYTES, FrozenFeatures, bytes_needed
@@ -236,7 +240,7 @@ class Trainer:
             return None
         if self.start_from is None:
             raise WrongUse("--freeze: goes with --from; layers that were drawn must learn")
-        return self.net.next_learning(self.recipe.freeze)
+        return self.net.table.next_learning(self.recipe.freeze)
 
     def _frozen(self) -> set[str]:
         """Parameters that do not learn."""
@@ -284,7 +288,7 @@ class Trainer:
         if state:
             self._restore(state)
         if self.recipe.precision == "bf16" and self.recipe.accumulate == 1:  # parts' gradients add up in float32
-            self.optimiser.keep(self.net.keep_copies(torch.bfloat16))
+            self.optimiser.keep(keep_copies(self.net, torch.bfloat16))
         self.shares = dict.fromkeys(self.taken, self.recipe.old_rate) | dict.fromkeys(self._frozen(), 0.0)
         if self.step == self.steps:
             self.display.line(f"{self.folder}: finished already ({self.recipe.epochs} epochs)")
@@ -381,13 +385,13 @@ class Trainer:
             if not self.features:
                 images = self.preparation.apply(
                     images,
-                    evaluation.input_dtype(recipe.precision),
+                    input_dtype(recipe.precision),
                     None if noise is None else noise[part],
                     1.0 if noise is None else recipe.noise_divisor,
                 )
                 if self.transform:
                     images = self.transform(images, batch.rows[part])
-            with evaluation.autocast(self.device, recipe.precision):
+            with autocast(self.device, recipe.precision):
                 found = self._scores(images, Draw(recipe.seed, self.step, batch.rows[part]))
             found = found.to(torch.promote_types(found.dtype, torch.float32))
             loss = self._loss(found, batch.labels[part]) * (len(rows) / count)
@@ -624,7 +628,7 @@ class Trainer:
         if saved is None:
             if (folder / "metrics.jsonl").exists():
                 self.display.line(f"note: {folder}: no checkpoint to go on from; beginning anew")
-            self.net.initialise(self.recipe.seed, self.recipe.initialisation)
+            self.net.initialize(self.recipe.seed, {"table": "net"}.get(self.recipe.initialisation, "he"))
             if self.start_from is not None:
                 self._take_from(self.start_from)
         return saved

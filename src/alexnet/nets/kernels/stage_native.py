@@ -7,9 +7,14 @@ from alexnet import native
 from alexnet.native import Stage
 
 
+def followed() -> bool:
+    """Whether torch follows a computation to make a graph of it: it cannot look into C."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
 def runs(x: Tensor) -> bool:
     """Whether the compiled path takes this tensor."""
-    return x.dim() == 4 and native.available(x.device, x.dtype)
+    return x.dim() == 4 and native.available(x.device, x.dtype) and not followed()
 
 
 class StageFunction(torch.autograd.Function):
