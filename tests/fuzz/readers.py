@@ -27,8 +27,9 @@ from alexnet.data.sources.text import csv_rows, decode, label_of, named
 from alexnet.data.sources.words import read_meta
 from alexnet.figures.curve import curve
 from alexnet.files import owned
+from alexnet.interchange.class_names import read_classes
 from alexnet.interchange.exporting import export
-from alexnet.interchange.importing import import_weights, read_classes
+from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
