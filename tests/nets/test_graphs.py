@@ -5,7 +5,6 @@ import torch
 
 from alexnet import Net, WrongUse
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 
 
