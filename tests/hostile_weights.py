@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 
 from alexnet import Net, cli
-from alexnet.nets.formats.torch_file import torchvision_names
+from alexnet.interchange.torch_file import torchvision_names
 from tests.weights_files import blob, caffemodel, field, number, zoo_onnx
 
 TABLE = """

@@ -10,7 +10,7 @@ import torch
 
 from alexnet import Recipe, Store, evaluate, import_weights, load, train
 from alexnet import run as runs
-from alexnet.export import export
+from alexnet.interchange.exporting import export
 from alexnet.training.recipe import from_json
 
 BEFORE = Path(__file__).parent / "before"

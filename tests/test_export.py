@@ -14,9 +14,9 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from alexnet import Net, Recipe, WrongUse, load, predict, train
-from alexnet.export import export
-from alexnet.imports import import_weights
-from alexnet.nets.formats.onnx_file import write_onnx
+from alexnet.interchange.exporting import export
+from alexnet.interchange.importing import import_weights
+from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.inference import for_inference
 from alexnet.nets.table_file import tables
 from alexnet.run import load_preparation
@@ -124,7 +124,7 @@ def test_int8_is_a_third_and_gives_the_answers_of_our_int8():
 
 
 def test_another_answer_is_not_written(trained, tmp_path, alexnet, monkeypatch):
-    monkeypatch.setattr("alexnet.export.onnx_file.write_onnx", wrong(write_onnx))
+    monkeypatch.setattr("alexnet.interchange.exporting.onnx_writer.write_onnx", wrong(write_onnx))
     status, _, err = alexnet("export", trained, tmp_path / "net.onnx")
     assert status == 1 and "nothing was written" in err and not list(tmp_path.iterdir())
 
@@ -248,7 +248,7 @@ def test_without_a_store_it_is_checked_on_drawn_images(trained, tmp_path):
 @pytest.fixture
 def few(monkeypatch) -> None:
     """An ONNX file is checked on three images: drawing a hundred takes seconds."""
-    monkeypatch.setattr("alexnet.export.CHECKED", 3)
+    monkeypatch.setattr("alexnet.interchange.exporting.CHECKED", 3)
 
 
 def test_the_opened_run_stays_as_it_was(few, tmp_path):
@@ -290,7 +290,7 @@ def test_the_place_is_looked_at_before_the_work(file, words, tmp_path, monkeypat
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.onnx").mkdir()
     before = sorted(path.name for path in tmp_path.iterdir())
-    monkeypatch.setattr("alexnet.export.onnx_file.write_onnx", None)  # not come to
+    monkeypatch.setattr("alexnet.interchange.exporting.onnx_writer.write_onnx", None)  # not come to
     with pytest.raises(WrongUse, match=words):
         export(run, f"{tmp_path}/{file}")
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from alexnet import Net, Recipe, load, randomness, train
-from alexnet.bench import bench
 from alexnet.data.augment import Preparation
+from alexnet.diagnostics.bench import bench
 from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.run import find_checkpoint

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from alexnet import Failure, Net, WrongUse, load, predict
 from alexnet.data.augment import Preparation
-from alexnet.export import _described, export
-from alexnet.imports import import_weights
-from alexnet.nets.formats.onnx_file import write_onnx
+from alexnet.interchange.exporting import _described, export
+from alexnet.interchange.importing import import_weights
+from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.run import Run
 from tests.fuzz.readers import TINY
 

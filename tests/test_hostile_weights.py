@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from alexnet import Net, cli, load
-from alexnet.nets.formats import caffe_file
+from alexnet.interchange import caffe_file
 from tests.hostile_weights import CASES, NORM, TABLE, Harm, said, small, state, zeros
 from tests.weights_files import caffemodel
 

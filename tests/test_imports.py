@@ -12,7 +12,9 @@ from PIL import Image
 
 from alexnet import Net, WrongUse, load, predict, prepare
 from alexnet.data import imagenet
-from alexnet.imports import CAFFE_BGR, import_weights, read_classes
+from alexnet.interchange.class_names import read_classes
+from alexnet.interchange.importing import import_weights
+from alexnet.interchange.preprocessing import CAFFE_BGR
 from alexnet.run import verify
 from tests.hostile_weights import zeros
 from tests.nets.test_nets import relative

@@ -21,11 +21,11 @@ import torch
 from inference import Engine, environment, paused
 
 from alexnet import load, machine, predict
-from alexnet.bench import interleaved
 from alexnet.data import images
+from alexnet.diagnostics.bench import interleaved
 from alexnet.evaluation import find_images, probabilities, ready
-from alexnet.export import CHECKED, export
-from alexnet.imports import import_weights
+from alexnet.interchange.exporting import CHECKED, export
+from alexnet.interchange.importing import import_weights
 from alexnet.run import Run
 
 HERE = Path(__file__).parent

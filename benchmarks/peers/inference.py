@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from alexnet import Net, machine, native
-from alexnet.bench import interleaved
-from alexnet.evaluation import autocast, input_dtype, ready
-from alexnet.nets.formats.onnx_file import write_onnx
-from alexnet.plain_port import PlainPort
+from alexnet.diagnostics.bench import interleaved
+from alexnet.diagnostics.plain_port import PlainPort
+from alexnet.evaluation import ready
+from alexnet.interchange.onnx_writer import write_onnx
+from alexnet.nets.precision import autocast, input_dtype
 
 HERE = Path(__file__).parent
 QUIET = 0.2  # seconds between measurements: a peer's idle threads spin for a while before they sleep

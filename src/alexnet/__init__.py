@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from alexnet.evaluation import evaluate as evaluate
     from alexnet.evaluation import features as features
     from alexnet.evaluation import predict as predict
-    from alexnet.export import export as export
-    from alexnet.imports import import_weights as import_weights
+    from alexnet.interchange.exporting import export as export
+    from alexnet.interchange.importing import import_weights as import_weights
     from alexnet.nets.network import Network as Net  # noqa: F401
     from alexnet.run import load as load
     from alexnet.training.recipe import Recipe as Recipe
@@ -32,8 +32,8 @@ _PLACES = {
     "evaluate": ("alexnet.evaluation", "evaluate"),
     "predict": ("alexnet.evaluation", "predict"),
     "features": ("alexnet.evaluation", "features"),
-    "import_weights": ("alexnet.imports", "import_weights"),
-    "export": ("alexnet.export", "export"),
+    "import_weights": ("alexnet.interchange.importing", "import_weights"),
+    "export": ("alexnet.interchange.exporting", "export"),
     "Failure": ("alexnet.errors", "Failure"),
     "WrongUse": ("alexnet.errors", "WrongUse"),
     "Interrupted": ("alexnet.errors", "Interrupted"),

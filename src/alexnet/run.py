@@ -26,8 +26,8 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Count, Length, Misfit, Sha, Within, checked
-from alexnet.nets import signatures, weights
+from alexnet.files import Count, Length, Misfit, Sha, Within, checked, signatures
+from alexnet.nets import weights
 from alexnet.nets.costs import check_side
 from alexnet.nets.network import Network
 from alexnet.nets.table import Table

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alexnet import files
 from alexnet.errors import Failure, WrongUse
-from alexnet.nets import signatures
+from alexnet.files import signatures
 from alexnet.nets.network import Network
 from alexnet.nets.table import Table
 

@@ -16,12 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, figures, files, machine, native, run
+from alexnet import evaluation, files, machine, native, run
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, Batches, ahead, between
 from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_threads
 from alexnet.evaluation import Errors, top_k_errors
+from alexnet.figures.curve import curve
+from alexnet.figures.style import save
 from alexnet.nets import weights
 from alexnet.nets.costs import check_side
 from alexnet.nets.layers import Draw
@@ -29,9 +31,10 @@ from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype, keep_copies
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
+from alexnet.progress import Display, clock
 from alexnet.training import checkpoint
 from alexnet.training.frozen import MOST_BYTES, FrozenFeatures, bytes_needed
-from alexnet.training.journal import Display, Journal, clock
+from alexnet.training.journal import Journal
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
 from alexnet.training.recipe import Recipe, difference, from_json, layer_decays, layer_rates
 
@@ -684,7 +687,7 @@ class Trainer:
 
     def _draw_curve(self) -> None:
         metrics = run.read_metrics(self.folder)
-        figures.save(figures.curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
+        save(curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
 
     def _outcome(self, started: float) -> Outcome:
         errors = self.errors  # of the last step: it is always measured

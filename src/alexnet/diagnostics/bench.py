@@ -26,13 +26,13 @@ from alexnet.data import demo as drawn
 from alexnet.data.batches import Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
+from alexnet.diagnostics.plain_port import PlainPort
 from alexnet.nets.costs import multiply_adds
 from alexnet.nets.inference import for_inference
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype, keep_copies, product_dtype
 from alexnet.nets.table_file import load_table
-from alexnet.plain_port import PlainPort
 from alexnet.training.optimiser import Momentum
 
 SIDE = 4096  # of the matrices whose product gives the rate

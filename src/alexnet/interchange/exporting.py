@@ -12,14 +12,14 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
-from alexnet import card, evaluation, files, machine
+from alexnet import evaluation, files, machine
 from alexnet import run as runs
 from alexnet.data import images as stored_images
 from alexnet.data.augment import views
 from alexnet.data.demo import CLASSES, draw
 from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse
-from alexnet.nets.formats import onnx_file, torch_file
+from alexnet.interchange import card, onnx_writer, torch_file
 from alexnet.nets.inference import for_inference
 from alexnet.nets.network import Network
 from alexnet.run import Run
@@ -121,10 +121,10 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
     metadata = {
         "classes": files.to_json(run.words, indent=None),
         "images": files.plain(card.images_words(run, prepared)),
-        onnx_file.KEY: files.to_json(described, indent=None),
+        onnx_writer.KEY: files.to_json(described, indent=None),
     }
     given = (preparation.mean_image, preparation.channel_scale()) if prepared else None
-    content = onnx_file.write_onnx(net, preparation.crop, metadata, given)
+    content = onnx_writer.write_onnx(net, preparation.crop, metadata, given)
     pixels, place = _pictures(run, images)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -5,13 +5,14 @@ import dataclasses
 import os
 from pathlib import Path
 
-from alexnet import evaluation, figures, files, machine
+from alexnet import evaluation, files, machine
 from alexnet.data import demo as drawn
 from alexnet.data.prepare import prepare
 from alexnet.errors import WrongUse
 from alexnet.evaluation import Errors
+from alexnet.figures.show import show
+from alexnet.progress import Display
 from alexnet.run import load, read_journal
-from alexnet.training.journal import Display
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
@@ -82,7 +83,7 @@ def demo(
             )
             for views in (1, 10)
         }
-    pictures = figures.show(run, output=folder, store=store, device=machine.choose_device(device))
+    pictures = show(run, output=folder, store=store, device=machine.choose_device(device))
     return Demonstration(
         one_view=found[1].errors,
         ten_views=found[10].errors,
