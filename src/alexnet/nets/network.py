@@ -68,6 +68,7 @@ class Network(nn.Module):
         self.classes = classes
         self.names = list(self.table.layers)
         self.dropouts = nn.ModuleDict()
+        self._plan = plan(tuple(self.table.layers.values()))
         self._folded: dict[str, float] = {}  # layers whose factor of dropout is in the next one's weights
         for row in self.table.sized(classes):
             self.add_module(row.layer.name, _module(row.layer, row.seen, classes))
@@ -104,7 +105,7 @@ class Network(nn.Module):
         """
         self._check_input(images)
         x = images
-        for step in plan(tuple(self.table.layers.values())):
+        for step in self._plan:
             x = self._step(step, x, draw)
         return x
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from alexnet import native
-from alexnet.nets.kernels.stage_native import followed
+from alexnet.nets.kernels.followed import followed
 
 MOST_ROWS = 4  # beyond, the matrix unit is faster
 

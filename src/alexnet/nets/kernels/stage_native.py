@@ -5,11 +5,7 @@ from torch import Tensor
 
 from alexnet import native
 from alexnet.native import Stage
-
-
-def followed() -> bool:
-    """Whether torch follows a computation to make a graph of it: it cannot look into C."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+from alexnet.nets.kernels.followed import followed
 
 
 def runs(x: Tensor) -> bool:
