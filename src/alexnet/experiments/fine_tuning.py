@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the 
     "fine-tuned, --freeze conv5": (True, {"freeze": "conv5"}),
     "fine-tuned, --freeze fc7": (True, {"freeze": "fc7"}),
 }
+BASE = Recipe()  # what every run trains by, but for the changes of its kind
 NEW_CLASSES = 3
 COUNTS = (10, 30, 100)  # photos per class
 NEVER = 1000  # epochs between measurements: the end is measured always
@@ -95,12 +96,12 @@ def measure(case: Case) -> list[Row]:
     classes = sorted(path.name for path in (photos(case) / "train").iterdir())
     pretrained = case.folder / "pretrained"
     if tuned:
-        base = Recipe(epochs=None if case.scale == 1 else case.scaled(32))
+        base = BASE if case.scale == 1 else dataclasses.replace(BASE, epochs=case.scaled(32))
         train(listed(case, "old-classes", classes[:-NEW_CLASSES], None), pretrained, base, device=case.device)
     rows = []
     for count in COUNTS:
         dataset = listed(case, f"few-{count}-{case.seed}", classes[-NEW_CLASSES:], count)
-        recipe = dataclasses.replace(Recipe(seed=case.seed, validate_every=NEVER), **change)
+        recipe = dataclasses.replace(BASE, seed=case.seed, validate_every=NEVER, **change)
         if case.scale < 1:
             recipe = dataclasses.replace(recipe, epochs=case.scaled(100))
         run, started = case.work / f"run-{count}", time.monotonic()

@@ -1,5 +1,6 @@
 """What precision costs in error: runs trained in float32 and in bf16, each measured in float32, bf16 and int8."""
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from alexnet.run import load
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
+BASE = Recipe()  # what every run trains by, but for precision, seed and epochs
 EPOCHS = 10
 MEASURED = ("float32", "bf16", "int8")
 
@@ -19,8 +21,8 @@ MEASURED = ("float32", "bf16", "int8")
 def measure(case: Case) -> list[Row]:
     """Trains in the condition's precision; a row for each precision of measurement."""
     dataset, path = case.dataset(), case.work / "run"
-    recipe = Recipe(epochs=case.scaled(EPOCHS), seed=case.seed, precision=case.condition)  # pyright: ignore
-    train(dataset, path, recipe, device=case.device, show=case.display.show)
+    changes = {"epochs": case.scaled(EPOCHS), "seed": case.seed, "precision": case.condition}
+    train(dataset, path, dataclasses.replace(BASE, **changes), device=case.device, show=case.display.show)
     run = load(path, device=machine.choose_device(case.device))
     rows = []
     for precision in MEASURED:

@@ -114,7 +114,7 @@ def first_steps(dataset: Store, recipe: Recipe, steps: int, note: Callable[[Row]
     net = Network(recipe.net or "paper", len(dataset.classes))
     recipe = recipe.settled(len(dataset.rows("train")), precision, net.table.input[1], net.table.name)
     assert recipe.batch and recipe.crop
-    net.initialize(recipe.seed, recipe.initialisation)
+    net.initialize(recipe.seed, {"table": "net"}.get(recipe.initialisation, recipe.initialisation))
     preparation = Preparation.of(dataset, recipe.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
     batches = Batches(
         dataset, "train", recipe.batch, recipe.seed, recipe.crop, recipe.mirror,
