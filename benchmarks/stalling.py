@@ -6,11 +6,12 @@ from image to image, the share of units that are 0 for every image of the batch,
 and of the weights. A run ends when it has started (the mean loss of ``WINDOW`` steps is below ``STARTED`` of
 ln(classes)), or after so many steps.
 
-    python benchmarks/stalling.py STORE OUT.jsonl --steps 400 --seeds 0 1 -- paper "paper initialisation=he"
+    python benchmarks/stalling.py STORE OUT.jsonl --steps 400 --seeds 0 1 -- paper "paper init=he"
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import tempfile
@@ -24,19 +25,21 @@ import torch.nn.functional as F
 
 from alexnet import Recipe, Store
 from alexnet.data.augment import Preparation
-from alexnet.data.batches import Batches, ahead
-from alexnet.evaluation import autocast, input_dtype
-from alexnet.machine import choose_precision
+from alexnet.data.batches import Batch, ahead
+from alexnet.evaluation import autocast
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
-from alexnet.training.optimiser import Momentum, rate_at, rates_at
-from alexnet.training.recipe import layer_decays, named
+from alexnet.training.optimizer import Momentum
+from alexnet.training.recipes import named
+from alexnet.training.schedule import parse_layer_weight_decay
+from alexnet.training.start import set_up
+from alexnet.training.step import NotFinite, Sight, Step
 
 WINDOW, STARTED = 20, 0.85
 
 
 def changed(condition: str) -> Recipe:
-    """``paper initialisation=he rate=0.003``: a named recipe with changes; ``net`` may be TOML lines over a base."""
+    """``paper init=he learning_rate=0.003``: a named recipe with changes; ``net`` may be TOML lines over a base."""
     name, *changes = condition.split()
     recipe = named(name)
     kinds = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
@@ -81,40 +84,40 @@ def layers_of(net: Network, images: torch.Tensor, draw: Draw) -> list[dict]:
 
 
 def run(store: Store, recipe: Recipe, steps: int, note: Callable[..., None]) -> tuple[int, float]:
-    """The first steps of a training, as the trainer makes them. Returns the last step and its loss."""
-    device = torch.device("cpu")
-    precision = choose_precision("auto", device)
-    net = Network(recipe.net or "paper", len(store.classes))
-    recipe = recipe.settled(len(store.rows("train")), precision, net.table.input[1])
-    assert recipe.batch and recipe.crop
-    net.initialise(recipe.seed, recipe.initialisation)
-    preparation = Preparation.of(store, recipe.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
-    batches = Batches(
-        store, "train", recipe.batch, recipe.seed, recipe.crop, recipe.mirror,
-        order=recipe.order, chunk=recipe.chunk,
-    )  # fmt: skip
-    optimiser = Momentum(net.tensors(), recipe.momentum, recipe.decay, layer_decays(recipe.layer_decays))
+    """The first steps of a training, by the trainer's own step. Returns the last step and its loss."""
+    setup = set_up(store, Path("nowhere"), recipe, torch.device("cpu"))  # nothing is written
+    settled, net, batches = setup.recipe, setup.net, setup.batches
+    net.initialise(settled.seed, {"net": "table", "he": "he"}[settled.init])
+    preparation = Preparation.of(
+        store, settled.crop_size, settled.input_scale, settled.color_noise, settled.color_noise_by
+    )
+    decays = parse_layer_weight_decay(settled.layer_weight_decay)
+    optimizer = Momentum(net.tensors(), settled.learning_rate, settled.momentum, settled.weight_decay, decays)
+    sight = Sight.of(settled, preparation, setup.device, batches.steps)
+    loss_of = functools.partial(F.cross_entropy, label_smoothing=settled.label_smoothing)
+    update = Step(net, optimizer, settled.precision, settled.seed, sight, loss_of)
+    rates = settled.learning_rates(batches.steps)
+    watched: list[tuple[int, Batch]] = []  # steps whose layers are noted: between their gradients and their update
+
+    def watch(*_: object) -> None:
+        for number, batch in watched:
+            images = sight.images(batch.images, batch.rows, sight.shifts(batch.rows, number, setup.device))
+            with autocast(setup.device, settled.precision):
+                for line in layers_of(net, images, Draw(settled.seed, number, batch.rows)):
+                    note(step=number, **line)
+
+    optimizer.register_step_pre_hook(watch)
     chance, recent = math.log(len(store.classes)), []
     step, value = 0, math.nan
     for step, batch in enumerate(ahead(batches.load, range(steps), 2)):
-        epoch = step // batches.steps
-        noise = preparation.colour_noise(recipe.seed, epoch, batch.rows) if recipe.colour_noise else None
-        divisor = recipe.noise_divisor if noise is not None else 1.0
-        images = preparation.apply(batch.images, input_dtype(precision), noise, divisor)
-        net.train()
-        draw = Draw(recipe.seed, step, batch.rows)
-        with autocast(device, precision):
-            loss = F.cross_entropy(net(images, draw).float(), batch.labels, label_smoothing=recipe.label_smoothing)
-        loss.backward()
-        rate = rate_at(recipe, step, batches.steps, [])
-        if step & (step - 1) == 0:
-            with autocast(device, precision):
-                for line in layers_of(net, images, draw):
-                    note(step=step, **line)
-        value = float(loss.detach())
-        note(step=step, loss=value, rate=rate)
-        optimiser.step(rates_at(recipe, rate, step / batches.steps, optimiser.tensors))
-        optimiser.zero_grad()
+        watched[:] = [(step, batch)] if step & (step - 1) == 0 else []
+        lr = rates.lr(step)
+        optimizer.set_lr(rates.by_name(lr, step / batches.steps, optimizer.tensors))
+        try:
+            value = float(update(batch, step).loss)
+        except NotFinite:
+            value = math.nan
+        note(step=step, loss=value, rate=lr)
         recent = [*recent[1 - WINDOW :], value]
         if not math.isfinite(value) or (len(recent) == WINDOW and sum(recent) / WINDOW < STARTED * chance):
             break
