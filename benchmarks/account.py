@@ -23,13 +23,13 @@ LEAST, STEPS = 0.005, 6
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", default="paper")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     machine.set_up()
     device = torch.device("cpu")
     precision = machine.choose_precision("auto", device)
     net = Net(options.net, 1000)
-    work = training_step(net, random_images(net, options.batch, device, precision), precision)
+    work = training_step(net, random_images(net, options.batch_size, device, precision), precision)
 
     def step() -> float:
         begun = time.perf_counter()
@@ -55,11 +55,11 @@ def main() -> None:
         if share >= LEAST:
             shapes = [shape for shape in event.input_shapes if shape]
             rows_of.append({"operation": event.key, "shapes": shapes, "share": round(share, 4)})
-    flops = 2 * options.batch * multiply_adds(net.table, 1000)[1]
+    flops = 2 * options.batch_size * multiply_adds(net.table, 1000)[1]
     json.dump(
         {
             "machine": machine.cpu_name(), "torch": torch.__version__, "kernels": native.kernels(device),
-            "precision": precision, "net": options.net, "batch": options.batch,
+            "precision": precision, "net": options.net, "batch": options.batch_size,
             "seconds_a_step": seconds, "seconds_a_step_watched": statistics.median(watched),
             "floor_seconds": flops / statistics.median(products),
             "listed_share": sum(row["share"] for row in rows_of), "operations": rows_of,

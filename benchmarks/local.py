@@ -27,7 +27,7 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     machine.set_up()
     results = []
@@ -38,8 +38,8 @@ def main() -> None:
             torch.nn.init.normal_(layer.weight)
             torch.nn.init.zeros_(layer.bias)
             layer.to(dtype)
-            x = torch.randn(options.batch, *shape).to(dtype).requires_grad_()
-            products = 2 * options.batch * layer.weight.numel()
+            x = torch.randn(options.batch_size, *shape).to(dtype).requires_grad_()
+            products = 2 * options.batch_size * layer.weight.numel()
             rates = []
 
             def both(layer: LocallyConnected = layer, x: torch.Tensor = x) -> None:

@@ -32,16 +32,16 @@ def stepper(name: str, batch: int, precision: str) -> Callable[[], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("nets", nargs="+")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
     machine.set_up()
     precision = machine.choose_precision("auto", torch.device("cpu"))
-    steps = {name: stepper(name, options.batch, precision) for name in options.nets}
+    steps = {name: stepper(name, options.batch_size, precision) for name in options.nets}
     found = interleaved(steps, options.rounds)
-    rate = {name: options.batch / statistics.median(times) for name, times in found.items()}
+    rate = {name: options.batch_size / statistics.median(times) for name, times in found.items()}
     told = {"machine": machine.cpu_name(), "kernels": native.kernels(torch.device("cpu")), "precision": precision}
-    json.dump({**told, "batch": options.batch, "images_per_second": rate,
+    json.dump({**told, "batch": options.batch_size, "images_per_second": rate,
                "to_the_first": {name: value / rate[options.nets[0]] for name, value in rate.items()},
                "rounds": found}, sys.stdout, indent=1)  # fmt: skip
 

@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("photos")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=15)
     cache = Path.home() / ".cache" / "alexnet"
     parser.add_argument("--environments", type=Path, nargs=2, default=[cache / "peers", cache / "peers-loaders"])
@@ -111,7 +111,7 @@ def main() -> None:
             }
             for name in ENGINES:
                 command = [str(python), str(HERE / "exchange_worker.py"), name, str(folder), made.file]
-                peers[f"{name}, {form}"] = Engine([*command, str(options.batch), str(torch.get_num_threads())])
+                peers[f"{name}, {form}"] = Engine([*command, str(options.batch_size), str(torch.get_num_threads())])
                 answers = np.load(folder / f"{name}-{form}.npy")
                 told[f"largest difference from our float32, {name}"] = largest(ours_of(run, pixels), answers)
                 told[f"same first class as our float32, {name}"] = float(
@@ -121,7 +121,7 @@ def main() -> None:
 
         def timed(precision: str) -> Callable[[], float]:
             net, products = ready(run.net, precision, torch.device("cpu"))
-            batch = torch.from_numpy(pixels[: options.batch]).permute(0, 3, 1, 2)
+            batch = torch.from_numpy(pixels[: options.batch_size]).permute(0, 3, 1, 2)
 
             def once() -> float:
                 begun = time.perf_counter()
@@ -134,8 +134,8 @@ def main() -> None:
         times = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)
         for peer in peers.values():
             peer.process.kill()
-    speed = {name: options.batch / statistics.median(each) for name, each in times.items()}
-    json.dump({**found, "onnx": table, "batch": options.batch, "images_per_second": speed, "rounds": times},
+    speed = {name: options.batch_size / statistics.median(each) for name, each in times.items()}
+    json.dump({**found, "onnx": table, "batch": options.batch_size, "images_per_second": speed, "rounds": times},
               sys.stdout, indent=1)  # fmt: skip
 
 

@@ -42,7 +42,7 @@ for _ in sys.stdin:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers-loaders"))
     options = parser.parse_args()
@@ -51,13 +51,13 @@ def main() -> None:
 
     machine.set_up()
     python = environment(Path(options.environment), HERE / "loaders-constraints.txt")
-    told = [str(options.batch), str(torch.get_num_threads())]
+    told = [str(options.batch_size), str(torch.get_num_threads())]
     peers = {f"torchvision, {kind}": Engine([str(python), "-c", WORKER, kind, *told]) for kind in ("float32", "bf16")}
     precision = machine.choose_precision("auto", torch.device("cpu"))
-    tasks = {"ours": stepper("torchvision", options.batch, precision), **peers}
+    tasks = {"ours": stepper("torchvision", options.batch_size, precision), **peers}
     found = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
-    rate = {name: options.batch / statistics.median(times) for name, times in found.items()}
-    json.dump({"machine": machine.cpu_name(), "batch": options.batch, "images_per_second": rate,
+    rate = {name: options.batch_size / statistics.median(times) for name, times in found.items()}
+    json.dump({"machine": machine.cpu_name(), "batch": options.batch_size, "images_per_second": rate,
                "ours_to": {name: rate["ours"] / value for name, value in rate.items()}, "rounds": found},
               sys.stdout, indent=1)  # fmt: skip
 
