@@ -34,13 +34,13 @@ def operations(events: Iterable[FunctionEventAvg], total: float) -> list[dict]:
 def main() -> None:
     parser = harness.parser(__doc__, rounds=2 * STEPS)
     parser.add_argument("--net", default="paper")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     machine.set_up()
     device = torch.device("cpu")
     precision = machine.choose_precision("auto", device)
     net = Net(options.net, 1000)
-    step = harness.timed(training_step(net, random_images(net, options.batch, device, precision), precision))
+    step = harness.timed(training_step(net, random_images(net, options.batch_size, device, precision), precision))
     tasks = {"step": step, "matrix": harness.matrix_rate(input_dtype(precision))}
     middle = harness.medians(harness.interleaved(tasks, options.rounds, uncounted=3))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
@@ -50,10 +50,10 @@ def main() -> None:
         {
             "precision": precision,
             "net": options.net,
-            "batch": options.batch,
+            "batch": options.batch_size,
             "seconds_a_step": middle["step"],
             "seconds_a_step_watched": statistics.median(watched),
-            "floor_seconds": 2 * options.batch * multiply_adds(net.table, 1000)[1] / middle["matrix"],
+            "floor_seconds": 2 * options.batch_size * multiply_adds(net.table, 1000)[1] / middle["matrix"],
             "listed_share": sum(row["share"] for row in rows),
             "operations": rows,
         }

@@ -1,6 +1,6 @@
 """Kills a training and a prepare at random moments, goes on each time, and compares with undisturbed ones bitwise.
 
-    python -m benchmarks.kill SOURCE FOLDER --kills 10 -- --epochs 4 --batch 32
+    python -m benchmarks.kill SOURCE FOLDER --kills 10 -- --epochs 4 --batch-size 32
     python -m benchmarks.kill SOURCE FOLDER --kills 20 --only-prepare --full-disk
 
 What follows ``--`` are options of ``alexnet train``. With ``--full-disk`` (Linux, as root) a prepare also writes to

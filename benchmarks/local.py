@@ -44,11 +44,11 @@ def measure(name: str, dtype: torch.dtype, batch: int, rounds: int) -> dict:
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=15)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     machine.set_up()
     types = (torch.float32, torch.bfloat16)
-    layers = [measure(name, dtype, options.batch, options.rounds) for dtype in types for name in LAYERS]
+    layers = [measure(name, dtype, options.batch_size, options.rounds) for dtype in types for name in LAYERS]
     harness.emit({"layers": layers})
 
 

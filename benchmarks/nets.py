@@ -21,18 +21,18 @@ def stepper(name: str, batch: int, precision: str) -> Callable[[], float]:
 def main() -> None:
     parser = harness.parser(__doc__, rounds=11)
     parser.add_argument("nets", nargs="+")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     machine.set_up()
     precision = machine.choose_precision("auto", torch.device("cpu"))
     rounds = harness.interleaved(
-        {name: stepper(name, options.batch, precision) for name in options.nets}, options.rounds
+        {name: stepper(name, options.batch_size, precision) for name in options.nets}, options.rounds
     )
-    rate = {name: options.batch / seconds for name, seconds in harness.medians(rounds).items()}
+    rate = {name: options.batch_size / seconds for name, seconds in harness.medians(rounds).items()}
     harness.emit(
         {
             "precision": precision,
-            "batch": options.batch,
+            "batch": options.batch_size,
             "images_per_second": rate,
             "to_the_first": {name: value / rate[options.nets[0]] for name, value in rate.items()},
             "rounds": rounds,

@@ -46,17 +46,19 @@ def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("store")
     parser.add_argument("--minutes", type=float, required=True, help="of training; validation is not counted")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
     store = Store(options.store)
     model = plain_port(len(store.classes))
-    optimiser = torch.optim.SGD(model.parameters(), lr=options.rate, momentum=0.9, weight_decay=5e-4)
-    loader = DataLoader(Images(store, "train"), options.batch, shuffle=True, num_workers=1, persistent_workers=True)
-    testing = DataLoader(Images(store, "val"), options.batch)
+    optimiser = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
+    loader = DataLoader(
+        Images(store, "train"), options.batch_size, shuffle=True, num_workers=1, persistent_workers=True
+    )
+    testing = DataLoader(Images(store, "val"), options.batch_size)
     trained, images, epoch = 0.0, 0, 0
     while trained < 60 * options.minutes:
         model.train()

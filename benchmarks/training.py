@@ -25,15 +25,15 @@ from benchmarks.loader import loader_rate
 
 FIRST_STEP = """
 import os, sys, time
-from alexnet.training.trainer import Trainer
-step = Trainer._train_step
-def first(self, batch, rate):
-    step(self, batch, rate)
+from alexnet.training.step import Step
+step = Step.__call__
+def first(self, batch, number):
+    step(self, batch, number)
     print(time.time(), flush=True)
     os._exit(0)
-Trainer._train_step = first
+Step.__call__ = first
 from alexnet.cli import main
-sys.exit(main(["train", *sys.argv[1:], "--batch", "128"]))
+sys.exit(main(["train", *sys.argv[1:], "--batch-size", "128"]))
 """
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     machine.set_up()
     store = Store(options.store)
-    recipe = Recipe(epochs=1, batch=128, validate_every=1)
+    recipe = Recipe(epochs=1, batch_size=128, validate_every=1)
     batches = Batches(store, "train", 128, 0)
     ready = [batches.load(step) for step in range(batches.steps)]
     memory = {"batches": lambda step: ready[step]}

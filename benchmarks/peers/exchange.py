@@ -76,7 +76,7 @@ def main() -> None:
     parser = harness.parser(__doc__, rounds=15)
     parser.add_argument("run")
     parser.add_argument("photos")
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args()
     machine.set_up()
     python = environment("peers", "constraints.txt")
@@ -103,7 +103,7 @@ def main() -> None:
             }
             for name in ENGINES:
                 command = [str(python), str(HERE / "exchange_worker.py"), name, str(folder), made.file]
-                peers[f"{name}, {form}"] = Engine([*command, str(options.batch), str(torch.get_num_threads())])
+                peers[f"{name}, {form}"] = Engine([*command, str(options.batch_size), str(torch.get_num_threads())])
                 answers = np.load(folder / f"{name}-{form}.npy")
                 told[f"largest difference from our float32, {name}"] = largest(ours_of(run, pixels), answers)
                 told[f"same first class as our float32, {name}"] = float(
@@ -113,7 +113,7 @@ def main() -> None:
 
         def timed(precision: str) -> Callable[[], float]:
             net, products = ready(run.net, precision, torch.device("cpu"))
-            batch = torch.from_numpy(pixels[: options.batch]).permute(0, 3, 1, 2)
+            batch = torch.from_numpy(pixels[: options.batch_size]).permute(0, 3, 1, 2)
 
             return harness.timed(lambda: probabilities(net, run.preparation, batch, 1, products))
 
@@ -121,8 +121,8 @@ def main() -> None:
         times = harness.interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)
         for peer in peers.values():
             peer.process.kill()
-    speed = {name: options.batch / seconds for name, seconds in harness.medians(times).items()}
-    harness.emit({**found, "onnx": table, "batch": options.batch, "images_per_second": speed, "rounds": times})
+    speed = {name: options.batch_size / seconds for name, seconds in harness.medians(times).items()}
+    harness.emit({**found, "onnx": table, "batch": options.batch_size, "images_per_second": speed, "rounds": times})
 
 
 if __name__ == "__main__":

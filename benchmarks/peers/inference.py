@@ -3,9 +3,9 @@
 The peers run in an environment that this builds from ``constraints.txt``, each in a process of its own that waits while
 another is measured. The net is ``caffe``, whose norms see all maps, as ONNX's LRN does; all must give its scores.
 
-    python -m benchmarks.peers.inference --batch 128 --rounds 15 >docs/raw/inference-128.json
-    python -m benchmarks.peers.inference --batch 1 --rounds 15 --waking 3 --calls 9 >docs/raw/inference-1.json
-    python -m benchmarks.peers.inference --batch 1 --rounds 31 >docs/raw/inference-1-idle.json
+    python -m benchmarks.peers.inference --batch-size 128 --rounds 15 >docs/raw/inference-128.json
+    python -m benchmarks.peers.inference --batch-size 1 --rounds 15 --waking 3 --calls 9 >docs/raw/inference-1.json
+    python -m benchmarks.peers.inference --batch-size 1 --rounds 31 >docs/raw/inference-1-idle.json
 """
 
 import statistics
@@ -54,7 +54,7 @@ def timed_port(port: PlainPort, waking: int, calls: int) -> Callable[[], float]:
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=15)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--waking", type=int, default=0, help="calls that are not measured, a round and engine")
     parser.add_argument("--calls", type=int, default=1, help="calls of which the median is taken")
     options = parser.parse_args()
@@ -62,15 +62,15 @@ def main() -> None:
     python = environment("peers", "constraints.txt")
     net = Net("caffe", 1000)
     net.initialize(0, "he")
-    pixels = np.random.default_rng(0).normal(0, 1, (options.batch, 3, 227, 227)).astype(np.float32)
+    pixels = np.random.default_rng(0).normal(0, 1, (options.batch_size, 3, 227, 227)).astype(np.float32)
     images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
     precision = machine.choose_precision("auto", torch.device("cpu"))
     device = torch.device("cpu")
-    with tempfile.TemporaryDirectory() as room, PlainPort(options.batch, 1000, device) as port:
+    with tempfile.TemporaryDirectory() as room, PlainPort(options.batch_size, 1000, device) as port:
         model = Path(room, "caffe.onnx")
         model.write_bytes(write_onnx(net, 227, {}))
         often = options.waking, options.calls
-        told = list(map(str, (model, options.batch, torch.get_num_threads(), *often)))
+        told = list(map(str, (model, options.batch_size, torch.get_num_threads(), *often)))
         peers = {name: Engine([str(python), str(HERE / "worker.py"), name, *told]) for name in PEERS}
         exact = ours(net, images, "float32")()[0, :10].numpy()
         differ = {name: float(np.abs(np.array(peer.first) - exact).max()) for name, peer in peers.items()}
@@ -95,7 +95,7 @@ def main() -> None:
     harness.emit(
         {
             "precision": precision,
-            "batch": options.batch,
+            "batch": options.batch_size,
             "waking_calls": options.waking,
             "calls": options.calls,
             "milliseconds": {name: 1e3 * value for name, value in middle.items()},

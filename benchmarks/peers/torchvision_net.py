@@ -36,17 +36,17 @@ for _ in sys.stdin:
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=7)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     machine.set_up()
     python = environment("peers-loaders", "loaders-constraints.txt")
-    told = [str(options.batch), str(torch.get_num_threads())]
+    told = [str(options.batch_size), str(torch.get_num_threads())]
     peers = {f"torchvision, {kind}": Engine([str(python), "-c", WORKER, kind, *told]) for kind in ("float32", "bf16")}
     precision = machine.choose_precision("auto", torch.device("cpu"))
-    tasks = {"ours": stepper("torchvision", options.batch, precision), **peers}
+    tasks = {"ours": stepper("torchvision", options.batch_size, precision), **peers}
     rounds = harness.interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
-    rate = {name: options.batch / seconds for name, seconds in harness.medians(rounds).items()}
-    harness.emit({"batch": options.batch, "images_per_second": rate,
+    rate = {name: options.batch_size / seconds for name, seconds in harness.medians(rounds).items()}
+    harness.emit({"batch": options.batch_size, "images_per_second": rate,
                "ours_to": {name: rate["ours"] / value for name, value in rate.items()}, "rounds": rounds})  # fmt: skip
 
 

@@ -34,8 +34,8 @@ from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
 from alexnet.run import Run, describe_run, find_checkpoint, read_journal, read_metrics, verify
-from alexnet.training.checkpoint import read
-from alexnet.training.recipe import named as named_recipe
+from alexnet.training.recipes import named as named_recipe
+from alexnet.training.state import read
 from tests.weights_files import blob, caffemodel, zoo_onnx
 
 SAID = (Failure, WrongUse)
