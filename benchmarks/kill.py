@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 
 
 def alexnet(*arguments: object, kill_after: float | None = None) -> tuple[bool, float]:

@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from alexnet import Recipe, Store
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches, ahead
-from alexnet.evaluation import autocast, input_dtype
 from alexnet.machine import choose_precision
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
 from alexnet.training.recipe import layer_decays, named
 

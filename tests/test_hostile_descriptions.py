@@ -19,7 +19,7 @@ from alexnet.data.augment import Preparation
 from alexnet.export import _described, export
 from alexnet.imports import import_weights
 from alexnet.nets.formats.onnx_file import write_onnx
-from alexnet.run import Run
+from alexnet.runs.run import Run
 from tests.fuzz.readers import TINY
 
 CLASSES = ["first", "second"]

@@ -23,10 +23,10 @@ from inference import Engine, environment, paused
 from alexnet import load, machine, predict
 from alexnet.bench import interleaved
 from alexnet.data import images
-from alexnet.evaluation import find_images, probabilities, ready
+from alexnet.data.sources.pictures import find_pictures
+from alexnet.evaluation.classifier import Classifier
 from alexnet.export import CHECKED, export
 from alexnet.imports import import_weights
-from alexnet.run import Run
 
 HERE = Path(__file__).parent
 ENGINES = ("onnxruntime", "openvino")
@@ -38,12 +38,11 @@ def largest(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((np.abs(ours - theirs).max(1) / ours.max(1)).max())
 
 
-def ours_of(run: Run, pixels: np.ndarray, precision: str = "float32") -> np.ndarray:
-    net, products = ready(run.net, precision, torch.device("cpu"))
-    return probabilities(net, run.preparation, torch.from_numpy(pixels).permute(0, 3, 1, 2), 1, products).numpy()
+def ours_of(run: Classifier, pixels: np.ndarray) -> np.ndarray:
+    return run.with_precision("float32").square_probabilities(list(pixels)).numpy()
 
 
-def from_files(run: Run, photos: list[str]) -> np.ndarray:
+def from_files(run: Classifier, photos: list[str]) -> np.ndarray:
     place = {name: i for i, name in enumerate(run.classes)}
     found = np.zeros((len(photos), len(run.classes)), np.float32)
     for row, each in enumerate(predict(run, photos, top=len(run.classes), precision="float32")):
@@ -87,7 +86,7 @@ def main() -> None:
     machine.set_up()
     engines, theirs = options.environments
     python = environment(engines, HERE / "constraints.txt")
-    every = find_images([options.photos])
+    every = [source.name(member) for source in find_pictures(options.photos) for member in source.members]
     photos = [every[i] for i in np.linspace(0, len(every) - 1, CHECKED).astype(int)]
     pixels = np.stack([images.decode_square(Path(path).read_bytes(), 256) for path in photos])
     run = load(options.run)
@@ -120,12 +119,12 @@ def main() -> None:
             table[form] = told
 
         def timed(precision: str) -> Callable[[], float]:
-            net, products = ready(run.net, precision, torch.device("cpu"))
+            classifier = run.with_precision(precision)
             batch = torch.from_numpy(pixels[: options.batch]).permute(0, 3, 1, 2)
 
             def once() -> float:
                 begun = time.perf_counter()
-                probabilities(net, run.preparation, batch, 1, products)
+                classifier.probabilities(batch)
                 return time.perf_counter() - begun
 
             return once

@@ -23,8 +23,9 @@ import torch
 
 from alexnet import Net, machine, native
 from alexnet.bench import interleaved
-from alexnet.evaluation import autocast, input_dtype, ready
 from alexnet.nets.formats.onnx_file import write_onnx
+from alexnet.nets.inference import ready
+from alexnet.nets.precision import autocast, input_dtype
 from alexnet.plain_port import PlainPort
 
 HERE = Path(__file__).parent

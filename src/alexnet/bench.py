@@ -26,9 +26,9 @@ from alexnet.data import demo as drawn
 from alexnet.data.batches import Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
-from alexnet.evaluation import autocast, input_dtype, product_dtype
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network, Table, costs, load_table
+from alexnet.nets.precision import autocast, input_dtype, product_dtype
 from alexnet.plain_port import PlainPort
 from alexnet.training.optimiser import Momentum
 

@@ -5,12 +5,14 @@ import dataclasses
 import os
 from pathlib import Path
 
-from alexnet import evaluation, figures, files, machine
+from alexnet import figures, files, machine
 from alexnet.data import demo as drawn
 from alexnet.data.prepare import prepare
 from alexnet.errors import WrongUse
-from alexnet.evaluation import Errors
-from alexnet.run import load, read_journal
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.errors import Errors
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.runs.journal import read_journal
 from alexnet.training.journal import Display
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
@@ -77,9 +79,7 @@ def demo(
         train(store, run, Recipe(epochs=epochs, seed=seed), device=device)
         opened = load(run, device=machine.choose_device(device))
         found = {
-            views: evaluation.evaluate(
-                [opened], store, views=views, progress=display.counter(f"evaluating, views: {views}")
-            )
+            views: evaluate([opened], store, views=views, progress=display.counter(f"evaluating, views: {views}"))
             for views in (1, 10)
         }
     pictures = figures.show(run, output=folder, store=store, device=machine.choose_device(device))

@@ -12,16 +12,18 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
-from alexnet import card, evaluation, files, machine
-from alexnet import run as runs
+from alexnet import card, files, machine
 from alexnet.data import images as stored_images
 from alexnet.data.augment import views
 from alexnet.data.demo import CLASSES, draw
 from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.predict import first_pictures
 from alexnet.nets.formats import onnx_file, torch_file
 from alexnet.nets.network import Network
-from alexnet.run import Run
+from alexnet.runs import run as runs
+from alexnet.runs.run import Run
 
 CHECKED = 100  # images that an ONNX file is checked on
 MOST_DIFFERENCE = 1e-4  # of an image's largest probability or score
@@ -91,7 +93,7 @@ def export(
         raise WrongUse(f"{file}: is there already; give another folder")
     else:
         runs.check_new_folder(file, "the hub")
-    opened = run if isinstance(run, Run) else runs.load(run, checkpoint)
+    opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else runs.open_run(run, checkpoint)
     if ending == ".onnx":
         return _export_onnx(opened, Path(file), with_preparation, narrow, images)
     if ending:
@@ -181,7 +183,7 @@ def _pictures(run: Run, images: str | os.PathLike | None) -> tuple[np.ndarray, s
     size = run.preparation.size
     place = images if images is not None else run.data.get("path")
     if images is not None and not files.exists(files.join(images, "dataset.json")):
-        _, pictures, _ = evaluation.picture_shares(run, [images], CHECKED, precision="float32")
+        _, pictures, _ = first_pictures(run, [images], CHECKED)
         return np.stack(pictures), str(images)
     if place and files.exists(files.join(place, "dataset.json")):
         store = _store(place, asked=images is not None)

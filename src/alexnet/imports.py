@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from alexnet import files, machine, run
+from alexnet import files, machine
 from alexnet.data import imagenet, images
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
@@ -22,6 +22,8 @@ from alexnet.nets import signatures, weights
 from alexnet.nets.formats import caffe_file, onnx_file, torch_file
 from alexnet.nets.formats.foreign import MOST_BYTES, Foreign, difference, matched_words, named, shape_words
 from alexnet.nets.network import Network, Table, check_side, costs, load_table, tables
+from alexnet.runs import run as runs
+from alexnet.runs.checkpoint import write_checkpoint
 
 MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
 MOST_WORK = 10**11  # multiply-adds of a layer for one image
@@ -90,7 +92,7 @@ def import_weights(
         Failure: the file is damaged, or asks to run code.
     """
     target = Path(folder)
-    run.check_new_folder(folder, "the run")
+    runs.check_new_folder(folder, "the run")
     if not Path(file).exists():
         raise WrongUse(f"{file}: no such file; `alexnet download` fetches published weights")
     if preparation not in (None, CAFFE, TORCHVISION) or colours not in (None, "rgb", "bgr"):
@@ -156,7 +158,7 @@ def read(file: str | os.PathLike) -> list[Foreign]:
     raise WrongUse(f"{file}: neither torch's, safetensors, .caffemodel nor .onnx")
 
 
-class InOnnx(run.Described):
+class InOnnx(runs.Described):
     """What our own exporter writes into an ONNX file."""
 
     noise: Annotated[list[float], Length(9, 9)]
@@ -176,7 +178,7 @@ def _own(found: Foreign, file: str) -> dict[str, Any]:
         content = files.checked(files.parse_json(found.metadata[onnx_file.KEY]), dict)
     except ValueError as error:
         raise Failure(f"{where}: not readable as JSON ({error}); {AGAIN}") from error
-    own = run.described(content, InOnnx, where, AGAIN)
+    own = runs.described(content, InOnnx, where, AGAIN)
     crop = own["preparation"].get("crop")
     if found.side is not None and crop != found.side:
         raise Failure(f"{where}: preparation.crop: {crop}, but its graph sees {found.side} pixels; {AGAIN}")
@@ -205,7 +207,7 @@ def _prepared(
                 "export the run once more with it, or as a folder"
             )
         tensors = {"mean_image": own["mean_image"], "noise": torch.tensor(own["noise"]).view(3, 3)}
-        return run.preparation_of(own["preparation"], tensors, file), "rgb"
+        return runs.preparation_of(own["preparation"], tensors, file), "rgb"
     like = like or USUAL.get(net.table.name)
     if like is None:
         raise WrongUse(
@@ -234,7 +236,7 @@ def _tables(net: str | None, own: dict[str, Any], file: str) -> list[Table]:
     """The nets that a file's weights may be of."""
     if net is not None:
         return [load_table(net)]
-    return [run.table_of(own, file, AGAIN)] if own else [load_table(name) for name in FIRST]
+    return [runs.table_of(own, file, AGAIN)] if own else [load_table(name) for name in FIRST]
 
 
 def _choose(parts: Sequence[Foreign], choices: Sequence[Table], asked: str | None, file: str) -> tuple[_Choice, list]:
@@ -479,10 +481,10 @@ def _import_hub(source: Path, target: Path) -> Imported:
         if not (source / name).is_file():
             raise WrongUse(f"{source}: has no {name}; give a folder that `alexnet export` made, or a file of weights")
     where = str(source / "config.json")
-    config = run.read_described(source / "config.json", run.Described, AGAIN)
-    table = run.table_of(config, where, AGAIN)
+    config = runs.read_described(source / "config.json", runs.Described, AGAIN)
+    table = runs.table_of(config, where, AGAIN)
     tensors = {name: weights.load_tensors(source / name) for name in HUB[1:]}
-    made = run.preparation_of(config["preparation"], tensors[HUB[2]], where)
+    made = runs.preparation_of(config["preparation"], tensors[HUB[2]], where)
     state, last = tensors[HUB[1]], f"{list(table.layers)[-1]}.weight"
     names, words = _classes(len(state[last]) if last in state else len(config["classes"]), config, None, where)
     network = _network(table, len(names), state, str(source / "model.safetensors"))
@@ -504,13 +506,13 @@ def _write(
     errors: dict | None = None,
 ) -> None:
     """A run with one checkpoint of step 0, whole or not at all."""
-    described = run.describe(network, list(names), list(words) if words else None, preparation, data)
+    described = runs.describe(network, list(names), list(words) if words else None, preparation, data)
     with contextlib.suppress(OSError):
         target.rmdir()  # empty, or another import's
     with files.atomic_folder(target) as partial:
         place = files.make_folder(partial / "checkpoints" / "last-00000000")
-        run.write_checkpoint(place, 0, {"weights.safetensors": network.state()}, {})
-        run.begin(partial, {**described, "errors": errors or {}}, preparation)
+        write_checkpoint(place, 0, {"weights.safetensors": network.state()}, {})
+        runs.begin(partial, {**described, "errors": errors or {}}, preparation)
 
 
 def _imported(

@@ -32,7 +32,10 @@ from alexnet.imports import import_weights, read_classes
 from alexnet.nets.formats.onnx_file import write_onnx
 from alexnet.nets.network import load_table
 from alexnet.nets.weights import outline
-from alexnet.run import Run, describe_run, find_checkpoint, read_journal, read_metrics, verify
+from alexnet.runs.checkpoint import find_checkpoint
+from alexnet.runs.journal import read_journal, read_metrics
+from alexnet.runs.run import Run, describe_run
+from alexnet.runs.verify import verify
 from alexnet.training.checkpoint import read
 from alexnet.training.recipe import named as named_recipe
 from tests.weights_files import blob, caffemodel, zoo_onnx

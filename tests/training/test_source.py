@@ -10,7 +10,7 @@ import torch
 from alexnet import Recipe, Store, WrongUse, load, train
 from alexnet.data.augment import Preparation, noise_directions, views
 from alexnet.data.batches import Batches
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
 from alexnet.training.recipe import RECIPES, layer_rates, named
 from tests.data import archives

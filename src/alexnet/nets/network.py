@@ -316,6 +316,7 @@ class Network(nn.Module):
                 inverted = keys.get("dropout_scaled") == "in training"
                 self.dropouts[name] = Dropout(keys["dropout"], name, inverted)
         self._stages = stages(self)
+        self._folded: dict[str, float] = {}
         self._drops_inputs = {name for name, keys in self.table.layers.items() if keys.get("dropout_of") == "inputs"}
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if not next(self.parameters()).is_meta:
@@ -433,7 +434,7 @@ class Network(nn.Module):
             if name in self.dropouts and name not in self._drops_inputs:
                 x = self.dropouts[name](x, draw)
             if name in kept:
-                kept[name] = x
+                kept[name] = x * self._folded[name] if name in self._folded else x
         return x
 
     def initialise(self, seed: int, rule: str = "table") -> None:
@@ -497,6 +498,8 @@ class Network(nn.Module):
                 if not dropout.inverted and isinstance(after, LEARNING):
                     after.weight.mul_(1 - dropout.rate)
                     dropout.inverted = True
+                    if name not in found._drops_inputs:
+                        found._folded[name] = 1 - dropout.rate
         for name, layer in found.layers.items():
             if narrow and isinstance(layer, FullyConnected):
                 found.layers[name] = NarrowFullyConnected(layer)

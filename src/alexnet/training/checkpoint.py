@@ -17,16 +17,16 @@ from alexnet import files
 from alexnet.errors import Failure
 from alexnet.files import Misfit, Within, checked
 from alexnet.nets import weights
-from alexnet.run import (
+from alexnet.runs.checkpoint import (
     REMOVE,
     JournalMark,
-    Share,
     check_hashes,
     find_checkpoint,
     read_checkpoint,
     step_of,
     write_checkpoint,
 )
+from alexnet.runs.journal import Share
 
 SHARE = 0.02  # of the training's time that writing may take
 

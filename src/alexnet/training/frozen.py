@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, randomness
+from alexnet import randomness
 from alexnet.data.augment import Preparation, views
 from alexnet.data.batches import Batch, Batches, whole_images
 from alexnet.data.store import Store
-from alexnet.evaluation import Errors
+from alexnet.evaluation.classifier import BATCH
+from alexnet.evaluation.errors import Errors, Judged
 from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype
 from alexnet.training.recipe import Recipe
 
 MOST_BYTES = 1 << 31  # of what is kept; where it would be more, each step computes it anew
@@ -62,8 +64,8 @@ class FrozenFeatures:
         for batch in whole_images(self.store, split, IMAGES_AT_ONCE, self.loaders):
             pixels = batch.to(self.device).images
             seen = views(pixels, self.preparation.crop, VIEWS if count > 1 else 1)[:count]
-            given = self.preparation.apply(seen.flatten(0, 1), evaluation.input_dtype(self.recipe.precision))
-            with evaluation.autocast(self.device, self.recipe.precision):
+            given = self.preparation.apply(seen.flatten(0, 1), input_dtype(self.recipe.precision))
+            with autocast(self.device, self.recipe.precision):
                 outputs = self.net.before(given, self.layer)
             found.append(outputs.unflatten(0, (count, len(pixels))).transpose(0, 1).cpu())
             self._done += len(pixels)
@@ -80,13 +82,13 @@ class FrozenFeatures:
     def measure(self) -> Errors:
         """Errors on the validation split, one view."""
         self.net.eval()
-        labels = torch.from_numpy(self.store.labels[self.store.rows("val")]).split(evaluation.BATCH)
+        labels = torch.from_numpy(self.store.labels[self.store.rows("val")]).split(BATCH)
         judged = []
-        for part, right in zip(self.seen["val"][:, 0].split(evaluation.BATCH), labels):
-            with evaluation.autocast(self.device, self.recipe.precision):
+        for part, right in zip(self.seen["val"][:, 0].split(BATCH), labels):
+            with autocast(self.device, self.recipe.precision):
                 scores = self.net.onwards(part.to(self.device), self.layer)
-            judged.append(evaluation.Judged.of(F.softmax(scores.float(), 1).cpu(), right))
-        return evaluation.Judged.joined(judged).errors(1)
+            judged.append(Judged.of(F.softmax(scores.float(), 1).cpu(), right))
+        return Judged.joined(judged).errors(1)
 
 
 def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Recipe) -> int:
@@ -94,6 +96,6 @@ def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Reci
     with torch.device("meta"):
         copy = Network(net.table, 2).eval()
         seen = copy.before(torch.zeros(1, net.table.input[0], crop, crop), layer).numel()
-    each = seen * evaluation.input_dtype(recipe.precision).itemsize
+    each = seen * input_dtype(recipe.precision).itemsize
     views = VIEWS if recipe.mirror else UNMIRRORED
     return each * (store.splits["train"] * views + store.splits.get("val", 0))

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from alexnet import files
 from alexnet.errors import WrongUse
-from alexnet.run import read_journal
+from alexnet.runs.journal import read_journal
 
 PLAIN_SECONDS = 20.0
 

@@ -16,15 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, figures, files, machine, native, run
+from alexnet import figures, files, machine, native
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, Batches, ahead, between
 from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_threads
-from alexnet.evaluation import Errors, top_k_errors
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.errors import Errors, top_k_errors
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.nets import weights
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network, Table, check_side, load_table
+from alexnet.nets.precision import autocast, input_dtype
+from alexnet.runs import checkpoint as checkpoints
+from alexnet.runs import run as runs
+from alexnet.runs.journal import read_metrics
 from alexnet.training import checkpoint
 from alexnet.training.frozen import MOST_BYTES, FrozenFeatures, bytes_needed
 from alexnet.training.journal import Display, Journal, clock
@@ -216,14 +222,14 @@ class Trainer:
         if self.start_from is None:
             table = load_table(net or "paper")
             return table, table.input[1]
-        told = run.read_description(self.start_from)
+        told = runs.read_description(self.start_from)
         prepared = told["preparation"]
         if prepared["size"] != self.store.size:
             raise WrongUse(
                 f"{self.store.path}: its images are {self.store.size} pixels wide, those of {self.start_from} were "
                 f"{prepared['size']}; prepare the store again with --size {prepared['size']}"
             )
-        own = run.table_of(told, str(self.start_from))
+        own = runs.table_of(told, str(self.start_from))
         table = own if net is None else load_table(net)
         return table, prepared["crop"] if table.layers == own.layers else table.input[1]
 
@@ -378,13 +384,13 @@ class Trainer:
             if not self.features:
                 images = self.preparation.apply(
                     images,
-                    evaluation.input_dtype(recipe.precision),
+                    input_dtype(recipe.precision),
                     None if noise is None else noise[part],
                     1.0 if noise is None else recipe.noise_divisor,
                 )
                 if self.transform:
                     images = self.transform(images, batch.rows[part])
-            with evaluation.autocast(self.device, recipe.precision):
+            with autocast(self.device, recipe.precision):
                 found = self._scores(images, Draw(recipe.seed, self.step, batch.rows[part]))
             found = found.to(torch.promote_types(found.dtype, torch.float32))
             loss = self._loss(found, batch.labels[part]) * (len(rows) / count)
@@ -477,7 +483,7 @@ class Trainer:
     def _diverged(self, step: int, images: Tensor) -> None:
         """Stops with the layer where it began; what was saved before stays."""
         self.writer.wait()
-        saved = run.find_checkpoint(self.folder, "last")
+        saved = checkpoints.find_checkpoint(self.folder, "last")
         kept = f"the checkpoint of step {int(saved.name.split('-')[1]):,} is kept" if saved else "none was saved yet"
         where = f"what comes from {self.learning} on" if self.features else first_not_finite(self.net, images)
         raise Failure(
@@ -520,15 +526,11 @@ class Trainer:
         return sum(self.recent) / max(1, len(self.recent))
 
     def _measure(self) -> Errors:
-        return evaluation.measure(
-            self.net,
-            self.preparation,
-            self.store,
-            "val",
-            precision=self.recipe.precision,
-            device=self.device,
-            loaders=self.loaders,
+        run = runs.Run(
+            str(self.folder), self.net, self.store.classes, self.store.words, self.preparation, {}, {}, self.step
         )
+        classifier = Classifier(run, precision=self.recipe.precision)
+        return evaluate(classifier, self.store, split="val", loaders=self.loaders, keep_probabilities=False).errors
 
     def _save(self, kind: str) -> None:
         self.journal.flush()
@@ -553,7 +555,7 @@ class Trainer:
         weights.put(self.net, saved.tensors, str(self.folder))
         for name, velocity in self.optimiser.velocities.items():
             if name not in saved.velocities or saved.velocities[name].shape != velocity.shape:
-                raise Failure(f"{self.folder}: its checkpoint has no velocity of {name}'s shape; {run.REMOVE}")
+                raise Failure(f"{self.folder}: its checkpoint has no velocity of {name}'s shape; {checkpoints.REMOVE}")
             velocity.copy_(saved.velocities[name])
         self.step = saved.step
         self.validation = list(saved.state["validation"])
@@ -581,7 +583,7 @@ class Trainer:
             told["start_from"] = None
         else:
             told["start_from"] = os.path.abspath(self.start_from)
-            told["start_from_weights"] = run.weights_digest(self.start_from)
+            told["start_from_weights"] = checkpoints.weights_digest(self.start_from)
         note = folder / "recipe.json"
         if note.exists():
             old = files.read_json(note, dict, "give another folder, or mend it")
@@ -595,8 +597,8 @@ class Trainer:
                     f"{folder}: was begun with other options: {'; '.join(shown)}. "
                     "Give the options it was begun with to go on, or another folder"
                 )
-            return run.load_preparation(folder), self._first_state(folder)
-        if run.is_run(folder) and run.find_checkpoint(folder):
+            return runs.load_preparation(folder), self._first_state(folder)
+        if runs.is_run(folder) and checkpoints.find_checkpoint(folder):
             imported = not (folder / "metrics.jsonl").exists()
             holds = "holds imported weights" if imported else "cannot be resumed, since its recipe.json is missing"
             raise WrongUse(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
@@ -606,13 +608,13 @@ class Trainer:
         recipe = self.recipe
         preparation = Preparation.of(self.store, self.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
         if self.start_from is not None:
-            given = run.load_preparation(self.start_from)
+            given = runs.load_preparation(self.start_from)
             preparation = dataclasses.replace(preparation, mean_image=given.mean_image, scale=given.scale)
         path = self.store.path if files.is_remote(self.store.path) else os.path.abspath(self.store.path)
         data = {"path": path, "store": self.store.fingerprint, "images": self.store.splits}
         words = self.store.description.get("words")
         state = self._first_state(folder)  # before anything is written: what it starts from may not be meant
-        run.begin(folder, run.describe(self.net, self.store.classes, words, preparation, data), preparation)
+        runs.begin(folder, runs.describe(self.net, self.store.classes, words, preparation, data), preparation)
         files.write_json(note, files.seal(told))
         return preparation, state
 
@@ -628,7 +630,7 @@ class Trainer:
 
     def _take_from(self, path: str | os.PathLike) -> None:
         """Takes another run's weights where name and shape agree, and says which."""
-        other = run.load(path)
+        other = runs.open_run(path)
         given, own, last = other.net.state(), self.net.state(), f"{self.net.names[-1]}."
         same_classes = self.store.classes == other.classes or self.store.words == other.words
         taken = [
@@ -679,7 +681,7 @@ class Trainer:
         )
 
     def _draw_curve(self) -> None:
-        metrics = run.read_metrics(self.folder)
+        metrics = read_metrics(self.folder)
         figures.save(figures.curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
 
     def _outcome(self, started: float) -> Outcome:
@@ -687,7 +689,7 @@ class Trainer:
         if errors is None and "val" in self.store.splits:
             errors = self._measure()
         if errors:
-            run.note_errors(self.folder, "val", dataclasses.asdict(errors))
+            runs.note_errors(self.folder, "val", dataclasses.asdict(errors))
         return Outcome(str(self.folder), self.step // self.batches.steps, self.step, errors, time.monotonic() - started)
 
     @contextlib.contextmanager
