@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from alexnet.verify import verify
 
 from alexnet import Failure, Recipe, WrongUse, cli, load, train
 from alexnet.runs import checkpoint as checkpoints
 from alexnet.runs.run import is_run, note_errors
+from alexnet.runs.verify import verify
 from tests.conftest import killed_at
 
 STRANGE = [None, True, -1, 2**40, 1.5, "x", [], {}, [1, 2], [[1]], {"x": {}}, "\udce9"]
