@@ -14,7 +14,7 @@ import time
 import torch
 
 from alexnet import Net, machine, native
-from alexnet.bench import SIDE, multiply_adds, random_images, training_step
+from alexnet.diagnostics.bench import SIDE, multiply_adds, random_images, training_step
 from alexnet.nets.precision import input_dtype
 
 LEAST, STEPS = 0.005, 6

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from alexnet import machine
-from alexnet.bench import bench
+from alexnet.diagnostics.bench import bench
 
 EXPECTED = Path(__file__).parent / "expected.json"
 GUARDED = (

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from alexnet import Net, Store, machine, prepare
-from alexnet.bench import random_images, training_step
 from alexnet.data.batches import Batches
 from alexnet.data.demo import source
-from alexnet.plain_port import tasks
+from alexnet.diagnostics.bench import random_images, training_step
+from alexnet.diagnostics.plain_port import tasks
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CLASSES = (10, 1000, 10184, 22000)

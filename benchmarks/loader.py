@@ -11,8 +11,8 @@ import time
 from functools import partial
 
 from alexnet import Store, machine
-from alexnet.bench import interleaved
 from alexnet.data.batches import Batches, ahead
+from alexnet.diagnostics.bench import interleaved
 
 
 def loader_rate(batches: Batches, threads: int) -> float:

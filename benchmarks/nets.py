@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from alexnet import Net, machine, native
-from alexnet.bench import interleaved, random_images, training_step
+from alexnet.diagnostics.bench import interleaved, random_images, training_step
 
 
 def stepper(name: str, batch: int, precision: str) -> Callable[[], float]:

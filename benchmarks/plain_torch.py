@@ -1,8 +1,8 @@
 """The peer: a plain torch AlexNet with SGD, as public ports have it, for so many minutes on a store's images.
 
 float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, ``torch.optim.SGD``, ``DataLoader``; the
-net of the paper with its two towers as grouped convolutions (``alexnet.plain_port``). It shares no other code
-with ``alexnet`` but the reading of stored images. Prints a JSON line an epoch.
+net of the paper with its two towers as grouped convolutions (``alexnet.diagnostics.plain_port``). It shares no other
+code with ``alexnet`` but the reading of stored images. Prints a JSON line an epoch.
 
     python benchmarks/plain_torch.py STORE --minutes 26 >docs/raw/peer.jsonl
 """
@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from alexnet import Store
-from alexnet.plain_port import plain_port
+from alexnet.diagnostics.plain_port import plain_port
 
 
 class Images(Dataset):

@@ -23,8 +23,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from alexnet import machine, prepare
-from alexnet.bench import pillows_way
 from alexnet.data import images
+from alexnet.diagnostics.bench import pillows_way
 
 SIDE, TIMED = 256, 200
 

@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 
 from alexnet import Net, cli
-from alexnet.nets.formats.torch_file import torchvision_names
+from alexnet.interchange.torch_file import torchvision_names
 from tests.weights_files import blob, caffemodel, field, number, zoo_onnx
 
 TABLE = """
@@ -78,7 +78,7 @@ class Harm:
 
 def small(folder: Path) -> Net:
     (folder / "small.toml").write_text(TABLE)
-    return Net(str(folder / "small.toml"), 5, rule="he")
+    return Net(str(folder / "small.toml"), 5, init="he")
 
 
 def zeros(name: str, classes: int) -> Net:

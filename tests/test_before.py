@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from alexnet import Recipe, Store, evaluate, import_weights, load, train
-from alexnet.export import export
+from alexnet.interchange.exporting import export
 from alexnet.runs.journal import read_journal
 from alexnet.runs.verify import verify
 from alexnet.training.recipe import from_json

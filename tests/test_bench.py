@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from alexnet import machine, native
-from alexnet.bench import bench
-from alexnet.nets.network import costs, load_table
+from alexnet.diagnostics.bench import bench
+from alexnet.nets.costs import costs
+from alexnet.nets.table_file import load_table
 
 
 def test_bench_measures_every_round_and_compares_medians(alexnet, net_file):
@@ -39,7 +40,7 @@ def test_bench_as_a_table_and_wrong_use(alexnet, net_file):
 
 
 def test_a_busy_machine_is_named(net_file, monkeypatch):
-    monkeypatch.setattr("alexnet.bench.NOISY", -1.0)
+    monkeypatch.setattr("alexnet.diagnostics.bench.NOISY", -1.0)
     found = bench(net_file, batch=2, classes=4, rounds=2)
     assert set(found.noisy) == {each.name for each in found.measured.values()}
 

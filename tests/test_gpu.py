@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from alexnet import Net, Recipe, load, randomness, train
-from alexnet.bench import bench
 from alexnet.data.augment import Preparation
+from alexnet.diagnostics.bench import bench
 from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.runs.checkpoint import find_checkpoint
@@ -78,7 +78,7 @@ def test_a_step_is_faster_than_the_plain_ports(cuda):
 
 def test_whole_net_near_the_cpus(cuda):
     net = Net("paper", 10)
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         expected = net.eval()(images)

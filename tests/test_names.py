@@ -17,10 +17,13 @@ from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet import Recipe, cli, figures, files, prepare, train
+from alexnet import Recipe, cli, files, prepare, train
 from alexnet.data.sources.listing import Listing
 from alexnet.errors import WrongUse
-from alexnet.training.journal import Display, Screen
+from alexnet.figures import style
+from alexnet.figures.curve import curve
+from alexnet.figures.predictions import predictions
+from alexnet.progress import Display, Screen
 from tests.conftest import picture
 
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -122,25 +125,24 @@ def test_any_name_goes_through_every_command(trained, jpeg, some, encoding):
 def test_any_name_of_a_run_is_drawn_above_its_curve(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = figures.curve([{"split": "val", "epoch": 1, "top1_error": 0.5}], name)
+        figure = curve([{"split": "val", "epoch": 1, "top1_error": 0.5}], name)
         figure.canvas.draw()
     title = figure.axes[0].get_title(loc="left")
-    assert len(title) <= figures.TITLE and not CONTROLS.search(title) and "\n" not in title
+    assert len(title) <= style.TITLE and not CONTROLS.search(title) and "\n" not in title
 
 
 def test_a_picture_says_letters_that_no_font_has_by_code_points(monkeypatch):
-    monkeypatch.setattr(figures, "_font_of", lambda letter: figures.FONT if ord(letter) < 0x250 else None)
-    assert figures.legible("café 猫\n🐈", 40) == "café \\u732b\\n\\U0001f408"
-    assert figures.legible("猫" * 20, 20) == "\\u732b" + "…" + "\\u732b"  # no code point is cut in the middle
-    monkeypatch.setattr(figures, "_font_of", lambda letter: "Noto Sans CJK JP" if letter == "猫" else figures.FONT)
-    assert figures.lettering("a猫", 40)["family"] == [figures.FONT, "Noto Sans CJK JP"]
+    monkeypatch.setattr(style, "_font_of", lambda letter: style.FONT if ord(letter) < 0x250 else None)
+    assert style.legible("café 猫\n🐈", 40) == "café \\u732b\\n\\U0001f408"
+    assert style.legible("猫" * 20, 20) == "\\u732b" + "…" + "\\u732b"  # no code point is cut in the middle
+    monkeypatch.setattr(style, "_font_of", lambda letter: "Noto Sans CJK JP" if letter == "猫" else style.FONT)
+    assert style.lettering("a猫", 40)["family"] == [style.FONT, "Noto Sans CJK JP"]
 
 
 def test_two_names_of_the_same_look_are_two_words_on_the_sheet():
     pictures = [np.full((8, 8, 3), 255, np.uint8)] * 2
     drawn = [
-        np.asarray(figures.predictions(pictures, np.eye(2, dtype=np.float32), [name, "b"], [0, 1]))
-        for name in ("$x$", "x")
+        np.asarray(predictions(pictures, np.eye(2, dtype=np.float32), [name, "b"], [0, 1])) for name in ("$x$", "x")
     ]
     assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()  # $ is a letter, not mathematics
 

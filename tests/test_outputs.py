@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, Store, evaluate, features, figures, files, load, predict, prepare, train
+from alexnet import Recipe, Store, evaluate, features, files, load, predict, prepare, train
 from alexnet.errors import Failure, WrongUse
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.errors import Judged, summary
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.predict import first_pictures
 from alexnet.evaluation.probe import probe
+from alexnet.figures.predictions import predictions
 from tests.conftest import fill, picture
 
 
@@ -104,7 +105,7 @@ def test_figures_are_said_before_files_are_written(alexnet, run, store, tmp_path
     monkeypatch.setattr(Evaluation, "write_confusion", full)
     status, out, err = alexnet("evaluate", run, store.path, "--confusion", tmp_path / "a.csv")
     assert status == 1 and "top-1" in out and "no space left" in err
-    monkeypatch.setattr(figures, "save_image", full)
+    monkeypatch.setattr("alexnet.figures.show.save_image", full)
     status, out, err = alexnet("show", run, "--output", tmp_path)
     assert status == 1 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
     status, out, err = alexnet("info", store.path, "--picture", tmp_path / "p.png", "--json")
@@ -257,7 +258,7 @@ def test_a_sheet_of_many_pictures(tmp_path):
     random = np.random.default_rng(0)
     shares = random.dirichlet(np.ones(7), 700).astype(np.float32)
     pictures = [np.full((64, 64, 3), i % 256, np.uint8) for i in range(700)]
-    sheet = np.asarray(figures.predictions(pictures, shares, list("abcdefg"), random.integers(0, 7, 700)))
+    sheet = np.asarray(predictions(pictures, shares, list("abcdefg"), random.integers(0, 7, 700)))
     rows, columns = math.ceil(700 / 32), 32
     height, width = sheet.shape[0] // rows, sheet.shape[1] // columns
     assert 0.6 < sheet.shape[0] / sheet.shape[1] < 1.7

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from alexnet import WrongUse, load
-from alexnet.imports import Imported, import_weights, read
+from alexnet.interchange.importing import Imported, import_weights, read
 from tests.hostile_weights import state
 
 State = dict[str, torch.Tensor]
@@ -218,16 +218,16 @@ def test_the_target_is_looked_at_before_the_file(room, tmp_path):
 
 
 def test_a_target_that_came_meanwhile_is_not_overwritten(room, whole, tmp_path, monkeypatch):
-    from alexnet import imports, run
+    from alexnet.interchange import importing
 
-    begin = run.begin
+    begin = importing.begin
 
     def slow(folder, described, preparation):
         begin(folder, described, preparation)
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "theirs").write_text("")
 
-    monkeypatch.setattr(imports.run, "begin", slow)
+    monkeypatch.setattr(importing, "begin", slow)
     with pytest.raises(Exception, match="run: is there already"):
         imported(whole, room, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

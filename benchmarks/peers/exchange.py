@@ -21,12 +21,12 @@ import torch
 from inference import Engine, environment, paused
 
 from alexnet import load, machine, predict
-from alexnet.bench import interleaved
 from alexnet.data import images
 from alexnet.data.sources.pictures import find_pictures
+from alexnet.diagnostics.bench import interleaved
 from alexnet.evaluation.classifier import Classifier
-from alexnet.export import CHECKED, export
-from alexnet.imports import import_weights
+from alexnet.interchange.exporting import CHECKED, export
+from alexnet.interchange.importing import import_weights
 
 HERE = Path(__file__).parent
 ENGINES = ("onnxruntime", "openvino")

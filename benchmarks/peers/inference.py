@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from alexnet import Net, machine, native
-from alexnet.bench import interleaved
-from alexnet.nets.formats.onnx_file import write_onnx
+from alexnet.diagnostics.bench import interleaved
+from alexnet.diagnostics.plain_port import PlainPort
+from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.inference import ready
 from alexnet.nets.precision import autocast, input_dtype
-from alexnet.plain_port import PlainPort
 
 HERE = Path(__file__).parent
 QUIET = 0.2  # seconds between measurements: a peer's idle threads spin for a while before they sleep
@@ -114,7 +114,7 @@ def main() -> None:
     machine.set_up()
     python = environment(Path(options.environment), HERE / "constraints.txt")
     net = Net("caffe", 1000)
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     pixels = np.random.default_rng(0).normal(0, 1, (options.batch, 3, 227, 227)).astype(np.float32)
     images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
     precision = machine.choose_precision("auto", torch.device("cpu"))

@@ -23,8 +23,8 @@ import simplejpeg
 from inference import Engine, environment, paused
 
 from alexnet import Store, machine
-from alexnet.bench import interleaved
 from alexnet.data.batches import Batches, ahead
+from alexnet.diagnostics.bench import interleaved
 
 HERE = Path(__file__).parent
 PEERS = ("torchvision", "torchvision, its own transform", "webdataset", "datasets")

@@ -16,7 +16,7 @@ import torch
 from inference import Engine, environment, paused
 
 from alexnet import machine
-from alexnet.bench import interleaved
+from alexnet.diagnostics.bench import interleaved
 
 HERE = Path(__file__).parent
 WORKER = """

@@ -12,13 +12,11 @@ if TYPE_CHECKING:
     from alexnet.errors import Failure as Failure
     from alexnet.errors import Interrupted as Interrupted
     from alexnet.errors import WrongUse as WrongUse
-    from alexnet.evaluation.classifier import Classifier as Classifier
-    from alexnet.evaluation.classifier import load as load
     from alexnet.evaluation.evaluate import evaluate as evaluate
     from alexnet.evaluation.features import features as features
     from alexnet.evaluation.predict import predict as predict
-    from alexnet.export import export as export
-    from alexnet.imports import import_weights as import_weights
+    from alexnet.interchange.exporting import export as export
+    from alexnet.interchange.importing import import_weights as import_weights
     from alexnet.nets.network import Network as Net  # noqa: F401
     from alexnet.training.recipe import Recipe as Recipe
     from alexnet.training.trainer import train as train
@@ -29,13 +27,12 @@ _PLACES = {
     "Net": ("alexnet.nets.network", "Network"),
     "Recipe": ("alexnet.training.recipe", "Recipe"),
     "train": ("alexnet.training.trainer", "train"),
-    "load": ("alexnet.evaluation.classifier", "load"),
-    "Classifier": ("alexnet.evaluation.classifier", "Classifier"),
-    "evaluate": ("alexnet.evaluation.evaluate", "evaluate"),
-    "predict": ("alexnet.evaluation.predict", "predict"),
-    "features": ("alexnet.evaluation.features", "features"),
-    "import_weights": ("alexnet.imports", "import_weights"),
-    "export": ("alexnet.export", "export"),
+    "load": ("alexnet.run", "load"),
+    "evaluate": ("alexnet.evaluation", "evaluate"),
+    "predict": ("alexnet.evaluation", "predict"),
+    "features": ("alexnet.evaluation", "features"),
+    "import_weights": ("alexnet.interchange.importing", "import_weights"),
+    "export": ("alexnet.interchange.exporting", "export"),
     "Failure": ("alexnet.errors", "Failure"),
     "WrongUse": ("alexnet.errors", "WrongUse"),
     "Interrupted": ("alexnet.errors", "Interrupted"),

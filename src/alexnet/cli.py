@@ -23,7 +23,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from alexnet import files
 from alexnet.errors import Failure, Interrupted, Unfinished, WrongUse, check_number, check_threads
-from alexnet.training.journal import Display, Screen, clock
+from alexnet.progress import Display, Screen, clock
 from alexnet.training.recipe import Recipe, named
 
 
@@ -256,7 +256,7 @@ class Info:
             _check_outputs({"--picture": self.picture}, [self.path])
             described = store.describe()
             if self.picture:
-                from alexnet.figures import contact_sheet
+                from alexnet.figures.sheet import contact_sheet
 
                 picture = contact_sheet(store)
         if self.json:
@@ -276,7 +276,7 @@ class Info:
     def _save(self, picture: Any) -> int:
         """Writes the picture after what was said."""
         if self.picture:
-            from alexnet.figures import save_image
+            from alexnet.figures.style import save_image
 
             sys.stdout.flush()
             save_image(picture, self.picture)
@@ -315,7 +315,8 @@ class Summary:
     """As JSON."""
 
     def __call__(self) -> int:
-        from alexnet.nets.network import costs, load_table
+        from alexnet.nets.costs import costs
+        from alexnet.nets.table_file import load_table
 
         check_number("--classes", self.classes, 1, 10**9)
         table = load_table(self.net)
@@ -703,13 +704,14 @@ class Show:
     """Prints the names of the files as JSON."""
 
     def __call__(self) -> int:
-        from alexnet import figures, machine
+        from alexnet import machine
+        from alexnet.figures.show import MOST_PICTURES, show
 
-        check_number("--count", self.count, 1, figures.MOST_PICTURES)
+        check_number("--count", self.count, 1, MOST_PICTURES)
         machine.set_up()
         written: list[str] = []
         try:
-            figures.show(
+            show(
                 self.run,
                 self.images,
                 output=self.output,
@@ -758,7 +760,7 @@ class Import:
     """Prints what was made as JSON."""
 
     def __call__(self) -> int:
-        from alexnet.imports import import_weights
+        from alexnet.interchange.importing import import_weights
 
         made = import_weights(
             self.file, self.run, self.net, preparation=self.preparation, mean=self.mean, colours=self.colours,
@@ -804,7 +806,7 @@ class Export:
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.export import export
+        from alexnet.interchange.exporting import export
 
         machine.set_up()
         made = export(
@@ -850,7 +852,7 @@ class Demo:
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.demo import demo
+        from alexnet.experiments.demo import demo
 
         machine.set_up()
         found = demo(self.folder, quick=self.quick, seed=self.seed, device=self.device)
@@ -898,7 +900,7 @@ class Bench:
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.bench import bench, spread_words
+        from alexnet.diagnostics.bench import bench, spread_words
 
         for name in ("batch", "classes", "rounds"):
             check_number(f"--{name}", getattr(self, name), 1, 10**6)
@@ -932,7 +934,7 @@ class Doctor:
     """Prints it as JSON."""
 
     def __call__(self) -> int:
-        from alexnet.doctor import doctor
+        from alexnet.diagnostics.doctor import doctor
 
         found = doctor()
         if self.json:

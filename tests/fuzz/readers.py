@@ -25,12 +25,13 @@ from alexnet.data.sources.cifar10 import _read_pickle
 from alexnet.data.sources.pictures import batches, find_pictures
 from alexnet.data.sources.text import csv_rows, decode, label_of, named
 from alexnet.data.sources.words import read_meta
-from alexnet.export import export
-from alexnet.figures import curve
+from alexnet.figures.curve import curve
 from alexnet.files import owned
-from alexnet.imports import import_weights, read_classes
-from alexnet.nets.formats.onnx_file import write_onnx
-from alexnet.nets.network import load_table
+from alexnet.interchange.class_names import read_classes
+from alexnet.interchange.exporting import export
+from alexnet.interchange.importing import import_weights
+from alexnet.interchange.onnx_writer import write_onnx
+from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
 from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.runs.journal import read_journal, read_metrics
@@ -363,7 +364,7 @@ def table(data: bytes) -> None:
 def _tiny() -> Net:
     with tempfile.TemporaryDirectory() as room:
         Path(room, "net.toml").write_text(TINY)
-        return Net(str(Path(room, "net.toml")), 2, rule="he")
+        return Net(str(Path(room, "net.toml")), 2, init="he")
 
 
 READERS: dict[str, Callable[[bytes], None]] = {

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from alexnet import Net, Recipe, WrongUse, native
+from alexnet.nets.inference import for_inference
 from alexnet.nets.layers import Draw
+from alexnet.nets.precision import keep_copies
 from alexnet.training.optimiser import Momentum, plateau_falls, rate_at
 from alexnet.training.recipe import named
 
@@ -123,10 +125,10 @@ def test_training_with_copies_is_bitwise_that_without():
     ends = []
     for kept in (False, True):
         net = Net("cifar-11", 10)
-        net.initialise(0, "he")
+        net.initialize(0, "he")
         optimiser = Momentum(net.tensors(), 0.9, 0.0005)
         if kept:
-            optimiser.keep(net.keep_copies(torch.bfloat16))
+            optimiser.keep(keep_copies(net, torch.bfloat16))
             assert set(net.state()) == set(Net("cifar-11", 10).state())  # no checkpoint holds them
         for step in range(3):
             images = torch.from_numpy(np.random.default_rng(step).normal(0, 1, (4, 3, 24, 24))).bfloat16()
@@ -136,6 +138,6 @@ def test_training_with_copies_is_bitwise_that_without():
             optimiser.step(dict.fromkeys(net.tensors(), 0.001))
             optimiser.zero_grad()
         ends.append([tensor.detach().clone() for tensor in net.tensors().values()])
-        ready = net.for_inference(torch.bfloat16)
-        assert all(getattr(layer, "low_weight", None) is None for layer in ready.layers.values())
+        ready = for_inference(net, torch.bfloat16)
+        assert all(getattr(layer, "_copy", None) is None for layer in ready.children())
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))

@@ -22,9 +22,12 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Count, Length, Misfit, Sha, Within, nearest
-from alexnet.nets import signatures, weights
-from alexnet.nets.network import Network, Table, check_side, parse_table
+from alexnet.files import Count, Length, Misfit, Sha, Within, nearest, signatures
+from alexnet.nets import weights
+from alexnet.nets.costs import check_side
+from alexnet.nets.network import Network
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import parse_table
 from alexnet.runs.checkpoint import KINDS, find_checkpoint, read_checkpoint, read_weights, step_of
 from alexnet.runs.journal import Share
 

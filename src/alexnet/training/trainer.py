@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import figures, files, machine, native
+from alexnet import files, machine, native
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, Batches, ahead, between
 from alexnet.data.store import Store
@@ -24,16 +24,22 @@ from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_t
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.errors import Errors, top_k_errors
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.figures.curve import curve
+from alexnet.figures.style import save
 from alexnet.nets import weights
+from alexnet.nets.costs import check_side
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import Network, Table, check_side, load_table
-from alexnet.nets.precision import autocast, input_dtype
+from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype, keep_copies
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import load_table
+from alexnet.progress import Display, clock
 from alexnet.runs import checkpoint as checkpoints
 from alexnet.runs import run as runs
 from alexnet.runs.journal import read_metrics
 from alexnet.training import checkpoint
 from alexnet.training.frozen import MOST_BYTES, FrozenFeatures, bytes_needed
-from alexnet.training.journal import Display, Journal, clock
+from alexnet.training.journal import Journal
 from alexnet.training.optimiser import Momentum, rate_at, rates_at
 from alexnet.training.recipe import Recipe, difference, from_json, layer_decays, layer_rates
 
@@ -239,7 +245,7 @@ class Trainer:
             return None
         if self.start_from is None:
             raise WrongUse("--freeze: goes with --from; layers that were drawn must learn")
-        return self.net.next_learning(self.recipe.freeze)
+        return self.net.table.next_learning(self.recipe.freeze)
 
     def _frozen(self) -> set[str]:
         """Parameters that do not learn."""
@@ -287,7 +293,7 @@ class Trainer:
         if state:
             self._restore(state)
         if self.recipe.precision == "bf16" and self.recipe.accumulate == 1:  # parts' gradients add up in float32
-            self.optimiser.keep(self.net.keep_copies(torch.bfloat16))
+            self.optimiser.keep(keep_copies(self.net, torch.bfloat16))
         self.shares = dict.fromkeys(self.taken, self.recipe.old_rate) | dict.fromkeys(self._frozen(), 0.0)
         if self.step == self.steps:
             self.display.line(f"{self.folder}: finished already ({self.recipe.epochs} epochs)")
@@ -623,7 +629,7 @@ class Trainer:
         if saved is None:
             if (folder / "metrics.jsonl").exists():
                 self.display.line(f"note: {folder}: no checkpoint to go on from; beginning anew")
-            self.net.initialise(self.recipe.seed, self.recipe.initialisation)
+            self.net.initialize(self.recipe.seed, {"table": "net"}.get(self.recipe.initialisation, "he"))
             if self.start_from is not None:
                 self._take_from(self.start_from)
         return saved
@@ -682,7 +688,7 @@ class Trainer:
 
     def _draw_curve(self) -> None:
         metrics = read_metrics(self.folder)
-        figures.save(figures.curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
+        save(curve(metrics, self.folder.resolve().name), self.folder / "curve.png")
 
     def _outcome(self, started: float) -> Outcome:
         errors = self.errors  # of the last step: it is always measured

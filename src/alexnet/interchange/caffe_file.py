@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from alexnet.errors import Failure, WrongUse
-from alexnet.nets.formats.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
-from alexnet.nets.formats.protobuf import check_fields
+from alexnet.interchange.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
+from alexnet.interchange.protobuf import check_fields
 
 KINDS_V1 = {4: "Convolution", 6: "Dropout", 14: "InnerProduct", 15: "LRN", 17: "Pooling", 18: "ReLU"}
 V1_SILENT = (1, 5, 9, 12, 20, 21, 22, 29, 32)  # data, accuracy, soft-max with and without loss, split, dummies

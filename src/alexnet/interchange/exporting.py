@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
-from alexnet import card, files, machine
+from alexnet import files, machine
 from alexnet.data import images as stored_images
 from alexnet.data.augment import views
 from alexnet.data.demo import CLASSES, draw
@@ -20,10 +20,10 @@ from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.predict import first_pictures
-from alexnet.nets.formats import onnx_file, torch_file
+from alexnet.interchange import card, onnx_writer, torch_file
+from alexnet.nets.inference import for_inference
 from alexnet.nets.network import Network
-from alexnet.runs import run as runs
-from alexnet.runs.run import Run
+from alexnet.runs.run import Run, check_new_folder, describe, open_run
 
 CHECKED = 100  # images that an ONNX file is checked on
 MOST_DIFFERENCE = 1e-4  # of an image's largest probability or score
@@ -92,8 +92,8 @@ def export(
     elif os.path.lexists(file):
         raise WrongUse(f"{file}: is there already; give another folder")
     else:
-        runs.check_new_folder(file, "the hub")
-    opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else runs.open_run(run, checkpoint)
+        check_new_folder(file, "the hub")
+    opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else open_run(run, checkpoint)
     if ending == ".onnx":
         return _export_onnx(opened, Path(file), with_preparation, narrow, images)
     if ending:
@@ -117,15 +117,15 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
     preparation = run.preparation.to("cpu")
     net = copy.deepcopy(run.net).cpu().float().eval()
     if narrow:
-        net = net.for_inference(torch.float32, narrow=True)
+        net = for_inference(net, torch.float32, int8=True)
     described = {**_described(run), "noise": preparation.noise.flatten().tolist()}
     metadata = {
         "classes": files.to_json(run.words, indent=None),
         "images": files.plain(card.images_words(run, prepared)),
-        onnx_file.KEY: files.to_json(described, indent=None),
+        onnx_writer.KEY: files.to_json(described, indent=None),
     }
     given = (preparation.mean_image, preparation.channel_scale()) if prepared else None
-    content = onnx_file.write_onnx(net, preparation.crop, metadata, given)
+    content = onnx_writer.write_onnx(net, preparation.crop, metadata, given)
     pixels, place = _pictures(run, images)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -148,7 +148,7 @@ def _described(run: Run) -> dict:
     words = run.words if run.words != run.classes else None
     data = {**run.data, "path": None, "store": run.data.get("store"), "images": run.data.get("images") or {}}
     data["name"] = card.data_name(run)
-    return {**runs.describe(run.net, run.classes, words, run.preparation, data), "errors": run.errors}
+    return {**describe(run.net, run.classes, words, run.preparation, data), "errors": run.errors}
 
 
 def largest_difference(

@@ -10,8 +10,8 @@ from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
 from alexnet import Store, prepare
-from alexnet import demo as app
 from alexnet.data import demo
+from alexnet.experiments import demo as app
 
 
 @pytest.fixture(scope="module")

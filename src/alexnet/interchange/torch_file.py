@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from alexnet.errors import Failure
-from alexnet.nets.formats.foreign import Foreign
-from alexnet.nets.signatures import is_utf8, read_tensors
+from alexnet.files.signatures import is_utf8, read_tensors
+from alexnet.interchange.foreign import Foreign
 
 # torchvision/models/alexnet.py: places in its `features` and `classifier`
 TORCHVISION = {

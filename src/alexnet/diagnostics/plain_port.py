@@ -3,7 +3,7 @@
 float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, layers and ``torch.optim.SGD``. A process of its
 own, because what ``machine.set_up`` does for large tensors would make the port faster than its users know it.
 
-    python -m alexnet.plain_port BATCH CLASSES DEVICE THREADS
+    python -m alexnet.diagnostics.plain_port BATCH CLASSES DEVICE THREADS
 
 reads ``step``, ``infer`` or ``one`` a line and answers with the seconds that it took.
 """
@@ -51,7 +51,7 @@ class PlainPort:
     def __init__(self, batch: int, classes: int, device: torch.device):
         words = [str(batch), str(classes), str(device), str(torch.get_num_threads())]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "alexnet.plain_port", *words],
+            [sys.executable, "-m", "alexnet.diagnostics.plain_port", *words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

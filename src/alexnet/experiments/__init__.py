@@ -1,0 +1,1 @@
+"""Experiments: a description, runs as recipes, their raw figures, a picture; ``runner`` runs and lists them."""

@@ -1,0 +1,1 @@
+"""Other programs' weights in and ours out; one module a format: its tensors under our names, and what it says."""
