@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from alexnet.errors import Failure as Failure
     from alexnet.errors import Interrupted as Interrupted
     from alexnet.errors import WrongUse as WrongUse
+    from alexnet.evaluation.classifier import Classifier as Classifier
+    from alexnet.evaluation.classifier import load as load
     from alexnet.evaluation.evaluate import evaluate as evaluate
     from alexnet.evaluation.features import features as features
     from alexnet.evaluation.predict import predict as predict
@@ -27,10 +29,11 @@ _PLACES = {
     "Net": ("alexnet.nets.network", "Network"),
     "Recipe": ("alexnet.training.recipe", "Recipe"),
     "train": ("alexnet.training.trainer", "train"),
-    "load": ("alexnet.run", "load"),
-    "evaluate": ("alexnet.evaluation", "evaluate"),
-    "predict": ("alexnet.evaluation", "predict"),
-    "features": ("alexnet.evaluation", "features"),
+    "load": ("alexnet.evaluation.classifier", "load"),
+    "Classifier": ("alexnet.evaluation.classifier", "Classifier"),
+    "evaluate": ("alexnet.evaluation.evaluate", "evaluate"),
+    "predict": ("alexnet.evaluation.predict", "predict"),
+    "features": ("alexnet.evaluation.features", "features"),
     "import_weights": ("alexnet.interchange.importing", "import_weights"),
     "export": ("alexnet.interchange.exporting", "export"),
     "Failure": ("alexnet.errors", "Failure"),
