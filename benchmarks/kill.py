@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from benchmarks import harness
 
 

@@ -211,7 +211,8 @@ class Verify:
 
     def __call__(self) -> int:
         from alexnet.data.store import Store
-        from alexnet.run import is_run, verify
+        from alexnet.runs.run import is_run
+        from alexnet.runs.verify import verify
 
         display = Display(unit="images")
         with contextlib.closing(display):
@@ -242,7 +243,7 @@ class Info:
 
     def __call__(self) -> int:
         from alexnet.data.store import Store
-        from alexnet.run import describe_run, is_run
+        from alexnet.runs.run import describe_run, is_run
 
         if self.picture and not self.picture.lower().endswith(".png"):
             raise WrongUse(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
@@ -468,9 +469,10 @@ class Evaluate:
     """As JSON."""
 
     def __call__(self) -> int:
-        from alexnet import evaluation, machine
+        from alexnet import machine
         from alexnet.data.store import Store
-        from alexnet.run import load
+        from alexnet.evaluation import evaluate as evaluation
+        from alexnet.evaluation.classifier import load
 
         if len(self.paths) < 2:
             raise WrongUse(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the store")
@@ -536,7 +538,7 @@ class Evaluate:
             _say(f"shares ({how}): {', '.join(f'{share:.3f}' for share in found.shares)}")
 
     def _probe(self, runs: Sequence[Any], store: Any) -> int:
-        from alexnet.probe import probe
+        from alexnet.evaluation.probe import probe
 
         if len(runs) > 1 or self.views != 1 or self.shares or self.search_shares or self.per_class or self.confusion:
             raise WrongUse("--probe: takes one run and one view, and no --shares, --per-class or --confusion")
@@ -598,8 +600,9 @@ class Predict:
     """One JSON object an image and line."""
 
     def __call__(self) -> int:
-        from alexnet import evaluation, machine
-        from alexnet.run import load
+        from alexnet import machine
+        from alexnet.evaluation.classifier import load
+        from alexnet.evaluation.predict import predict
 
         if not self.images:
             raise WrongUse(f"alexnet predict {self.run}: give images or folders")
@@ -612,7 +615,7 @@ class Predict:
         _check_outputs({"--csv": self.csv}, [self.run, *self.images])
         machine.set_up()
         run = load(self.run, self.checkpoint, machine.choose_device(self.device))
-        found = evaluation.predict(
+        found = predict(
             run,
             self.images,
             top=self.top,

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch
-from alexnet.evaluation import autocast, input_dtype
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Settled
 

@@ -14,13 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, files, machine, run
+from alexnet import files, machine
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, ahead, between
 from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_threads
-from alexnet.evaluation import Errors, top_k_errors
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.errors import Errors, top_k_errors
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.progress import Display, clock
+from alexnet.runs.checkpoint import find_checkpoint, step_of
+from alexnet.runs.run import Run, note_errors
 from alexnet.training.frozen import computed
 from alexnet.training.journal import Journal, StepReport
 from alexnet.training.listeners import Curve, Pace, Signals, StallWatch
@@ -149,7 +153,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     if errors is None and "val" in setup.store.splits:  # else of the last step: it is always measured
         errors = measure(setup, state, preparation, options.loaders)
     if errors:
-        run.note_errors(setup.folder, "val", dataclasses.asdict(errors))
+        note_errors(setup.folder, "val", dataclasses.asdict(errors))
     epochs = state.step // setup.batches.steps
     return Outcome(str(setup.folder), epochs, state.step, errors, time.monotonic() - started)
 
@@ -178,15 +182,11 @@ def train_seeds(
 
 def measure(setup: Setup, state: State, preparation: Preparation, loaders: int) -> Errors:
     """Errors of the net as it is on the validation split, one view."""
-    return evaluation.measure(
-        state.net,
-        preparation.to(setup.device),
-        setup.store,
-        "val",
-        precision=setup.recipe.precision,
-        device=setup.device,
-        loaders=loaders,
-    )
+    store = setup.store
+    here = preparation.to(setup.device)
+    run = Run(str(setup.folder), state.net, store.classes, store.words, here, {}, {}, state.step)
+    classifier = Classifier(run, precision=setup.recipe.precision)
+    return evaluate(classifier, store, split="val", loaders=loaders, keep_probabilities=False).errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,8 +375,8 @@ class Trainer:
     def _diverged(self, step: int, images: Tensor) -> NoReturn:
         """Stops with the layer where it began; what was saved before stays."""
         self.writer.wait()
-        saved = run.find_checkpoint(self.setup.folder, "last")
-        kept = f"the checkpoint of step {run.step_of(saved):,} is kept" if saved else "none was saved yet"
+        saved = find_checkpoint(self.setup.folder, "last")
+        kept = f"the checkpoint of step {step_of(saved):,} is kept" if saved else "none was saved yet"
         where = first_not_finite(self.state.net, images)
         if self.features:
             where = f"what comes from {self.setup.learning} on"
