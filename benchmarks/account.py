@@ -15,7 +15,7 @@ import torch
 
 from alexnet import Net, machine, native
 from alexnet.diagnostics.bench import SIDE, multiply_adds, random_images, training_step
-from alexnet.evaluation import input_dtype
+from alexnet.nets.precision import input_dtype
 
 LEAST, STEPS = 0.005, 6
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 
 from alexnet import machine
+from alexnet.native import Window
 from alexnet.nets.layers import LocallyConnected
 
 LAYERS = {"local3": ((64, 6, 6), 64), "local4": ((64, 6, 6), 32)}
@@ -33,7 +34,7 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         square = torch.randn(2048, 2048).to(dtype)
         for name, (shape, filters) in LAYERS.items():
-            layer = LocallyConnected(shape, filters, 3, 1, 1)
+            layer = LocallyConnected(shape, filters, Window(3, 1, 1))
             torch.nn.init.normal_(layer.weight)
             torch.nn.init.zeros_(layer.bias)
             layer.to(dtype)

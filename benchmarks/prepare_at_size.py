@@ -34,11 +34,11 @@ EACH = 1000
 LISTED = """
 import json, sys, time
 started = time.monotonic()
-from alexnet.data.prepare import _plan
+from alexnet.data.shards import plan_shards
 from alexnet.data.sources import open_source, split_off_validation
 source = split_off_validation(open_source(sys.argv[1]), 0.2, 0)
 source.fingerprint()
-shards = _plan(source.listing, 8192)
+shards = plan_shards(source.listing, 8192)
 print(json.dumps({"members": len(source.listing), "shards": len(shards), "seconds": time.monotonic() - started}))
 """
 

@@ -78,7 +78,7 @@ class Harm:
 
 def small(folder: Path) -> Net:
     (folder / "small.toml").write_text(TABLE)
-    return Net(str(folder / "small.toml"), 5, rule="he")
+    return Net(str(folder / "small.toml"), 5, init="he")
 
 
 def zeros(name: str, classes: int) -> Net:

@@ -8,7 +8,8 @@ import torch
 
 from alexnet import machine, native
 from alexnet.diagnostics.bench import bench
-from alexnet.nets.network import costs, load_table
+from alexnet.nets.costs import costs
+from alexnet.nets.table_file import load_table
 
 
 def test_bench_measures_every_round_and_compares_medians(alexnet, net_file):

@@ -17,7 +17,8 @@ from alexnet import Net, Recipe, WrongUse, load, predict, train
 from alexnet.interchange.exporting import export
 from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
-from alexnet.nets.network import tables
+from alexnet.nets.inference import for_inference
+from alexnet.nets.table_file import tables
 from alexnet.run import load_preparation
 from tests.nets.test_nets import relative
 from tests.test_hostile_descriptions import tiny_run
@@ -45,13 +46,13 @@ def biased(net: Net) -> Net:
 
 @pytest.mark.parametrize("name", tables())
 def test_every_net_gives_its_scores_in_onnx_runtime(name):
-    net = Net(name, 10, rule="he")
+    net = Net(name, 10, init="he")
     biased(net)
     side = net.table.input[1]
     content = write_onnx(net, side, {"classes": "[]"})
     onnx.checker.check_model(onnx.load_model_from_string(content), full_check=True)
     kinds = {node.op_type for node in onnx.load_model_from_string(content).graph.node}
-    norms = [keys for keys in net.table.layers.values() if keys["kind"] == "response_norm"]
+    norms = [layer for layer in net.table.layers.values() if layer.kind == "response_norm"]
     assert ("LRN" in kinds) == bool(norms)  # the native operator, not what torch's exporter makes of it
     for count in (1, 3):
         images = np.random.default_rng(count).normal(0, 40, (count, 3, side, side)).astype(np.float32)
@@ -72,7 +73,7 @@ def test_every_net_gives_its_scores_in_onnx_runtime(name):
 )
 def test_variants_too(change, tmp_path):
     (tmp_path / "own.toml").write_text(f'base = "paper"\n{change}\n')
-    net = Net(str(tmp_path / "own.toml"), 5, rule="he")
+    net = Net(str(tmp_path / "own.toml"), 5, init="he")
     biased(net)
     images = np.random.default_rng(0).normal(0, 1, (2, 3, 224, 224)).astype(np.float32)
     with torch.no_grad():
@@ -111,8 +112,8 @@ def test_prepared_images_in_scores_out(trained, store, tmp_path, alexnet):
 
 
 def test_int8_is_a_third_and_gives_the_answers_of_our_int8():
-    net = Net("one-gpu", 4, rule="he")
-    narrow = net.eval().for_inference(torch.float32, narrow=True)
+    net = Net("one-gpu", 4, init="he")
+    narrow = for_inference(net.eval(), torch.float32, int8=True)
     images = np.random.default_rng(0).normal(0, 1, (2, 3, 224, 224)).astype(np.float32)
     small, large = write_onnx(narrow, 224, {}), write_onnx(net, 224, {})
     assert len(small) < len(large) / 3

@@ -78,7 +78,7 @@ def test_a_step_is_faster_than_the_plain_ports(cuda):
 
 def test_whole_net_near_the_cpus(cuda):
     net = Net("paper", 10)
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         expected = net.eval()(images)

@@ -37,7 +37,7 @@ def tiny_run(folder: Path) -> Run:
     """An opened run of a net that sees the central 9 of 16 pixels."""
     (folder / "tiny.toml").write_text(TINY)
     preparation = Preparation(16, 9, 1.0, torch.full((3, 16, 16), 100.0), torch.zeros(3, 3))
-    net = Net(str(folder / "tiny.toml"), 2, rule="he").eval()
+    net = Net(str(folder / "tiny.toml"), 2, init="he").eval()
     return Run(str(folder), net, [*CLASSES], [*CLASSES], preparation, copy.deepcopy(DATA), copy.deepcopy(ERRORS), 0)
 
 

@@ -41,7 +41,7 @@ def test_the_same_small_net_whole_is_taken(tmp_path, alexnet):
 
 def test_the_moments_of_batch_norms_come_along(tmp_path, alexnet):
     (tmp_path / "normed.toml").write_text(TABLE.replace(NORM, 'kind = "batch_norm"\n'))
-    net = Net(str(tmp_path / "normed.toml"), 5, rule="he")
+    net = Net(str(tmp_path / "normed.toml"), 5, init="he")
     net.state()["norm1.running_mean"].fill_(3.0)
     save_file({name: tensor.detach().contiguous() for name, tensor in net.state().items()}, tmp_path / "a.safetensors")
     (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n")

@@ -12,7 +12,9 @@ from PIL import Image
 
 from alexnet import Net, WrongUse, load, predict, prepare
 from alexnet.data import imagenet
-from alexnet.interchange.importing import CAFFE_BGR, import_weights, read_classes
+from alexnet.interchange.class_names import read_classes
+from alexnet.interchange.importing import import_weights
+from alexnet.interchange.preprocessing import CAFFE_BGR
 from alexnet.run import verify
 from tests.hostile_weights import zeros
 from tests.nets.test_nets import relative
@@ -23,7 +25,7 @@ WORDS = list(imagenet.classes().values())
 
 def drawn(name: str, classes: int = 1000) -> Net:
     """A net with weights, and biases that matter, of which each class is a different one."""
-    net = Net(name, classes, seed=3, rule="he").eval()
+    net = Net(name, classes, seed=3, init="he").eval()
     for key, value in net.tensors().items():
         if key.endswith("bias"):
             value.data.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(len(key)))

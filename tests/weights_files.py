@@ -1,5 +1,7 @@
 """Files of weights as other programs write them, by hand: Caffe's two layouts, the ONNX zoo's graphs, torch's own."""
 
+import tomllib
+
 import cv2
 import numpy as np
 import onnx
@@ -59,7 +61,7 @@ def caffe_layers(net: Net) -> list[tuple[str, str, bytes, list[torch.Tensor]]]:
     """Name, type, parameters' message and blobs of every layer of a training net, as Caffe snapshots have them."""
     found: list[tuple[str, str, bytes, list[torch.Tensor]]] = [("data", "Data", b"", [])]
     for name in net.names:
-        keys, layer = net.table.layers[name], net.layers[name]
+        keys, layer = tomllib.loads(net.table.text)["layers"][name], net.get_submodule(name)
         blobs = [layer.weight, layer.bias] if isinstance(layer, nn.Conv2d | nn.Linear) else []
         if keys["kind"] == "convolution":
             group = number(5, layer.groups) if layer.groups > 1 else b""
@@ -103,7 +105,7 @@ def zoo_onnx(net: Net, side: int, quantised: bool = False) -> onnx.ModelProto:
     nodes, tensors, last, flat = [], [], "data_0", False
     images = helper.make_tensor_value_info("data_0", TensorProto.FLOAT, [1, 3, side, side])
     for name in net.names:
-        keys, layer = net.table.layers[name], net.layers[name]
+        keys, layer = tomllib.loads(net.table.text)["layers"][name], net.get_submodule(name)
         if isinstance(layer, nn.Conv2d | nn.Linear):
             for kind, value in (("w", layer.weight), ("b", layer.bias)):
                 array = value.detach().contiguous().numpy()

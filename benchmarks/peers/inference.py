@@ -24,8 +24,9 @@ import torch
 from alexnet import Net, machine, native
 from alexnet.diagnostics.bench import interleaved
 from alexnet.diagnostics.plain_port import PlainPort
-from alexnet.evaluation import autocast, input_dtype, ready
+from alexnet.evaluation import ready
 from alexnet.interchange.onnx_writer import write_onnx
+from alexnet.nets.precision import autocast, input_dtype
 
 HERE = Path(__file__).parent
 QUIET = 0.2  # seconds between measurements: a peer's idle threads spin for a while before they sleep
@@ -113,7 +114,7 @@ def main() -> None:
     machine.set_up()
     python = environment(Path(options.environment), HERE / "constraints.txt")
     net = Net("caffe", 1000)
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     pixels = np.random.default_rng(0).normal(0, 1, (options.batch_size, 3, 227, 227)).astype(np.float32)
     images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
     precision = machine.choose_precision("auto", torch.device("cpu"))

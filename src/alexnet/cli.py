@@ -315,7 +315,8 @@ class Summary:
     """As JSON."""
 
     def __call__(self) -> int:
-        from alexnet.nets.network import costs, load_table
+        from alexnet.nets.costs import costs
+        from alexnet.nets.table_file import load_table
 
         check_number("--classes", self.classes, 1, 10**9)
         table = load_table(self.net)

@@ -17,7 +17,9 @@ from alexnet.data.batches import ahead, whole_images
 from alexnet.data.sources.pictures import Paths, Pictures, Read, batches, find_pictures
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse, check_number, check_threads
+from alexnet.nets.inference import ready
 from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype
 from alexnet.run import Run, load
 
 BATCH = 128
@@ -129,35 +131,6 @@ def top_k_errors(scores: Tensor, labels: Tensor, k: int) -> Tensor:
     level = (scores == own).sum(1)
     right = ((k - above).float() / level.clamp(min=1).float()).clamp(0, 1)
     return torch.where(torch.isnan(scores).any(1), 1.0, 1 - right)
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Products in ``bf16`` or ``fp16``, the rest as it is; nothing with other precisions."""
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
-
-
-def ready(net: Network, precision: str, device: torch.device) -> tuple[Network, str]:
-    """A net's form for inference, and the precision of its products.
-
-    Args:
-        net: on the device.
-        precision: ``auto``, ``float32``, ``bf16``, ``fp16``, ``float64``; or ``int8``, with which the weights of the
-            fully connected layers are rounded to int8 and all else is as with ``auto``.
-        device: where the net is.
-    """
-    products = machine.choose_precision("auto" if precision == "int8" else precision, device)
-    return net.for_inference(product_dtype(products), narrow=precision == "int8"), products
-
-
-def product_dtype(precision: str) -> torch.dtype:
-    """The type that products are of."""
-    return torch.float16 if precision == "fp16" else input_dtype(precision)
-
-
-def input_dtype(precision: str) -> torch.dtype:
-    """The type in which images reach the net."""
-    return {"bf16": torch.bfloat16, "float64": torch.float64}.get(precision, torch.float32)
 
 
 @machine.as_imported(gradients=False)

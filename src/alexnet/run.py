@@ -28,7 +28,10 @@ from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
 from alexnet.files import Count, Length, Misfit, Sha, Within, checked, signatures
 from alexnet.nets import weights
-from alexnet.nets.network import Network, Table, check_side, parse_table
+from alexnet.nets.costs import check_side
+from alexnet.nets.network import Network
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import parse_table
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
 CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")

@@ -27,10 +27,11 @@ from alexnet.data.sources.text import csv_rows, decode, label_of, named
 from alexnet.data.sources.words import read_meta
 from alexnet.figures.curve import curve
 from alexnet.files import owned
+from alexnet.interchange.class_names import read_classes
 from alexnet.interchange.exporting import export
-from alexnet.interchange.importing import import_weights, read_classes
+from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
-from alexnet.nets.network import load_table
+from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
 from alexnet.run import Run, describe_run, find_checkpoint, read_journal, read_metrics, verify
 from alexnet.training.recipes import named as named_recipe
@@ -360,7 +361,7 @@ def table(data: bytes) -> None:
 def _tiny() -> Net:
     with tempfile.TemporaryDirectory() as room:
         Path(room, "net.toml").write_text(TINY)
-        return Net(str(Path(room, "net.toml")), 2, rule="he")
+        return Net(str(Path(room, "net.toml")), 2, init="he")
 
 
 READERS: dict[str, Callable[[bytes], None]] = {

@@ -9,11 +9,13 @@ import torch
 from alexnet import Net, native
 from alexnet.data.augment import Preparation
 from alexnet.native import Stage
-from alexnet.nets import network
+from alexnet.nets.fusion import plan
+from alexnet.nets.inference import for_inference
 from alexnet.nets.kernels import few_rows_native
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.stage_native import run_stage
-from alexnet.nets.layers import Draw, FullyConnected, NarrowFullyConnected
+from alexnet.nets.layers import Draw, FullyConnected, Int8FullyConnected
+from alexnet.nets.table_file import parse_table
 from tests.conftest import SMALL_NET
 from tests.oracle import nets
 
@@ -152,11 +154,11 @@ def test_empty_strided_and_threads():
 @pytest.mark.parametrize("name", ["paper", "source", "caffenet", "torchvision", "cifar-11", "cifar-18"])
 def test_whole_nets_are_those_of_the_portable_path(name):
     """Scores and gradients in float32, the path switched off against on; the stages cover every max pooling."""
-    net = Net(name, 10, seed=1, rule="he")
-    assert sum(1 for n in net.names if net.table.layers[n]["kind"] == "max_pool") == sum(
-        stage.pool is not None for key, (stage, _) in net._stages.items() if key.startswith("after")
-    ) + sum(stage.pool is not None and not key.startswith("after") and _begins(net, key)
-            for key, (stage, _) in net._stages.items())  # fmt: skip
+    net = Net(name, 10, seed=1, init="he")
+    steps = plan(tuple(net.table.layers.values()))
+    assert sum(layer.kind == "max_pool" for layer in net.table.layers.values()) == sum(
+        step.stage is not None and step.stage.pool is not None for step in steps
+    )
     side, worst = net.table.input[1], []
     for seed in range(3):
         images = torch.from_numpy(np.random.default_rng(seed).normal(0, 1, (2, 3, side, side))).float()
@@ -171,25 +173,25 @@ def test_whole_nets_are_those_of_the_portable_path(name):
     assert sorted(worst)[1] < 2e-5  # one of the three may have a tie of a float32's last bit, which any path may break
 
 
-def _begins(net: Net, name: str) -> bool:
-    """Whether a stage that is listed by its own first layer is not already part of the one before."""
-    before = net.names[net.names.index(name) - 1]
-    return f"after {before}" not in net._stages and not (
-        (before in net._stages and net._stages[before][1] == 2) or any(
-            key.startswith("after") and taken == 2 and net.names[net.names.index(key[6:]) + 2] == name
-            for key, (_, taken) in net._stages.items()
-        )
-    )  # fmt: skip
+def stages_of(net: Net) -> dict[str, tuple[Stage, int]]:
+    """Each stage by its head, or its own first layer, and how many layers it does."""
+    steps = [step for step in plan(tuple(net.table.layers.values())) if step.stage]
+    return {step.layers[0].name: (step.stage, len(step.layers) - (step.head is not None)) for step in steps}
+
+
+def covered(net: Net) -> list[list[str]]:
+    """The names of the layers that each stage does."""
+    return [[layer.name for layer in step.layers] for step in plan(tuple(net.table.layers.values())) if step.stage]
 
 
 def test_what_the_stages_cannot_do_is_left_to_torch():
     """A pooling window of more places than a byte counts, a stride beyond the window, another beta."""
     table = SMALL_NET.replace("beta = 0.75", "beta = 0.5").replace("size = 3\nstride = 2", "size = 17\nstride = 1", 1)
-    net = Net(network.parse_table(table, "wide"), 3, rule="he")
-    assert net._stages == {"pool2": (Stage(pool=(3, 2)), 1), "after conv2": (Stage(True, pool=(3, 2)), 1)}
+    net = Net(parse_table(table, "wide"), 3, init="he")
+    assert stages_of(net) == {"conv2": (Stage(True, pool=(3, 2)), 1)}
     assert torch.isfinite(net(torch.randn(2, 3, 48, 48), Draw(0, 0, torch.arange(2)))).all()
     apart = SMALL_NET.replace("size = 3\nstride = 2", "size = 2\nstride = 3", 1)
-    assert "pool1" not in Net(network.parse_table(apart, "apart"), 3)._stages
+    assert not any("pool1" in taken for taken in covered(Net(parse_table(apart, "apart"), 3)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -209,18 +211,18 @@ def test_images_are_prepared_as_on_the_portable_path(store, dtype):
 @pytest.mark.parametrize("name", ["paper", "caffe", "torchvision", "cifar-11"])
 def test_the_form_for_inference_gives_the_same_scores(name):
     """A factor of one half is exact, so in float32 to the last bit; in bf16 as autocast rounds the weights."""
-    net = Net(name, 10, seed=1, rule="he")
+    net = Net(name, 10, seed=1, init="he")
     kept = {key: value.clone() for key, value in net.state().items()}
     side = net.table.input[1]
     images = torch.randn(3, 3, side, side).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         expected = net.eval()(images)
-        assert torch.equal(net.for_inference(torch.float32)(images), expected)
+        assert torch.equal(for_inference(net, torch.float32)(images), expected)
         with torch.autocast("cpu", torch.bfloat16):
-            low, ready = net(images.bfloat16()), net.for_inference(torch.bfloat16)(images.bfloat16())
+            low, ready = net(images.bfloat16()), for_inference(net, torch.bfloat16)(images.bfloat16())
     assert relative(ready.float(), low.float().double().numpy()) < 1e-2
     assert all(torch.equal(value, net.state()[key]) for key, value in kept.items())
-    assert net.for_inference(torch.bfloat16).layers["conv1"].weight.dtype == torch.bfloat16
+    assert for_inference(net, torch.bfloat16).conv1.weight.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4])
@@ -233,7 +235,7 @@ def test_few_rows_are_products_in_float64(rows, units, inputs, narrow):
         layer.weight.copy_(torch.from_numpy(generator.normal(0, 1, (units, inputs))))
         layer.bias.copy_(torch.from_numpy(generator.normal(0, 1, units)))
         x = torch.from_numpy(generator.normal(0, 1, (rows, inputs))).bfloat16()
-        ready = NarrowFullyConnected(layer) if narrow else layer.to(torch.bfloat16)
+        ready = Int8FullyConnected(layer) if narrow else layer.to(torch.bfloat16)
         assert few_rows_native.runs(x, ready.weight)
         found = ready(x)
     weight = ready.weight.detach().double().numpy() * (ready.scale.double().numpy()[:, None] if narrow else 1)
@@ -252,7 +254,7 @@ def test_int8_rounds_each_units_weights_to_a_127th_of_the_largest():
             torch.from_numpy(np.random.default_rng(1).normal(0, 1, (4, 50))) * torch.tensor([[1], [10], [0], [0.1]])
         )
         layer.bias.zero_()
-    narrow = NarrowFullyConnected(layer)
+    narrow = Int8FullyConnected(layer)
     step = layer.weight.detach().abs().amax(1, keepdim=True) / 127
     wrong = (narrow.weight * narrow.scale[:, None] - layer.weight.detach()).abs()
     assert narrow.weight.dtype == torch.int8 and (wrong <= step * 0.5001).all()
@@ -260,15 +262,15 @@ def test_int8_rounds_each_units_weights_to_a_127th_of_the_largest():
 
 @pytest.mark.parametrize("name", ["paper", "cifar-18"])
 def test_int8_changes_scores_little(name):
-    net = Net(name, 10, seed=1, rule="he")
+    net = Net(name, 10, seed=1, init="he")
     side = net.table.input[1]
     images = torch.randn(6, 3, side, side).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         expected = net.eval()(images)
-        found = net.for_inference(torch.float32, narrow=True)(images)
+        found = for_inference(net, torch.float32, int8=True)(images)
     assert 0 < relative(found, expected.double().numpy()) < 2e-2
     assert any(
         layer.weight.dtype == torch.int8
-        for layer in net.for_inference(torch.float32, narrow=True).layers.values()
+        for layer in for_inference(net, torch.float32, int8=True).children()
         if hasattr(layer, "weight")
     )

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from alexnet import Net, randomness
+from alexnet.nets.costs import costs
 from alexnet.nets.layers import Draw
-from alexnet.nets.network import costs, load_table, tables
+from alexnet.nets.table_file import load_table, tables
 from tests.oracle import nets as oracle
 
 # Output of each layer, parameters, multiply-adds; worked out from original.md's tables (the place is named above each).
@@ -229,7 +230,7 @@ def test_initial_weights_and_biases(name):
 def test_torchvisions_initial_weights_are_torchs():
     net = Net("torchvision", 1000)
     for tensor, value in net.tensors().items():
-        layer = net.layers[tensor.split(".")[0]]
+        layer = net.get_submodule(tensor.split(".")[0])
         bound = 1 / np.sqrt(layer.weight[0].numel())
         assert float(value.detach().abs().max()) <= bound * 1.000001
         assert float(value.detach().std()) == pytest.approx(
@@ -248,7 +249,7 @@ def choices(net: Net, images: torch.Tensor) -> list[torch.Tensor]:
         kept = net.activations(images, net.names)
     before = images
     for name in net.names:
-        layer = net.layers[name]
+        layer = net.get_submodule(name)
         if isinstance(layer, torch.nn.MaxPool2d):
             found.append(F.max_pool2d(before, layer.kernel_size, layer.stride, ceil_mode=True, return_indices=True)[1])
         before = kept[name]
@@ -280,14 +281,14 @@ def prepared(
     name: str, training: bool, leave: int = 0
 ) -> tuple[Net, np.ndarray, np.ndarray, Draw, dict[str, np.ndarray] | None]:
     """A float64 net whose norms matter and no unit is dead, images, labels and dropout masks."""
-    net = Net(name, 10, seed=1, rule="he").double()
+    net = Net(name, 10, seed=1, init="he").double()
     side = net.table.input[1]
     images, labels = away_from_ties(net, side, leave), np.array([3, 7])
     draw = Draw(5, 11, torch.tensor([40, 2]))
     masks = None
     if training and net.dropouts:
-        units = {layer: net.layers[layer].in_features if net.table.layers[layer].get("dropout_of") == "inputs"
-                 else net.layers[layer].out_features for layer in net.dropouts}  # fmt: skip
+        units = {layer: net.get_submodule(layer).in_features if net.table.layers[layer].dropout.of_inputs
+                 else net.get_submodule(layer).out_features for layer in net.dropouts}  # fmt: skip
         masks = {layer: randomness.keep_mask(5, layer, 11, draw.rows, count, 0.5).numpy().astype(float)
                  for layer, count in units.items()}  # fmt: skip
     return net.train(training), images, labels, draw, masks

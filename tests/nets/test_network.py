@@ -6,15 +6,16 @@ import torch
 
 from alexnet import Net, WrongUse
 from alexnet.data.augment import views
+from alexnet.nets.costs import costs
 from alexnet.nets.layers import Draw, Dropout
-from alexnet.nets.network import costs, load_table, parse_table
+from alexnet.nets.table_file import load_table, parse_table
 from tests.conftest import SMALL_NET
 from tests.oracle import layers as oracle
 
 
 @pytest.fixture(scope="module")
 def net() -> Net:
-    return Net("paper", 1000, seed=3, rule="he").eval()
+    return Net("paper", 1000, seed=3, init="he").eval()
 
 
 def test_sizes_and_parameters_are_the_papers():

@@ -8,10 +8,11 @@ from PIL import Image
 
 from alexnet import Net, prepare
 from alexnet.data.batches import Batches
+from alexnet.native import Window
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
 from alexnet.nets.layers import LocallyConnected
-from alexnet.nets.network import parse_table
+from alexnet.nets.table_file import parse_table
 from tests.conftest import SMALL_NET
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 11), st.integers(1, 11))
@@ -44,7 +45,7 @@ def test_gradients_of_the_norms_are_numerical_ones(shape, seed, size):
 @given(seeds, st.sampled_from([(1, 0), (3, 1), (3, 0)]), st.integers(1, 4), st.integers(3, 7))
 def test_a_locally_connected_layer_with_equal_filters_is_a_convolution(seed, window, maps, side):
     size, padding = window
-    layer = LocallyConnected((maps, side, side), 5, size, 1, padding).double()
+    layer = LocallyConnected((maps, side, side), 5, Window(size, 1, padding)).double()
     shared, bias = tensor((5, maps, size, size), seed), tensor((5,), seed + 1)
     layer.weight.data = shared[..., None, None].expand(layer.weight.shape).contiguous()
     layer.bias.data = bias[:, None, None].expand(layer.bias.shape).contiguous()
@@ -55,7 +56,7 @@ def test_a_locally_connected_layer_with_equal_filters_is_a_convolution(seed, win
 
 
 def small(classes: int = 6) -> Net:
-    net = Net(parse_table(SMALL_NET, "small"), classes, seed=4, rule="he").double()
+    net = Net(parse_table(SMALL_NET, "small"), classes, seed=4, init="he").double()
     return net.eval()
 
 
@@ -76,8 +77,8 @@ def test_a_mirrored_image_with_mirrored_filters_mirrors_the_maps(seed):
     net, other = small(), small()
     other.tensors()["conv1.weight"].data = net.tensors()["conv1.weight"].data.flip(3)
     x = tensor((1, 3, 49, 49), seed)
-    first = net.layers["pool1"](net.layers["norm1"](net.layers["conv1"](x)))
-    second = other.layers["pool1"](other.layers["norm1"](other.layers["conv1"](x.flip(3))))
+    first = net.pool1(net.norm1(net.conv1(x)))
+    second = other.pool1(other.norm1(other.conv1(x.flip(3))))
     torch.testing.assert_close(second, first.flip(3), rtol=1e-10, atol=1e-10)
 
 

@@ -1,13 +1,15 @@
 """Variants in a text file: the five of docs/variants.md, what a base means, and mistakes that are named."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 
 from alexnet import Net, Recipe, WrongUse, evaluate, load, train
-from alexnet.nets.network import costs, load_table, parse_table, tables, to_toml
+from alexnet.nets.costs import costs
+from alexnet.nets.table_file import load_table, parse_table, tables, to_toml
 from tests.conftest import SMALL_NET, killed_at
 
 DOCS = (Path(__file__).parents[2] / "docs" / "variants.md").read_text(encoding="utf-8")
@@ -29,7 +31,7 @@ def test_the_five_of_the_docs(variant, tmp_path, alexnet):
     assert alexnet("summary", file)[0] == 0
     table = load_table(str(file))
     assert sum(row.parameters for row in costs(table)) == 60_965_224 + CHANGES[variant]
-    net = Net(table, 5, rule="he")
+    net = Net(table, 5, init="he")
     net(torch.randn(2, 3, 224, 224)).square().mean().backward()
     assert all(value.grad is not None and torch.isfinite(value.grad).all() for value in net.tensors().values())
     file.unlink()  # the table is whole without it
@@ -40,9 +42,10 @@ def test_the_five_of_the_docs(variant, tmp_path, alexnet):
 @pytest.mark.parametrize("name", tables())
 def test_tables_survive_being_written(name):
     table = load_table(name)
-    again = parse_table(to_toml({"title": table.title, "input": list(table.input), "towers": table.towers,
-                                 "initialisation": table.initialisation, "layers": table.layers}), name)  # fmt: skip
-    assert (again.layers, again.initialisation, again.title) == (table.layers, table.initialisation, table.title)
+    again = parse_table(to_toml(tomllib.loads(table.text)), name)
+    assert (again.layers, again.towers, again.title) == (table.layers, table.towers, table.title)
+    old = parse_table(table.text.replace("[initialization]", "[initialisation]"), name)  # as before it was renamed
+    assert old.layers == table.layers
 
 
 @pytest.mark.parametrize(

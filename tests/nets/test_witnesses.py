@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from alexnet import Net
+from alexnet.native import Window
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.layers import Convolution
 from tests.nets.test_nets import relative
@@ -42,8 +43,8 @@ def test_onnx_runtimes_lrn(maps):
 def test_onnx_runtimes_convolution(side, up):
     """conv1: 224 rounded up is 224 padded by 3 at the far edges; conv2: two groups."""
     rng = np.random.default_rng(0)
-    first = Convolution(3, 8, 11, 4, 0, 1, up)
-    second = Convolution(8, 16, 5, 1, 2, 2, False)
+    first = Convolution(3, 8, Window(11, 4, 0, up))
+    second = Convolution(8, 16, Window(5, 1, 2), 2)
     for layer in (first, second):
         for value in layer.parameters():
             value.data = torch.from_numpy(rng.normal(0, 0.1, value.shape).astype(np.float32))
@@ -60,7 +61,7 @@ def test_onnx_runtimes_convolution(side, up):
 
 @pytest.mark.parametrize("name", ["caffe", "caffenet"])
 def test_opencv_reads_caffes_files_as_we_build_the_net(name):
-    net = Net(name, 1000, seed=2, rule="he").eval()
+    net = Net(name, 1000, seed=2, init="he").eval()
     for key, value in net.tensors().items():
         if key.endswith("bias"):
             value.data.uniform_(-1, 1)

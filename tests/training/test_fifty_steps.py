@@ -59,17 +59,17 @@ def start(store: Store, net: str, batch: int, folder, gain: float) -> dict[str, 
     recipe = dataclasses.replace(
         recipe_of(net, batch, "float32"), init="he", learning_rate=0.0, bias_lr=0.0, layer_lr=(), epochs=1
     )
-    initialise = Network.initialise
+    initialize = Network.initialize
 
-    def smaller(self, seed, rule="table"):
-        initialise(self, seed, rule)
+    def smaller(self, seed, init="net"):
+        initialize(self, seed, init)
         with torch.no_grad():
             for name, tensor in self.tensors().items():
                 tensor.mul_(1.0 if name.startswith("fc8") else gain)
             self.tensors()["conv1.weight"].div_(float(np.sqrt((store.statistics.deviation**2).mean())))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Network, "initialise", smaller)
+        patch.setattr(Network, "initialize", smaller)
         train(store, folder, recipe, show=False)
     from alexnet import load
 
@@ -133,7 +133,7 @@ class Given:
             for i, row in enumerate(rows.tolist())
         ])  # fmt: skip
         masks = {
-            layer: randomness.keep_mask(SEED, layer, step, rows, self.net.layers[layer].out_features, 0.5).numpy()
+            layer: randomness.keep_mask(SEED, layer, step, rows, getattr(self.net, layer).out_features, 0.5).numpy()
             for layer in ("fc6", "fc7")
         }
         return images, store.labels[rows.numpy()], {name: mask.astype(np.float64) for name, mask in masks.items()}

@@ -94,7 +94,7 @@ def test_what_was_taken_learns_at_a_share_of_the_rate(old, others, tmp_path):
 def drawn_last(store: Store, old) -> dict[str, torch.Tensor]:
     """The last layer as ``Recipe().init`` draws it."""
     net = Network(load(old).net.table, len(store.classes))
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     return {name: tensor for name, tensor in net.state().items() if name.startswith("fc4")}
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from alexnet import Net, Recipe, WrongUse, native
+from alexnet.nets.inference import for_inference
 from alexnet.nets.layers import Draw
+from alexnet.nets.precision import keep_copies
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipes import named
 from alexnet.training.schedule import Plateau
@@ -141,10 +143,10 @@ def test_training_with_copies_is_bitwise_that_without():
     ends = []
     for kept in (False, True):
         net = Net("cifar-11", 10)
-        net.initialise(0, "he")
+        net.initialize(0, "he")
         optimizer = Momentum(net.named_parameters() if not kept else net.tensors(), lr=0.001)
         if kept:
-            optimizer.keep(net.keep_copies(torch.bfloat16))
+            optimizer.keep(keep_copies(net, torch.bfloat16))
             assert set(net.state()) == set(Net("cifar-11", 10).state())  # no checkpoint holds them
         for step in range(3):
             images = torch.from_numpy(np.random.default_rng(step).normal(0, 1, (4, 3, 24, 24))).bfloat16()
@@ -154,6 +156,6 @@ def test_training_with_copies_is_bitwise_that_without():
             optimizer.step()
             optimizer.zero_grad()
         ends.append([tensor.detach().clone() for tensor in net.tensors().values()])
-        ready = net.for_inference(torch.bfloat16)
-        assert all(getattr(layer, "low_weight", None) is None for layer in ready.layers.values())
+        ready = for_inference(net, torch.bfloat16)
+        assert all(getattr(layer, "_copy", None) is None for layer in ready.children())
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))

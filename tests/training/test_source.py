@@ -330,7 +330,7 @@ def test_ones_own_transform_loss_and_batches(store, net_file, tmp_path):
     assert sorted(row for rows in seen[:6] for row in rows) == store.rows("train").tolist()
     dark = load(tmp_path / "dark").net.state()
     begun = load(tmp_path / "dark")  # black images have no gradient for the first layer's weights
-    begun.net.initialise(recipe.seed, "he")
+    begun.net.initialize(recipe.seed, "he")
     decayed = dark["conv1.weight"] / begun.net.state()["conv1.weight"]
     assert float(decayed.std()) < 1e-4 and 0.99 < float(decayed.mean()) < 1
     train(store, tmp_path / "still", recipe, show=False, loss=lambda scores, labels: scores.sum() * 0)

@@ -26,8 +26,12 @@ from alexnet.data.batches import Batch, Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
 from alexnet.diagnostics.plain_port import PlainPort
-from alexnet.evaluation import autocast, input_dtype, product_dtype
-from alexnet.nets.network import Network, Table, costs, load_table
+from alexnet.nets.costs import multiply_adds
+from alexnet.nets.inference import for_inference
+from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype, keep_copies, product_dtype
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import load_table
 from alexnet.training.optimizer import Momentum
 from alexnet.training.step import Step
 
@@ -108,33 +112,38 @@ def bench(
         store = prepare(drawn.source(IMAGES), Path(room, "store"), val_fraction=0)
         plain = running.enter_context(PlainPort(batch, classes, where))
         tasks = _tasks(Network(net, classes), batch, where, precision, store, Path(room), plain)
-        found = interleaved(
+        values = interleaved(
             {key: task for key, (_, _, task) in tasks.items()},
             rounds,
             say=lambda number: say(f"round {number} of {rounds}" if number else "first round, not counted"),
         )
-        said = {key: _summary(name, unit, found[key]) for key, (name, unit, _) in tasks.items()}
-    products, trained = multiply_adds(load_table(net), classes)
-    matrix = said["matrix"].median * 1e9
-    ratios = {
-        "training step, ours to plain port": said["step"].median / said["plain_step"].median,
-        "training step, ours to matrix-rate floor": said["step"].median * 2 * trained / matrix,
-        "inference, ours to plain port": said["inference"].median / said["plain_inference"].median,
-        "inference, ours to matrix-rate floor": said["inference"].median * 2 * products / matrix,
-        "loader, ours to bare decoding": said["loader"].median / said["decode"].median,
-        "prepare, ours to Pillow's": said["prepare"].median / said["pillow"].median,
-        "loader against training, a core for each": said["loader"].median / said["step"].median,
+        about = {
+            "processor": machine.cpu_name(),
+            "threads": str(torch.get_num_threads()),
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+            "precision": precision,
+            "kernels": native.kernels(where),
+        }
+    measured = {key: _summary(name, unit, values[key]) for key, (name, unit, _) in tasks.items()}
+    noisy = [quantity.name for quantity in measured.values() if quantity.spread > NOISY]
+    return Bench(about, net, batch, measured, _ratios(measured, load_table(net), classes), noisy)
+
+
+def _ratios(measured: Mapping[str, Measured], table: Table, classes: int) -> dict[str, float]:
+    """What is compared, by name: rates of one run, so that they hold where times drift."""
+    rate = {key: quantity.median for key, quantity in measured.items()}
+    products, trained = multiply_adds(table, classes)
+    matrix = rate["matrix"] * 1e9
+    return {
+        "training step, ours to plain port": rate["step"] / rate["plain_step"],
+        "training step, ours to matrix-rate floor": rate["step"] * 2 * trained / matrix,
+        "inference, ours to plain port": rate["inference"] / rate["plain_inference"],
+        "inference, ours to matrix-rate floor": rate["inference"] * 2 * products / matrix,
+        "loader, ours to bare decoding": rate["loader"] / rate["decode"],
+        "prepare, ours to Pillow's": rate["prepare"] / rate["pillow"],
+        "loader against training, a core for each": rate["loader"] / rate["step"],
     }
-    about = {
-        "processor": machine.cpu_name(),
-        "threads": str(threads or torch.get_num_threads()),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
-        "precision": precision,
-        "kernels": native.kernels(where),
-    }
-    noisy = [each.name for each in said.values() if each.spread > NOISY]
-    return Bench(about, net, batch, said, ratios, noisy)
 
 
 def _summary(name: str, unit: str, values: list[float]) -> Measured:
@@ -147,9 +156,9 @@ def _photos(room: Path) -> Path:
     """Drawn images as files of 500x409 pixels, quality 90."""
     for index in range(PHOTOS):
         name = drawn.CLASSES[index % len(drawn.CLASSES)]
-        place = files.make_folder(room / "photos" / name)
+        folder = files.make_folder(room / "photos" / name)
         image = Image.fromarray(drawn.draw(index, index % len(drawn.CLASSES))).resize((500, 409))
-        image.save(place / f"{index:03d}.jpg", quality=90)
+        image.save(folder / f"{index:03d}.jpg", quality=90)
     return room / "photos"
 
 
@@ -168,21 +177,14 @@ def interleaved(
         uncounted: rounds before these, in which caches fill.
         say: is told each round's number before it begins; 0 and below do not count.
     """
-    found: dict[str, list[float]] = {name: [] for name in tasks}
+    values: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(1 - uncounted, rounds + 1):
         say(number)
         for name, task in tasks.items():
             value = task()
             if number > 0:
-                found[name].append(value)
-    return found
-
-
-def multiply_adds(table: Table, classes: int) -> tuple[int, int]:
-    """Of one image: in inference, and in a training step, whose images need no gradient."""
-    layers = costs(table, classes)
-    forward = sum(row.multiply_adds for row in layers)
-    return forward, 3 * forward - layers[0].multiply_adds
+                values[name].append(value)
+    return values
 
 
 def random_images(net: Network, batch: int, device: torch.device, precision: str) -> Tensor:
@@ -199,11 +201,11 @@ def training_step(net: Network, images: Tensor, precision: str) -> Callable[[], 
         images: from ``random_images``.
         precision: of products.
     """
-    net.initialise(0, "he")
+    net.initialize(0, "he")
     net.to(images.device)
     optimizer = Momentum(net.tensors(), lr=0.001)
     if precision == "bf16":
-        optimizer.keep(net.keep_copies(torch.bfloat16))
+        optimizer.keep(keep_copies(net, torch.bfloat16))
     rows = torch.arange(len(images), device=images.device)
     batch = Batch(images, rows % net.classes, rows)
     step = Step(net, optimizer, precision)
@@ -236,7 +238,7 @@ def _tasks(
     room_for = torch.empty_like(bytes_)
     images = random_images(net, batch, device, precision)
     step = training_step(net, images, precision)
-    ready = net.for_inference(product_dtype(precision))
+    ready = for_inference(net, product_dtype(precision))
 
     @torch.inference_mode()
     def infer(count: int = batch) -> Tensor:
@@ -281,9 +283,9 @@ def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
         return PHOTOS / (time.perf_counter() - begun)
 
     def make() -> float:
-        with tempfile.TemporaryDirectory(dir=room) as place:
+        with tempfile.TemporaryDirectory(dir=room) as folder:
             begun = time.perf_counter()
-            prepare(photos, Path(place, "store"), val_fraction=0, workers=1)
+            prepare(photos, Path(folder, "store"), val_fraction=0, workers=1)
             return PHOTOS / (time.perf_counter() - begun)
 
     return {

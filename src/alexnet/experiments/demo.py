@@ -3,14 +3,19 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from alexnet import evaluation, files, machine
 from alexnet.data import demo as drawn
 from alexnet.data.prepare import prepare
 from alexnet.errors import WrongUse
 from alexnet.evaluation import Errors
+from alexnet.experiments.experiment import Case, Experiment, Row
 from alexnet.figures.show import show
+from alexnet.figures.style import RIGHT, WRONG, clean
 from alexnet.progress import Display
 from alexnet.run import load, read_journal
 from alexnet.training.recipe import Recipe
@@ -61,10 +66,7 @@ def demo(
         WrongUse: the folder holds something else, or a demo with other options.
         Failure: a full or read-only disk.
     """
-    folder = files.make_folder(folder)
-    unknown = sorted({entry.name for entry in folder.iterdir()} - {"store", "run"})
-    if unknown and not (folder / "store").exists():
-        raise WrongUse(f"{folder}: is not empty and no demo; give another folder")
+    folder = _folder(folder)
     images, epochs = (QUICK_IMAGES, QUICK_EPOCHS) if quick else (IMAGES, EPOCHS)
     display = Display(unit="images")
     with contextlib.closing(display):
@@ -77,7 +79,7 @@ def demo(
         run = folder / "run"
         train(store, run, Recipe(epochs=epochs, seed=seed), device=device)
         opened = load(run, device=machine.choose_device(device))
-        found = {
+        measured = {
             views: evaluation.evaluate(
                 [opened], store, views=views, progress=display.counter(f"evaluating, views: {views}")
             )
@@ -85,8 +87,8 @@ def demo(
         }
     pictures = show(run, output=folder, store=store, device=machine.choose_device(device))
     return Demonstration(
-        one_view=found[1].errors,
-        ten_views=found[10].errors,
+        one_view=measured[1].errors,
+        ten_views=measured[10].errors,
         chance=1 - 1 / len(store.classes),
         training_images=images,
         epochs=epochs,
@@ -95,3 +97,64 @@ def demo(
         store=store.path,
         pictures=[str(Path(path)) for path in pictures],
     )
+
+
+def _folder(path: str | os.PathLike) -> Path:
+    """The demo's folder; refused where it holds something else."""
+    folder = files.make_folder(path)
+    unknown = sorted({entry.name for entry in folder.iterdir()} - {"store", "run"})
+    if unknown and not (folder / "store").exists():
+        raise WrongUse(f"{folder}: is not empty and no demo; give another folder")
+    return folder
+
+
+def measure(case: Case) -> list[Row]:
+    """The demo with one seed; at a scale below 1 the quick one."""
+    outcome = demo(case.work / "demo", quick=case.scale < 1, seed=case.seed, device=case.device)
+    return [
+        {
+            "views": views,
+            "images": errors.images,
+            "top1_error": errors.top1_error,
+            "top1_interval": errors.top1_interval,
+            "chance": outcome.chance,
+            "training_seconds": outcome.training_seconds,
+        }
+        for views, errors in ((1, outcome.one_view), (10, outcome.ten_views))
+    ]
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """A line for each seed."""
+    lines = ["| seed | views | top-1 error, 95% interval |", "| --- | --- | --- |"]
+    for row in rows:
+        low, high = row["top1_interval"]
+        lines.append(f"| {row['seed']} | {row['views']} | {row['top1_error']:.1%}, {low:.1%} to {high:.1%} |")
+    return lines
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Every seed's error with its 95% interval, one view and ten."""
+    drawing = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
+    axes = drawing.add_subplot()
+    for color, views, offset in ((WRONG, 1, -0.1), (RIGHT, 10, 0.1)):
+        shown = [row for row in rows if row["views"] == views]
+        errors = [100 * row["top1_error"] for row in shown]
+        bars = [[abs(100 * row["top1_interval"][end] - error) for row, error in zip(shown, errors)] for end in (0, 1)]
+        x = [number + offset for number in range(len(shown))]
+        axes.errorbar(x, errors, bars, fmt="o", color=color, label=f"{views} view{'s' if views > 1 else ''}")
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    axes.set(xticks=range(len(seeds)), xticklabels=seeds, xlabel="seed", ylabel="top-1 error, %", ylim=(0, None))
+    axes.legend(frameon=False, fontsize=9)
+    clean(axes)
+    return drawing
+
+
+DEMO = Experiment(
+    "drawn images that a linear classifier cannot tell apart, learnt in minutes",
+    conditions=("default",),
+    seeds=(0,),
+    measure=measure,
+    figure=figure,
+    table=table,
+)

@@ -20,6 +20,7 @@ from alexnet.data.demo import CLASSES, draw
 from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse
 from alexnet.interchange import card, onnx_writer, torch_file
+from alexnet.nets.inference import for_inference
 from alexnet.nets.network import Network
 from alexnet.run import Run
 
@@ -115,7 +116,7 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
     preparation = run.preparation.to("cpu")
     net = copy.deepcopy(run.net).cpu().float().eval()
     if narrow:
-        net = net.for_inference(torch.float32, narrow=True)
+        net = for_inference(net, torch.float32, int8=True)
     described = {**_described(run), "noise": preparation.noise.flatten().tolist()}
     metadata = {
         "classes": files.to_json(run.words, indent=None),

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from alexnet.nets.layers import rounded_up_excess
-from alexnet.nets.network import Network, Table, costs
+from alexnet.nets.network import Network
+from alexnet.nets.table import ConvolutionLayer, FullyConnectedLayer, MaxPoolLayer, ResponseNormLayer, Sized, Table
 
 MOST_BYTES = 1 << 31  # of a file: every AlexNet has a quarter of a gigabyte
 
@@ -61,30 +61,26 @@ def connected_words(units: int) -> str:
 
 def operations(table: Table, classes: int, side: int) -> list[str]:
     """A net's layers in the words of ``Foreign.operations``, activations beside them, for images of ``side``."""
-    found: list[str] = []
-    height = side
-    net = dataclasses.replace(table, input=(table.input[0], side, side))
-    for cost in costs(net, classes):
-        keys = table.layers[cost.name]
-        kind = keys["kind"]
-        if kind == "convolution":
-            size, stride, padding = keys["size"], keys.get("stride", 1), keys.get("padding", 0)
-            excess = rounded_up_excess(height, size, stride, padding) if keys.get("rounding") == "up" else 0
-            groups = table.towers if keys.get("sees", "both towers") == "own tower" else 1
-            found.append(convolution_words(keys["filters"], size, stride, groups, (padding, padding + excess)))
-        elif kind == "response_norm":
-            alpha = keys["alpha"] * (1 if keys.get("alpha_divided") else keys["size"])
-            found.append(norm_words(keys["size"], alpha, keys["beta"], keys["k"]))
-        elif kind == "max_pool":
-            found.append(pool_words(keys["size"], keys["stride"]))
-        elif kind == "fully_connected":
-            found.append(connected_words(cost.output[0]))
-        else:
-            found.append(kind.replace("_", " "))
-        if "activation" in keys:
-            found.append(keys["activation"])
-        height = cost.output[1] if len(cost.output) > 1 else 1
-    return found
+    words: list[str] = []
+    for row in table.sized(classes, side):
+        words.append(_operation(row))
+        if row.layer.activation:
+            words.append(row.layer.activation)
+    return words
+
+
+def _operation(row: Sized) -> str:
+    match row.layer:
+        case ConvolutionLayer(window=window, filters=filters, groups=groups):
+            sides = window.padding, window.padding + window.overhang(row.seen[1])
+            return convolution_words(filters, window.size, window.stride, groups, sides)
+        case ResponseNormLayer(size=size, alpha=alpha, beta=beta, k=k):
+            return norm_words(size, alpha * size, beta, k)
+        case MaxPoolLayer(window=window):
+            return pool_words(window.size, window.stride)
+        case FullyConnectedLayer():
+            return connected_words(row.made[0])
+    return row.layer.kind.replace("_", " ")
 
 
 def difference(foreign: Foreign, net: Network, side: int) -> str | None:

@@ -5,30 +5,27 @@ shares torch's own OpenMP threads, so that two pools never compete for the cores
 calls a function, which checks all that it is given before the C sees an address.
 """
 
-from alexnet.native.library import (
+from alexnet.native.functions import (
     MOST_WINDOW,
     Stage,
-    Status,
     add_image,
     area_average,
-    available,
     crop_image,
     few_rows,
     image_products,
-    keep_freed_memory,
-    kernels,
     momentum_step,
-    portable,
     prepare_images,
     stage_backward,
     stage_forward,
-    status,
 )
+from alexnet.native.library import Status, available, keep_freed_memory, kernels, portable, status
+from alexnet.native.window import Window
 
 __all__ = [
     "MOST_WINDOW",
     "Stage",
     "Status",
+    "Window",
     "add_image",
     "area_average",
     "available",

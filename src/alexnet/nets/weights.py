@@ -13,7 +13,8 @@ from torch import Tensor
 from alexnet import files
 from alexnet.errors import Failure, WrongUse
 from alexnet.files import signatures
-from alexnet.nets.network import Network, Table
+from alexnet.nets.network import Network
+from alexnet.nets.table import Table
 
 
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ from alexnet.data.batches import Batch, Batches, whole_images
 from alexnet.data.store import Store
 from alexnet.evaluation import Errors
 from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype
 from alexnet.progress import Display
 from alexnet.training.recipe import Settled
 from alexnet.training.start import Options, Setup
@@ -65,8 +66,8 @@ class FrozenFeatures:
         for batch in whole_images(self.store, split, IMAGES_AT_ONCE, self.loaders):
             pixels = batch.to(self.device).images
             seen = views(pixels, self.preparation.crop, VIEWS if count > 1 else 1)[:count]
-            given = self.preparation.apply(seen.flatten(0, 1), evaluation.input_dtype(self.recipe.precision))
-            with evaluation.autocast(self.device, self.recipe.precision):
+            given = self.preparation.apply(seen.flatten(0, 1), input_dtype(self.recipe.precision))
+            with autocast(self.device, self.recipe.precision):
                 outputs = self.net.before(given, self.layer)
             found.append(outputs.unflatten(0, (count, len(pixels))).transpose(0, 1).cpu())
             self._done += len(pixels)
@@ -86,7 +87,7 @@ class FrozenFeatures:
         labels = torch.from_numpy(self.store.labels[self.store.rows("val")]).split(evaluation.BATCH)
         judged = []
         for part, right in zip(self.seen["val"][:, 0].split(evaluation.BATCH), labels):
-            with evaluation.autocast(self.device, self.recipe.precision):
+            with autocast(self.device, self.recipe.precision):
                 scores = self.net.onwards(part.to(self.device), self.layer)
             judged.append(evaluation.Judged.of(F.softmax(scores.float(), 1).cpu(), right))
         return evaluation.Judged.joined(judged).errors(1)
@@ -97,12 +98,12 @@ def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Sett
     with torch.device("meta"):
         copy = Network(net.table, 2).eval()
         seen = copy.before(torch.zeros(1, net.table.input[0], crop, crop), layer).numel()
-    each = seen * evaluation.input_dtype(recipe.precision).itemsize
+    each = seen * input_dtype(recipe.precision).itemsize
     views = VIEWS if recipe.flip else UNFLIPPED
     return each * (store.splits["train"] * views + store.splits.get("val", 0))
 
 
-def computed(
+def compute(
     setup: Setup, options: Options, net: Network, preparation: Preparation, display: Display
 ) -> FrozenFeatures | None:
     """What the frozen layers give, where there are any, it fits into memory, and nobody changes the images."""

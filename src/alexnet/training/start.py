@@ -1,26 +1,32 @@
 """How a training starts: from nothing, from a checkpoint, or from another run's weights."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from alexnet import files, machine, native, run
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, Batches
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse
-from alexnet.nets.network import Network, Table, check_side, load_table
+from alexnet.nets.costs import check_side
+from alexnet.nets.network import Network
+from alexnet.nets.precision import keep_copies
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import load_table
 from alexnet.training import state as checkpoints
 from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Recipe, Settled, difference, from_json
 from alexnet.training.schedule import parse_layer_lr, parse_layer_weight_decay
 from alexnet.training.state import State
-from alexnet.training.step import Loss, Transform
+from alexnet.training.step import Loss, Sight, Step, Transform
 
 FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
 Say = Callable[[str], None]
@@ -100,7 +106,7 @@ def set_up(store: Store, folder: Path, recipe: Recipe, device: torch.device, sta
     if settled.freeze is not None:
         if start_from is None:
             raise WrongUse("--freeze: goes with --from; layers that were drawn must learn")
-        learning = net.next_learning(settled.freeze)
+        learning = table.next_learning(settled.freeze)
     batches = Batches(
         store,
         "train",
@@ -178,12 +184,11 @@ def start(setup: Setup, say: Say) -> tuple[State, Preparation]:
         saved, taken = _weights(setup, say)
     else:
         _check_free(folder)
-        preparation = _preparation(setup)
+        preparation = preparation_of(setup)
         saved, taken = _weights(setup, say)  # before anything is written: what it starts from may not be meant
         _write(setup, preparation)
     net.to(setup.device, torch.float64 if recipe.precision == "float64" else torch.float32)
-    decays = parse_layer_weight_decay(recipe.layer_weight_decay)
-    optimizer = Momentum(net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
+    optimizer = optimizer_of(setup)
     state = State(net, optimizer, torch.GradScaler(setup.device.type, enabled=recipe.precision == "fp16"), taken)
     if saved:
         state.restore(saved, str(folder))
@@ -193,8 +198,49 @@ def start(setup: Setup, say: Say) -> tuple[State, Preparation]:
                 "sums are rounded in another order, so the result is not bitwise the same"
             )
     if recipe.precision == "bf16" and recipe.grad_accumulation == 1:  # parts' gradients add up in float32
-        optimizer.keep(net.keep_copies(torch.bfloat16))
+        optimizer.keep(keep_copies(net, torch.bfloat16))
     return state, preparation
+
+
+def optimizer_of(setup: Setup) -> Momentum:
+    """The recipe's, of the net's parameters."""
+    recipe = setup.recipe
+    decays = parse_layer_weight_decay(recipe.layer_weight_decay)
+    return Momentum(setup.net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
+
+
+def step_of(
+    setup: Setup,
+    preparation: Preparation,
+    optimizer: Momentum,
+    scaler: torch.GradScaler | None = None,
+    options: Options | None = None,
+    computed: bool = False,
+) -> Step:
+    """The recipe's training step.
+
+    Args:
+        setup: the training; its net has its weights and is on its device.
+        preparation: of images, on the CPU.
+        optimizer: of the net's parameters.
+        scaler: of the loss, with fp16.
+        options: the caller's own loss and transform, if any.
+        computed: whether the batches' images are what the first learning layer sees.
+    """
+    recipe, options = setup.recipe, options or Options()
+    sight = Sight.of(recipe, preparation, setup.device, setup.batches.steps, options.transform)
+    return Step(
+        net=setup.net,
+        optimizer=optimizer,
+        precision=recipe.precision,
+        seed=recipe.seed,
+        sight=None if computed else sight,
+        loss=options.loss or functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing),
+        parts=recipe.grad_accumulation,
+        scaler=scaler,
+        learning=setup.learning,
+        computed=computed,
+    )
 
 
 def _asked(setup: Setup) -> dict[str, Any]:
@@ -233,7 +279,7 @@ def _check_free(folder: Path) -> None:
         raise WrongUse(f"{folder}: is not empty and no run; give another folder")
 
 
-def _preparation(setup: Setup) -> Preparation:
+def preparation_of(setup: Setup) -> Preparation:
     """By the store's statistics; mean and scale are those of the run that it starts from."""
     recipe = setup.recipe
     own = Preparation.of(setup.store, recipe.crop_size, recipe.input_scale, recipe.color_noise, recipe.color_noise_by)
@@ -260,7 +306,7 @@ def _weights(setup: Setup, say: Say) -> tuple[checkpoints.Checkpoint | None, lis
         return saved, []
     if (setup.folder / "metrics.jsonl").exists():
         say(f"note: {setup.folder}: no checkpoint to go on from; beginning anew")
-    setup.net.initialise(setup.recipe.seed, {"net": "table", "he": "he"}[setup.recipe.init])
+    setup.net.initialize(setup.recipe.seed, setup.recipe.init)
     return None, [] if setup.start_from is None else _take_from(setup, setup.start_from, say)
 
 

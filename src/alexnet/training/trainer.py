@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import math
 import os
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import evaluation, files, machine, run
@@ -21,14 +19,14 @@ from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_threads
 from alexnet.evaluation import Errors, top_k_errors
 from alexnet.progress import Display, clock
-from alexnet.training.frozen import computed
+from alexnet.training.frozen import compute
 from alexnet.training.journal import Journal, StepReport
 from alexnet.training.listeners import Curve, Pace, Signals, StallWatch
 from alexnet.training.recipe import Recipe
 from alexnet.training.saving import Writer
-from alexnet.training.start import Options, Setup, say_start, set_up, start
+from alexnet.training.start import Options, Setup, say_start, set_up, start, step_of
 from alexnet.training.state import State
-from alexnet.training.step import Loss, NotFinite, Result, Sight, Step, Transform, first_not_finite
+from alexnet.training.step import Loss, NotFinite, Transform, first_not_finite
 
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
@@ -224,21 +222,9 @@ class Trainer:
         self.setup, self.options, self.state, self.preparation = setup, options, state, preparation
         self.writer, self.journal, self.signals, self.display = writer, journal, signals, display
         recipe = setup.recipe
-        self.features = computed(setup, options, state.net, preparation, display)
-        self.update = Step(
-            net=state.net,
-            optimizer=state.optimizer,
-            precision=recipe.precision,
-            seed=recipe.seed,
-            sight=None
-            if self.features
-            else Sight.of(recipe, preparation, setup.device, setup.batches.steps, options.transform),
-            loss=options.loss or functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing),
-            parts=recipe.grad_accumulation,
-            scaler=state.scaler,
-            learning=setup.learning,
-            computed=self.features is not None,
-        )
+        self.features = compute(setup, options, state.net, preparation, display)
+        computed = self.features is not None
+        self.update = step_of(setup, preparation, state.optimizer, state.scaler, options, computed)
         self.rates = recipe.learning_rates(setup.batches.steps)
         self.factors = dict.fromkeys(state.taken, recipe.pretrained_lr_factor) | dict.fromkeys(setup.frozen, 0.0)
         self.listeners: list[Callable[[StepReport], object]] = [
@@ -303,7 +289,7 @@ class Trainer:
         epoch = state.step / self.setup.batches.steps
         state.optimizer.set_lr(self.rates.by_name(lr, epoch, state.optimizer.tensors, self.factors))
         try:
-            result: Result = self.update(batch, state.step)
+            result = self.update(batch, state.step)
         except NotFinite as error:
             self._diverged(state.step + 1, error.images)
         state.advance()

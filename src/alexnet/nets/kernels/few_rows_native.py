@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from alexnet import native
+from alexnet.nets.kernels.followed import followed
 
 MOST_ROWS = 4  # beyond, the matrix unit is faster
 
@@ -16,6 +17,7 @@ def runs(x: Tensor, weight: Tensor) -> bool:
         and weight.dtype in (torch.bfloat16, torch.int8)
         and 0 < len(x) <= MOST_ROWS
         and native.available(x.device, x.dtype)
+        and not followed()
     )
 
 

@@ -11,7 +11,10 @@ In the product 0 x NaN is NaN: a value that is not finite spoils all maps of its
 import functools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from alexnet.nets.kernels.followed import followed
 
 BLOCK_ELEMENTS = 1 << 19
 
@@ -100,4 +103,13 @@ def response_norm(
         raise ValueError(f"size {size}: must be at least 1")
     if towers < 1 or x.shape[1] % towers:
         raise ValueError(f"{x.shape[1]} maps do not divide into {towers} towers")
+    if followed():
+        return _as_one_formula(x, size, towers, k, alpha, beta)
     return ResponseNormFunction.apply(x, size, towers, k, alpha, beta)  # pyright: ignore[reportReturnType]
+
+
+def _as_one_formula(x: Tensor, size: int, towers: int, k: float, alpha: float, beta: float) -> Tensor:
+    """The same in operations that torch can follow and differentiate."""
+    matrix = band.__wrapped__(x.shape[1], size, towers, x.dtype, x.device)
+    sums = F.conv2d(x * x, matrix.t()[:, :, None, None])
+    return x * (sums * alpha + k) ** -beta

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from alexnet import native
 from alexnet.native import Stage
+from alexnet.nets.kernels.followed import followed
 
 
 def runs(x: Tensor) -> bool:
     """Whether the compiled path takes this tensor."""
-    return x.dim() == 4 and native.available(x.device, x.dtype)
+    return x.dim() == 4 and native.available(x.device, x.dtype) and not followed()
 
 
 class StageFunction(torch.autograd.Function):

@@ -1,0 +1,89 @@
+"""What an experiment is: a line of description, conditions, what is measured of one, and how the figures are shown."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from alexnet import files
+from alexnet.data import demo as drawn
+from alexnet.data.prepare import prepare
+from alexnet.data.store import Store
+from alexnet.progress import Display
+
+Row = dict[str, Any]  # what was measured, as a JSON object
+DRAWN_IMAGES = 1920  # to train on, where no images are given
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One condition of an experiment with one seed.
+
+    Attributes:
+        condition: which of the experiment's, or one's own of the same form.
+        seed: of everything random in it.
+        folder: the experiment's; what all cases share may be kept there.
+        work: this case's own; what is in it after an interruption is gone on with, and it is removed at the end.
+        data: images that the experiment is made on, as given; None: those that are drawn.
+        scale: share of the experiment's full size, 0..1.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
+        display: shows progress.
+    """
+
+    condition: str
+    seed: int
+    folder: Path
+    work: Path
+    data: str | None
+    scale: float
+    device: str
+    display: Display
+
+    def scaled(self, count: int, least: int = 1) -> int:
+        """A number of images, epochs or steps at this scale."""
+        return max(least, round(count * self.scale))
+
+    def dataset(self) -> Store:
+        """The images as a data set: as given, or prepared from what was given, or drawn."""
+        if self.data is not None and files.exists(files.join(self.data, "dataset.json")):
+            return Store(self.data)
+        source = drawn.source(self.scaled(DRAWN_IMAGES // 32) * 32) if self.data is None else self.data
+        return prepare(source, self.folder / "dataset", progress=self.display.counter("preparing"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One experiment.
+
+    Attributes:
+        description: what it shows, in a line.
+        conditions: what is compared, each in its own words.
+        seeds: each condition's, where none are asked for.
+        measure: measures one case; its rows are figures alone, small enough to be kept with the docs.
+        figure: draws all rows, each with its ``condition`` and ``seed``.
+        table: a summary of the rows in lines of Markdown.
+    """
+
+    description: str
+    conditions: tuple[str, ...]
+    seeds: tuple[int, ...]
+    measure: Callable[[Case], list[Row]]
+    figure: Callable[[Sequence[Row]], Figure]
+    table: Callable[[Sequence[Row]], list[str]]
+
+
+def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by their condition, in the order in which these come first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["condition"], []).append(row)
+    return groups
+
+
+def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+    """The rows of a file of raw figures, a JSON object a line. Raises ``ValueError`` where a line is none."""
+    lines = files.read_bytes(path).decode("utf-8").splitlines()
+    return [files.checked(files.parse_json(line), dict) for line in lines]

@@ -1,0 +1,164 @@
+"""Few photos of new classes: a net trained on them alone, and one that starts from a net of other classes.
+
+A net is trained on all classes but the last three with the default recipe. Then, for each number of photos per class
+and each seed, the same few photos of the last three train a net from scratch and from that one; each is measured on
+these classes' validation photos, one view.
+"""
+
+import csv
+import dataclasses
+import statistics
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from alexnet import evaluation, files, machine, randomness
+from alexnet.data import demo as drawn
+from alexnet.data.prepare import prepare
+from alexnet.data.store import Store
+from alexnet.errors import WrongUse
+from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, by_condition
+from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
+from alexnet.run import load
+from alexnet.training.recipe import Recipe
+from alexnet.training.trainer import train
+
+KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the other net, what is changed of the recipe
+    "from scratch": (False, {}),
+    "from scratch, --epochs 100": (False, {"epochs": 100}),
+    "fine-tuned": (True, {}),
+    "fine-tuned, --freeze conv5": (True, {"freeze": "conv5"}),
+    "fine-tuned, --freeze fc7": (True, {"freeze": "fc7"}),
+}
+BASE = Recipe()  # what every run trains by, but for the changes of its kind
+NEW_CLASSES = 3
+COUNTS = (10, 30, 100)  # photos per class
+NEVER = 1000  # epochs between measurements: the end is measured always
+
+
+def photos(case: Case) -> Path:
+    """A folder with ``train`` and ``val``, a folder in each for each class: as given, unpacked, or drawn."""
+    if case.data is not None and Path(case.data).is_dir():
+        return Path(case.data)
+    folder = case.folder / "photos"
+    if not folder.exists():
+        with files.atomic_folder(folder) as partial:
+            if case.data is None:
+                _draw(partial, case.scaled(DRAWN_IMAGES))
+            else:
+                with tarfile.open(case.data) as archive:
+                    archive.extractall(partial, filter="data")
+    inner = [entry for entry in folder.iterdir() if entry.is_dir()]
+    return inner[0] if len(inner) == 1 else folder
+
+
+def _draw(folder: Path, count: int) -> None:
+    """Draws ``count`` training images and a quarter as many for validation, as PNG files."""
+    for index in range(count + count // drawn.VALIDATION_SHARE):
+        label = index % len(drawn.CLASSES)
+        place = files.make_folder(folder / ("train" if index < count else "val") / drawn.CLASSES[label])
+        Image.fromarray(drawn.draw(index, label)).save(place / f"{index:05d}.png")
+
+
+def write_list(folder: Path, file: Path, classes: Sequence[str], count: int | None, seed: int) -> Path:
+    """A CSV of all validation photos of some classes and ``count`` training photos of each."""
+    rows = [("path", "label", "split")]
+    for number, name in enumerate(classes):
+        paths = sorted((folder / "train" / name).iterdir())
+        if count is not None:
+            order = randomness.permutation(seed, f"few photos of class {number}", 0, len(paths)).tolist()
+            paths = [paths[index] for index in sorted(order[:count])]
+        rows += [(str(path), name, "train") for path in paths]
+        rows += [(str(path), name, "val") for path in sorted((folder / "val" / name).iterdir())]
+    with open(file, "w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows(rows)
+    return file
+
+
+def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> Store:
+    """A data set of some classes' photos, prepared once for all conditions."""
+    list_file = case.folder / f"{name}.csv"
+    if not list_file.exists():
+        write_list(photos(case), list_file, classes, count, case.seed)
+    return prepare(list_file, case.folder / name)
+
+
+def measure(case: Case) -> list[Row]:
+    """A row for each number of photos per class: the error, and the seconds of the training."""
+    if case.condition not in KINDS:
+        raise WrongUse(f"condition {case.condition!r}: unknown; one of {'; '.join(KINDS)}")
+    tuned, change = KINDS[case.condition]
+    classes = sorted(path.name for path in (photos(case) / "train").iterdir())
+    pretrained = case.folder / "pretrained"
+    if tuned:
+        base = BASE if case.scale == 1 else dataclasses.replace(BASE, epochs=case.scaled(32))
+        train(listed(case, "old-classes", classes[:-NEW_CLASSES], None), pretrained, base, device=case.device)
+    rows = []
+    for count in COUNTS:
+        dataset = listed(case, f"few-{count}-{case.seed}", classes[-NEW_CLASSES:], count)
+        recipe = dataclasses.replace(BASE, seed=case.seed, validate_every=NEVER, **change)
+        if case.scale < 1:
+            recipe = dataclasses.replace(recipe, epochs=case.scaled(100))
+        run, started = case.work / f"run-{count}", time.monotonic()
+        outcome = train(dataset, run, recipe, start_from=pretrained if tuned else None, show=False, device=case.device)
+        seconds = time.monotonic() - started
+        errors = evaluation.evaluate([load(run, device=machine.choose_device(case.device))], dataset).errors
+        rows.append(
+            {"count": count, "epochs": outcome.epochs, "seconds": seconds, "top1_error": errors.top1_error}
+        )  # fmt: skip
+    return rows
+
+
+def _by_count(rows: Sequence[Row]) -> dict[int, list[float]]:
+    """The errors of all seeds by the number of photos per class."""
+    return {count: [row["top1_error"] for row in rows if row["count"] == count] for count in COUNTS}
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """A line for each condition: the mean of the seeds, the lowest and the highest."""
+    lines = [
+        f"| photos per class | {' | '.join(map(str, COUNTS))} |",
+        "| --- |" + " --- |" * len(COUNTS),
+    ]
+    for condition, group in by_condition(rows).items():
+        cells = [
+            f"{statistics.mean(errors):.1%} ({min(errors):.1%} to {max(errors):.1%})"
+            for errors in _by_count(group).values()
+        ]
+        lines.append(f"| {condition} | {' | '.join(cells)} |")
+    return lines
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Error against photos per class; the bars reach from the lowest seed to the highest."""
+    drawing = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
+    axes = drawing.add_subplot()
+    colors = (WRONG, OTHER, RIGHT, INK, "#7a6bb0")
+    for color, (condition, group) in zip(colors, by_condition(rows).items()):
+        by_count = _by_count(group)
+        means = [100 * statistics.mean(errors) for errors in by_count.values()]
+        bars = [
+            [mean - 100 * min(errors) for mean, errors in zip(means, by_count.values())],
+            [100 * max(errors) - mean for mean, errors in zip(means, by_count.values())],
+        ]
+        axes.errorbar(list(by_count), means, bars, fmt="o-", color=color, linewidth=1.4, markersize=4, label=condition)
+    axes.set(xscale="log", xlabel="photos per class", ylabel="top-1 error, %", ylim=(0, None))
+    axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
+    axes.legend(frameon=False, fontsize=9)
+    clean(axes)
+    return drawing
+
+
+FINE_TUNING = Experiment(
+    "few photos of new classes: from scratch and from another net",
+    conditions=tuple(KINDS),
+    seeds=(0, 1, 2, 3, 4),
+    measure=measure,
+    figure=figure,
+    table=table,
+)

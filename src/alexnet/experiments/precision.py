@@ -1,0 +1,78 @@
+"""What precision costs in error: runs trained in float32 and in bf16, each measured in float32, bf16 and int8."""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from alexnet import evaluation, machine
+from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
+from alexnet.figures.style import INK, RIGHT, WRONG, clean
+from alexnet.run import load
+from alexnet.training.recipe import Recipe
+from alexnet.training.trainer import train
+
+BASE = Recipe()  # what every run trains by, but for precision, seed and epochs
+EPOCHS = 10
+MEASURED = ("float32", "bf16", "int8")
+
+
+def measure(case: Case) -> list[Row]:
+    """Trains in the condition's precision; a row for each precision of measurement."""
+    dataset, path = case.dataset(), case.work / "run"
+    changes = {"epochs": case.scaled(EPOCHS), "seed": case.seed, "precision": case.condition}
+    train(dataset, path, dataclasses.replace(BASE, **changes), device=case.device, show=case.display.show)
+    run = load(path, device=machine.choose_device(case.device))
+    rows = []
+    for precision in MEASURED:
+        errors = evaluation.evaluate([run], dataset, precision=precision).errors
+        rows.append(
+            {
+                "trained_in": case.condition,
+                "measured_in": precision,
+                "images": errors.images,
+                "top1_error": errors.top1_error,
+                "top1_interval": errors.top1_interval,
+                "loss": errors.loss,
+            }
+        )
+    return rows
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """A line for each pair of precisions: every seed's error, and their mean."""
+    lines = ["| trained in | measured in | top-1 error, by seed | mean |", "| --- | --- | --- | --- |"]
+    for condition, group in by_condition(rows).items():
+        for precision in MEASURED:
+            errors = [row["top1_error"] for row in group if row["measured_in"] == precision]
+            shown = ", ".join(f"{error:.2%}" for error in errors)
+            lines.append(f"| {condition} | {precision} | {shown} | {statistics.mean(errors):.2%} |")
+    return lines
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Every seed's error with its 95% interval, by the precision of training and of measurement."""
+    drawing = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
+    axes = drawing.add_subplot()
+    for color, (condition, group) in zip((RIGHT, WRONG, INK), by_condition(rows).items()):
+        for number, row in enumerate(group):
+            x = MEASURED.index(row["measured_in"]) + 0.02 * number + (0.2 if color != RIGHT else -0.1)
+            error, (low, high) = row["top1_error"], row["top1_interval"]
+            bars = [[100 * (error - low)], [100 * (high - error)]]
+            label = f"trained in {condition}" if number == 0 else None
+            axes.errorbar([x], [100 * error], bars, fmt="o", color=color, linewidth=1, markersize=4, label=label)
+    axes.set(xticks=range(len(MEASURED)), xticklabels=MEASURED, xlabel="measured in", ylabel="top-1 error, %")
+    axes.legend(frameon=False, fontsize=9)
+    clean(axes)
+    return drawing
+
+
+PRECISION = Experiment(
+    "bf16 and int8 against float32: what they cost in error",
+    conditions=("float32", "bf16"),
+    seeds=(0, 1, 2),
+    measure=measure,
+    figure=figure,
+    table=table,
+)

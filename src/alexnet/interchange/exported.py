@@ -1,0 +1,38 @@
+"""What our own exporter wrote beside the weights in an ONNX file, read back and checked."""
+
+from typing import Annotated, Any
+
+from alexnet import files, run
+from alexnet.errors import Failure
+from alexnet.files import Length
+from alexnet.interchange.foreign import Foreign
+from alexnet.interchange.onnx_writer import KEY
+
+AGAIN = "it was changed since `alexnet export` wrote it: export it again"
+
+
+class InOnnx(run.Described):
+    """What our own exporter writes into an ONNX file."""
+
+    noise: Annotated[list[float], Length(9, 9)]
+
+
+def own_description(part: Foreign, file: str) -> dict[str, Any]:
+    """What our own exporter wrote beside the weights; empty where another one did.
+
+    Raises:
+        Failure: it is not as that writes it.
+        WrongUse: it is of a newer version's.
+    """
+    if KEY not in part.metadata:
+        return {}
+    where = f"{file}: metadata {KEY!r}"
+    try:
+        content = files.checked(files.parse_json(part.metadata[KEY]), dict)
+    except ValueError as error:
+        raise Failure(f"{where}: not readable as JSON ({error}); {AGAIN}") from error
+    own = run.described(content, InOnnx, where, AGAIN)
+    crop = own["preparation"].get("crop")
+    if part.side is not None and crop != part.side:
+        raise Failure(f"{where}: preparation.crop: {crop}, but its graph sees {part.side} pixels; {AGAIN}")
+    return {**own, "mean_image": part.metadata.get("mean_image")}

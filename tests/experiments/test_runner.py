@@ -1,0 +1,125 @@
+"""An experiment goes on where it was stopped, is refused where it is another one, and its raw figures can be drawn."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet import Recipe, WrongUse
+from alexnet.experiments import experiment, fine_tuning, precision, runner, stalling
+from alexnet.nets.table import Learning
+from alexnet.nets.table_file import load_table
+from tests.conftest import fill
+
+RAW = Path(__file__).parents[2] / "docs" / "raw" / "stalling-photos.jsonl"
+
+
+@pytest.fixture
+def conditions(net_file) -> list[str]:
+    return [f"default net={net_file} crop_size=48 batch_size=8", f"paper net={net_file} crop_size=48 batch_size=8"]
+
+
+def test_a_stopped_experiment_goes_on_to_the_same_figures(store, conditions, tmp_path, monkeypatch):
+    whole = runner.reproduce(
+        "stalling", tmp_path / "whole", data=store.path, conditions=conditions, seeds=[0, 1], scale=0.01
+    )
+    measure, calls = stalling.measure, []
+
+    def stops(case: experiment.Case) -> list[experiment.Row]:
+        calls.append((case.condition, case.seed))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(case)
+
+    changed = dataclasses.replace(stalling.STALLING, measure=stops)
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"stalling": changed})
+    options = {"data": store.path, "conditions": conditions, "seeds": [0, 1], "scale": 0.01}
+    with pytest.raises(KeyboardInterrupt):
+        runner.reproduce("stalling", tmp_path / "stopped", **options)
+    again = runner.reproduce("stalling", tmp_path / "stopped", **options)
+    one, other = conditions
+    assert calls == [(one, 0), (one, 1), (other, 0), (other, 0), (other, 1)]
+    assert again.rows == whole.rows and again.table == whole.table
+    assert (tmp_path / "stopped" / "raw.jsonl").read_bytes() == (tmp_path / "whole" / "raw.jsonl").read_bytes()
+    assert np.asarray(Image.open(tmp_path / "stopped" / "figure.png")).std() > 5
+    assert not list((tmp_path / "stopped" / "work").iterdir())
+
+
+def test_the_steps_are_those_of_the_trainer(store, net_file, tmp_path):
+    from alexnet import train
+
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1)
+    train(store, tmp_path / "run", recipe, show=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["split"] == "train"]
+    rows = runner.reproduce(
+        "stalling", tmp_path / "e", data=store.path,
+        conditions=[f"default net={net_file} crop_size=48 batch_size=8 epochs=1"],
+        scale=len(losses) / stalling.STEPS, show=False,
+    ).rows  # fmt: skip
+    assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(losses, rel=1e-5)
+
+
+def test_what_is_refused(store, conditions, tmp_path):
+    with pytest.raises(WrongUse, match="perhaps you meant stalling"):
+        runner.reproduce("staling", tmp_path / "e")
+    with pytest.raises(WrongUse, match="--scale"):
+        runner.reproduce("stalling", tmp_path / "e", scale=0)
+    with pytest.raises(WrongUse, match="a recipe has no speed"):
+        runner.reproduce("stalling", tmp_path / "e", data=store.path, conditions=["paper speed=3"], scale=0.01)
+    with pytest.raises(WrongUse, match="begun otherwise"):
+        runner.reproduce("stalling", tmp_path / "e", data=store.path, conditions=conditions, scale=0.02)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter").touch()
+    with pytest.raises(WrongUse, match="no experiment"):
+        runner.reproduce("stalling", tmp_path / "full")
+
+
+def test_the_docs_figures_are_drawn_again(tmp_path):
+    lines = runner.draw("stalling", RAW, tmp_path / "stalling.png")
+    assert "| `paper` | 0: 145; 1: 155; 2: 152 | 1.43% |" in lines
+    assert np.asarray(Image.open(tmp_path / "stalling.png")).std() > 5
+
+
+def test_biases_of_a_condition_are_those_of_every_layer(tmp_path):
+    table = load_table(stalling.changed("paper bias=0.25", tmp_path).net or "")
+    biases = [layer.init.bias for layer in table.layers.values() if isinstance(layer, Learning)]
+    assert biases == [0.25] * 8
+
+
+def test_precision_measures_each_run_in_each_precision(store, net_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "BASE", Recipe(net=net_file, crop_size=48, batch_size=8))
+    made = runner.reproduce("precision", tmp_path / "e", data=store.path, seeds=[3], scale=0.1, show=False)
+    assert [(row["condition"], row["measured_in"]) for row in made.rows] == [
+        (trained, measured) for trained in ("float32", "bf16") for measured in precision.MEASURED
+    ]
+    assert all(row["images"] == store.splits["val"] for row in made.rows)
+
+
+def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monkeypatch):
+    for split, count in (("train", 6), ("val", 2)):
+        fill(tmp_path / "photos" / split, ("a", "b", "c", "d", "e"), count)
+    monkeypatch.setattr(fine_tuning, "BASE", Recipe(net=net_file, crop_size=48, batch_size=8))
+    monkeypatch.setattr(fine_tuning, "COUNTS", (2, 4))
+    made = runner.reproduce(
+        "fine-tuning", tmp_path / "e", data=tmp_path / "photos", conditions=["from scratch", "fine-tuned"], seeds=[0],
+        scale=0.01, show=False,
+    )  # fmt: skip
+    assert [(row["condition"], row["count"]) for row in made.rows] == [
+        (condition, count) for condition in ("from scratch", "fine-tuned") for count in (2, 4)
+    ]
+    assert json.loads((tmp_path / "e" / "pretrained" / "run.json").read_text())["classes"] == ["a", "b"]
+    assert json.loads((tmp_path / "e" / "few-4-0" / "dataset.json").read_text())["classes"] == ["c", "d", "e"]
+    with pytest.raises(WrongUse, match="condition 'tuned'"):
+        runner.reproduce(
+            "fine-tuning", tmp_path / "f", data=tmp_path / "photos", conditions=["tuned"], scale=0.01, show=False
+        )
+
+
+def test_every_experiment_is_listed_with_a_line():
+    lines = runner.listing()
+    assert set(lines) == {"demo", "stalling", "fine-tuning", "precision"}
+    assert all(line and "\n" not in line for line in lines.values())
