@@ -93,7 +93,7 @@ def updates(case: "Case", recipe: Recipe) -> tuple[list[dict[str, np.ndarray]], 
     begin = load(case.folder / "start").net.state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Momentum, "step", noted)
-        patch.setattr(Network, "initialise", lambda self, *_: weights.put(self, begin, "start"))
+        patch.setattr(Network, "initialize", lambda self, *_: weights.put(self, begin, "start"))
         folder = Path(tempfile.mkdtemp(dir=case.folder)) / "run"
         train(case.store, folder, recipe, show=False)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
