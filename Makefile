@@ -45,7 +45,7 @@ bench: $(INSTALLED)       ## how fast this machine is, beside the plain port
 	$(BIN)/alexnet bench
 
 bench-check: $(INSTALLED) ## fails where the ratios stored for this processor are not reached
-	$(BIN)/python benchmarks/check.py
+	$(BIN)/python -m benchmarks.check
 
 check: $(INSTALLED)       ## style, types, direction of imports
 	$(BIN)/ruff check .

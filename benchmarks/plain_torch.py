@@ -4,10 +4,9 @@ float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, ``torch.opt
 net of the paper with its two towers as grouped convolutions (``alexnet.diagnostics.plain_port``). It shares no other
 code with ``alexnet`` but the reading of stored images. Prints a JSON line an epoch.
 
-    python benchmarks/plain_torch.py STORE --minutes 26 >docs/raw/peer.jsonl
+    python -m benchmarks.plain_torch STORE --minutes 26 >docs/raw/peer.jsonl
 """
 
-import argparse
 import json
 import time
 
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from alexnet import Store
 from alexnet.diagnostics.plain_port import plain_port
+from benchmarks import harness
 
 
 class Images(Dataset):
@@ -43,7 +43,7 @@ class Images(Dataset):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.parser(__doc__)
     parser.add_argument("store")
     parser.add_argument("--minutes", type=float, required=True, help="of training; validation is not counted")
     parser.add_argument("--batch-size", type=int, default=128)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from alexnet import Recipe, Store, evaluate, import_weights, load, train
-from alexnet import run as runs
 from alexnet.interchange.exporting import export
+from alexnet.runs.journal import read_journal
+from alexnet.runs.verify import verify
 from alexnet.training.recipe import from_json
 
 BEFORE = Path(__file__).parent / "before"
@@ -35,12 +36,12 @@ def test_the_store(before):
 
 def test_the_finished_run(before):
     run = load(before / "run")
-    assert run.step == 12 and run.classes == ["blue", "red"] and run.preparation.crop == 24
-    assert {problem for _, problem in runs.verify(before / "run")} == {None}
+    assert run.step == 12 and run.classes == ["blue", "red"] and run.preprocessing.crop == 24
+    assert {problem for _, problem in verify(before / "run")} == {None}
     told = json.loads((before / "run" / "run.json").read_text())["errors"]["val"]
     errors = evaluate([run], Store(before / "store")).errors
     assert errors.top1_error == told["top1_error"] and errors.images == told["images"] == 2
-    lines, unreadable = runs.read_journal(before / "run" / "metrics.jsonl")
+    lines, unreadable = read_journal(before / "run" / "metrics.jsonl")
     assert len(lines) == 16 and not unreadable
 
 
@@ -55,15 +56,15 @@ def test_the_killed_run_is_resumed(before):
     assert outcome.steps == 12 and lines[:8] == kept and len(lines) == len(whole) == 16
     for line, other in zip(map(json.loads, lines), whole):
         assert line["step"] == other["step"] and line["loss"] == pytest.approx(other["loss"], rel=1e-4)
-    assert {problem for _, problem in runs.verify(before / "killed")} == {None}
+    assert {problem for _, problem in verify(before / "killed")} == {None}
 
 
 @pytest.mark.parametrize("name", ["hub", "net.onnx"])
 def test_what_was_exported_comes_back(before, name):
     import_weights(before / name, before / "again")
     ours, again = load(before / "run"), load(before / "again")
-    assert again.classes == ours.classes and again.preparation.scale == ours.preparation.scale
-    assert torch.equal(again.preparation.mean_image, ours.preparation.mean_image)
+    assert again.classes == ours.classes and again.preprocessing.scale == ours.preprocessing.scale
+    assert torch.equal(again.preprocessing.mean_image, ours.preprocessing.mean_image)
     for key, tensor in ours.net.state().items():
         assert torch.equal(again.net.state()[key], tensor), key
     export(before / "again", before / "once-more")

@@ -19,7 +19,7 @@ from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.inference import for_inference
 from alexnet.nets.table_file import tables
-from alexnet.run import load_preparation
+from alexnet.runs.run import load_preparation
 from tests.nets.test_nets import relative
 from tests.test_hostile_descriptions import tiny_run
 from tests.weights_files import torchvisions_layers
@@ -105,7 +105,9 @@ def test_prepared_images_in_scores_out(trained, store, tmp_path, alexnet):
     status, out, err = alexnet("export", trained, tmp_path / "net.onnx", "--without-preparation", "--json")
     assert status == 0 and json.loads(out)["largest_difference"] < 1e-4, err
     run = load(trained)
-    seen = run.preparation.apply(torch.from_numpy(store.image(0))[None, 8:56, 8:56].permute(0, 3, 1, 2), torch.float32)
+    seen = run.preprocessing.apply(
+        torch.from_numpy(store.image(0))[None, 8:56, 8:56].permute(0, 3, 1, 2), torch.float32
+    )
     with torch.no_grad():
         expected = run.net(seen).numpy()
     assert relative(in_onnx_runtime(str(tmp_path / "net.onnx"), seen.contiguous().numpy()), expected) < 1e-5

@@ -11,7 +11,7 @@ from alexnet.data.augment import Preparation
 from alexnet.diagnostics.bench import bench
 from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.response_norm_torch import response_norm
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.step import Step
 from tests.oracle import layers as oracle
 

@@ -19,7 +19,7 @@ from alexnet.data.augment import Preparation
 from alexnet.interchange.exporting import _described, export
 from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
-from alexnet.run import Run
+from alexnet.runs.run import Run
 from tests.fuzz.readers import TINY
 
 CLASSES = ["first", "second"]

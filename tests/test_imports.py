@@ -15,7 +15,7 @@ from alexnet.data import imagenet
 from alexnet.interchange.class_names import read_classes
 from alexnet.interchange.importing import import_weights
 from alexnet.interchange.preprocessing import CAFFE_BGR
-from alexnet.run import verify
+from alexnet.runs.verify import verify
 from tests.hostile_weights import zeros
 from tests.nets.test_nets import relative
 from tests.weights_files import blob, caffemodel, in_opencv, torchvisions_layers, zoo_onnx
@@ -88,7 +88,7 @@ def test_torchvisions_weights_in_all_their_files(images, tmp_path, alexnet):
     assert all(problem is None for _, problem in verify(tmp_path / "run" / "zip.pth"))
     run = load(tmp_path / "run" / "zip.pth")
     assert torch.equal(run.net.tensors()["conv1.weight"], state["features.0.weight"])  # exact: nothing was folded in
-    assert run.preparation.resize == "shorter-side" and run.preparation.crop == 224 and run.data["path"] is None
+    assert run.preprocessing.resize == "shorter-side" and run.preprocessing.crop == 224 and run.data["path"] is None
 
 
 @pytest.mark.parametrize(("name", "old"), [("caffe", True), ("caffe", False), ("caffenet", True)])
@@ -111,7 +111,7 @@ def test_caffes_weights_with_its_mean_image(name, old, images, tmp_path, alexnet
     found = predicted(tmp_path / "run", images)
     assert (found.argmax(1) == expected.argmax(1)).all() and relative(found, expected) < 1e-4
     run = load(tmp_path / "run")
-    assert (run.preparation.size, run.preparation.crop, run.preparation.resize) == (256, 227, "warp")
+    assert (run.preprocessing.size, run.preprocessing.crop, run.preprocessing.resize) == (256, 227, "warp")
     assert torch.equal(run.net.tensors()["conv1.weight"], net.tensors()["conv1.weight"].flip(1))
 
 

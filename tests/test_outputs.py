@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, Store, evaluate, evaluation, features, files, load, predict, prepare, train
+from alexnet import Recipe, Store, evaluate, features, files, load, predict, prepare, train
 from alexnet.errors import Failure, WrongUse
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.errors import Judged, summary
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.predict import first_pictures
+from alexnet.evaluation.probe import probe
 from alexnet.figures.predictions import predictions
-from alexnet.probe import probe
 from tests.conftest import fill, picture
 
 
@@ -39,8 +43,8 @@ def no_work(monkeypatch):
     def work(*arguments: object, **options: object) -> None:
         raise AssertionError("the work was begun")
 
-    for name in ("probabilities", "views"):
-        monkeypatch.setattr(evaluation, name, work)
+    for name in ("probabilities", "activations"):
+        monkeypatch.setattr(Classifier, name, work)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_figures_are_said_before_files_are_written(alexnet, run, store, tmp_path
     def full(*arguments: object) -> None:
         raise Failure("no space left")
 
-    monkeypatch.setattr(evaluation.Evaluation, "write_confusion", full)
+    monkeypatch.setattr(Evaluation, "write_confusion", full)
     status, out, err = alexnet("evaluate", run, store.path, "--confusion", tmp_path / "a.csv")
     assert status == 1 and "top-1" in out and "no space left" in err
     monkeypatch.setattr("alexnet.figures.show.save_image", full)
@@ -145,9 +149,9 @@ def test_json_is_strict(alexnet, lopsided, net_file, tmp_path):
 def test_errors_do_not_depend_on_how_images_are_batched():
     scores = torch.rand(300, 40, generator=torch.Generator().manual_seed(0)).softmax(1)
     labels = torch.arange(300) % 40
-    whole = evaluation.summary(scores, labels, 1)
-    parts = [evaluation.Judged.of(scores[i : i + 7], labels[i : i + 7]) for i in range(0, 300, 7)]
-    assert evaluation.Judged.joined(parts).errors(1) == whole
+    whole = summary(scores, labels, 1)
+    parts = [Judged.of(scores[i : i + 7], labels[i : i + 7]) for i in range(0, 300, 7)]
+    assert Judged.joined(parts).errors(1) == whole
     assert whole.loss == pytest.approx(float(torch.nn.functional.nll_loss(scores.log(), labels)))
 
 
@@ -168,7 +172,7 @@ MANY_CLASSES = """
 import re, sys
 from alexnet import Net, Store, evaluate
 from alexnet.data.augment import Preparation
-from alexnet.run import Run
+from alexnet.runs.run import Run
 
 def peak():  # not getrusage's, which begins with what the process that started this one had
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
@@ -199,7 +203,7 @@ def test_one_path_or_several_a_run_or_its_folder(run, store, pictures):
     assert names == [prediction.name for prediction in predict(opened, [folder])] and len(names) == 20
     assert names == [prediction.name for prediction in predict(str(run), pictures / "red")]
     assert features(run, folder, "fc3")[1]["fc3"].shape == (20, 32)
-    assert evaluation.picture_shares(opened, folder, 2)[0] == names[:2]
+    assert first_pictures(opened, folder, 2)[0] == names[:2]
     assert evaluate(opened, store).errors == evaluate([str(run)], Path(store.path)).errors
     assert probe(run, store.path, "fc3")[0].layer == "fc3"
     with pytest.raises(WrongUse, match="no such file"):

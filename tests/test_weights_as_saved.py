@@ -218,17 +218,16 @@ def test_the_target_is_looked_at_before_the_file(room, tmp_path):
 
 
 def test_a_target_that_came_meanwhile_is_not_overwritten(room, whole, tmp_path, monkeypatch):
-    from alexnet import run
     from alexnet.interchange import importing
 
-    begin = run.begin
+    begin = importing.begin
 
     def slow(folder, described, preparation):
         begin(folder, described, preparation)
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "theirs").write_text("")
 
-    monkeypatch.setattr(importing.run, "begin", slow)
+    monkeypatch.setattr(importing, "begin", slow)
     with pytest.raises(Exception, match="run: is there already"):
         imported(whole, room, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -55,9 +55,9 @@ def test_the_steps_are_those_of_the_trainer(store, net_file, tmp_path):
     train(store, tmp_path / "run", recipe, show=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "train"]
+    condition = f"default net={net_file} crop_size=48 batch_size=8 epochs=1"
     rows = runner.reproduce(
-        "stalling", tmp_path / "e", data=store.path,
-        conditions=[f"default net={net_file} crop_size=48 batch_size=8 epochs=1"],
+        "stalling", tmp_path / "e", data=store.path, conditions=[condition],
         scale=len(losses) / stalling.STEPS, show=False,
     ).rows  # fmt: skip
     assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(losses, rel=1e-5)

@@ -33,7 +33,10 @@ from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
-from alexnet.run import Run, describe_run, find_checkpoint, read_journal, read_metrics, verify
+from alexnet.runs.checkpoint import find_checkpoint
+from alexnet.runs.journal import read_journal, read_metrics
+from alexnet.runs.run import Run, describe_run
+from alexnet.runs.verify import verify
 from alexnet.training.recipes import named as named_recipe
 from alexnet.training.state import read
 from tests.weights_files import blob, caffemodel, zoo_onnx

@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from alexnet import Recipe, Store, load, prepare, randomness, train
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches
-from alexnet.evaluation import probabilities
+from alexnet.evaluation.classifier import Classifier
 from alexnet.nets import weights
 from alexnet.nets.network import Network
+from alexnet.runs.run import Run
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipes import RECIPES
 from tests.conftest import fill
@@ -296,7 +297,8 @@ def test_ten_views_of_what_was_trained_are_the_oracles(case):
         tensor.data.copy_(torch.from_numpy(case.exact[-1][name]))
     pixels = np.stack([case.store.image(row) for row in (0, 11, 22)])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    found = probabilities(net, given.preparation, images, 10, "float64").numpy()
+    run = Run("", net, case.store.classes, case.store.words, given.preparation, {}, {}, 0)
+    found = Classifier(run, precision="float64").probabilities(images, 10).numpy()
 
     def scores(view):
         return nets.run(nets.NETS["source"], view, case.exact[-1])[0]

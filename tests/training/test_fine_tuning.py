@@ -8,7 +8,8 @@ import torch
 from alexnet import Recipe, Store, load, prepare, train
 from alexnet.data.augment import Preparation, views
 from alexnet.nets.network import Network
-from alexnet.run import find_checkpoint, load_preparation
+from alexnet.runs.checkpoint import find_checkpoint
+from alexnet.runs.run import load_preparation
 from alexnet.training import frozen
 from alexnet.training.frozen import FrozenFeatures
 from alexnet.training.start import set_up
@@ -121,7 +122,7 @@ def test_features_are_what_the_first_learning_layer_sees_of_the_drawn_view(old, 
     assert setup.learning == "conv2"
     run = load(old)
     features = FrozenFeatures(
-        run.net, "conv2", run.preparation, others, setup.batches, setup.recipe, 1, lambda done, whole: None
+        run.net, "conv2", run.preprocessing, others, setup.batches, setup.recipe, 1, lambda done, whole: None
     )
     seen_views = set()
     for step in range(2 * setup.batches.steps):
@@ -129,7 +130,7 @@ def test_features_are_what_the_first_learning_layer_sees_of_the_drawn_view(old, 
         assert torch.equal(batch.rows, setup.batches.rows(step))
         for row, seen in zip(batch.rows.tolist(), batch.images):
             image = torch.from_numpy(others.image(row)).permute(2, 0, 1)[None]
-            shown = run.preparation.apply(views(image, 48, 10).flatten(0, 1), torch.float32)
+            shown = run.preprocessing.apply(views(image, 48, 10).flatten(0, 1), torch.float32)
             with torch.no_grad():
                 expected = run.net.activations(shown, ["pool1"])["pool1"]
             near = [float((each - seen).abs().max()) < 1e-5 * float(each.abs().max()) for each in expected]
@@ -144,7 +145,7 @@ def test_measured_from_features_as_from_images(old, others, tmp_path):
     setup = set_up(others, tmp_path / "other", recipe, torch.device("cpu"), old)
     run = load(tmp_path / "run")
     features = FrozenFeatures(
-        run.net, "fc3", run.preparation, others, setup.batches, setup.recipe, 1, lambda done, whole: None
+        run.net, "fc3", run.preprocessing, others, setup.batches, setup.recipe, 1, lambda done, whole: None
     )
     found = features.measure()
     assert found.loss == pytest.approx(run.errors["val"]["loss"], rel=1e-5)

@@ -10,7 +10,7 @@ import torch
 from alexnet import Recipe, Store, WrongUse, load, train
 from alexnet.data.augment import Preparation, noise_directions, views
 from alexnet.data.batches import Batches
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipes import RECIPES, named
 from alexnet.training.schedule import LearningRates, parse_layer_lr

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from alexnet import Failure, Recipe, load, train
 from alexnet.nets import weights
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.journal import Lines
 from alexnet.training.optimizer import Momentum
 from tests.conftest import killed_at

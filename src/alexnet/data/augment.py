@@ -4,22 +4,25 @@ import dataclasses
 import math
 from typing import Annotated, Literal, get_type_hints
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from alexnet import native, randomness
+from alexnet import machine, native, randomness
 from alexnet.data import images as stored_images
 from alexnet.data.statistics import Statistics
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse
 from alexnet.files import Misfit, Within, checked
 
+Picture = Image.Image | np.ndarray | Tensor
 BLOCK_IMAGES = 4  # on a CPU: what the passes over them share stays in the cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """How a net's images are prepared; it stays with the run.
+    """How a net's images are prepared; it stays with the run. A transform for other people's data sets, too.
 
     Attributes:
         size: side of the stored square, pixels.
@@ -83,6 +86,40 @@ class Preparation:
         """The same with its tensors on a device."""
         return dataclasses.replace(self, mean_image=self.mean_image.to(device), noise=self.noise.to(device))
 
+    def square(self, image: Picture) -> np.ndarray:
+        """An image as the data set would have stored it.
+
+        Args:
+            image: a PIL image; (H, W, 3) or (H, W) uint8, 0..255, as an array; (3, H, W) uint8 as a tensor.
+
+        Returns:
+            (size, size, 3) uint8.
+
+        Raises:
+            WrongUse: nothing that is such an image.
+        """
+        try:
+            pixels = stored_images.check_sides(_pixels(image))
+            return stored_images.decode_square(pixels, self.size, self.resize)
+        except stored_images.BadImage as error:
+            raise WrongUse(f"image: {error}") from error
+
+    @machine.as_imported(gradients=False)
+    def __call__(self, image: Picture) -> Tensor:
+        """An image as the net sees it in evaluation: resized unless it has the size, the centre, minus the mean.
+
+        Args:
+            image: as for ``square``.
+
+        Returns:
+            (3, crop, crop) float32 on the device of ``mean_image``, channels-last in memory.
+
+        Raises:
+            WrongUse: nothing that is such an image.
+        """
+        pixels = torch.from_numpy(np.array(self.square(image))).permute(2, 0, 1)[None]
+        return self.apply(views(pixels.to(self.mean_image.device), self.crop, 1)[0], torch.float32)[0]
+
     def channel_scale(self) -> Tensor:
         """(3,) float64, what red, green and blue are multiplied with."""
         return torch.tensor(self.scale if isinstance(self.scale, tuple) else (self.scale,) * 3, dtype=torch.float64)
@@ -128,6 +165,29 @@ class Preparation:
         """(N, 3) float32 on the device of ``noise``, one RGB shift an image, keyed by epoch and row id (paper 4.1)."""
         drawn = randomness.normal(seed, "colour noise", epoch, rows, 3)
         return drawn.to(self.noise.device) @ self.noise.t()
+
+
+def _pixels(image: Picture) -> np.ndarray:
+    """(H, W, 3) uint8 of what a program has as an image. Raises ``WrongUse`` in words for all else."""
+    if isinstance(image, Image.Image):
+        return stored_images.from_pil(image)
+    if not isinstance(image, np.ndarray | Tensor):
+        raise WrongUse(
+            f"image: a {type(image).__name__}; give a path, a PIL image, a uint8 array of (height, width, 3), or a "
+            "uint8 tensor of (3, height, width)"
+        )
+    kind, shape = ("array", "(height, width, 3)") if isinstance(image, np.ndarray) else ("tensor", "(3, height, width)")
+    if image.dtype not in (np.uint8, torch.uint8):
+        raise WrongUse(f"image: {kind} of {image.dtype}; give uint8, 0..255: a float image of 0..1 times 255, rounded")
+    pixels = image if isinstance(image, np.ndarray) else image.numpy(force=True)
+    if isinstance(image, Tensor) and pixels.ndim == 3:
+        pixels = pixels.transpose(1, 2, 0)
+    elif isinstance(image, np.ndarray) and pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        several = "; of several images give a list" if image.ndim == 4 else ""
+        raise WrongUse(f"image: {kind} of shape {tuple(image.shape)}; give {shape}{several}")
+    return pixels
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -215,6 +215,22 @@ def _load(data: bytes) -> Image.Image:
         raise _Undecodable(f"not decodable: {reason}") from error
 
 
+def from_pil(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an image that a program has opened, upright. Raises ``BadImage`` where it has none."""
+    try:
+        return np.asarray(_upright(to_rgb(image), image))
+    except (OSError, ValueError, SyntaxError) as error:  # a file is read when its pixels are asked for
+        raise BadImage(f"not decodable: {error}") from error
+
+
+def check_sides(pixels: np.ndarray) -> np.ndarray:
+    """The (H, W, 3) pixels. Raises ``BadImage`` where a side is too short, as of a file."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise BadImage(f"{width}x{height} pixels: a side below {SMALLEST}")
+    return pixels
+
+
 def dimensions(data: bytes | np.ndarray) -> tuple[int, int] | None:
     """Width and height of an image as it is stored, by its header alone; None where it has none."""
     if isinstance(data, np.ndarray):

@@ -18,6 +18,7 @@ import csv
 import dataclasses
 import io
 import json
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,9 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import numpy as np
 import pyarrow as pa
 import safetensors.numpy
+import torch
+from PIL import Image
+from torch.utils import data as torch_data
 
 from alexnet import files, machine
 from alexnet.data import images
@@ -222,18 +226,29 @@ def read_description(path: str) -> dict[str, Any]:
     return description
 
 
-class Store:
-    """A complete store, opened for reading from any number of threads.
+class Store(torch_data.Dataset[tuple[Any, int]]):
+    """A complete store, opened for reading from any number of threads. A map-style torch data set, for any DataLoader.
+
+    ``store[i]`` is an image of the split and its class index; ``len(store)`` says how many there are. Row ids, as
+    ``rows`` gives them and ``image`` takes them, are of all splits.
 
     Args:
         path: its folder, local or a URL for fsspec.
+        split: which images ``store[i]`` and ``len(store)`` are of: ``train``, ``val``, ``test``; all, if not given.
+        transform: makes of a PIL image of (size, size) pixels what ``store[i]`` has, as torchvision's data sets do: a
+            run's ``preprocessing``, say. Not given, an image is a (3, size, size) uint8 tensor.
 
     Raises:
-        WrongUse: no store there, or one of a newer format.
+        WrongUse: no store there, one of a newer format, or no such split.
         Failure: an unfinished or damaged store.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        split: str | None = None,
+        transform: Callable[[Image.Image], Any] | None = None,
+    ):
         self.path = os.fspath(path)
         self.description = read_description(self.path)
         self.classes: list[str] = self.description["classes"]
@@ -247,9 +262,37 @@ class Store:
         self._batches: dict[int, list[_Rows]] = {}
         self._version = self.description["format_version"]
         self._lock = threading.Lock()
+        self.split, self.transform = split, transform
+        self._chosen: Sequence[int] | np.ndarray = range(int(self._starts[-1])) if split is None else self.rows(split)
 
     def __repr__(self) -> str:
-        return f"Store({self.path!r}: {len(self.classes)} classes, {self.splits})"
+        split = f"; split {self.split}" if self.split else ""
+        return f"Store({self.path!r}: {len(self.classes)} classes, {self.splits}{split})"
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """An image of the split, transformed, or as (3, size, size) uint8; and its class index."""
+        row = int(self._chosen[operator.index(index)])
+        pixels = self.image(row)
+        if self.transform is None:
+            image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
+        else:
+            image = self.transform(Image.fromarray(pixels))
+        return image, int(self.labels[row])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: what is open here is opened anew there."""
+        return {**vars(self), "_batches": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "_lock": threading.Lock()})
+
+    @cached_property
+    def targets(self) -> list[int]:
+        """The class index of each image of the split, as torchvision's data sets have it."""
+        return self.labels[np.asarray(self._chosen, np.int64)].tolist()
 
     @cached_property
     def splits(self) -> dict[str, int]:

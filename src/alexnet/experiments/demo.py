@@ -8,16 +8,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet import evaluation, files, machine
+from alexnet import files, machine
 from alexnet.data import demo as drawn
 from alexnet.data.prepare import prepare
 from alexnet.errors import WrongUse
-from alexnet.evaluation import Errors
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.errors import Errors
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import Case, Experiment, Row
 from alexnet.figures.show import show
 from alexnet.figures.style import RIGHT, WRONG, clean
 from alexnet.progress import Display
-from alexnet.run import load, read_journal
+from alexnet.runs.journal import read_journal
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
@@ -80,9 +82,7 @@ def demo(
         train(store, run, Recipe(epochs=epochs, seed=seed), device=device)
         opened = load(run, device=machine.choose_device(device))
         measured = {
-            views: evaluation.evaluate(
-                [opened], store, views=views, progress=display.counter(f"evaluating, views: {views}")
-            )
+            views: evaluate([opened], store, views=views, progress=display.counter(f"evaluating, views: {views}"))
             for views in (1, 10)
         }
     pictures = show(run, output=folder, store=store, device=machine.choose_device(device))

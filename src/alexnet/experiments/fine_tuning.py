@@ -17,14 +17,15 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet import evaluation, files, machine, randomness
+from alexnet import files, machine, randomness
 from alexnet.data import demo as drawn
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, by_condition
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
-from alexnet.run import load
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
@@ -107,7 +108,7 @@ def measure(case: Case) -> list[Row]:
         run, started = case.work / f"run-{count}", time.monotonic()
         outcome = train(dataset, run, recipe, start_from=pretrained if tuned else None, show=False, device=case.device)
         seconds = time.monotonic() - started
-        errors = evaluation.evaluate([load(run, device=machine.choose_device(case.device))], dataset).errors
+        errors = evaluate([load(run, device=machine.choose_device(case.device))], dataset).errors
         rows.append(
             {"count": count, "epochs": outcome.epochs, "seconds": seconds, "top1_error": errors.top1_error}
         )  # fmt: skip

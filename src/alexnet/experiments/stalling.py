@@ -29,7 +29,7 @@ from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import named
-from alexnet.training.start import optimizer_of, preparation_of, set_up, step_of
+from alexnet.training.start import optimizer_of, preparation_of, set_up, training_step
 from alexnet.training.step import NotFinite, Sight
 
 WINDOW, STARTED = 20, 0.85
@@ -112,7 +112,7 @@ def first_steps(dataset: Store, recipe: Recipe, steps: int, note: Callable[[Row]
     settled, net, batches = setup.recipe, setup.net, setup.batches
     net.initialize(settled.seed, settled.init)
     preparation = preparation_of(setup)
-    update = step_of(setup, preparation, optimizer_of(setup))
+    update = training_step(setup, preparation, optimizer_of(setup))
     sight = Sight.of(settled, preparation, setup.device, batches.steps)
     rates = settled.learning_rates(batches.steps)
     watched: list[tuple[int, Batch]] = []
@@ -147,13 +147,6 @@ def measure(case: Case) -> list[Row]:
     dataset = case.dataset()
     first_steps(dataset, recipe, case.scaled(STEPS), rows.append)
     return [{"classes": len(dataset.classes), **row} if "loss" in row else row for row in rows]
-
-
-def _today(condition: str) -> str:
-    """A condition under the names of today: raw figures of before have those of then."""
-    name, *changes = condition.split()
-    values = current_recipe(dict(change.split("=", 1) for change in changes))
-    return " ".join([name, *(f"{key}={value}" for key, value in values.items())])
 
 
 def _losses(rows: Sequence[Row]) -> dict[int, list[float]]:
@@ -199,7 +192,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     """Losses against steps, and what is left of the images by layer."""
     drawing = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     curves, shares = drawing.subplots(1, 2)
-    groups = {_today(condition): group for condition, group in by_condition(rows).items()}
+    groups = by_condition(rows)
     shown = [condition for condition in CONDITIONS if condition in groups] or list(groups)
     for number, condition in enumerate(shown):
         color, label = f"C{number}", CONDITIONS.get(condition, condition)

@@ -9,14 +9,19 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet import evaluation, files, randomness
+from alexnet import files, randomness
+from alexnet.data.sources.pictures import Paths
 from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse, check_number
+from alexnet.evaluation.classifier import Classifier, load
+from alexnet.evaluation.evaluate import evaluate, row_probabilities
+from alexnet.evaluation.pictures import several
+from alexnet.evaluation.predict import first_pictures
 from alexnet.figures.curve import curve
 from alexnet.figures.filters import filters
 from alexnet.figures.predictions import predictions
 from alexnet.figures.style import save, save_image
-from alexnet.run import Run, load, read_metrics
+from alexnet.runs.journal import read_metrics
 
 MOST_PICTURES = 3000  # in one sheet, which then has 156 million pixels
 PICTURES = ("curve.png", "filters.png", "predictions.png")
@@ -24,7 +29,7 @@ PICTURES = ("curve.png", "filters.png", "predictions.png")
 
 def show(
     path: str | os.PathLike,
-    images: evaluation.Paths = (),
+    images: Paths = (),
     *,
     output: str | os.PathLike | None = None,
     store: Store | str | os.PathLike | None = None,
@@ -58,7 +63,7 @@ def show(
         WrongUse: no such run, image, store or split; a file that may not be written. Before anything is written.
         Failure: not one error to show.
     """
-    images = evaluation.several(images)
+    images = several(images)
     if only_errors and images:
         raise WrongUse("--only-errors: images given by name have no right class; leave them out or the option")
     check_number("--count", count, 1, MOST_PICTURES)
@@ -102,7 +107,7 @@ def _output_folder(path: str | os.PathLike, output: str | os.PathLike | None, im
     return folder
 
 
-def _curve_of(run: Run, note: Callable[[str], None]) -> Figure | None:
+def _curve_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:
     metrics = read_metrics(run.path)
     if not metrics:
         note(f"no curve.png: {run.path} has no metrics.jsonl, where a training writes down its errors")
@@ -110,7 +115,7 @@ def _curve_of(run: Run, note: Callable[[str], None]) -> Figure | None:
     return curve(metrics, run.name)
 
 
-def _filters_of(run: Run, note: Callable[[str], None]) -> Figure | None:
+def _filters_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:
     first = run.net.names[0]
     weights = run.net.tensors().get(f"{first}.weight")
     if weights is None or weights.dim() != 4 or weights.shape[1] != 3:
@@ -119,7 +124,7 @@ def _filters_of(run: Run, note: Callable[[str], None]) -> Figure | None:
     return filters(run.net)
 
 
-def _store_of(run: Run, path: Store | str | os.PathLike | None, note: Callable[[str], None]) -> Store | None:
+def _store_of(run: Classifier, path: Store | str | os.PathLike | None, note: Callable[[str], None]) -> Store | None:
     """The store asked for, or the one that the run was trained on if it is still there."""
     if path is not None:
         return path if isinstance(path, Store) else Store(path)
@@ -138,13 +143,13 @@ def _store_of(run: Run, path: Store | str | os.PathLike | None, note: Callable[[
     return None
 
 
-def _named_images(run: Run, images: Sequence[str], count: int) -> Image.Image:
-    names, pictures, shares = evaluation.picture_shares(run, images, count)
+def _named_images(run: Classifier, images: Sequence[str], count: int) -> Image.Image:
+    names, pictures, shares = first_pictures(run, images, count)
     return predictions(pictures, shares, run.words, captions=[Path(name).name for name in names])
 
 
 def _store_images(
-    run: Run, store: Store | None, split: str | None, only_errors: bool, count: int, note: Callable[[str], None]
+    run: Classifier, store: Store | None, split: str | None, only_errors: bool, count: int, note: Callable[[str], None]
 ) -> Image.Image | None:
     if store is None:
         return None
@@ -154,7 +159,7 @@ def _store_images(
     split = split or "val"
     rows = store.rows(split)
     if only_errors:
-        measured = evaluation.evaluate([run], store, split=split, keep_probabilities=False)
+        measured = evaluate([run], store, split=split, keep_probabilities=False)
         wrong = np.flatnonzero(measured.predicted != measured.labels)
         rows = rows[wrong[np.argsort(measured.own[wrong], kind="stable")][:count]]
         if not len(rows):
@@ -163,4 +168,4 @@ def _store_images(
         order = randomness.permutation(0, "shown images", 0, len(rows)).numpy()
         rows = rows[np.sort(order[:count])]
     pictures = [store.image(int(row)) for row in rows]
-    return predictions(pictures, evaluation.store_shares(run, store, rows), store.words, store.labels[rows])
+    return predictions(pictures, row_probabilities(run, store, rows), store.words, store.labels[rows])

@@ -53,3 +53,10 @@ def current_recipe(content: dict[str, Any]) -> dict[str, Any]:
         values = VALUES.get(new, {})
         renamed[new] = values.get(value, value) if isinstance(value, str) else value
     return renamed
+
+
+def current_condition(condition: str) -> str:
+    """``paper batch=128`` of raw figures of before, under the names of today."""
+    name, *changes = condition.split(" ")
+    renamed = current_recipe(dict(change.split("=", 1) for change in changes if "=" in change))
+    return " ".join([name, *(f"{key}={value}" for key, value in renamed.items())])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.run import Run
+from alexnet.runs.run import Run
 
 
 def write(run: Run, recipe: dict | None, licence: str | None) -> str:

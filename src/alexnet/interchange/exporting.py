@@ -12,17 +12,18 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
-from alexnet import evaluation, files, machine
-from alexnet import run as runs
+from alexnet import files, machine
 from alexnet.data import images as stored_images
 from alexnet.data.augment import views
 from alexnet.data.demo import CLASSES, draw
 from alexnet.data.store import Store
 from alexnet.errors import Failure, WrongUse
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.predict import first_pictures
 from alexnet.interchange import card, onnx_writer, torch_file
 from alexnet.nets.inference import for_inference
 from alexnet.nets.network import Network
-from alexnet.run import Run
+from alexnet.runs.run import Run, check_new_folder, describe, open_run
 
 CHECKED = 100  # images that an ONNX file is checked on
 MOST_DIFFERENCE = 1e-4  # of an image's largest probability or score
@@ -91,8 +92,8 @@ def export(
     elif os.path.lexists(file):
         raise WrongUse(f"{file}: is there already; give another folder")
     else:
-        runs.check_new_folder(file, "the hub")
-    opened = run if isinstance(run, Run) else runs.load(run, checkpoint)
+        check_new_folder(file, "the hub")
+    opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else open_run(run, checkpoint)
     if ending == ".onnx":
         return _export_onnx(opened, Path(file), with_preparation, narrow, images)
     if ending:
@@ -147,7 +148,7 @@ def _described(run: Run) -> dict:
     words = run.words if run.words != run.classes else None
     data = {**run.data, "path": None, "store": run.data.get("store"), "images": run.data.get("images") or {}}
     data["name"] = card.data_name(run)
-    return {**runs.describe(run.net, run.classes, words, run.preparation, data), "errors": run.errors}
+    return {**describe(run.net, run.classes, words, run.preparation, data), "errors": run.errors}
 
 
 def largest_difference(
@@ -182,7 +183,7 @@ def _pictures(run: Run, images: str | os.PathLike | None) -> tuple[np.ndarray, s
     size = run.preparation.size
     place = images if images is not None else run.data.get("path")
     if images is not None and not files.exists(files.join(images, "dataset.json")):
-        _, pictures, _ = evaluation.picture_shares(run, [images], CHECKED, precision="float32")
+        _, pictures, _ = first_pictures(run, [images], CHECKED)
         return np.stack(pictures), str(images)
     if place and files.exists(files.join(place, "dataset.json")):
         store = _store(place, asked=images is not None)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet import files, machine, run
+from alexnet import files, machine
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
 from alexnet.files import signatures
@@ -24,6 +24,8 @@ from alexnet.nets.costs import check_side, costs
 from alexnet.nets.network import Network
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
+from alexnet.runs.checkpoint import write_checkpoint
+from alexnet.runs.run import Described, begin, check_new_folder, describe, preparation_of, read_described, table_of
 
 MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
 MOST_WORK = 10**11  # multiply-adds of a layer for one image
@@ -84,7 +86,7 @@ def import_weights(
         WrongUse: another net's weights, or what cannot be told from the file and was not said.
         Failure: the file is damaged, or asks to run code.
     """
-    run.check_new_folder(folder, "the run")
+    check_new_folder(folder, "the run")
     if not Path(file).exists():
         raise WrongUse(f"{file}: no such file; `alexnet download` fetches published weights")
     if preparation not in (None, CAFFE, TORCHVISION) or colours not in (None, "rgb", "bgr"):
@@ -165,7 +167,7 @@ def _tables(net: str | None, own: dict[str, Any], file: str) -> list[Table]:
     """The nets that a file's weights may be of."""
     if net is not None:
         return [load_table(net)]
-    return [run.table_of(own, file, AGAIN)] if own else [load_table(name) for name in FIRST]
+    return [table_of(own, file, AGAIN)] if own else [load_table(name) for name in FIRST]
 
 
 def _network(table: Table, classes: int, tensors: Mapping[str, Tensor], file: str) -> Network:
@@ -220,10 +222,10 @@ def _import_hub(source: Path, target: Path) -> Imported:
         if not (source / name).is_file():
             raise WrongUse(f"{source}: has no {name}; give a folder that `alexnet export` made, or a file of weights")
     where = str(source / "config.json")
-    config = run.read_described(source / "config.json", run.Described, AGAIN)
-    table = run.table_of(config, where, AGAIN)
+    config = read_described(source / "config.json", Described, AGAIN)
+    table = table_of(config, where, AGAIN)
     tensors = {name: weights.load_tensors(source / name) for name in HUB[1:]}
-    preparation = run.preparation_of(config["preparation"], tensors[HUB[2]], where)
+    preparation = preparation_of(config["preparation"], tensors[HUB[2]], where)
     state, last = tensors[HUB[1]], f"{list(table.layers)[-1]}.weight"
     count = len(state[last]) if last in state else len(config["classes"])
     names, words = class_names.classes_of(count, config, None, where)
@@ -246,13 +248,13 @@ def _write(
     errors: dict | None = None,
 ) -> None:
     """A run with one checkpoint of step 0, whole or not at all."""
-    described = run.describe(network, list(names), list(words) if words else None, preparation, data)
+    described = describe(network, list(names), list(words) if words else None, preparation, data)
     with contextlib.suppress(OSError):
         target.rmdir()  # empty, or another import's
     with files.atomic_folder(target) as partial:
         place = files.make_folder(partial / "checkpoints" / "last-00000000")
-        run.write_checkpoint(place, 0, {"weights.safetensors": network.state()}, {})
-        run.begin(partial, {**described, "errors": errors or {}}, preparation)
+        write_checkpoint(place, 0, {"weights.safetensors": network.state()}, {})
+        begin(partial, {**described, "errors": errors or {}}, preparation)
 
 
 def _imported(

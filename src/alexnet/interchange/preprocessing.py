@@ -6,12 +6,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from alexnet import run
 from alexnet.data import images
 from alexnet.data.augment import Preparation
 from alexnet.errors import WrongUse
 from alexnet.interchange import caffe_file
 from alexnet.interchange.foreign import Foreign
+from alexnet.runs.run import preparation_of
 
 SIZE = 256  # of the square that crops are taken from, in Caffe's and torchvision's figures
 CAFFE_BGR = (104.00698793, 116.66876762, 122.67891434)  # means of Caffe's ilsvrc_2012_mean, 0..255
@@ -39,7 +39,7 @@ def prepared(
                 "export the run once more with it, or as a folder"
             )
         tensors = {"mean_image": own["mean_image"], "noise": torch.tensor(own["noise"]).view(3, 3)}
-        return run.preparation_of(own["preparation"], tensors, file), "rgb"
+        return preparation_of(own["preparation"], tensors, file), "rgb"
     like = like or USUAL.get(net)
     if like is None:
         raise WrongUse(

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, randomness
+from alexnet import randomness
 from alexnet.data.augment import Preparation, views
 from alexnet.data.batches import Batch, Batches, whole_images
 from alexnet.data.store import Store
-from alexnet.evaluation import Errors
+from alexnet.evaluation.classifier import BATCH
+from alexnet.evaluation.errors import Errors, Judged
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype
 from alexnet.progress import Display
@@ -84,13 +85,13 @@ class FrozenFeatures:
     def measure(self) -> Errors:
         """Errors on the validation split, one view."""
         self.net.eval()
-        labels = torch.from_numpy(self.store.labels[self.store.rows("val")]).split(evaluation.BATCH)
+        labels = torch.from_numpy(self.store.labels[self.store.rows("val")]).split(BATCH)
         judged = []
-        for part, right in zip(self.seen["val"][:, 0].split(evaluation.BATCH), labels):
+        for part, right in zip(self.seen["val"][:, 0].split(BATCH), labels):
             with autocast(self.device, self.recipe.precision):
                 scores = self.net.onwards(part.to(self.device), self.layer)
-            judged.append(evaluation.Judged.of(F.softmax(scores.float(), 1).cpu(), right))
-        return evaluation.Judged.joined(judged).errors(1)
+            judged.append(Judged.of(F.softmax(scores.float(), 1).cpu(), right))
+        return Judged.joined(judged).errors(1)
 
 
 def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Settled) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 from alexnet import files
 from alexnet.errors import WrongUse
-from alexnet.evaluation import Errors
-from alexnet.run import read_journal
+from alexnet.evaluation.errors import Errors
+from alexnet.runs.journal import read_journal
 
 
 @dataclasses.dataclass(frozen=True)

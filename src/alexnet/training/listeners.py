@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alexnet import run
 from alexnet.figures.curve import curve
 from alexnet.figures.style import save
+from alexnet.runs.journal import read_metrics
 from alexnet.training.journal import StepReport
 from alexnet.training.state import RECENT, State
 
@@ -57,7 +57,7 @@ class Curve:
 
     def draw(self) -> None:
         """Draws it from ``metrics.jsonl``."""
-        save(curve(run.read_metrics(self._folder), self._folder.resolve().name), self._folder / "curve.png")
+        save(curve(read_metrics(self._folder), self._folder.resolve().name), self._folder / "curve.png")
         self._drawn = time.monotonic()
 
 

@@ -296,6 +296,19 @@ def from_json(content: dict[str, Any], where: str) -> Recipe:
         raise WrongUse(f"{where}: {error}") from error
 
 
+def _same_net(old: Any, new: Any) -> bool:
+    """Whether two tables' texts are of one net: an older version's may have other words for it."""
+    if old == new or not (isinstance(old, str) and isinstance(new, str)):
+        return old == new
+    from alexnet.nets.table_file import parse_table  # brings torch, which options and help do without
+
+    try:
+        one, other = (dataclasses.replace(parse_table(text, "net"), text="", title="") for text in (old, new))
+    except WrongUse:
+        return False
+    return one == other
+
+
 def difference(old: dict, new: dict) -> list[str]:
     """What two recipes (as dicts) differ in: ``learning_rate 0.01 -> 0.02``.
 
@@ -308,7 +321,9 @@ def difference(old: dict, new: dict) -> list[str]:
     )
     old = {**dataclasses.asdict(Recipe()), "start_from": None, **unknown, **old}
     old, new = json.loads(files.to_json(old)), json.loads(files.to_json(new))
-    ignored = {files.SEAL, "start_from_weights"} | ({"net"} if old.get("table") == new.get("table") else set())
+    ignored = {files.SEAL, "start_from_weights"}
+    if _same_net(old.get("table"), new.get("table")):
+        ignored |= {"net", "table"}
     if old.get("start_from_weights") and old["start_from_weights"] == new.get("start_from_weights"):
         ignored.add("start_from")
     keys = [key for key in {**old, **new} if key not in ignored]

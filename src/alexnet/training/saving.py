@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alexnet import files
-from alexnet.run import write_checkpoint
+from alexnet.runs.checkpoint import write_checkpoint
 
 SHARE = 0.02  # of the training's time that writing may take
 

@@ -16,7 +16,8 @@ from alexnet.errors import Failure
 from alexnet.files import Misfit, Within, checked
 from alexnet.nets import weights
 from alexnet.nets.network import Network
-from alexnet.run import REMOVE, JournalMark, Share, check_hashes, find_checkpoint, read_checkpoint, step_of
+from alexnet.runs.checkpoint import REMOVE, JournalMark, check_hashes, find_checkpoint, read_checkpoint, step_of
+from alexnet.runs.journal import Share
 from alexnet.training.optimizer import Momentum
 
 RECENT = 100  # losses that are remembered

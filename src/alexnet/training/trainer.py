@@ -12,19 +12,23 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from alexnet import evaluation, files, machine, run
+from alexnet import files, machine
 from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, ahead, between
 from alexnet.data.store import Store
 from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_threads
-from alexnet.evaluation import Errors, top_k_errors
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.errors import Errors, top_k_errors
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.progress import Display, clock
+from alexnet.runs.checkpoint import find_checkpoint, step_of
+from alexnet.runs.run import Run, note_errors
 from alexnet.training.frozen import compute
 from alexnet.training.journal import Journal, StepReport
 from alexnet.training.listeners import Curve, Pace, Signals, StallWatch
 from alexnet.training.recipe import Recipe
 from alexnet.training.saving import Writer
-from alexnet.training.start import Options, Setup, say_start, set_up, start, step_of
+from alexnet.training.start import Options, Setup, say_start, set_up, start, training_step
 from alexnet.training.state import State
 from alexnet.training.step import Loss, NotFinite, Transform, first_not_finite
 
@@ -147,7 +151,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     if errors is None and "val" in setup.store.splits:  # else of the last step: it is always measured
         errors = measure(setup, state, preparation, options.loaders)
     if errors:
-        run.note_errors(setup.folder, "val", dataclasses.asdict(errors))
+        note_errors(setup.folder, "val", dataclasses.asdict(errors))
     epochs = state.step // setup.batches.steps
     return Outcome(str(setup.folder), epochs, state.step, errors, time.monotonic() - started)
 
@@ -176,15 +180,11 @@ def train_seeds(
 
 def measure(setup: Setup, state: State, preparation: Preparation, loaders: int) -> Errors:
     """Errors of the net as it is on the validation split, one view."""
-    return evaluation.measure(
-        state.net,
-        preparation.to(setup.device),
-        setup.store,
-        "val",
-        precision=setup.recipe.precision,
-        device=setup.device,
-        loaders=loaders,
-    )
+    store = setup.store
+    here = preparation.to(setup.device)
+    run = Run(str(setup.folder), state.net, store.classes, store.words, here, {}, {}, state.step)
+    classifier = Classifier(run, precision=setup.recipe.precision)
+    return evaluate(classifier, store, split="val", loaders=loaders, keep_probabilities=False).errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +224,7 @@ class Trainer:
         recipe = setup.recipe
         self.features = compute(setup, options, state.net, preparation, display)
         computed = self.features is not None
-        self.update = step_of(setup, preparation, state.optimizer, state.scaler, options, computed)
+        self.update = training_step(setup, preparation, state.optimizer, state.scaler, options, computed)
         self.rates = recipe.learning_rates(setup.batches.steps)
         self.factors = dict.fromkeys(state.taken, recipe.pretrained_lr_factor) | dict.fromkeys(setup.frozen, 0.0)
         self.listeners: list[Callable[[StepReport], object]] = [
@@ -361,8 +361,8 @@ class Trainer:
     def _diverged(self, step: int, images: Tensor) -> NoReturn:
         """Stops with the layer where it began; what was saved before stays."""
         self.writer.wait()
-        saved = run.find_checkpoint(self.setup.folder, "last")
-        kept = f"the checkpoint of step {run.step_of(saved):,} is kept" if saved else "none was saved yet"
+        saved = find_checkpoint(self.setup.folder, "last")
+        kept = f"the checkpoint of step {step_of(saved):,} is kept" if saved else "none was saved yet"
         where = first_not_finite(self.state.net, images)
         if self.features:
             where = f"what comes from {self.setup.learning} on"

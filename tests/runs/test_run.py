@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from alexnet import Failure, Recipe, WrongUse, cli, load, train
-from alexnet import run as runs
+from alexnet.runs import checkpoint as checkpoints
+from alexnet.runs.run import is_run, note_errors
+from alexnet.runs.verify import verify
 from tests.conftest import killed_at
 
 STRANGE = [None, True, -1, 2**40, 1.5, "x", [], {}, [1, 2], [[1]], {"x": {}}, "\udce9"]
@@ -34,7 +36,7 @@ def copy(trained, tmp_path) -> Path:
 
 
 def last(run: Path) -> Path:
-    place = runs.find_checkpoint(run)
+    place = checkpoints.find_checkpoint(run)
     assert place
     return place
 
@@ -123,8 +125,8 @@ def test_verify_sees_any_change(alexnet, copy, name):
 
 def test_errors_that_are_noted_keep_the_seal(copy):
     told = json.loads((copy / "run.json").read_text())["errors"]["val"]
-    runs.note_errors(copy, "test", told)
-    assert {problem for _, problem in runs.verify(copy)} == {None} and set(load(copy).errors) == {"val", "test"}
+    note_errors(copy, "test", told)
+    assert {problem for _, problem in verify(copy)} == {None} and set(load(copy).errors) == {"val", "test"}
 
 
 @pytest.mark.parametrize("key", ["validation", "best", "recent", "told_of_stall", "fp16_scale", "threads", "journal"])
@@ -181,7 +183,7 @@ def test_two_trainings_in_one_folder(store, net_file, tmp_path, capsys):
     assert len(said) == 1
     for name in ("metrics.jsonl", f"checkpoints/{last(tmp_path / 'alone').name}/weights.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
-    assert {problem for _, problem in runs.verify(tmp_path / "run")} == {None}
+    assert {problem for _, problem in verify(tmp_path / "run")} == {None}
     assert not list((tmp_path / "run").glob(".*"))
 
 
@@ -194,7 +196,7 @@ def test_a_run_is_read_whole_while_it_is_trained(store, net_file, tmp_path, monk
     def read():
         while not ended.is_set():
             try:
-                if runs.is_run(tmp_path / "run") and (tmp_path / "run" / "checkpoints").exists():
+                if is_run(tmp_path / "run") and (tmp_path / "run" / "checkpoints").exists():
                     steps.add(load(tmp_path / "run").step)
             except Failure as error:
                 if "yet; train it on" not in str(error) or steps:
@@ -213,7 +215,7 @@ def test_a_run_is_read_whole_while_it_is_trained(store, net_file, tmp_path, monk
 @pytest.mark.parametrize("change", ["vanishes", "is damaged"])
 def test_a_checkpoint_that_vanishes_is_looked_for_again(copy, monkeypatch, change):
     """By hand: the first look's checkpoint is replaced by a later one before it is read."""
-    first, real, calls = last(copy), runs.check_hashes, 0
+    first, real, calls = last(copy), checkpoints.check_hashes, 0
 
     def check(place, names=None):
         nonlocal calls
@@ -225,7 +227,7 @@ def test_a_checkpoint_that_vanishes_is_looked_for_again(copy, monkeypatch, chang
             (first / "weights.safetensors").write_bytes(b"x")
         return real(place, names)
 
-    monkeypatch.setattr(runs, "check_hashes", check)
+    monkeypatch.setattr(checkpoints, "check_hashes", check)
     if change == "vanishes":
         assert load(copy).step == int(first.name.split("-")[1]) and calls == 2
     else:

@@ -10,34 +10,28 @@ A run is a folder::
     metrics.jsonl, timings.jsonl, curve.png
 """
 
-import contextlib
 import dataclasses
 import os
-import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from alexnet import files
 from alexnet.data.augment import Preparation
 from alexnet.errors import Failure, WrongUse
-from alexnet.files import Count, Length, Misfit, Sha, Within, checked, signatures
+from alexnet.files import Count, Length, Misfit, Sha, Within, nearest, signatures
 from alexnet.nets import weights
 from alexnet.nets.costs import check_side
 from alexnet.nets.network import Network
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import parse_table
+from alexnet.runs.checkpoint import KINDS, find_checkpoint, read_checkpoint, read_weights, step_of
+from alexnet.runs.journal import Share
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
-CHECKPOINT = re.compile(r"(last|best|step)-(\d{8,})")
-LOOKS = (0.0, 0.01, 0.03)  # seconds between looks at a folder that another process writes in
-T = TypeVar("T")
-Share = Annotated[float, Within(0, 1)]
 
 
 class Measured(TypedDict):
@@ -96,46 +90,13 @@ class Description(Described):
     preparation_sha256: Sha
 
 
-class JournalMark(TypedDict):
-    """The part of ``metrics.jsonl`` that was there when a checkpoint was written."""
-
-    bytes: Count
-    sha256: Sha
-
-
-class MetricsLine(TypedDict):
-    """A line of ``metrics.jsonl``."""
-
-    step: Count
-    split: str
-    epoch: Annotated[float, Within(0, 1e9)]
-    loss: float | None
-    rate: NotRequired[float]
-    top1_error: Share
-    top5_error: Share
-
-
-class Line(TypedDict):
-    """A line of ``metrics.jsonl`` or ``timings.jsonl``, as far as a training that is resumed must know it."""
-
-    step: Count
-
-
-class CheckpointNote(TypedDict):
-    """``checkpoint.json``."""
-
-    step: Count
-    sha256: dict[str, Sha]
-    state: dict[str, Any]
-
-
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Run:
-    """A net and all it needs to be used.
+    """What a run's folder holds: a net and all it needs to be used. ``Classifier`` uses it.
 
     Attributes:
         path: the run's folder.
-        net: with its weights, in evaluation mode.
+        net: with its weights, in evaluation mode, on the CPU.
         classes: their names, as the store has them.
         words: what people call them.
         preparation: how images are prepared.
@@ -149,14 +110,22 @@ class Run:
     classes: list[str]
     words: list[str]
     preparation: Preparation
-    data: dict
-    errors: dict
+    data: dict[str, Any]
+    errors: dict[str, Any]
     step: int
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return Path(self.path).resolve().name
+
+    def __repr__(self) -> str:
+        return f"Run({self.summary()})"
+
+    def summary(self) -> str:
+        """What it is, in a line."""
+        errors = "".join(f", {split} error {told['top1_error']:.1%}" for split, told in self.errors.items())
+        return f"{self.path!r}: net {self.net.table.name}, {len(self.classes):,} classes, step {self.step:,}{errors}"
 
 
 def describe(net: Network, classes: list[str], words: list[str] | None, preparation: Preparation, data: dict) -> dict:
@@ -189,21 +158,6 @@ def begin(folder: Path, description: dict, preparation: Preparation) -> None:
 def _write_description(folder: Path, description: dict) -> None:
     """``run.json``, which says the SHA-256 of its own content: a change made by hand is seen by ``verify``."""
     files.write_json(folder / "run.json", files.seal(description))
-
-
-def write_checkpoint(place: Path, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
-    """A checkpoint's files into a folder that the caller then moves into its place; ``checkpoint.json`` last.
-
-    Args:
-        place: the folder.
-        step: of the training; 0 for imported weights.
-        parts: tensors by file.
-        state: what else a resumed training needs, as JSON.
-    """
-    for name, content in parts.items():
-        weights.save_tensors(place / name, content)
-    hashes = {name: files.sha256(place / name) for name in parts}
-    files.write_json(place / "checkpoint.json", files.seal({"step": step, "sha256": hashes, "state": state}))
 
 
 def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
@@ -331,33 +285,6 @@ def preparation_of(description: dict[str, Any], tensors: dict[str, Tensor], wher
         raise Failure(f"{where}: {error}; it was damaged or changed: train, export or import it again") from error
 
 
-def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
-    """The lines of a run's journal that can be read, as they lie there and as they read, and how many cannot be.
-
-    A journal is written beside the training: a power cut may leave zeros in it, and its last line may be cut off, which
-    does not count.
-    """
-    lines, unreadable = [], 0
-    content = Path(path).read_bytes() if Path(path).exists() else b""
-    for line in content.splitlines(keepends=True):
-        try:
-            lines.append((line, checked(files.parse_json(line), Line)))
-            if not line.endswith(b"\n"):
-                lines.pop()
-        except ValueError:
-            unreadable += line.endswith(b"\n")
-    return lines, unreadable
-
-
-def read_metrics(folder: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of a run's ``metrics.jsonl`` that have their figures."""
-    lines = []
-    for _, line in read_journal(Path(folder, "metrics.jsonl"))[0]:
-        with contextlib.suppress(Misfit):
-            lines.append(checked(line, MetricsLine))
-    return lines
-
-
 def is_run(path: str | os.PathLike) -> bool:
     """Whether there is a run at ``path``."""
     return (Path(path) / "run.json").exists()
@@ -379,176 +306,38 @@ def describe_run(path: str | os.PathLike) -> dict:
     }
 
 
-def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
-    """Checks every file that describes a run or holds its weights: yields its name and None, or what is wrong with it.
-
-    What describes it says its own SHA-256; the other files' are in it, and the journal's up to a checkpoint with that.
-    """
-    folder = Path(path)
-    expected = {"preparation.safetensors": read_description(path)["preparation_sha256"]}
-    sealed = [name for name in ("run.json", "recipe.json") if (folder / name).exists()]
-    for name in sealed:
-        yield name, _seal_problem(folder / name)
-    if "recipe.json" not in sealed and (folder / "metrics.jsonl").exists():
-        yield "recipe.json", "missing"
-    for name, digest in expected.items():
-        yield name, "missing" if not (folder / name).exists() else _difference(folder / name, digest)
-    newest, journal = -1, None
-    for place in checkpoints(path):
-        try:
-            problems = list(_verify_checkpoint(place))
-            note = read_note(place)
-        except (Failure, OSError):
-            if (place / "checkpoint.json").exists():
-                raise
-            continue  # a training that goes on has replaced it
-        yield from problems
-        if note["step"] > newest and note["state"].get("journal"):
-            newest, journal = note["step"], note["state"]["journal"]
-    if journal:
-        yield "metrics.jsonl", _journal_problem(folder / "metrics.jsonl", journal)
-
-
-def _verify_checkpoint(place: Path) -> Iterator[tuple[str, str | None]]:
-    above = f"checkpoints/{place.name}"
-    yield f"{above}/checkpoint.json", _seal_problem(place / "checkpoint.json")
-    for name, digest in read_note(place)["sha256"].items():
-        yield f"{above}/{name}", "missing" if not (place / name).exists() else _difference(place / name, digest)
-
-
-def _seal_problem(path: Path) -> str | None:
-    """Whether a JSON file is as it was written; a recipe is sealed where its run is."""
-    content = files.read_json(path, dict)
-    of_now = path.name == "recipe.json" and files.SEAL in files.read_json(path.with_name("run.json"), dict)
-    return CHANGED if not files.seal_holds(content) or (of_now and files.SEAL not in content) else None
-
-
-CHANGED = "its content is not what was written (SHA-256 differs)"
-
-
-def _difference(path: Path, digest: str) -> str | None:
-    return None if files.sha256(path) == digest else "its bytes are not those that were written (SHA-256 differs)"
-
-
-def _journal_problem(path: Path, mark: JournalMark) -> str | None:
-    """What is wrong with the lines that were there when the last checkpoint was written."""
-    if not path.exists():
-        return "missing"
-    with open(path, "rb") as file:
-        same = files.sha256_bytes(file.read(mark["bytes"])) == mark["sha256"]
-    return None if same else f"its first {mark['bytes']:,} bytes are not those that were written (SHA-256 differs)"
-
-
-def checkpoints(folder: str | os.PathLike) -> list[Path]:
-    """All whole checkpoints of a run, by name."""
-    places = sorted(Path(folder, "checkpoints").glob("*-*"))
-    return [place for place in places if CHECKPOINT.fullmatch(place.name) and (place / "checkpoint.json").exists()]
-
-
-def find_checkpoint(folder: str | os.PathLike, kind: str = "last") -> Path | None:
-    """The newest whole checkpoint of a kind (``last``, ``best``, ``step``), or None."""
-    for pause in LOOKS:
-        places = [place for place in checkpoints(folder) if place.name.startswith(f"{kind}-")]
-        if places:
-            return max(places, key=step_of)
-        if not Path(folder, "checkpoints").is_dir():
-            break
-        time.sleep(pause)  # a folder that is listed while a checkpoint is replaced may show neither
-    return None
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint's folder is named by."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def read_note(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's ``checkpoint.json``. Raises ``Failure`` where it is damaged."""
-    note = files.read_json(checkpoint / "checkpoint.json", CheckpointNote, REMOVE)
-    if "weights.safetensors" not in note["sha256"]:
-        raise Failure(f"{checkpoint / 'checkpoint.json'}: sha256.weights.safetensors: is missing; {REMOVE}")
-    return note
-
-
-REMOVE = "where its folder is removed, the run goes back to an earlier checkpoint that was kept, or to its start"
-
-
-def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, Any]:
-    """A checkpoint's ``checkpoint.json`` once the files' hashes agree with it.
-
-    Raises:
-        Failure: a file's bytes are not those that were written.
-    """
-    note = read_note(checkpoint)
-    for name, digest in note["sha256"].items():
-        if names is not None and name not in names:
-            continue
-        path = checkpoint / name
-        if not path.exists():
-            raise Failure(f"{path}: missing; {REMOVE}")
-        if files.sha256(path) != digest:
-            raise Failure(f"{path}: damaged (its SHA-256 differs from the one written with it); {REMOVE}")
-    return note
-
-
-def read_checkpoint(folder: str | os.PathLike, kind: str, read: Callable[[Path], T]) -> T | None:
-    """What ``read`` makes of a run's newest checkpoint of a kind, None where there is none.
-
-    A training that goes on meanwhile may replace the checkpoint that was found: then the next one is read.
-    """
-    while True:
-        place = find_checkpoint(folder, kind)
-        if place is None:
-            return None
-        try:
-            return read(place)
-        except (Failure, OSError):
-            if (place / "checkpoint.json").exists():
-                raise
-
-
-def weights_digest(path: str | os.PathLike) -> str | None:
-    """SHA-256 of a run's last weights, as its checkpoint says it; None where there is none."""
-    note = read_checkpoint(path, "last", read_note)
-    return None if note is None else note["sha256"]["weights.safetensors"]
-
-
-def _weights(checkpoint: Path) -> tuple[int, dict[str, Tensor]]:
-    note = check_hashes(checkpoint, ["weights.safetensors"])
-    return note["step"], weights.load_tensors(checkpoint / "weights.safetensors")
-
-
-def load(path: str | os.PathLike, checkpoint: str = "last", device: torch.device | str = "cpu") -> Run:
+def open_run(path: str | os.PathLike, checkpoint: str = "last") -> Run:
     """Opens a run; one that is being trained is read as it is at this moment, whole.
 
     Args:
         path: its folder.
-        checkpoint: ``last`` or ``best``.
-        device: where the net shall be.
+        checkpoint: ``last``, ``best``, or ``step``, the newest of those that are kept.
 
     Raises:
-        WrongUse: no run there.
+        WrongUse: no run there, or no such kind of checkpoint.
         Failure: no checkpoint yet, or a damaged one.
     """
+    if checkpoint not in KINDS:
+        known = ", ".join(KINDS)
+        raise WrongUse(f"checkpoint {checkpoint!r}: unknown; {nearest(str(checkpoint), KINDS)}give one of {known}")
     description = read_description(path)
     preparation = load_preparation(path)
-    loaded = read_checkpoint(path, checkpoint, _weights)
-    if loaded is None:
+    weights_of_step = read_checkpoint(path, checkpoint, read_weights)
+    if weights_of_step is None:
         raise Failure(f"{path}: has no {checkpoint!r} checkpoint {_without(path, checkpoint)}")
-    step, tensors = loaded
+    step, tensors = weights_of_step
     table = table_of(description, f"{path}: run.json")
     try:
         check_side(table, preparation.crop)
         net = weights.filled(table, len(description["classes"]), tensors, f"{path}: checkpoint of step {step}")
     except WrongUse as error:
         raise Failure(f"{path}: its parts do not go together ({error}); train or import it again") from error
-    device = torch.device(device)
     return Run(
         path=os.fspath(path),
-        net=net.eval().to(device),
+        net=net.eval(),
         classes=description["classes"],
         words=description.get("words") or description["classes"],
-        preparation=preparation.to(device),
+        preparation=preparation,
         data=description["data"],
         errors=description["errors"],
         step=step,

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from alexnet import Recipe, evaluate, features, load, predict, train
-from alexnet.evaluation import probabilities, search_shares, top_k_errors, wilson
+from alexnet.evaluation.errors import top_k_errors, wilson
+from alexnet.evaluation.evaluate import search_shares
 from tests.conftest import fill, picture
 
 
@@ -49,7 +50,7 @@ def test_errors_are_those_of_the_images_one_by_one(runs, store):
     with torch.no_grad():
         for row in store.rows("val"):
             image = torch.from_numpy(store.image(row).copy()).permute(2, 0, 1)[None, :, 8:56, 8:56]
-            shares = run.net(run.preparation.apply(image, torch.float32)).softmax(1)[0]
+            shares = run.net(run.preprocessing.apply(image, torch.float32)).softmax(1)[0]
             wrong += int(shares.argmax()) != store.labels[row]
             total -= float(shares[store.labels[row]].log())
     assert found.errors.top1_error == pytest.approx(wrong / 12, abs=0.09)  # bf16 may turn one
@@ -60,15 +61,15 @@ def test_errors_are_those_of_the_images_one_by_one(runs, store):
 
 
 def test_ten_views_are_averaged(runs, store):
-    run = load(runs[0])
+    run = load(runs[0], precision="float32")
     images = torch.from_numpy(np.stack([store.image(row) for row in range(3)])).permute(0, 3, 1, 2)
     expected = torch.zeros(3, 3)
     with torch.no_grad():
         for top, left in [(0, 0), (0, 16), (16, 0), (16, 16), (8, 8)]:
             view = images[:, :, top : top + 48, left : left + 48]
             for each in (view, view.flip(3)):
-                expected += run.net(run.preparation.apply(each, torch.float32)).softmax(1) / 10
-    torch.testing.assert_close(probabilities(run.net, run.preparation, images, 10), expected, atol=1e-6, rtol=1e-5)
+                expected += run.net(run.preprocessing.apply(each, torch.float32)).softmax(1) / 10
+    torch.testing.assert_close(run.probabilities(images, 10), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_several_runs_are_averaged(runs, store):

@@ -10,7 +10,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from alexnet import Recipe, load, prepare, train
 from alexnet.data.augment import views
-from alexnet.probe import MOST_INPUTS, _pooled, probe
+from alexnet.evaluation.probe import MOST_INPUTS, _pooled, probe
 from tests.conftest import fill
 
 
@@ -26,7 +26,7 @@ def activations(run, store, split: str, layer: str) -> np.ndarray:
     found = []
     for row in store.rows(split):
         image = torch.from_numpy(store.image(int(row))).permute(2, 0, 1)[None]
-        seen = run.preparation.apply(views(image, run.preparation.crop, 1)[0], torch.float32)
+        seen = run.preprocessing.apply(views(image, run.preprocessing.crop, 1)[0], torch.float32)
         with torch.no_grad():
             found.append(run.net.activations(seen, [layer])[layer].flatten(1).numpy())
     return np.concatenate(found)
