@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import alexnet as package
-from alexnet import Recipe, WrongUse, load, train
+from alexnet import Recipe, UsageError, load, train
 from alexnet.files.old_names import FIELDS, VALUES, current_recipe
 from alexnet.training import recipes
 from alexnet.training.journal import StepReport
@@ -112,9 +112,9 @@ def test_closure_copy_and_what_cannot_be_meant():
     again = copy.deepcopy(optimizer)
     again.step()
     for wrong in ({"lr": -1.0}, {"momentum": math.nan}, {"weight_decay": math.inf}):
-        with pytest.raises(WrongUse, match=next(iter(wrong))):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
             Momentum(net.named_parameters(), **wrong)
-    with pytest.raises(WrongUse, match=r"give net\.named_parameters"):
+    with pytest.raises(UsageError, match=r"give net\.named_parameters"):
         Momentum(net.parameters())  # pyright: ignore[reportArgumentType]
 
 
@@ -139,14 +139,14 @@ def test_a_schedule_is_the_recipes_fields(schedule, flat):
 def test_a_schedule_that_cannot_be_meant_is_refused():
     for schedule, said in ((MultiStep(3, 2), "--milestones"), (Plateau(0), "--plateau-patience 0"),
                            (MultiStep(), "--milestones"), (Staircase(1), "--stages 1")):  # fmt: skip
-        with pytest.raises(WrongUse, match=said):
+        with pytest.raises(UsageError, match=said):
             Recipe(schedule=schedule)
 
 
-def test_who_listens_hears_of_every_step(store, net_file, tmp_path):
+def test_who_listens_hears_of_every_step(dataset, net_file, tmp_path):
     heard: list[StepReport] = []
     recipe = recipes.default(net=net_file, crop_size=48, batch_size=8, epochs=2)
-    train(store, tmp_path / "run", recipe, show=False, on_step=heard.append)
+    train(dataset, tmp_path / "run", recipe, show=False, on_step=heard.append)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["split"] == "train"]
     assert [(r.step, r.epoch, r.loss, r.lr, r.top1_error, r.top5_error) for r in heard] == [
@@ -163,7 +163,7 @@ def test_settled_has_no_open_question():
     assert decided == {"net", "epochs", "batch_size", "crop_size", "precision"}
     assert (settled.net, settled.epochs, settled.batch_size, settled.crop_size) == ("paper", 32, 64, 224)
     for name in decided:
-        with pytest.raises(WrongUse):
+        with pytest.raises(UsageError):
             dataclasses.replace(settled, **{name: "auto" if name == "precision" else None})
     assert asked.batch_size is None
 
@@ -172,9 +172,9 @@ def test_named_recipes_with_changes():
     assert recipes.default(learning_rate=0.02, seed=7) == Recipe(learning_rate=0.02, seed=7)
     functions = {name: getattr(recipes, name.replace("-", "_"))() for name in RECIPES}
     assert functions == RECIPES and package.recipes is recipes
-    with pytest.raises(WrongUse, match="learnig_rate: unknown; perhaps you meant learning_rate"):
+    with pytest.raises(UsageError, match="learnig_rate: unknown; perhaps you meant learning_rate"):
         recipes.paper(learnig_rate=1)
-    with pytest.raises(WrongUse, match="rate: is now learning_rate"):
+    with pytest.raises(UsageError, match="rate: is now learning_rate"):
         recipes.paper(rate=1)
 
 
@@ -205,7 +205,7 @@ def test_a_file_of_some_fields_is_a_recipe(tmp_path, name, text):
 def test_a_file_that_is_no_recipe_is_refused_by_its_name(tmp_path, name, text, said):
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(WrongUse) as error:
+    with pytest.raises(UsageError) as error:
         named(str(tmp_path / name))
     assert said in str(error.value) and name in str(error.value)
 
@@ -218,14 +218,14 @@ def test_names_of_before_are_read_through_one_table():
     assert from_json(before, "recipe.json").color_noise_by == "std"
     for name, values in VALUES.items():
         for old, new in values.items():
-            with pytest.raises(WrongUse, match=f"{old}: is now {new}"):
+            with pytest.raises(UsageError, match=f"{old}: is now {new}"):
                 Recipe(**{name: old})
 
 
-def test_a_run_of_before_resumes_under_the_names_of_today(store, net_file, tmp_path):
+def test_a_run_of_before_resumes_under_the_names_of_today(dataset, net_file, tmp_path):
     """Its recipe.json keeps its old names; only what differs is refused, under the new ones."""
     recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, shuffle="once")
-    train(store, tmp_path / "run", recipe, show=False)
+    train(dataset, tmp_path / "run", recipe, show=False)
     note = tmp_path / "run" / "recipe.json"
     old_fields = {new: old for old, new in FIELDS.items()}
     content = json.loads(note.read_text())
@@ -233,12 +233,12 @@ def test_a_run_of_before_resumes_under_the_names_of_today(store, net_file, tmp_p
     content = {old_fields.get(key, key): {"once": "fixed", "std": "deviation"}.get(value, value)
                if isinstance(value, str) else value for key, value in content.items()}  # fmt: skip
     note.write_text(json.dumps(content))
-    assert train(store, tmp_path / "run", recipe, show=False).steps == load(tmp_path / "run").step
-    with pytest.raises(WrongUse, match="shuffle once -> epoch"):
-        train(store, tmp_path / "run", dataclasses.replace(recipe, shuffle="epoch"), show=False)
+    assert train(dataset, tmp_path / "run", recipe, show=False).steps == load(tmp_path / "run").step
+    with pytest.raises(UsageError, match="shuffle once -> epoch"):
+        train(dataset, tmp_path / "run", dataclasses.replace(recipe, shuffle="epoch"), show=False)
 
 
 @pytest.mark.parametrize("option", ["--lr", "--learning-rate"])
-def test_both_names_of_the_learning_rate(alexnet, store, small, tmp_path, option):
-    assert alexnet("train", store.path, tmp_path / "run", *small, option, 0.003)[0] == 0
+def test_both_names_of_the_learning_rate(alexnet, dataset, small, tmp_path, option):
+    assert alexnet("train", dataset.path, tmp_path / "run", *small, option, 0.003)[0] == 0
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["learning_rate"] == 0.003

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from alexnet.data.batches import Batch, ahead
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
 from alexnet.figures.style import clean
 from alexnet.files.old_names import current_recipe
@@ -29,7 +29,7 @@ from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import named
-from alexnet.training.start import optimizer_of, preparation_of, set_up, training_step
+from alexnet.training.start import optimizer_of, preprocessing_of, set_up, training_step
 from alexnet.training.step import NotFinite, Sight
 
 WINDOW, STARTED = 20, 0.85
@@ -55,7 +55,7 @@ def changed(condition: str, folder: Path) -> Recipe:
         folder: where a net that is changed is written.
 
     Raises:
-        WrongUse: no such recipe or field.
+        UsageError: no such recipe or field.
     """
     name, *changes = condition.split()
     recipe = named(name)
@@ -64,7 +64,7 @@ def changed(condition: str, folder: Path) -> Recipe:
     now = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     unknown = sorted(values.keys() - now.keys())
     if unknown:
-        raise WrongUse(f"condition {condition!r}: a recipe has no {unknown[0]}")
+        raise UsageError(f"condition {condition!r}: a recipe has no {unknown[0]}")
     texts = {key for key, value in now.items() if isinstance(value, str) or key in ("net", "freeze")}
     recipe = dataclasses.replace(
         recipe, **{key: text if key in texts else json.loads(text) for key, text in values.items()}
@@ -106,14 +106,14 @@ def layers_of(net: Network, images: Tensor) -> list[Row]:
     return rows
 
 
-def first_steps(dataset: Store, recipe: Recipe, steps: int, note: Callable[[Row], None]) -> None:
+def first_steps(dataset: Dataset, recipe: Recipe, steps: int, note: Callable[[Row], None]) -> None:
     """The first steps of a training, by the trainer's own step; ``note`` is called with each row."""
     setup = set_up(dataset, Path("nothing is written"), recipe, torch.device("cpu"))
     settled, net, batches = setup.recipe, setup.net, setup.batches
     net.initialize(settled.seed, settled.init)
-    preparation = preparation_of(setup)
-    update = training_step(setup, preparation, optimizer_of(setup))
-    sight = Sight.of(settled, preparation, setup.device, batches.steps)
+    preprocessing = preprocessing_of(setup)
+    update = training_step(setup, preprocessing, optimizer_of(setup))
+    sight = Sight.of(settled, preprocessing, setup.device, batches.steps)
     rates = settled.learning_rates(batches.steps)
     watched: list[tuple[int, Batch]] = []
 
