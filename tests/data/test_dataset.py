@@ -44,7 +44,7 @@ def test_a_transform_gets_a_pil_image(dataset):
 def test_workers_of_anybodys_loader_give_the_same(dataset, pictures, tmp_path, way, form):
     if form == "raw":
         dataset = prepare(pictures, tmp_path / "raw", size=64, format="raw")
-    preprocessing = Preprocessing.of(dataset, 48, "deviation", 0.1)
+    preprocessing = Preprocessing.of(dataset, 48, "standardized", 0.1)
     data = Dataset(dataset.path, "val", transform=preprocessing)
     data[0]  # its shard is open here
     loader = DataLoader(data, batch_size=5, num_workers=1, multiprocessing_context=way)
@@ -65,7 +65,7 @@ def test_it_goes_with_torchs_tools_and_pickle(dataset):
     assert Subset(data, [5])[0][1] == data.targets[5]
 
 
-@pytest.mark.parametrize("scale", ["pixels", "deviation"])
+@pytest.mark.parametrize("scale", ["raw", "standardized"])
 def test_preprocessing_is_what_evaluate_feeds(dataset, scale):
     preprocessing = Preprocessing.of(dataset, 48, scale, 0.1)
     batch = next(iter(whole_images(dataset, "val", 12, 1)))
@@ -79,7 +79,7 @@ def test_preprocessing_is_what_evaluate_feeds(dataset, scale):
 @pytest.mark.parametrize("resize", ["shorter-side", "warp"])
 def test_images_of_other_sizes_are_resized_as_the_store_was(dataset, pictures, resize, tmp_path):
     other = prepare(pictures, tmp_path / "store", size=64, resize=resize, format="raw")
-    preprocessing = Preprocessing.of(other, 48, "pixels", 0.1)
+    preprocessing = Preprocessing.of(other, 48, "raw", 0.1)
     for row in (0, 17, 40):
         image = Image.open(pictures / other.name(row))
         assert torch.equal(preprocessing(image), preprocessing(other.image(row)))
