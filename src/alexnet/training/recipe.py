@@ -270,18 +270,19 @@ def option(field: str) -> str:
 BESIDE = ("table", "store", "start_from", "start_from_weights", files.SEAL)  # what a run's recipe.json says beside it
 
 
-def from_json(content: dict[str, Any], where: str) -> Recipe:
+def from_json(content: dict[str, Any], where: str, of_run: bool = False) -> Recipe:
     """A recipe from what a run's ``recipe.json`` says, or another file of some of its fields.
 
     Args:
         content: of the file, under the names of today or of before; what it lacks has its default.
         where: what to call it.
+        of_run: whether it lies in a run's folder; others are told by what runs say besides their recipe.
 
     Raises:
         UsageError: a key or a value that no recipe has; a run's file that lacks what every version wrote.
     """
     fields, content = annotations(), current_recipe(content)
-    if any(key in content for key in BESIDE):
+    if of_run or any(key in content for key in BESIDE):
         lacking = [name for name in ("net", "seed", "epochs", "batch_size", "learning_rate") if name not in content]
         if lacking:
             raise UsageError(f"{where}: is no recipe of a run: it has no {lacking[0]!r}")
