@@ -113,7 +113,7 @@ def test_any_name_goes_through_every_command(trained, jpeg, some, encoding):
             rows = list(csv.DictReader(file))
         assert [row["image"] for row in rows] == [line["name"] for line in predicted]
         assert {row["class1"] for row in rows} <= {*classes}
-        said.append(command("show", run, "--store", store, encoding=encoding))
+        said.append(command("show", run, "--dataset", store, encoding=encoding))
         assert said[-1][1].count("\n") == 3
         for status, out, err in said:
             assert status == 0, err

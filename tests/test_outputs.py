@@ -108,6 +108,7 @@ def test_figures_are_said_before_files_are_written(alexnet, run, store, tmp_path
     monkeypatch.setattr("alexnet.figures.show.save_image", full)
     status, out, err = alexnet("show", run, "--output", tmp_path)
     assert status == 1 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
+    monkeypatch.setattr("alexnet.figures.style.save_image", full)
     status, out, err = alexnet("info", store.path, "--picture", tmp_path / "p.png", "--json")
     assert status == 1 and strict(out)
 
@@ -239,8 +240,8 @@ def test_show_says_what_it_leaves_out_and_why(alexnet, run, store, net_file, tmp
     assert status == 1 and "no validation images were measured" in err
     os.rename(alone.path, tmp_path / "elsewhere")
     status, out, err = alexnet("show", tmp_path / "run", "--json")
-    assert status == 0 and len(json.loads(out)) == 2 and "is not there any more; give --store" in err
-    assert alexnet("show", tmp_path / "run", "--store", tmp_path / "elsewhere", "--split", "train")[0] == 0
+    assert status == 0 and len(json.loads(out)) == 2 and "is not there any more; give --dataset" in err
+    assert alexnet("show", tmp_path / "run", "--dataset", tmp_path / "elsewhere", "--split", "train")[0] == 0
 
 
 def test_show_of_a_net_whose_first_layer_has_no_weights(alexnet, store, tmp_path):

@@ -130,16 +130,18 @@ def _store_of(run: Classifier, path: Store | str | os.PathLike | None, note: Cal
         return path if isinstance(path, Store) else Store(path)
     place = run.data.get("path")
     if not place:
-        note(f"no predictions.png: {run.path} was trained on no store; give images, or --store")
+        note(f"no predictions.png: {run.path} was trained on no store; give images, or --dataset")
         return None
     for candidate in dict.fromkeys((place, files.real(place))):  # a path's bytes may be no UTF-8
         if files.exists(files.join(candidate, "dataset.json")):
             store = Store(candidate)
             if store.fingerprint == run.data.get("store"):
                 return store
-            note(f"no predictions.png: {place} is not the store any more that {run.path} was trained on; give --store")
+            note(
+                f"no predictions.png: {place} is not the store any more that {run.path} was trained on; give --dataset"
+            )
             return None
-    note(f"no predictions.png: {place}, which {run.path} was trained on, is not there any more; give --store")
+    note(f"no predictions.png: {place}, which {run.path} was trained on, is not there any more; give --dataset")
     return None
 
 

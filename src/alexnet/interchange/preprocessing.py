@@ -32,7 +32,7 @@ def prepared(
     """How images are prepared, and in which order a file of this format usually has the colours."""
     if own and like is None:
         if mean is not None:
-            raise WrongUse(f"--mean: {file} has its own mean image; with --preparation {CAFFE} another is taken")
+            raise WrongUse(f"--mean: {file} has its own mean image; with --preprocessing {CAFFE} another is taken")
         if own["mean_image"] is None:
             raise WrongUse(
                 f"{file}: was exported without its preparation, so the mean image is not in it; "
@@ -43,7 +43,7 @@ def prepared(
     like = like or USUAL.get(net)
     if like is None:
         raise WrongUse(
-            f"{file}: does not say how images are prepared for net {net}; give --preparation {CAFFE} or {TORCHVISION}"
+            f"{file}: does not say how images are prepared for net {net}; give --preprocessing {CAFFE} or {TORCHVISION}"
         )
     caffes = like == CAFFE and not own and found.operations is not None  # torch's files have none
     return usual_preparation(like, side, mean), "bgr" if caffes else "rgb"
@@ -59,7 +59,7 @@ def usual_preparation(like: str, side: int, mean: str | os.PathLike | None = Non
     """
     if like == TORCHVISION:
         if mean is not None:
-            raise WrongUse("--mean: goes with --preparation caffe; torchvision's mean is a colour")
+            raise WrongUse("--mean: goes with --preprocessing caffe; torchvision's mean is a colour")
         colours = torch.tensor([255 * each for each in TORCHVISION_MEAN])
         image = colours.view(3, 1, 1).expand(3, SIZE, SIZE).contiguous()
         red, green, blue = (1 / (255 * each) for each in TORCHVISION_DEVIATION)
