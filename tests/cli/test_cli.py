@@ -10,7 +10,7 @@ import torch
 
 from alexnet import cli
 from alexnet.cli.data import part_of
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 
 def test_summary(alexnet):
@@ -22,12 +22,12 @@ def test_summary(alexnet):
     assert alexnet("summary", "none")[0] == 2
 
 
-def test_info_and_verify(alexnet, store):
-    status, out, _ = alexnet("info", store.path)
+def test_info_and_verify(alexnet, dataset):
+    status, out, _ = alexnet("info", dataset.path)
     assert status == 0 and "train 48, val 12" in out and "blue, green, red" in out
-    told = json.loads(alexnet("info", store.path, "--json")[1])
-    assert told["images"] == {"train": 48, "val": 12} and told["fingerprint"] == store.fingerprint
-    assert set(json.loads(alexnet("verify", store.path, "--json")[1]).values()) == {None}
+    told = json.loads(alexnet("info", dataset.path, "--json")[1])
+    assert told["images"] == {"train": 48, "val": 12} and told["fingerprint"] == dataset.fingerprint
+    assert set(json.loads(alexnet("verify", dataset.path, "--json")[1]).values()) == {None}
     status, _, err = alexnet("info", "nowhere")
     assert status == 2 and "nowhere" in err
 
@@ -123,7 +123,7 @@ def test_torchruns_variables(monkeypatch, rank, world, part):
     if part:
         assert part_of(None) == part
     else:
-        with pytest.raises(WrongUse, match=r"RANK=.* WORLD_SIZE="):
+        with pytest.raises(UsageError, match=r"RANK=.* WORLD_SIZE="):
             part_of(None)
     assert part_of("2/3") == (2, 3)
 

@@ -16,7 +16,7 @@ from alexnet import files
 from alexnet.cli.options import File, Folder, Json, check_outputs
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import add_row, print_table, table_of, value_text
-from alexnet.errors import Unfinished, WrongUse, check_number, check_threads
+from alexnet.errors import Unfinished, UsageError, check_number, check_threads
 from alexnet.progress import Display
 
 
@@ -150,7 +150,7 @@ def part_of(given: str | None) -> tuple[int, int]:
         return _rank(os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", ""))
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", given, re.ASCII)
     if not match:
-        raise WrongUse(f"--part {given}: give 1/16 to 16/16, say")
+        raise UsageError(f"--part {given}: give 1/16 to 16/16, say")
     return int(match[1]), int(match[2])
 
 
@@ -163,7 +163,7 @@ def _rank(rank: str, world: str) -> tuple[int, int]:
     except ValueError:
         part, parts = 0, 0
     if not 1 <= part <= parts:
-        raise WrongUse(
+        raise UsageError(
             f"RANK={rank} WORLD_SIZE={world}: these environment variables must be numbers, RANK from 0 to "
             "WORLD_SIZE - 1, as torchrun sets them; set them so, unset them, or give --part 1/1"
         )
@@ -204,14 +204,14 @@ class Verify(Json):
     """Dataset or run."""
 
     def __call__(self) -> int:
-        from alexnet.data.store import Store
+        from alexnet.data.dataset import Dataset
         from alexnet.runs.run import is_run
         from alexnet.runs.verify import verify
 
         display = Display(unit="images")
         with contextlib.closing(display):
             progress = display.counter("verifying")
-            problems = dict(verify(self.path) if is_run(self.path) else Store(self.path).verify(progress))
+            problems = dict(verify(self.path) if is_run(self.path) else Dataset(self.path).verify(progress))
         wrong = [(name, problem) for name, problem in problems.items() if problem]
         if self.json:
             print_json(problems)
@@ -233,24 +233,24 @@ class Info(Json):
     """PNG file to write images of the dataset to, spread over its classes (default: none)."""
 
     def __call__(self) -> int:
-        from alexnet.data.store import Store
+        from alexnet.data.dataset import Dataset
         from alexnet.runs.run import describe_run, is_run
 
         if self.picture and not self.picture.lower().endswith(".png"):
-            raise WrongUse(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
+            raise UsageError(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
         picture = None
         if is_run(self.path):
             if self.picture:
-                raise WrongUse(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
+                raise UsageError(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
             description = describe_run(self.path)
         else:
-            store = Store(self.path)
+            dataset = Dataset(self.path)
             check_outputs({"--picture": self.picture}, [self.path])
-            description = store.describe()
+            description = dataset.describe()
             if self.picture:
                 from alexnet.figures.sheet import contact_sheet
 
-                picture = contact_sheet(store)
+                picture = contact_sheet(dataset)
         if self.json:
             print_json(description)
             return self._save(picture)

@@ -40,13 +40,13 @@ class Import(Json):
         from alexnet.interchange.importing import import_weights
 
         made = import_weights(
-            self.file, self.run, self.net, preparation=self.preprocessing, mean=self.mean, colours=self.color_order,
+            self.file, self.run, self.net, preprocessing=self.preprocessing, mean=self.mean, colors=self.color_order,
             classes=self.classes,
         )  # fmt: skip
         if self.json:
             return print_json(dataclasses.asdict(made))
         size = f"{made.parameters:,} parameters, {made.classes:,} classes"
-        say(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preparation}")
+        say(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preprocessing}")
         for note in made.notes:
             say(f"note: {note}")
         say(f"next: alexnet predict {made.run} PHOTO, or alexnet train DATASET RUN --from {made.run}")
@@ -85,10 +85,10 @@ class Export(OfCheckpoint, Json):
             self.run,
             self.file,
             checkpoint=self.checkpoint,
-            with_preparation=not self.without_preprocessing,
+            with_preprocessing=not self.without_preprocessing,
             narrow=self.precision == "int8",
             images=self.images,
-            licence=self.license,
+            license=self.license,
         )
         if self.json:
             return print_json(dataclasses.asdict(made))

@@ -21,7 +21,7 @@ from alexnet.cli.interchange import Export, Import
 from alexnet.cli.nets import Nets, Recipes, Summary
 from alexnet.cli.train import Train
 from alexnet.cli.use import Evaluate, Predict, Show
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files.old_names import OPTIONS, VALUES
 from alexnet.training.recipes import named
 
@@ -49,7 +49,7 @@ def parse(name: str, arguments: list[str]) -> Callable[[], int]:
     """The command with its options.
 
     Raises:
-        WrongUse: what is given is no command; tyro's boxes on wrong options become a line.
+        UsageError: what is given is no command; tyro's boxes on wrong options become a line.
     """
     command, default = COMMANDS[name], default_of(name, arguments)
     options = options_of(command, default)
@@ -61,7 +61,7 @@ def parse(name: str, arguments: list[str]) -> Callable[[], int]:
             return tyro.cli(command, args=arguments, prog=f"alexnet {name}", config=(FlagCreatePairsOff,), **start)
     except SystemExit:
         wrong = _wrong_value(options, arguments) or _one_line(said.getvalue()) + _comma_hint(options, arguments)
-        raise WrongUse(f"alexnet {name}: {wrong}; see alexnet {name} --help") from None
+        raise UsageError(f"alexnet {name}: {wrong}; see alexnet {name} --help") from None
 
 
 def default_of(name: str, arguments: list[str]) -> Any:
@@ -87,7 +87,7 @@ def _value_of(option: str, arguments: list[str]) -> str | None:
 
 
 def _check_names(name: str, options: list[Option], arguments: list[str]) -> None:
-    """Raises ``WrongUse`` for an option that is unknown, or has another name today, or whose value has."""
+    """Raises ``UsageError`` for an option that is unknown, or has another name today, or whose value has."""
     known = {spelled: option for option in options if not option.positional for spelled in option.names}
     given = _given(arguments)
     for i, word in enumerate(given):
@@ -96,13 +96,13 @@ def _check_names(name: str, options: list[Option], arguments: list[str]) -> None
             continue
         if spelled not in known:
             if OPTIONS.get(spelled) in known:
-                raise WrongUse(f"{spelled}: is now {OPTIONS[spelled]}")
+                raise UsageError(f"{spelled}: is now {OPTIONS[spelled]}")
             near = files.nearest(spelled, known)
-            raise WrongUse(f"alexnet {name}: {spelled}: no such option; {near}see alexnet {name} --help")
+            raise UsageError(f"alexnet {name}: {spelled}: no such option; {near}see alexnet {name} --help")
         value = word.partition("=")[2] if "=" in word else next(iter(given[i + 1 :]), "")
         new = VALUES.get(known[spelled].field, {}).get(value)
         if new and value not in known[spelled].choices:
-            raise WrongUse(f"{spelled} {value}: is now {new}")
+            raise UsageError(f"{spelled} {value}: is now {new}")
 
 
 def _wrong_value(options: list[Option], arguments: list[str]) -> str | None:
@@ -184,10 +184,10 @@ def overview() -> str:
 
 
 def command_of(name: str) -> str:
-    """A command's name. Raises ``WrongUse`` where there is none of it, with one that is near."""
+    """A command's name. Raises ``UsageError`` where there is none of it, with one that is near."""
     if name not in COMMANDS:
         near = files.nearest(name, COMMANDS)
-        raise WrongUse(f"alexnet {name}: no such command; {near}give one of {', '.join(COMMANDS)}")
+        raise UsageError(f"alexnet {name}: no such command; {near}give one of {', '.join(COMMANDS)}")
     return name
 
 

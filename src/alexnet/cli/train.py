@@ -9,7 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from alexnet.cli.options import Json, OnDevice
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import error_text
-from alexnet.errors import WrongUse, check_threads
+from alexnet.errors import UsageError, check_threads
 from alexnet.progress import clock
 from alexnet.training.recipe import Recipe
 
@@ -93,4 +93,4 @@ def _seeds(text: str) -> list[int]:
         return list(range(int(match[1]), int(match[2]) + 1))
     if re.fullmatch(r"\d+(,\d+)*", text):
         return [int(number) for number in text.split(",")]
-    raise WrongUse(f"--seeds {text}: give 0..9 or 0,3,7, say")
+    raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7, say")

@@ -12,7 +12,7 @@ from alexnet import files
 from alexnet.cli.options import File, Folder, Json, OfCheckpoint, OnDevice, Scoring, Split, check_outputs
 from alexnet.cli.streams import print_json, say, warn, write_json
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
-from alexnet.errors import Failure, WrongUse, check_number, check_threads
+from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
 from alexnet.progress import Display
 
 
@@ -45,51 +45,53 @@ class Evaluate(Scoring, Json):
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.data.store import Store
+        from alexnet.data.dataset import Dataset
         from alexnet.evaluation import evaluate as measuring
         from alexnet.evaluation.classifier import load
 
         self._check()
         machine.set_up()
         check_outputs({"--per-class": self.per_class, "--confusion": self.confusion}, self.paths)
-        store = Store(self.paths[-1])
+        dataset = Dataset(self.paths[-1])
         device = machine.choose_device(self.device)
         runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
-        more = [run for run in runs if not self.probe and measuring.class_places(run, store) is not None]
-        for warning in filter(None, (measuring.prepared_otherwise(run, store) for run in runs)):
+        more = [run for run in runs if not self.probe and measuring.class_places(run, dataset) is not None]
+        for warning in filter(None, (measuring.prepared_otherwise(run, dataset) for run in runs)):
             warn(f"warning: {warning}")
         if self.probe:
-            return self._probe(runs[0], store)
+            return self._probe(runs[0], dataset)
         for run in more:
             warn(
-                f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(store.classes):,} "
-                f"of {store.path} alone"
+                f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(dataset.classes):,} "
+                f"of {dataset.path} alone"
             )
-        measured = self._measure(runs, store)
-        self._print(runs, store, measured)
+        measured = self._measure(runs, dataset)
+        self._print(runs, dataset, measured)
         sys.stdout.flush()  # whatever becomes of the files, the figures are there
         if self.per_class:
-            measured.write_class_errors(self.per_class, store.classes)
+            measured.write_class_errors(self.per_class, dataset.classes)
         if self.confusion:
-            measured.write_confusion(self.confusion, store.classes)
+            measured.write_confusion(self.confusion, dataset.classes)
         return 0
 
     def _check(self) -> None:
-        """Raises ``WrongUse`` where options contradict each other."""
+        """Raises ``UsageError`` where options contradict each other."""
         runs = len(self.paths) - 1
         if runs < 1:
-            raise WrongUse(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the dataset")
+            raise UsageError(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the dataset")
         if self.ensemble_weights and self.tune_ensemble_weights:
-            raise WrongUse("--ensemble-weights and --tune-ensemble-weights: give one of them")
+            raise UsageError("--ensemble-weights and --tune-ensemble-weights: give one of them")
         if self.ensemble_weights and len(self.ensemble_weights) != runs:
             count = len(self.ensemble_weights)
-            raise WrongUse(f"--ensemble-weights: {count} given for {runs} runs; give one per run")
+            raise UsageError(f"--ensemble-weights: {count} given for {runs} runs; give one per run")
         check_threads("--workers", self.workers)
         ensemble = runs > 1 or self.ensemble_weights or self.tune_ensemble_weights
         if self.probe and (ensemble or self.views != 1 or self.per_class or self.confusion):
-            raise WrongUse("--probe: takes one run and one view, and no --ensemble-weights, --per-class or --confusion")
+            raise UsageError(
+                "--probe: takes one run and one view, and no --ensemble-weights, --per-class or --confusion"
+            )
 
-    def _measure(self, runs: Sequence[Any], store: Any) -> Any:
+    def _measure(self, runs: Sequence[Any], dataset: Any) -> Any:
         from alexnet.evaluation import evaluate as measuring
 
         display = Display(unit="images")
@@ -98,41 +100,41 @@ class Evaluate(Scoring, Json):
         with contextlib.closing(display):
             if self.tune_ensemble_weights:
                 progress = display.counter("tuning ensemble weights")
-                weights = measuring.find_shares(runs, store, self.tune_ensemble_weights, progress=progress, **options)
+                weights = measuring.find_shares(runs, dataset, self.tune_ensemble_weights, progress=progress, **options)
             return measuring.evaluate(
-                runs, store, split=self.split, shares=weights, keep_probabilities=False,
+                runs, dataset, split=self.split, shares=weights, keep_probabilities=False,
                 progress=display.counter("evaluating"), **options,
             )  # fmt: skip
 
-    def _print(self, runs: Sequence[Any], store: Any, measured: Any) -> None:
+    def _print(self, runs: Sequence[Any], dataset: Any, measured: Any) -> None:
         errors = measured.errors
         if self.json:
             weights = {"shares": measured.shares, "shares_searched_on": self.tune_ensemble_weights}
-            per_class = dict(zip(store.classes, measured.class_errors.tolist()))
-            described = {"runs": list(self.paths[:-1]), "store": self.paths[-1], "split": self.split}
+            per_class = dict(zip(dataset.classes, measured.class_errors.tolist()))
+            described = {"runs": list(self.paths[:-1]), "dataset": self.paths[-1], "split": self.split}
             print_json({**described, **dataclasses.asdict(errors), **weights, "class_errors": per_class})
             return
         names = " + ".join(run.name for run in runs)
         shown = table_of(names, "error", "95% interval", right=(1, 2))
         add_row(shown, "top-1", f"{errors.top1_error:.2%}", interval_text(errors.top1_interval))
-        if len(store.classes) > 5:
+        if len(dataset.classes) > 5:
             add_row(shown, "top-5", f"{errors.top5_error:.2%}", interval_text(errors.top5_interval))
         add_row(shown, "loss", f"{errors.loss:.4f}", "")
         print_table(shown)
         views = "one view" if self.views == 1 else f"{self.views} views"
-        say(f"{errors.images:,} {self.split} images of {store.path}, {views}")
+        say(f"{errors.images:,} {self.split} images of {dataset.path}, {views}")
         if len(runs) > 1:
             tuned = self.tune_ensemble_weights
             how = f"tuned on {tuned}" if tuned else "as given" if self.ensemble_weights else "equal"
             say(f"ensemble weights ({how}): {', '.join(f'{weight:.3f}' for weight in measured.shares)}")
 
-    def _probe(self, run: Any, store: Any) -> int:
+    def _probe(self, run: Any, dataset: Any) -> int:
         from alexnet.evaluation.probe import probe
 
         display = Display(unit="images")
         with contextlib.closing(display):
             probes = probe(
-                run, store, self.probe, split=self.split, loaders=self.workers,
+                run, dataset, self.probe, split=self.split, loaders=self.workers,
                 progress=display.counter("computing activations"),
             )  # fmt: skip
         if self.json:
@@ -146,7 +148,7 @@ class Evaluate(Scoring, Json):
                 interval_text(errors.top1_interval), f"{errors.top5_error:.2%}",
             )  # fmt: skip
         print_table(shown)
-        say(f"{probes[0].errors.images:,} {self.split} images of {store.path}, a linear classifier on each layer")
+        say(f"{probes[0].errors.images:,} {self.split} images of {dataset.path}, a linear classifier on each layer")
         return 0
 
 
@@ -197,21 +199,25 @@ class Predict(Scoring, Json):
                     good += 1
                 write(prediction)
         if bad and not good:
-            raise Failure("the image could not be read" if bad == 1 else f"not one of {bad:,} images could be read")
+            raise AlexNetError(
+                "the image could not be read" if bad == 1 else f"not one of {bad:,} images could be read"
+            )
         if bad:
-            raise Failure(f"{bad:,} of {good + bad:,} images could not be read, see above; the others were predicted")
+            raise AlexNetError(
+                f"{bad:,} of {good + bad:,} images could not be read, see above; the others were predicted"
+            )
         return 0
 
     def _check(self) -> None:
-        """Raises ``WrongUse`` for what is missing or invalid."""
+        """Raises ``UsageError`` for what is missing or invalid."""
         if not self.images:
-            raise WrongUse(f"alexnet predict {self.run}: give images or folders")
+            raise UsageError(f"alexnet predict {self.run}: give images or folders")
         check_number("--top", self.top, 1)
         check_threads("--workers", self.workers)
         if self.csv and self.json:
-            raise WrongUse("--csv and --json: give one of them")
+            raise UsageError("--csv and --json: give one of them")
         if not 0 <= self.min_confidence <= 1:
-            raise WrongUse(f"--min-confidence {self.min_confidence}: must be between 0 and 1")
+            raise UsageError(f"--min-confidence {self.min_confidence}: must be between 0 and 1")
 
     @contextlib.contextmanager
     def _writer(self, top: int) -> Iterator[Callable[[Any], None]]:
@@ -281,7 +287,7 @@ class Show(OfCheckpoint, OnDevice, Json):
                 self.run,
                 self.images,
                 output=self.output,
-                store=self.dataset,
+                dataset=self.dataset,
                 split=self.split,
                 only_errors=self.only_errors,
                 count=self.count,

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, ahead
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.errors import UsageError
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
 from alexnet.figures.style import clean
 from alexnet.nets.network import Network
@@ -59,7 +59,7 @@ def changed(condition: str, folder: Path) -> Recipe:
         folder: where a net that is changed is written.
 
     Raises:
-        WrongUse: no such recipe or field.
+        UsageError: no such recipe or field.
     """
     name, *changes = condition.split()
     recipe = named(name)
@@ -68,7 +68,7 @@ def changed(condition: str, folder: Path) -> Recipe:
     now = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     unknown = sorted(values.keys() - now.keys())
     if unknown:
-        raise WrongUse(f"condition {condition!r}: a recipe has no {unknown[0]}")
+        raise UsageError(f"condition {condition!r}: a recipe has no {unknown[0]}")
     texts = {key for key, value in now.items() if isinstance(value, str) or key in ("net", "freeze")}
     recipe = dataclasses.replace(
         recipe, **{key: text if key in texts else json.loads(text) for key, text in values.items()}
@@ -110,17 +110,17 @@ def layers_of(net: Network, images: Tensor) -> list[Row]:
     return rows
 
 
-def first_steps(dataset: Store, recipe: Recipe, steps: int, note: Callable[[Row], None]) -> None:
+def first_steps(dataset: Dataset, recipe: Recipe, steps: int, note: Callable[[Row], None]) -> None:
     """The first steps of a training, by the trainer's own step; ``note`` is called with each row."""
     setup = set_up(dataset, Path("nowhere"), recipe, torch.device("cpu"))  # nothing is written
     settled, net, batches = setup.recipe, setup.net, setup.batches
     net.initialize(settled.seed, settled.init)
-    preparation = Preparation.of(
+    preprocessing = Preprocessing.of(
         dataset, settled.crop_size, settled.input_scale, settled.color_noise, settled.color_noise_by
     )
     decays = parse_layer_weight_decay(settled.layer_weight_decay)
     optimizer = Momentum(net.tensors(), settled.learning_rate, settled.momentum, settled.weight_decay, decays)
-    sight = Sight.of(settled, preparation, setup.device, batches.steps)
+    sight = Sight.of(settled, preprocessing, setup.device, batches.steps)
     loss_of = functools.partial(F.cross_entropy, label_smoothing=settled.label_smoothing)
     update = Step(net, optimizer, settled.precision, settled.seed, sight, loss_of)
     rates = settled.learning_rates(batches.steps)
