@@ -13,6 +13,7 @@ import time
 import numpy as np
 import torch
 from torch import nn
+from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 
 from alexnet import Dataset

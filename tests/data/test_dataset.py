@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils import data as torch_data
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from alexnet import Dataset, UsageError, prepare

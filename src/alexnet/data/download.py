@@ -126,9 +126,8 @@ def download(
 
     Raises:
         UsageError: no such name, or what is no URL.
-        AlexNetError: no connection, or another checksum than the published one (then nothing is kept); or another process
-            is
-            fetching it there.
+        AlexNetError: no connection, another checksum than the published one (then nothing is kept), or another
+            process is fetching it there.
     """
     if name not in PUBLISHED:
         known = ", ".join(f"{each} ({published.what})" for each, published in PUBLISHED.items())

@@ -106,7 +106,7 @@ def set_up(dataset: Dataset, folder: Path, recipe: Recipe, device: torch.device,
     if settled.freeze is not None:
         if start_from is None:
             raise UsageError("--freeze: goes with --from; layers that were drawn must learn")
-        learning = net.table.next_learning(settled.freeze)
+        learning = table.next_learning(settled.freeze)
     batches = Batches(
         dataset,
         "train",
@@ -201,6 +201,47 @@ def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
     if recipe.precision == "bf16" and recipe.grad_accumulation == 1:  # parts' gradients add up in float32
         optimizer.keep(keep_copies(net, torch.bfloat16))
     return state, preprocessing
+
+
+def optimizer_of(setup: Setup) -> Momentum:
+    """The recipe's, of the net's parameters."""
+    recipe = setup.recipe
+    decays = parse_layer_weight_decay(recipe.layer_weight_decay)
+    return Momentum(setup.net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
+
+
+def training_step(
+    setup: Setup,
+    preprocessing: Preprocessing,
+    optimizer: Momentum,
+    scaler: torch.GradScaler | None = None,
+    options: Options | None = None,
+    computed: bool = False,
+) -> Step:
+    """The recipe's training step.
+
+    Args:
+        setup: the training; its net has its weights and is on its device.
+        preprocessing: of images, on the CPU.
+        optimizer: of the net's parameters.
+        scaler: of the loss, with fp16.
+        options: the caller's own loss and transform, if any.
+        computed: whether the batches' images are what the first learning layer sees.
+    """
+    recipe, options = setup.recipe, options or Options()
+    sight = Sight.of(recipe, preprocessing, setup.device, setup.batches.steps, options.transform)
+    return Step(
+        net=setup.net,
+        optimizer=optimizer,
+        precision=recipe.precision,
+        seed=recipe.seed,
+        sight=None if computed else sight,
+        loss=options.loss or functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing),
+        parts=recipe.grad_accumulation,
+        scaler=scaler,
+        learning=setup.learning,
+        computed=computed,
+    )
 
 
 def _asked(setup: Setup) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import math
 import os
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import files, machine
@@ -30,9 +28,9 @@ from alexnet.training.journal import Journal, StepReport
 from alexnet.training.listeners import Curve, Pace, Signals, StallWatch
 from alexnet.training.recipe import Recipe
 from alexnet.training.saving import Writer
-from alexnet.training.start import Options, Setup, say_start, set_up, start
+from alexnet.training.start import Options, Setup, say_start, set_up, start, training_step
 from alexnet.training.state import State
-from alexnet.training.step import Loss, NotFinite, Result, Sight, Step, Transform, first_not_finite
+from alexnet.training.step import Loss, NotFinite, Result, Transform, first_not_finite
 
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
@@ -225,20 +223,8 @@ class Trainer:
         self.writer, self.journal, self.signals, self.display = writer, journal, signals, display
         recipe = setup.recipe
         self.features = compute(setup, options, state.net, preprocessing, display)
-        self.update = Step(
-            net=state.net,
-            optimizer=state.optimizer,
-            precision=recipe.precision,
-            seed=recipe.seed,
-            sight=None
-            if self.features
-            else Sight.of(recipe, preprocessing, setup.device, setup.batches.steps, options.transform),
-            loss=options.loss or functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing),
-            parts=recipe.grad_accumulation,
-            scaler=state.scaler,
-            learning=setup.learning,
-            computed=self.features is not None,
-        )
+        computed = self.features is not None
+        self.update = training_step(setup, preprocessing, state.optimizer, state.scaler, options, computed)
         self.rates = recipe.learning_rates(setup.batches.steps)
         self.factors = dict.fromkeys(state.taken, recipe.pretrained_lr_factor) | dict.fromkeys(setup.frozen, 0.0)
         self.listeners: list[Callable[[StepReport], object]] = [
