@@ -1,12 +1,14 @@
 """How a training starts: from nothing, from a checkpoint, or from another run's weights."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from alexnet import files, machine, native
 from alexnet.data.batches import Batch, Batches
@@ -26,7 +28,7 @@ from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Recipe, Settled, difference, from_json
 from alexnet.training.schedule import parse_layer_lr, parse_layer_weight_decay
 from alexnet.training.state import State
-from alexnet.training.step import Loss, Transform
+from alexnet.training.step import Loss, Sight, Step, Transform
 
 FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
 Say = Callable[[str], None]
