@@ -33,7 +33,9 @@ def conv(size, stride=1, padding=0, groups=1, up=False):
                         columns = slice(j, j + stride * (g.shape[3] - 1) + 1, stride)
                         seen = whole[:, own, rows, columns].transpose(1, 0, 2, 3)
                         dw[its, :, i, j] = flat @ seen.reshape(inputs, -1).T
-                        dx[:, own, rows, columns] += (w[its, :, i, j].T @ flat).reshape(seen.shape).transpose(1, 0, 2, 3)
+                        dx[:, own, rows, columns] += (
+                            (w[its, :, i, j].T @ flat).reshape(seen.shape).transpose(1, 0, 2, 3)
+                        )
             return dx[:, :, padding : padding + n, padding : padding + n], dw, g.sum((0, 2, 3))
 
         return y, back
