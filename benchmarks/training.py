@@ -63,7 +63,7 @@ def main() -> None:
     batches = Batches(dataset, "train", 128, 0)
     ready = [batches.load(step) for step in range(batches.steps)]
     memory = {"batches": lambda step: ready[step]}
-    ways = {"store": {}, "memory": memory, "memory, with checkpoints": {**memory, "keep_log": True}}
+    ways = {"store": {}, "memory": memory, "memory, with checkpoints": {**memory, "keep": "log"}}
     found: dict[str, list[dict]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():

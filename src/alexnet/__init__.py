@@ -1,6 +1,15 @@
-"""AlexNet whole: Krizhevsky, Sutskever and Hinton's 2012 system, from image archives to a trained, measured net.
+"""AlexNet (Krizhevsky, Sutskever and Hinton, 2012): from image archives to a trained, measured network.
 
-The names below are the public API; each is imported when it is first asked for.
+    net = alexnet.Net("paper", classes=10)          an nn.Module, initialized, for your own loop; net.conv1
+    clf = alexnet.load("run")                       a Classifier: clf("photo.jpg"), clf.evaluate("dataset", views=10),
+                                                    clf.predict("folder"), clf.features("folder", ["conv5", "fc7"])
+    data = alexnet.Dataset("dataset", "train", transform=clf.preprocessing)      for anybody's DataLoader
+    alexnet.prepare("photos", "dataset")            images in, dataset out
+    alexnet.train("dataset", "run", alexnet.recipes.default(learning_rate=0.02, seed=7), on_step=print)
+    optimizer = alexnet.Momentum(net.named_parameters(), lr=0.01, weight_decay=5e-4)
+
+``evaluate``, ``predict``, ``features``, ``import_weights`` and ``export`` take paths or opened things. What goes wrong
+is an ``AlexNetError``; wrong use is a ``UsageError``, which is a ``ValueError``, too.
 """
 
 from importlib import import_module
@@ -49,6 +58,10 @@ __all__ = list(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("alexnet")
     if name not in _PLACES:
         raise AttributeError(f"module 'alexnet' has no attribute {name!r}")
     module, attribute = _PLACES[name]

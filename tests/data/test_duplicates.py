@@ -36,7 +36,7 @@ def test_changed_copies_are_found_and_nothing_else(tmp_path, change):
     copied = {3: "x", 17: "y", 31: "z"}
     for seed, name in copied.items():  # of class a, now also in class b's validation
         CHANGES[change](scenes(seed)).save(tmp_path / "source" / "val" / "b" / f"{name}.jpg", quality=50)
-    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64, duplicates=True)
+    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64, find_duplicates=True)
     with open(tmp_path / "store" / "duplicates.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     found = {(row["training image"].split("/")[-1], row["validation image"].split("/")[-1]) for row in rows}

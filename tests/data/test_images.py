@@ -281,7 +281,9 @@ def test_one_folder_with_every_odd_and_bad_file(tmp_path):
     (tmp_path / "source" / "odd" / "loop").symlink_to(tmp_path / "source")
     os.mkfifo(tmp_path / "source" / "odd" / "pipe.jpg")
     (tmp_path / "source" / "odd" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64, format="raw", val_fraction=0, max_bad=0.3)
+    dataset = prepare(
+        tmp_path / "source", tmp_path / "store", size=64, format="raw", val_fraction=0, max_bad_fraction=0.3
+    )
     reported = dataset.skipped()
     assert {row["name"] for row in reported} == {"odd/gone.jpg", *(f"odd/bad {kind}.jpg" for kind in BAD)}
     assert {row["class"] for row in reported} == {"odd"}

@@ -212,7 +212,7 @@ def test_csv_rows_are_read_by_the_folders_limits(tmp_path, monkeypatch):
         file.truncate(6 << 30)
     rows = [f"{i}.jpg,{'ab'[i % 2]}" for i in range(12)] + ["pipe.jpg,a", "huge.jpg,b", "/dev/zero,a", ".,b"]
     (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
-    dataset = prepare(tmp_path / "list.csv", tmp_path / "store", size=16, val_fraction=0, max_bad=0.5)
+    dataset = prepare(tmp_path / "list.csv", tmp_path / "store", size=16, val_fraction=0, max_bad_fraction=0.5)
     reasons = {row["name"]: row["reason"] for row in dataset.skipped()}
     assert set(reasons) == {"pipe.jpg", "huge.jpg", "/dev/zero", "."}
     assert "6,442,450,944 bytes, which is no image" in reasons["huge.jpg"]

@@ -41,7 +41,7 @@ def recipe(net_file) -> Recipe:
 def whole(dataset, recipe, tmp_path_factory) -> Path:
     """An undisturbed run."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    train(dataset, run, recipe, loaders=1, show=False)
+    train(dataset, run, recipe, workers=1, show=False)
     return run
 
 
@@ -66,9 +66,9 @@ def test_best_is_the_one_with_the_lowest_error(dataset, whole):
     assert len(list((whole / "checkpoints").iterdir())) == 2  # older ones are gone
 
 
-@pytest.mark.parametrize("loaders", [2, 5])
-def test_loader_threads_change_no_bit(dataset, recipe, whole, tmp_path, loaders):
-    train(dataset, tmp_path / "run", recipe, loaders=loaders, show=False)
+@pytest.mark.parametrize("workers", [2, 5])
+def test_loader_threads_change_no_bit(dataset, recipe, whole, tmp_path, workers):
+    train(dataset, tmp_path / "run", recipe, workers=workers, show=False)
     assert final(tmp_path / "run") == final(whole)
 
 

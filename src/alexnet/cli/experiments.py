@@ -1,12 +1,14 @@
-"""Commands that train and measure by a plan: demo."""
+"""Commands that train and measure by a plan: demo, reproduce."""
 
 import dataclasses
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from alexnet.cli.options import Folder, Json, OnDevice
+from alexnet.cli.options import Folder, Json, OnDevice, seed_list
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
+from alexnet.errors import UsageError
 from alexnet.progress import clock
 
 
@@ -43,4 +45,54 @@ class Demo(OnDevice, Json):
         say("Look at:")
         for path in result.pictures:
             say(f"  {path}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduce(OnDevice, Json):
+    """Run an experiment: conditions, seeds, raw figures, a table and a figure. Without a name, list them."""
+
+    experiment: Positional[Annotated[str, arg(metavar="EXPERIMENT")]] = ""
+    """Name of an experiment."""
+
+    folder: Positional[Annotated[str, arg(metavar="FOLDER")]] = ""
+    """Folder to write to. If interrupted, run the same command to resume."""
+
+    data: Annotated[str | None, arg(metavar="DATA")] = None
+    """A dataset, or images as `alexnet prepare` takes them; default: synthetic images."""
+
+    conditions: tuple[str, ...] | None = None
+    """Some of the experiment's conditions, or others of their form; default: all of its own."""
+
+    seeds: Annotated[str | None, arg(metavar="SEEDS")] = None
+    """0..9 or 0,3,7; default: the experiment's own."""
+
+    scale: float = 1.0
+    """Share of the experiment's full size (images, epochs, steps), above 0 and at most 1."""
+
+    def __call__(self) -> int:
+        from alexnet import machine
+        from alexnet.experiments import runner
+
+        if not self.experiment:
+            listed = runner.listing()
+            if self.json:
+                return print_json(listed)
+            shown = table_of("experiment", "")
+            for name, description in listed.items():
+                add_row(shown, name, description)
+            print_table(shown)
+            return 0
+        if not self.folder:
+            raise UsageError(f"alexnet reproduce {self.experiment}: give a folder to write to")
+        machine.set_up()
+        result = runner.reproduce(
+            self.experiment, self.folder, data=self.data, conditions=self.conditions,
+            seeds=None if self.seeds is None else seed_list(self.seeds), scale=self.scale, device=self.device,
+        )  # fmt: skip
+        if self.json:
+            return print_json(dataclasses.asdict(result))
+        for line in result.table:
+            say(line)
+        say(f"{result.folder}: raw.jsonl, table.md, figure.png")
         return 0

@@ -85,8 +85,8 @@ class Export(OfCheckpoint, Json):
             self.run,
             self.file,
             checkpoint=self.checkpoint,
-            with_preprocessing=not self.without_preprocessing,
-            narrow=self.precision == "int8",
+            without_preprocessing=self.without_preprocessing,
+            precision=self.precision,
             images=self.images,
             license=self.license,
         )

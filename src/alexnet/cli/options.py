@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,3 +92,16 @@ def _is_others(path: Path) -> bool:
     """Whether a file is there that no option of a command has written: an image, a dataset's or a run's, a table."""
     datasets = path.name in OWN and (path.parent / "dataset.json").exists()
     return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or datasets)
+
+
+MOST_SEEDS = 10_000  # runs
+
+
+def seed_list(text: str) -> list[int]:
+    """``0..9`` or ``0,3,7`` as numbers."""
+    match = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if match and 0 <= int(match[2]) - int(match[1]) < MOST_SEEDS:
+        return list(range(int(match[1]), int(match[2]) + 1))
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        return [int(number) for number in text.split(",")]
+    raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7, say")

@@ -15,7 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from alexnet import files
 from alexnet.cli.data import Download, Info, Prepare, Verify
 from alexnet.cli.diagnostics import Bench, Doctor
-from alexnet.cli.experiments import Demo
+from alexnet.cli.experiments import Demo, Reproduce
 from alexnet.cli.help import Option, about, options_of, page
 from alexnet.cli.interchange import Export, Import
 from alexnet.cli.nets import Nets, Recipes, Summary
@@ -37,6 +37,7 @@ COMMANDS: dict[str, type] = {
     "show": Show,
     "import": Import,
     "export": Export,
+    "reproduce": Reproduce,
     "nets": Nets,
     "recipes": Recipes,
     "bench": Bench,

@@ -1,15 +1,14 @@
 """The command train."""
 
 import dataclasses
-import re
 from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from alexnet.cli.options import Json, OnDevice
+from alexnet.cli.options import Json, OnDevice, seed_list
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import error_text
-from alexnet.errors import UsageError, check_threads
+from alexnet.errors import check_threads
 from alexnet.progress import clock
 from alexnet.training.recipe import Recipe
 
@@ -62,16 +61,16 @@ class Train(OnDevice, Json):
         machine.set_up(self.threads)
         options: dict[str, Any] = {
             "device": self.device,
-            "loaders": self.workers,
+            "workers": self.workers,
             "keep_every": self.keep_every,
-            "keep_log": self.keep == "log",
+            "keep": self.keep,
             "start_from": self.start_from,
             "tensorboard": self.tensorboard,
         }
         if self.seeds is None:
             outcomes = [train(self.dataset, self.run, self.settings, **options)]
         else:
-            outcomes = train_seeds(self.dataset, self.run, self.settings, _seeds(self.seeds), **options)
+            outcomes = train_seeds(self.dataset, self.run, self.settings, seed_list(self.seeds), **options)
         if self.json:
             described = [dataclasses.asdict(outcome) for outcome in outcomes]
             return print_json(described if self.seeds else described[0])
@@ -81,16 +80,3 @@ class Train(OnDevice, Json):
                 say(f"{outcome.run + ': ' if self.seeds else ''}validation error {error}, one view")
             say(f"{outcome.run}: {outcome.epochs} epochs, {clock(outcome.seconds)}; see {outcome.run}/curve.png")
         return 0
-
-
-MOST_SEEDS = 10_000  # runs
-
-
-def _seeds(text: str) -> list[int]:
-    """``0..9`` or ``0,3,7`` as numbers."""
-    match = re.fullmatch(r"(\d+)\.\.(\d+)", text)
-    if match and 0 <= int(match[2]) - int(match[1]) < MOST_SEEDS:
-        return list(range(int(match[1]), int(match[2]) + 1))
-    if re.fullmatch(r"\d+(,\d+)*", text):
-        return [int(number) for number in text.split(",")]
-    raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7, say")

@@ -95,7 +95,7 @@ class Evaluate(Scoring, Json):
         from alexnet.evaluation import evaluate as measuring
 
         display = Display(unit="images")
-        options = {"views": self.views, "precision": self.precision, "loaders": self.workers}
+        options = {"views": self.views, "precision": self.precision, "workers": self.workers}
         weights = self.ensemble_weights or None
         with contextlib.closing(display):
             if self.tune_ensemble_weights:
@@ -134,7 +134,7 @@ class Evaluate(Scoring, Json):
         display = Display(unit="images")
         with contextlib.closing(display):
             probes = probe(
-                run, dataset, self.probe, split=self.split, loaders=self.workers,
+                run, dataset, self.probe, split=self.split, workers=self.workers,
                 progress=display.counter("computing activations"),
             )  # fmt: skip
         if self.json:
@@ -186,7 +186,7 @@ class Predict(Scoring, Json):
             top=self.top,
             views=self.views,
             precision=self.precision,
-            loaders=self.workers,
+            workers=self.workers,
             note=warn,
         )
         good = bad = 0

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 from alexnet import files, machine
 from alexnet.data import codec as images
-from alexnet.data.dataset import DESCRIPTION, FORMAT_VERSION, SHARD_ROWS, Dataset
-from alexnet.data.duplicates import find_duplicates
+from alexnet.data import duplicates
+from alexnet.data.dataset import Dataset
+from alexnet.data.format import DESCRIPTION, FORMAT_VERSION, SHARD_ROWS
 from alexnet.data.shards import (
     UNFINISHED,
     Progress,
@@ -45,8 +46,8 @@ def prepare(
     format: str | None = None,
     layout: str | None = None,
     splits: str = "auto",
-    max_bad: float = MOST_BAD,
-    duplicates: bool = False,
+    max_bad_fraction: float = MOST_BAD,
+    find_duplicates: bool = False,
     part: tuple[int, int] = (1, 1),
     workers: int | None = None,
     shard_rows: int = SHARD_ROWS,
@@ -67,8 +68,8 @@ def prepare(
         format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); jpeg, or raw where the source is pixels.
         layout: name of the source's layout; recognized by itself if not given.
         splits: ``auto``, or ``none``: every folder of the source is a class, whatever it is called.
-        max_bad: share of bad images beyond which it stops.
-        duplicates: looks for near-duplicates between training and validation.
+        max_bad_fraction: share of bad images beyond which it stops.
+        find_duplicates: looks for near-duplicates between training and validation.
         part: (3, 16), the third of sixteen parts, where processes or machines share the work in one folder.
             Whichever ends last finishes the dataset, whose bytes are those that one process would write.
         workers: threads; every core if not given.
@@ -84,8 +85,8 @@ def prepare(
         Unfinished: this part is done, others are not.
     """
     _check_options(
-        val_fraction=val_fraction, seed=seed, size=size, resize=resize, format=format, max_bad=max_bad, part=part,
-        workers=workers, shard_rows=shard_rows,
+        val_fraction=val_fraction, seed=seed, size=size, resize=resize, format=format,
+        max_bad_fraction=max_bad_fraction, part=part, workers=workers, shard_rows=shard_rows,
     )  # fmt: skip
     source, storage = _open(source, dataset, layout, splits, val_fraction, seed, size, resize, format)
     if found:
@@ -95,13 +96,13 @@ def prepare(
     with files.owned(folder, f"{files.LOCK}-{part[0]}-of-{part[1]}", say or (lambda line: None)):
         shards = plan_shards(source.listing, shard_rows)
         if not (folder / DESCRIPTION).exists():
-            allowed = max_bad * len(source.listing)
+            allowed = max_bad_fraction * len(source.listing)
             _finish(source, folder, shards, part, plan, storage, workers or machine.cores(), allowed, progress)
         made = Dataset(folder)
         files.remove_leftovers(folder)
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        if duplicates and made.description.get("duplicates") is None:
-            made.note_duplicates(find_duplicates(made, progress))
+        if find_duplicates and made.description.get("duplicates") is None:
+            made.note_duplicates(duplicates.find_duplicates(made, progress))
     return made
 
 
@@ -173,7 +174,7 @@ OPTIONS: dict[str, Any] = {  # what each may be, from Python as from the command
     "size": Annotated[int, Within(images.SMALLEST, 4096)] | None,  # pyright: ignore[reportOperatorIssue]
     "resize": Literal["shorter-side", "warp"],
     "format": Literal["jpeg", "raw"] | None,
-    "max_bad": Annotated[float, Within(0, 1)],
+    "max_bad_fraction": Annotated[float, Within(0, 1)],
     "part": tuple[int, int],
     "workers": Annotated[int, Within(1, MOST_THREADS)] | None,  # pyright: ignore[reportOperatorIssue]
     "shard_rows": Whole,

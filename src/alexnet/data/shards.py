@@ -16,7 +16,7 @@ import numpy as np
 
 from alexnet import files
 from alexnet.data import codec as images
-from alexnet.data.dataset import FORMAT_VERSION, ShardWriter, write_description, write_labels
+from alexnet.data.format import FORMAT_VERSION, ShardWriter, write_description, write_labels
 from alexnet.data.sources import SPLITS, Listing, Source
 from alexnet.data.sources.tree import Content
 from alexnet.data.statistics import Statistics, Sums, products

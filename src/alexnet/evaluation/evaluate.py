@@ -140,7 +140,7 @@ def evaluate(
     views: int = 1,
     shares: Sequence[float] | None = None,
     precision: str | None = None,
-    loaders: int = 2,
+    workers: int = 2,
     keep_probabilities: bool | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -155,7 +155,7 @@ def evaluate(
         views: 1 (center), 10 (paper 4.1) or 9 (2012 source on CIFAR-10).
         shares: weight of each run; equal if not given. They are divided by their sum.
         precision: of products, as for ``load``; an opened run's own if not given.
-        loaders: threads that decode.
+        workers: threads that decode.
         keep_probabilities: of all images and classes; not given, where they take up to 256 MiB (50,000 images of
             1,000 classes do). All else takes a few numbers an image.
         progress: called with images done and images in all.
@@ -169,7 +169,7 @@ def evaluate(
     if keep_probabilities is None:
         keep_probabilities = 4 * len(rows) * classes <= KEPT_BYTES
     parts, kept = [], []
-    for labels, outputs in _outputs(classifiers, dataset, rows, views, loaders, progress):
+    for labels, outputs in _outputs(classifiers, dataset, rows, views, workers, progress):
         mixed = sum((weight * output for weight, output in zip(weights, outputs)), torch.zeros_like(outputs[0]))
         parts.append(Judged.of(mixed, labels))
         if keep_probabilities:
@@ -200,17 +200,17 @@ def _outputs(
     dataset: Dataset,
     rows: np.ndarray,
     views: int,
-    loaders: int,
+    workers: int,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """For each batch of rows its (N,) labels, and each run's (N, classes) float32 soft-max outputs, on the CPU."""
-    check_threads("--workers", loaders)
+    check_threads("--workers", workers)
     check_views(views)
     places = [class_places(classifier, dataset) for classifier in classifiers]
     for classifier in classifiers:
         check_size(classifier, dataset)
     device, done = classifiers[0].device, 0
-    for batch in whole_images(dataset, "", images_at_once(views), loaders, pin=device.type == "cuda", rows=rows):
+    for batch in whole_images(dataset, "", images_at_once(views), workers, pin=device.type == "cuda", rows=rows):
         labels, batch = batch.labels, batch.to(device)
         outputs = []
         for classifier, columns in zip(classifiers, places):
@@ -222,9 +222,9 @@ def _outputs(
             progress(done, len(rows))
 
 
-def row_probabilities(run: AnyRun, dataset: Dataset, rows: np.ndarray, *, loaders: int = 1) -> np.ndarray:
+def row_probabilities(run: AnyRun, dataset: Dataset, rows: np.ndarray, *, workers: int = 1) -> np.ndarray:
     """(n, classes) float32, the soft-max outputs for some of a dataset's images, by their row ids."""
-    parts = [outputs[0] for _, outputs in _outputs([opened(run)], dataset, rows, 1, loaders)]
+    parts = [outputs[0] for _, outputs in _outputs([opened(run)], dataset, rows, 1, workers)]
     return torch.cat(parts).numpy()
 
 
@@ -245,12 +245,12 @@ def find_shares(
     *,
     views: int = 1,
     precision: str | None = None,
-    loaders: int = 2,
+    workers: int = 2,
     progress: Progress | None = None,
 ) -> list[float]:
     """The runs' shares that ``search_shares`` finds on a split; other arguments as for ``evaluate``."""
     classifiers, rows = _opened_runs(runs, precision), dataset.rows(split)
-    parts = [outputs for _, outputs in _outputs(classifiers, dataset, rows, views, loaders, progress)]
+    parts = [outputs for _, outputs in _outputs(classifiers, dataset, rows, views, workers, progress)]
     return search_shares([torch.cat(outputs) for outputs in zip(*parts)], torch.from_numpy(dataset.labels[rows]))
 
 

@@ -16,7 +16,7 @@ def features(
     layers: str | Sequence[str] = ("fc7",),
     *,
     precision: str | None = None,
-    loaders: int = 2,
+    workers: int = 2,
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Activations of layers for image files (paper 6.1: fc7's 4096 numbers are an image's description).
 
@@ -25,7 +25,7 @@ def features(
         paths: a file, folder or archive, or several.
         layers: names from the net's table, or one.
         precision: of products, as for ``load``; an opened run's own if not given.
-        loaders: threads that decode.
+        workers: threads that decode.
 
     Returns:
         The names of the images that could be read, and for each layer (n, ...) float32.
@@ -33,13 +33,13 @@ def features(
     Raises:
         UsageError: no such layer, or not one readable image.
     """
-    check_threads("--workers", loaders)
+    check_threads("--workers", workers)
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
     kept: list[str] = []
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
     readable = (
         (name, square)
-        for names, squares in decoded_ahead(find_pictures(paths), classifier.preprocessing, loaders)
+        for names, squares in decoded_ahead(find_pictures(paths), classifier.preprocessing, workers)
         for name, square in zip(names, squares)
         if not isinstance(square, str)
     )

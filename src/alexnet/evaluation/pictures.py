@@ -21,20 +21,20 @@ def several(paths: Paths) -> list[str]:
 
 
 def decoded_ahead(
-    pictures: Sequence[Pictures], preprocessing: Preprocessing, loaders: int
+    pictures: Sequence[Pictures], preprocessing: Preprocessing, workers: int
 ) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
     """Names and their (size, size, 3) uint8 squares (or what is wrong with them) by the batch, in flat memory.
 
     Args:
         pictures: where the images are.
         preprocessing: says the square's side, and how images get to it.
-        loaders: threads that decode ahead.
+        workers: threads that decode ahead.
     """
 
     def load(batch: list[tuple[str, Read]]) -> tuple[list[str], list[np.ndarray | str]]:
         return [name for name, _ in batch], [_square(read, preprocessing) for _, read in batch]
 
-    return ahead(load, batches(pictures, DECODED_AT_ONCE), loaders)
+    return ahead(load, batches(pictures, DECODED_AT_ONCE), workers)
 
 
 def _square(read: Read, preprocessing: Preprocessing) -> np.ndarray | str:

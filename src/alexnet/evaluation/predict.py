@@ -17,7 +17,7 @@ def predict(
     top: int = 5,
     views: int = 1,
     precision: str | None = None,
-    loaders: int = 2,
+    workers: int = 2,
     note: Callable[[str], None] | None = None,
 ) -> Iterator[Prediction]:
     """The most probable classes of image files, or of all images in folders and archives, in flat memory.
@@ -28,7 +28,7 @@ def predict(
         top: classes an image.
         views: 1, 9 or 10 (paper 4.1).
         precision: of products, as for ``load``; an opened run's own if not given.
-        loaders: threads that decode.
+        workers: threads that decode.
         note: called with a line on what was left out of a folder or archive (hidden files, links that lead nowhere).
 
     Returns:
@@ -37,16 +37,16 @@ def predict(
     Raises:
         UsageError: at once: no such run, file or folder, or an option that cannot be meant.
     """
-    check_threads("--workers", loaders)
+    check_threads("--workers", workers)
     check_number("--top", top, 1)
     check_views(views)
-    return _predictions(opened(run, precision), find_pictures(paths, note), top, views, loaders)
+    return _predictions(opened(run, precision), find_pictures(paths, note), top, views, workers)
 
 
 def _predictions(
-    classifier: Classifier, pictures: Sequence[Pictures], top: int, views: int, loaders: int
+    classifier: Classifier, pictures: Sequence[Pictures], top: int, views: int, workers: int
 ) -> Iterator[Prediction]:
-    for names, squares in decoded_ahead(pictures, classifier.preprocessing, loaders):
+    for names, squares in decoded_ahead(pictures, classifier.preprocessing, workers):
         good = [square for square in squares if not isinstance(square, str)]
         probabilities = iter(classifier.square_probabilities(good, views))
         for name, square in zip(names, squares):

@@ -48,7 +48,7 @@ def probe(
     *,
     split: str = "val",
     precision: str = "float32",
-    loaders: int = 2,
+    workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Probe]:
     """Fits a multinomial logistic regression to each layer's activations on the training images, and measures it.
@@ -62,7 +62,7 @@ def probe(
         layers: of the net's table, or one.
         split: to measure on.
         precision: of the products that give the activations, as for ``load``.
-        loaders: threads that decode.
+        workers: threads that decode.
         progress: called with images done and images in all.
 
     Raises:
@@ -72,7 +72,7 @@ def probe(
         import sklearn.linear_model  # noqa: F401  (before the activations are computed, not after)
     except ImportError as error:
         raise UsageError("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
-    check_threads("--workers", loaders)
+    check_threads("--workers", workers)
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     check_size(classifier, dataset)
@@ -83,7 +83,7 @@ def probe(
     seen: dict[str, dict[str, np.ndarray]] = {}
     for each in splits:
         parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-        for activations in _activations(classifier, dataset, each, layers, loaders):
+        for activations in _activations(classifier, dataset, each, layers, workers):
             for layer, tensor in activations.items():
                 parts[layer].append(tensor)
             done += len(next(iter(activations.values())))
@@ -138,10 +138,10 @@ def _fitted(x: np.ndarray, labels: np.ndarray) -> tuple[float, Any, Any]:
 
 
 def _activations(
-    classifier: Classifier, dataset: Dataset, split: str, layers: Sequence[str], loaders: int
+    classifier: Classifier, dataset: Dataset, split: str, layers: Sequence[str], workers: int
 ) -> Iterator[dict[str, Tensor]]:
     """For each batch (n, numbers) float32 of each layer, on the CPU."""
-    for batch in whole_images(dataset, split, BATCH, loaders):
+    for batch in whole_images(dataset, split, BATCH, workers):
         activations = classifier.activations(batch.images, layers)
         yield {layer: _pooled(tensor).cpu() for layer, tensor in activations.items()}
 

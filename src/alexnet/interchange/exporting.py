@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import safetensors.torch
@@ -60,8 +61,8 @@ def export(
     file: str | os.PathLike,
     *,
     checkpoint: str = "last",
-    with_preprocessing: bool = True,
-    narrow: bool = False,
+    without_preprocessing: bool = False,
+    precision: Literal["float32", "int8"] = "float32",
     images: str | os.PathLike | None = None,
     license: str | None = None,
 ) -> Exported:
@@ -73,7 +74,7 @@ def export(
             whose name may have dots.
         checkpoint: ``last`` or ``best``.
         with_preparation: ONNX: takes uint8 images and gives probabilities; else prepared images and scores.
-        narrow: ONNX: the fully connected layers' weights in int8.
+        precision: ONNX: of the weights; int8: those of the fully connected layers.
         images: ONNX: a dataset, or a folder of images, to check on; the run's own if not given, and synthetic images
             where that is not there.
         license: hub: of the weights, by the hub's identifiers (``mit``, ``cc-by-4.0``, ...).
@@ -85,7 +86,9 @@ def export(
     ending = next((ending for ending in (*ENDINGS, *OTHERS) if os.fspath(file).lower().endswith(ending)), "")
     if ending in OTHERS:
         raise UsageError(f"{file}: give a file ending in .onnx, .pth or .safetensors, or a folder for the hub")
-    if ending != ".onnx" and (narrow or not with_preprocessing or images is not None):
+    if precision not in ("float32", "int8"):
+        raise UsageError(f"--precision {precision}: give float32 or int8")
+    if ending != ".onnx" and (precision == "int8" or without_preprocessing or images is not None):
         raise UsageError(f"{file}: int8, images to check on, and leaving out the preprocessing are for .onnx files")
     if ending:
         files.check_output(file)
@@ -95,7 +98,7 @@ def export(
         check_new_folder(file, "the hub")
     opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else open_run(run, checkpoint)
     if ending == ".onnx":
-        return _export_onnx(opened, Path(file), with_preprocessing, narrow, images)
+        return _export_onnx(opened, Path(file), not without_preprocessing, precision == "int8", images)
     if ending:
         return _export_torchvision(opened, Path(file))
     return _export_hub(opened, Path(file), license)

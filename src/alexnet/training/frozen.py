@@ -34,7 +34,7 @@ class FrozenFeatures:
         dataset: the images.
         batches: which images each step has.
         recipe: settled.
-        loaders: threads that decode.
+        workers: threads that decode.
         progress: called with images done and images in all.
     """
 
@@ -46,11 +46,11 @@ class FrozenFeatures:
         dataset: Dataset,
         batches: Batches,
         recipe: Settled,
-        loaders: int,
+        workers: int,
         progress: Callable[[int, int], None],
     ):
         self.net, self.layer, self.preprocessing, self.dataset = net, layer, preprocessing, dataset
-        self.batches, self.recipe, self.loaders = batches, recipe, loaders
+        self.batches, self.recipe, self.workers = batches, recipe, workers
         self.device = next(net.parameters()).device
         self.views = VIEWS if recipe.flip else UNFLIPPED
         splits = [split for split in ("train", "val") if split in dataset.splits]
@@ -64,7 +64,7 @@ class FrozenFeatures:
         """(images, views, ...) in the type that products give, on the CPU."""
         self.net.eval()
         found = []
-        for batch in whole_images(self.dataset, split, IMAGES_AT_ONCE, self.loaders):
+        for batch in whole_images(self.dataset, split, IMAGES_AT_ONCE, self.workers):
             pixels = batch.to(self.device).images
             seen = views(pixels, self.preprocessing.crop, VIEWS if count > 1 else 1)[:count]
             given = self.preprocessing.apply(seen.flatten(0, 1), input_dtype(self.recipe.precision))
@@ -120,6 +120,6 @@ def compute(
             setup.dataset,
             setup.batches,
             setup.recipe,
-            options.loaders,
+            options.workers,
             counting.counter("computing what the frozen layers give"),
         )

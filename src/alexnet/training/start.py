@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +39,9 @@ Source = str | os.PathLike[str] | None
 class Options:
     """What changes nothing of what is learned, but for the caller's own functions; see ``train``."""
 
-    loaders: int = 2
+    workers: int = 2
     keep_every: int | None = None
-    keep_log: bool = False
+    keep: Literal["log"] | None = None
     tensorboard: bool = False
     transform: Transform | None = None
     loss: Loss | None = None

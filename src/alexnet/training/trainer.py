@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor
@@ -63,9 +63,9 @@ def train(
     *,
     device: str = "auto",
     threads: int | None = None,
-    loaders: int | None = None,
+    workers: int | None = None,
     keep_every: int | None = None,
-    keep_log: bool = False,
+    keep: Literal["log"] | None = None,
     start_from: str | os.PathLike | None = None,
     transform: Transform | None = None,
     loss: Loss | None = None,
@@ -88,9 +88,9 @@ def train(
         recipe: ``Recipe()`` if not given.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         threads: of torch, until the training ends; those that it has if not given.
-        loaders: threads that decode; 2 to 8 by the cores if not given.
+        workers: threads that decode; 2 to 8 by the cores if not given.
         keep_every: keeps a checkpoint for good every so many epochs.
-        keep_log: keeps one at the steps 1, 2, 4, 8, ..., for those who study learning.
+        keep: ``log`` keeps one at the steps 1, 2, 4, 8, ..., for those who study learning.
         start_from: a run, trained or imported, whose weights are taken, layer by layer, where name and shape agree;
             the others are drawn, and the last one where the classes differ. The images are prepared as that run's,
             and what was taken learns at ``recipe.pretrained_lr_factor`` of the rate (the source's sixth-layer nets
@@ -113,11 +113,11 @@ def train(
     if not isinstance(recipe, Recipe | None):
         raise UsageError(f"recipe {recipe!r}: give a Recipe")
     check_threads("--threads", threads)
-    check_threads("--workers", loaders)
+    check_threads("--workers", workers)
     if keep_every is not None:
         check_number("--keep-every", keep_every, 1)
-    loaders = loaders or max(2, min(8, machine.cores()))
-    options = Options(loaders, keep_every, keep_log, tensorboard, transform, loss, batches, on_step)
+    workers = workers or max(2, min(8, machine.cores()))
+    options = Options(workers, keep_every, keep, tensorboard, transform, loss, batches, on_step)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     setup = set_up(dataset, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
     display = Display(show)
@@ -149,7 +149,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
             errors = trainer.run()
         Curve(setup.folder).draw()
     if errors is None and "val" in setup.dataset.splits:  # else of the last step: it is always measured
-        errors = measure(setup, state, preprocessing, options.loaders)
+        errors = measure(setup, state, preprocessing, options.workers)
     if errors:
         note_errors(setup.folder, "val", dataclasses.asdict(errors))
     epochs = state.step // setup.batches.steps
@@ -178,13 +178,13 @@ def train_seeds(
     ]
 
 
-def measure(setup: Setup, state: State, preprocessing: Preprocessing, loaders: int) -> Errors:
+def measure(setup: Setup, state: State, preprocessing: Preprocessing, workers: int) -> Errors:
     """Errors of the net as it is on the validation split, one view."""
     dataset = setup.dataset
     here = preprocessing.to(setup.device)
     run = Run(str(setup.folder), state.net, dataset.classes, dataset.words, here, {}, {}, state.step)
     classifier = Classifier(run, precision=setup.recipe.precision)
-    return evaluate(classifier, dataset, split="val", loaders=loaders, keep_probabilities=False).errors
+    return evaluate(classifier, dataset, split="val", workers=workers, keep_probabilities=False).errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +249,7 @@ class Trainer:
                 self._step(batch)
                 self.pace.count(len(batch.rows), waited)
                 epoch_ends, stop = state.step % per_epoch == 0, self.signals.stop
-                kept = self.options.keep_log and state.step.bit_count() == 1
+                kept = self.options.keep and state.step.bit_count() == 1
                 if len(self.pending) >= self._drain or epoch_ends or stop or kept:
                     self._report(epoch_ends, stop)
                 if epoch_ends:
@@ -279,8 +279,8 @@ class Trainer:
         steps = range(self.state.step, setup.steps)
         if setup.device.type == "cpu":
             fetch = None if own or self.features else setup.batches.fetch
-            return between(load, steps, self.options.loaders, fetch)
-        return ahead(load, steps, self.options.loaders)
+            return between(load, steps, self.options.workers, fetch)
+        return ahead(load, steps, self.options.workers)
 
     def _step(self, batch: Batch) -> None:
         """Updates the net by a batch; its figures are pending."""
@@ -335,7 +335,7 @@ class Trainer:
         if self.features and state.step < self.setup.steps:
             errors = self.features.measure()
         else:
-            errors = measure(self.setup, state, self.preprocessing, self.options.loaders)
+            errors = measure(self.setup, state, self.preprocessing, self.options.workers)
         self.errors = errors
         self.journal.write_validation(state.step, epoch, errors)
         top5 = f"  top-5 {errors.top5_error:6.1%}" if len(self.setup.dataset.classes) > 5 else ""
