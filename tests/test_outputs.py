@@ -108,6 +108,7 @@ def test_figures_are_said_before_files_are_written(alexnet, run, store, tmp_path
     monkeypatch.setattr("alexnet.figures.show.save_image", full)
     status, out, err = alexnet("show", run, "--output", tmp_path)
     assert status == 1 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
+    monkeypatch.setattr("alexnet.figures.style.save_image", full)
     status, out, err = alexnet("info", store.path, "--picture", tmp_path / "p.png", "--json")
     assert status == 1 and strict(out)
 
