@@ -36,7 +36,7 @@ sanitize: export OMP_WAIT_POLICY := passive
 sanitize: $(INSTALLED)    ## the C part under gcc's and clang's sanitizers (Linux): the tests of nets, data, native
 	export LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"; \
 	$(BIN)/python -c "from alexnet import native; assert native.available(), native.status().words" && \
-	$(BIN)/python -m pytest -m "not photos and not gpu" tests/native tests/nets tests/data tests/training/test_optimiser.py
+	$(BIN)/python -m pytest -m "not photos and not gpu" tests/native tests/nets tests/data tests/training/test_optimizer.py
 	mkdir -p build
 	clang -O1 -g -fsanitize=thread -fopenmp -march=native -fno-math-errno tests/native/threads.c -lm -o build/threads
 	build/threads
@@ -45,7 +45,7 @@ bench: $(INSTALLED)       ## how fast this machine is, beside the plain port
 	$(BIN)/alexnet bench
 
 bench-check: $(INSTALLED) ## fails where the ratios stored for this processor are not reached
-	$(BIN)/python benchmarks/check.py
+	$(BIN)/python -m benchmarks.check
 
 check: $(INSTALLED)       ## style, types, direction of imports
 	$(BIN)/ruff check .

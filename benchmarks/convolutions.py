@@ -1,15 +1,12 @@
 """The first convolution and the grouped ones in several forms, both ways, interleaved, against the matrix rate.
 
-    python benchmarks/convolutions.py >docs/raw/convolutions.json
+    python -m benchmarks.convolutions >docs/raw/convolutions.json
 
 conv1: direct; space-to-depth (4x4 pixels become 48 maps, 3x3 windows, 19% more products); im2col and one product.
 conv2, conv4, conv5: grouped; a call a tower.
 """
 
-import argparse
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -18,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import machine
+from benchmarks import harness
 
-BATCH, SIDE = 128, 4096
+BATCH = 128
 LAYERS = {"conv2": (96, 27, 256, 5), "conv4": (384, 13, 384, 3), "conv5": (384, 13, 256, 3)}
 Form = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,73 +49,81 @@ def a_call_a_tower(padding: int) -> Form:
     return form
 
 
-def timed(form: Form, x: Tensor, weight: Tensor) -> tuple[float, float]:
-    """Seconds forward and backward."""
-    begun = time.perf_counter()
-    y = form(x, weight)
-    middle = time.perf_counter()
-    y.backward(torch.ones_like(y))
-    end = time.perf_counter()
-    x.grad = weight.grad = None
-    return middle - begun, end - middle
+def forward_and_backward(form: Form, x: Tensor, weight: Tensor, backward: list[float]) -> Callable[[], float]:
+    """A task that answers with the seconds forward and keeps those backward."""
+
+    def task() -> float:
+        started = time.perf_counter()
+        y = form(x, weight)
+        middle = time.perf_counter()
+        y.backward(torch.ones_like(y))
+        backward.append(time.perf_counter() - middle)
+        x.grad = weight.grad = None
+        return middle - started
+
+    return task
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    machine.set_up()
-    dtype = torch.bfloat16 if machine.cpu_has_bf16() else torch.float32
+Case = tuple[Form, Tensor, Tensor, float]
+
+
+def cases(dtype: torch.dtype) -> dict[tuple[str, str], Case]:
+    """Form, images or maps, weights and operations forward, by layer and name of the form."""
 
     def tensor(*shape: int, gradient: bool = True) -> Tensor:
         made = torch.randn(*shape).to(dtype, memory_format=torch.channels_last)
         return made.requires_grad_(gradient)
 
-    cases: dict[tuple[str, str], tuple[Form, Tensor, Tensor, float]] = {}
+    made: dict[tuple[str, str], Case] = {}
     x, weight = tensor(BATCH, 3, 227, 227, gradient=False), tensor(96, 3, 11, 11)
     forms: dict[str, Form] = {"direct": lambda x, w: F.conv2d(x, w, stride=4), "space-to-depth": space_to_depth,
                               "im2col": im2col}  # fmt: skip
     for name, form in forms.items():
-        cases["conv1", name] = form, x, weight, 2.0 * BATCH * 55 * 55 * 96 * 363
+        made["conv1", name] = form, x, weight, 2.0 * BATCH * 55 * 55 * 96 * 363
     for layer, (maps, side, filters, size) in LAYERS.items():
         x, weight, half = tensor(BATCH, maps, side, side), tensor(filters, maps // 2, size, size), size // 2
         flops = 2.0 * BATCH * side * side * weight.numel()
-        cases[layer, "grouped"] = (lambda x, w, half=half: F.conv2d(x, w, padding=half, groups=2)), x, weight, flops
-        cases[layer, "a call a tower"] = a_call_a_tower(half), x, weight, flops
-    with torch.no_grad():
-        for (layer, name), (form, x, weight, _) in cases.items():
-            first = next(case for case in cases if case[0] == layer)
-            expected = cases[first][0](x, weight).float()
-            wrong = (form(x, weight).float() - expected).norm() / expected.norm()
-            assert wrong < 0.02, (layer, name, float(wrong))
-    wide = torch.randn(SIDE, SIDE).to(dtype)
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {case: [] for case in cases}
-    products = []
-    for number in range(options.rounds + 1):
-        begun = time.perf_counter()
-        wide @ wide
-        products.append(2 * SIDE**3 / (time.perf_counter() - begun) / 1e9)
-        for case, (form, x, weight, _) in cases.items():
-            seconds = timed(form, x, weight)
-            if number:
-                found[case].append(seconds)
+        made[layer, "grouped"] = (lambda x, w, half=half: F.conv2d(x, w, padding=half, groups=2)), x, weight, flops
+        made[layer, "a call a tower"] = a_call_a_tower(half), x, weight, flops
+    return made
+
+
+@torch.no_grad()
+def check(forms: dict[tuple[str, str], Case]) -> None:
+    """All forms of a layer must give what its first one gives."""
+    for (layer, name), (form, x, weight, _) in forms.items():
+        first = next(case for case in forms if case[0] == layer)
+        expected = forms[first][0](x, weight).float()
+        wrong = (form(x, weight).float() - expected).norm() / expected.norm()
+        assert wrong < 0.02, (layer, name, float(wrong))
+
+
+def main() -> None:
+    options = harness.parser(__doc__, rounds=9).parse_args()
+    machine.set_up()
+    dtype = torch.bfloat16 if machine.cpu_has_bf16() else torch.float32
+    forms = cases(dtype)
+    check(forms)
+    backward: dict[str, list[float]] = {": ".join(case): [] for case in forms}
+    tasks = {"matrix": harness.matrix_rate(dtype)}
+    for case, (form, x, weight, _) in forms.items():
+        tasks[": ".join(case)] = forward_and_backward(form, x, weight, backward[": ".join(case)])
+    forward = harness.medians(harness.interleaved(tasks, options.rounds))
     rows = []
-    for (layer, name), times in found.items():
-        forward, backward = (statistics.median(each) for each in zip(*times))
-        flops = cases[layer, name][3]
+    for (layer, name), (_, _, _, flops) in forms.items():
+        there, back = forward[f"{layer}: {name}"], statistics.median(backward[f"{layer}: {name}"][1:])
         ways = 1 if layer == "conv1" else 2  # images have no gradient
         rows.append(
             {
                 "layer": layer,
                 "form": name,
-                "forward_ms": 1e3 * forward,
-                "backward_ms": 1e3 * backward,
-                "forward_gflops": flops / forward / 1e9,
-                "backward_gflops": ways * flops / backward / 1e9,
+                "forward_ms": 1e3 * there,
+                "backward_ms": 1e3 * back,
+                "forward_gflops": flops / there / 1e9,
+                "backward_gflops": ways * flops / back / 1e9,
             }
         )
-    told = {"machine": machine.cpu_name(), "torch": torch.__version__, "dtype": str(dtype), "batch": BATCH}
-    json.dump({**told, "matrix_gflops": statistics.median(products), "forms": rows}, sys.stdout, indent=1)
+    harness.emit({"dtype": str(dtype), "batch": BATCH, "matrix_gflops": forward["matrix"] / 1e9, "forms": rows})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """What the store's JPEG costs: PSNR against the same pixels kept raw, and bytes.
 
-    python benchmarks/encoding.py IMAGES >docs/raw/encoding.json
+    python -m benchmarks.encoding IMAGES >docs/raw/encoding.json
 
 IMAGES is a source of photos. Every image is decoded and scaled once; each encoding is then decoded again and compared
 with those pixels. What it costs in error is measured by training: see docs/data.md.
 """
 
-import argparse
 import io
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +14,8 @@ from PIL import Image
 
 from alexnet.data.images import decode_square
 from alexnet.data.sources import open_source
-from alexnet.machine import cores, cpu_name
+from alexnet.machine import cores
+from benchmarks import harness
 
 ENCODINGS = [(quality, sub) for quality in (75, 85, 90, 95, 98) for sub in ("4:2:0", "4:4:4")]
 
@@ -40,7 +39,7 @@ def of(content: bytes | np.ndarray) -> list[tuple[float, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.parser(__doc__)
     parser.add_argument("images")
     parser.add_argument("--every", type=int, default=7, help="one image in so many")
     options = parser.parse_args()
@@ -58,7 +57,7 @@ def main() -> None:
         }
         for i, (quality, sub) in enumerate(ENCODINGS)
     ]
-    print(json.dumps({"cpu": cpu_name(), "images": len(rows), "raw_bytes": 256 * 256 * 3, "encodings": told}, indent=1))
+    harness.emit({"images": len(rows), "raw_bytes": 256 * 256 * 3, "encodings": told})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How cost grows: a step's time with the batch, its time and memory with classes, a loader's with the store.
 
-    python benchmarks/growth.py >docs/raw/growth.json
-    python benchmarks/growth.py --plot docs/raw/growth.json docs/growth.png
+    python -m benchmarks.growth >docs/raw/growth.json
+    python -m benchmarks.growth --plot docs/raw/growth.json docs/growth.png
 
 Each net is measured in a process of its own, whose peak of resident memory is read at its end; so is the plain port.
 """
@@ -26,6 +26,7 @@ from alexnet.data.batches import Batches
 from alexnet.data.demo import source
 from alexnet.diagnostics.bench import random_images, training_step
 from alexnet.diagnostics.plain_port import tasks
+from benchmarks import harness
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CLASSES = (10, 1000, 10184, 22000)
@@ -44,11 +45,7 @@ def step_cost(whose: str, batch: int, classes: int) -> dict:
         precision = machine.choose_precision("auto", device)
         net = Net("paper", classes)
         step = training_step(net, random_images(net, batch, device, precision), precision)
-    times = []
-    for _ in range(STEPS + 2):
-        begun = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - begun)
+    times = [harness.seconds(step) for _ in range(STEPS + 2)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"net": whose, "batch": batch, "classes": classes, "seconds": statistics.median(times[2:]), "peak_mib": peak}
 
@@ -97,15 +94,15 @@ def store_cost(path: str) -> dict:
 
 def child(*words: object) -> dict:
     """What this script says of one case, in a process of its own."""
-    found = subprocess.run([sys.executable, __file__, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
-    print(found.stdout.strip(), file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "benchmarks.growth", *map(str, words)]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    harness.note(found.stdout.strip())
     return json.loads(found.stdout)
 
 
 def measure() -> dict:
     """Every case."""
     found = {
-        "machine": machine.cpu_name(), "cores": machine.cores(), "torch": torch.__version__,
         "batch": [child("--case", "ours", batch, 1000) for batch in BATCHES],
         "classes": [child("--case", "ours", 128, classes) for classes in CLASSES],
         "plain": [child("--case", "plain", 128, 1000)],
@@ -140,7 +137,7 @@ def plot(told: dict, path: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__)
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
     parser.add_argument("--plot", nargs=2, metavar=("JSON", "PNG"))
@@ -152,7 +149,7 @@ def main() -> None:
     elif options.plot:
         plot(json.loads(Path(options.plot[0]).read_text(encoding="utf-8")), options.plot[1])
     else:
-        print(json.dumps(measure(), indent=2))
+        harness.emit(measure())
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """Kills a training and a prepare at random moments, goes on each time, and compares with undisturbed ones bitwise.
 
-    python benchmarks/kill.py SOURCE FOLDER --kills 10 -- --epochs 4 --batch 32
-    python benchmarks/kill.py SOURCE FOLDER --kills 20 --only-prepare --full-disk
+    python -m benchmarks.kill SOURCE FOLDER --kills 10 -- --epochs 4 --batch-size 32
+    python -m benchmarks.kill SOURCE FOLDER --kills 20 --only-prepare --full-disk
 
 What follows ``--`` are options of ``alexnet train``. With ``--full-disk`` (Linux, as root) a prepare also writes to
 a disk too small for it, which is then enlarged. Prints one JSON object; exit status 1 if a byte differs.
 """
 
-import argparse
 import hashlib
-import json
 import random
 import signal
 import subprocess
@@ -18,6 +16,7 @@ import time
 from pathlib import Path
 
 from alexnet.runs.checkpoint import find_checkpoint
+from benchmarks import harness
 
 
 def alexnet(*arguments: object, kill_after: float | None = None) -> tuple[bool, float]:
@@ -91,7 +90,7 @@ def fill_disk(source: str, place: Path, needed: int) -> dict[str, object]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.parser(__doc__)
     parser.add_argument("source")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=10)
@@ -113,14 +112,14 @@ def main() -> int:
         told["stores_equal"] &= disk.pop("digest") == of_store(folder / "store")
         told |= disk
     if options.only_prepare:
-        print(json.dumps(told, indent=2))
+        harness.emit(told)
         return 0 if told["stores_equal"] else 1
     _, seconds = alexnet("train", folder / "store", folder / "run", *training)
     command = ["train", folder / "store", folder / "killed-run", *training]
     told["train_seconds"] = round(seconds, 2)
     told["train_killed_at"] = disturb(command, folder / "killed-run", options.kills, seconds)
     told["runs_equal"] = of_run(folder / "run") == of_run(folder / "killed-run")
-    print(json.dumps(told, indent=2))
+    harness.emit(told)
     return 0 if told["stores_equal"] and told["runs_equal"] else 1
 
 

@@ -1,68 +1,55 @@
 """The locally connected layers of cifar-11, both ways, against the rate of one large matrix product, interleaved.
 
-python benchmarks/local.py --rounds 15
+python -m benchmarks.local --rounds 15
 """
-
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 
 from alexnet import machine
 from alexnet.native import Window
 from alexnet.nets.layers import LocallyConnected
+from benchmarks import harness
 
 LAYERS = {"local3": ((64, 6, 6), 64), "local4": ((64, 6, 6), 32)}
+SIDE = 2048
 
 
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+def measure(name: str, dtype: torch.dtype, batch: int, rounds: int) -> dict:
+    """Rates of one layer in one type, forward and both ways."""
+    shape, filters = LAYERS[name]
+    layer = LocallyConnected(shape, filters, Window(3, 1, 1))
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    layer.to(dtype)
+    x = torch.randn(batch, *shape).to(dtype).requires_grad_()
+    products = 2 * batch * layer.weight.numel()
+
+    @torch.no_grad()
+    def forward() -> float:
+        return products / harness.seconds(lambda: layer(x))
+
+    tasks = {
+        "matrix": harness.matrix_rate(dtype, SIDE),
+        "forward": forward,
+        "both_ways": lambda: 3 * products / harness.seconds(lambda: layer(x).sum().backward()),
+    }
+    rate = harness.medians(harness.interleaved(tasks, rounds, uncounted=2))
+    return {
+        "layer": name,
+        "dtype": str(dtype).removeprefix("torch."),
+        **{f"{way}_gflops": value / 1e9 for way, value in rate.items()},
+        **{f"{way}_share": rate[way] / rate["matrix"] for way in ("forward", "both_ways")},
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, default=128)
+    parser = harness.parser(__doc__, rounds=15)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     machine.set_up()
-    results = []
-    for dtype in (torch.float32, torch.bfloat16):
-        square = torch.randn(2048, 2048).to(dtype)
-        for name, (shape, filters) in LAYERS.items():
-            layer = LocallyConnected(shape, filters, Window(3, 1, 1))
-            torch.nn.init.normal_(layer.weight)
-            torch.nn.init.zeros_(layer.bias)
-            layer.to(dtype)
-            x = torch.randn(options.batch, *shape).to(dtype).requires_grad_()
-            products = 2 * options.batch * layer.weight.numel()
-            rates = []
-
-            def both(layer: LocallyConnected = layer, x: torch.Tensor = x) -> None:
-                layer(x).sum().backward()
-
-            for _ in range(options.rounds + 2):
-                matrix = 2 * 2048**3 / seconds(lambda square=square: square @ square)
-                with torch.no_grad():
-                    forward = products / seconds(lambda layer=layer, x=x: layer(x))
-                rates.append((matrix / 1e9, forward / 1e9, 3 * products / seconds(both) / 1e9))
-            middle = [statistics.median(each) for each in zip(*rates[2:])]
-            results.append(
-                {
-                    "layer": name,
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "matrix_gflops": middle[0],
-                    "forward_gflops": middle[1],
-                    "both_ways_gflops": middle[2],
-                    "forward_share": middle[1] / middle[0],
-                    "both_ways_share": middle[2] / middle[0],
-                }
-            )
-    print(json.dumps({"machine": machine.cpu_name(), "torch": torch.__version__, "layers": results}, indent=2))
+    types = (torch.float32, torch.bfloat16)
+    layers = [measure(name, dtype, options.batch_size, options.rounds) for dtype in types for name in LAYERS]
+    harness.emit({"layers": layers})
 
 
 if __name__ == "__main__":

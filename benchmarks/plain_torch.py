@@ -4,10 +4,9 @@ float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, ``torch.opt
 net of the paper with its two towers as grouped convolutions (``alexnet.diagnostics.plain_port``). It shares no other
 code with ``alexnet`` but the reading of stored images. Prints a JSON line an epoch.
 
-    python benchmarks/plain_torch.py STORE --minutes 26 >docs/raw/peer.jsonl
+    python -m benchmarks.plain_torch STORE --minutes 26 >docs/raw/peer.jsonl
 """
 
-import argparse
 import json
 import time
 
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from alexnet import Store
 from alexnet.diagnostics.plain_port import plain_port
+from benchmarks import harness
 
 
 class Images(Dataset):
@@ -43,20 +43,22 @@ class Images(Dataset):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.parser(__doc__)
     parser.add_argument("store")
     parser.add_argument("--minutes", type=float, required=True, help="of training; validation is not counted")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
     store = Store(options.store)
     model = plain_port(len(store.classes))
-    optimiser = torch.optim.SGD(model.parameters(), lr=options.rate, momentum=0.9, weight_decay=5e-4)
-    loader = DataLoader(Images(store, "train"), options.batch, shuffle=True, num_workers=1, persistent_workers=True)
-    testing = DataLoader(Images(store, "val"), options.batch)
+    optimiser = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
+    loader = DataLoader(
+        Images(store, "train"), options.batch_size, shuffle=True, num_workers=1, persistent_workers=True
+    )
+    testing = DataLoader(Images(store, "val"), options.batch_size)
     trained, images, epoch = 0.0, 0, 0
     while trained < 60 * options.minutes:
         model.train()

@@ -1,6 +1,6 @@
 """What `alexnet prepare` costs at ImageNet's size: rate, time and peak memory, and how they grow.
 
-    python benchmarks/prepare_at_size.py PHOTOS FOLDER >docs/raw/prepare-at-size.json
+    python -m benchmarks.prepare_at_size PHOTOS FOLDER >docs/raw/prepare-at-size.json
 
 Two measurements, each in a process of its own:
 
@@ -12,7 +12,6 @@ Two measurements, each in a process of its own:
   file under many names, so this needs no disk; it says nothing of the disk's own time.
 """
 
-import argparse
 import io
 import json
 import os
@@ -28,7 +27,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from alexnet import Store
-from alexnet.machine import cores, cpu_name
+from alexnet.machine import cores
+from benchmarks import harness
 
 EACH = 1000
 LISTED = """
@@ -91,7 +91,7 @@ def measured(command: list[str]) -> tuple[float, float, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.parser(__doc__)
     parser.add_argument("photos")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tars", type=int, default=56)
@@ -99,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"cpu": cpu_name(), "cores": cores(), "images": [], "members": []}
+    told: dict = {"images": [], "members": []}
     tars = [folder / f"photos-{number}.tar" for number in range(options.tars)]
     with ProcessPoolExecutor(cores()) as pool:
         todo = [(options.photos, str(path), number) for number, path in enumerate(tars) if not path.exists()]
@@ -114,7 +114,7 @@ def main() -> None:
         told["images"].append(
             {"images": images, "seconds": seconds, "images_per_second": images / seconds, "peak_mib": peak}
         )
-        print(told["images"][-1], file=sys.stderr)
+        harness.note(told["images"][-1])
     seconds, peak, _ = measured([sys.executable, "-m", "alexnet", "verify", str(folder / "store")])
     told["verify"] = {"images": EACH * len(tars), "seconds": seconds, "peak_mib": peak}
     empty = folder / "empty.tar"
@@ -125,8 +125,8 @@ def main() -> None:
         source = links(folder / "listed", [empty] * -(-members // EACH))
         _, peak, out = measured([sys.executable, "-c", LISTED, str(source)])
         told["members"].append({**json.loads(out), "peak_mib": peak})
-        print(told["members"][-1], file=sys.stderr)
-    print(json.dumps(told, indent=1))
+        harness.note(told["members"][-1])
+    harness.emit(told)
 
 
 if __name__ == "__main__":

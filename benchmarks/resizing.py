@@ -1,30 +1,28 @@
 """``prepare``'s way from a photo to a square beside Pillow's, one core: how fast, and how near the long way in float.
 
-    taskset -c 0 python benchmarks/resizing.py ../shared/data/imagenette-dev.tar >docs/raw/resizing.json
+    taskset -c 0 python -m benchmarks.resizing ../shared/data/imagenette-dev.tar >docs/raw/resizing.json
 
 Photos are the source's, enlarged by 1.8 and by 4 and encoded at quality 90. The long way decodes all of a photo with
 Pillow and takes the mean of each pixel's area in float64. PSNR and SSIM (11x11 Gaussian of deviation 1.5, on luma) are
 of the square before it is encoded.
 """
 
-import argparse
 import io
-import json
-import statistics
-import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from encoding import psnr
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from alexnet import machine, prepare
+from alexnet import prepare
 from alexnet.data import images
 from alexnet.diagnostics.bench import pillows_way
+from benchmarks import harness
+from benchmarks.encoding import psnr
 
 SIDE, TIMED = 256, 200
 
@@ -73,18 +71,15 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float((((2 * ma * mb + low) * (2 * both + high)) / ((ma**2 + mb**2 + low) * (va + vb + high))).mean())
 
 
-def rates(given: list[bytes]) -> dict[str, float]:
+def rates(given: list[bytes], rounds: int) -> dict[str, float]:
     """Images a second of either way, medians of interleaved rounds."""
+    timed = given[:TIMED]
+
+    def rate(way: Callable[[bytes], object]) -> Callable[[], float]:
+        return lambda: len(timed) / harness.seconds(lambda: [way(data) for data in timed])
+
     ways = {"ours": lambda data: images.encode(images.decode_square(data), "jpeg"), "pillow": pillows_way}
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(6):
-        for name, way in ways.items():
-            begun = time.perf_counter()
-            for data in given[:TIMED]:
-                way(data)
-            if number:
-                found[name].append(len(given[:TIMED]) / (time.perf_counter() - begun))
-    return {name: statistics.median(values) for name, values in found.items()}
+    return harness.medians(harness.interleaved({name: rate(way) for name, way in ways.items()}, rounds))
 
 
 def whole_prepare(given: list[bytes]) -> float:
@@ -100,11 +95,11 @@ def whole_prepare(given: list[bytes]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, rounds=5)
     parser.add_argument("tar")
     parser.add_argument("--photos", type=int, default=1000)
     options = parser.parse_args()
-    told: dict = {"machine": machine.cpu_name(), "decoder": images.DECODER, "photos": options.photos}
+    told: dict = {"decoder": images.DECODER, "photos": options.photos}
     for factor in (1.8, 4.0):
         given = photos(options.tar, options.photos, factor)
         whole = Image.open(io.BytesIO(given[0])).height
@@ -113,7 +108,7 @@ def main() -> None:
             exact, ours = long_way(data), images.decode_square(data).astype(np.float64)
             near.append((psnr(ours, exact), ssim(ours, exact)))
         decibels, similar = (np.array(values) for values in zip(*near))
-        speed = rates(given)
+        speed = rates(given, options.rounds)
         told[f"enlarged by {factor}"] = {
             "reduced_while_decoding": images._decode_jpeg(given[0], SIDE).shape[0] < whole,
             "images_per_second": {**speed, "all of prepare": whole_prepare(given)},
@@ -121,7 +116,7 @@ def main() -> None:
             "psnr": {"mean": decibels.mean(), "least": decibels.min()},
             "ssim": {"mean": similar.mean(), "least": similar.min()},
         }  # fmt: skip
-    json.dump(told, sys.stdout, indent=2)
+    harness.emit(told)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What real training costs beside its step: the data path, the checkpoints, the start.
 
-    python benchmarks/training.py STORE --rounds 3 >docs/raw/training.json
+    python -m benchmarks.training STORE --rounds 3 >docs/raw/training.json
 
 Interleaved rounds of one epoch each through the same trainer: from the store; from the same batches, made before; and
 from these again with a checkpoint written at every step that is a power of two. Then the loader alone in one thread
@@ -8,7 +8,6 @@ and in more, and the time from starting ``alexnet train`` to the end of its firs
 cache and without.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -16,24 +15,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-
-from loader import loader_rate
 
 from alexnet import Recipe, Store, machine, train
 from alexnet.data.batches import Batches
+from benchmarks import harness
+from benchmarks.loader import loader_rate
 
 FIRST_STEP = """
 import os, sys, time
-from alexnet.training.trainer import Trainer
-step = Trainer._train_step
-def first(self, batch, rate):
-    step(self, batch, rate)
+from alexnet.training.step import Step
+step = Step.__call__
+def first(self, batch, number):
+    step(self, batch, number)
     print(time.time(), flush=True)
     os._exit(0)
-Trainer._train_step = first
+Step.__call__ = first
 from alexnet.cli import main
-sys.exit(main(["train", *sys.argv[1:], "--batch", "128"]))
+sys.exit(main(["train", *sys.argv[1:], "--batch-size", "128"]))
 """
 
 
@@ -54,13 +54,12 @@ def first_step(store: str, cache: str | None) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, rounds=3)
     parser.add_argument("store")
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     machine.set_up()
     store = Store(options.store)
-    recipe = Recipe(epochs=1, batch=128, validate_every=1)
+    recipe = Recipe(epochs=1, batch_size=128, validate_every=1)
     batches = Batches(store, "train", 128, 0)
     ready = [batches.load(step) for step in range(batches.steps)]
     memory = {"batches": lambda step: ready[step]}
@@ -70,32 +69,26 @@ def main() -> None:
         for name, way in ways.items():
             with tempfile.TemporaryDirectory() as room:
                 found[name].append(epoch(store, recipe, Path(room, "run"), **way))
-                print(name, found[name][-1], file=sys.stderr, flush=True)
+                harness.note(name, found[name][-1])
     rate = {name: statistics.median(each["images_per_second"] for each in values) for name, values in found.items()}
     seconds = {name: statistics.median(each["seconds"] for each in values) for name, values in found.items()}
     saves = sum(step.bit_count() == 1 for step in range(1, batches.steps + 1))
-    loader: dict[int, list[float]] = {threads: [] for threads in range(1, machine.cores() + 1)}
-    for _ in range(options.rounds + 1):
-        for threads, rates in loader.items():
-            rates.append(loader_rate(batches, threads))
+    threads = {str(count): partial(loader_rate, batches, count) for count in range(1, machine.cores() + 1)}
+    loader = harness.medians(harness.interleaved(threads, options.rounds))
     warm = statistics.median(first_step(options.store, None) for _ in range(options.rounds))
     with tempfile.TemporaryDirectory() as cache:
         cold = first_step(options.store, cache)
-    json.dump(
+    harness.emit(
         {
-            "machine": machine.cpu_name(),
-            "cores": machine.cores(),
             "images_per_second": rate,
             "store_to_memory": rate["store"] / rate["memory"],
             "waiting_share": statistics.median(each["waiting_share"] for each in found["store"]),
             "checkpoints_an_epoch": saves,
             "seconds_a_checkpoint": (seconds["memory, with checkpoints"] - seconds["memory"]) / saves,
-            "loader_images_per_second": {threads: statistics.median(rates[1:]) for threads, rates in loader.items()},
+            "loader_images_per_second": loader,
             "first_step_seconds": {"warm": warm, "cold": cold},
             "rounds": found,
-        },
-        sys.stdout,
-        indent=2,
+        }
     )
 
 

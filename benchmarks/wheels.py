@@ -1,6 +1,6 @@
 """Whether every package of the default install has a wheel on every platform: asks the registry, installs nothing.
 
-    python benchmarks/wheels.py >docs/raw/wheels.json
+    python -m benchmarks.wheels >docs/raw/wheels.json
 
 For each dependency of ``pyproject.toml`` and of its extras, in the version of ``constraints.txt``, and each platform:
 the file that pip would take there, or none.
@@ -8,10 +8,11 @@ the file that pip would take there, or none.
 
 import json
 import re
-import sys
 import tomllib
 import urllib.request
 from pathlib import Path
+
+from benchmarks import harness
 
 ROOT = Path(__file__).parent.parent
 PLATFORMS = {
@@ -48,6 +49,7 @@ def fitting(files: list[str], platform: str, python: str) -> str | None:
 
 
 def main() -> None:
+    harness.parser(__doc__).parse_args()
     told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pairs = [line.split(";")[0].strip().split("==") for line in lines if "==" in line]
@@ -65,8 +67,8 @@ def main() -> None:
             found[f"{group}: {name} {version}"] = table
             missing = [f"{place} {python}" for place, row in table.items() for python, file in row.items() if not file]
             where = f"missing on {', '.join(missing)}" if missing else "everywhere"
-            print(f"{group}: {name} {version}: {where}", file=sys.stderr)
-    json.dump(found, sys.stdout, indent=1)
+            harness.note(f"{group}: {name} {version}: {where}")
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from alexnet import Store, cli, machine, prepare
-from alexnet.training.trainer import Trainer
+from alexnet.training.journal import StepReport
+from alexnet.training.listeners import StallWatch
 
 SMALL_NET = """
 title = "two towers, small"
@@ -102,7 +103,7 @@ def net_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def small(net_file: str) -> list[str]:
     """Options that make a training of the small net last a second."""
-    return ["--net", net_file, "--crop", "48", "--batch", "8", "--epochs", "3"]
+    return ["--net", net_file, "--crop-size", "48", "--batch-size", "8", "--epochs", "3"]
 
 
 @pytest.fixture
@@ -134,14 +135,14 @@ class Killed(Exception):
 def killed_at(step: int) -> Iterator[None]:
     """A training in the block saves after every step and dies at this one, before it is saved."""
 
-    def die(trainer: Trainer, done: int, loss: float) -> None:
-        if done == step:
+    def die(watch: StallWatch, report: StepReport) -> None:
+        if report.step == step:
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alexnet.training.trainer.SAVE_SECONDS", 0.0)
-        patch.setattr("alexnet.training.checkpoint.Writer.due", lambda writer: writer.wait() is None)
-        patch.setattr(Trainer, "_watch", die)
+        patch.setattr("alexnet.training.saving.Writer.due", lambda writer: writer.wait() is None)
+        patch.setattr(StallWatch, "__call__", die)
         with pytest.raises(Killed):
             yield
 

@@ -48,7 +48,7 @@ def test_the_finished_run(before):
 def test_the_killed_run_is_resumed(before):
     """Its first steps stay to the letter; the rest may differ by another processor's rounding."""
     recipe = from_json(json.loads((before / "killed" / "recipe.json").read_text()), "recipe.json")
-    assert recipe == Recipe(net="small.toml", crop=24, batch=4, epochs=4, precision="float32")
+    assert recipe == Recipe(net="small.toml", crop_size=24, batch_size=4, epochs=4, precision="float32")
     kept = (before / "killed" / "metrics.jsonl").read_text().splitlines()[:8]  # six steps, two epochs
     outcome = train(before / "store", before / "killed", recipe, threads=1, show=False)
     lines = (before / "killed" / "metrics.jsonl").read_text().splitlines()

@@ -13,7 +13,7 @@ from alexnet.nets.table_file import load_table
 
 
 def test_bench_measures_every_round_and_compares_medians(alexnet, net_file):
-    status, out, err = alexnet("bench", "--net", net_file, "--batch", 4, "--classes", 10, "--rounds", 3, "--json")
+    status, out, err = alexnet("bench", "--net", net_file, "--batch-size", 4, "--classes", 10, "--rounds", 3, "--json")
     assert status == 0 and "round 3 of 3" in err
     found = json.loads(out)
     measured = found["measured"]
@@ -31,7 +31,7 @@ def test_bench_measures_every_round_and_compares_medians(alexnet, net_file):
 
 
 def test_bench_as_a_table_and_wrong_use(alexnet, net_file):
-    status, out, _ = alexnet("bench", "--net", net_file, "--batch", 2, "--classes", 4, "--rounds", 1)
+    status, out, _ = alexnet("bench", "--net", net_file, "--batch-size", 2, "--classes", 4, "--rounds", 1)
     assert status == 0 and "training step, plain port" in out and "loader, ours to bare decoding" in out
     status, _, err = alexnet("bench", "--rounds", 0)
     assert status == 2 and "--rounds 0" in err

@@ -33,7 +33,7 @@ def in_onnx_runtime(content: bytes | str, images: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def trained(store, net_file, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("trained") / "colours"
-    train(store, run, Recipe(net=net_file, batch=8, epochs=6), show=False)
+    train(store, run, Recipe(net=net_file, batch_size=8, epochs=6), show=False)
     return run
 
 

@@ -12,7 +12,7 @@ from alexnet.diagnostics.bench import bench
 from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.runs.checkpoint import find_checkpoint
-from alexnet.training.trainer import Trainer
+from alexnet.training.step import Step
 from tests.oracle import layers as oracle
 
 pytestmark = pytest.mark.gpu
@@ -33,7 +33,7 @@ def test_random_numbers_are_the_cpus(cuda):
 
 def test_prepared_pixels_are_the_cpus(cuda, store):
     crops = torch.randint(0, 256, (5, 3, 48, 48), dtype=torch.uint8)
-    preparation = Preparation.of(store, 48, "deviation", 0.1)
+    preparation = Preparation.of(store, 48, "standardized", 0.1)
     noise = preparation.colour_noise(0, 1, torch.arange(5))
     found = preparation.to(cuda).apply(crops.to(cuda), torch.float32, noise.to(cuda))
     torch.testing.assert_close(found.cpu(), preparation.apply(crops, torch.float32, noise))
@@ -88,7 +88,7 @@ def test_whole_net_near_the_cpus(cuda):
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 def test_trains(cuda, store, net_file, tmp_path, precision):
-    recipe = Recipe(net=net_file, crop=48, batch=8, epochs=10, precision=precision)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=10, precision=precision)
     outcome = train(store, tmp_path / "run", recipe, device="cuda", show=False)
     assert outcome.errors and outcome.errors.top1_error < 0.4 and find_checkpoint(tmp_path / "run")
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
@@ -97,8 +97,10 @@ def test_trains(cuda, store, net_file, tmp_path, precision):
 
 def test_fine_tuning_from_frozen_layers(cuda, store, net_file, tmp_path):
     """What the frozen layers give is computed there, kept here, and the weights of these layers keep every bit."""
-    train(store, tmp_path / "old", Recipe(net=net_file, crop=48, batch=8, epochs=2), device="cuda", show=False)
-    recipe = Recipe(batch=8, epochs=3, freeze="conv2")
+    train(
+        store, tmp_path / "old", Recipe(net=net_file, crop_size=48, batch_size=8, epochs=2), device="cuda", show=False
+    )
+    recipe = Recipe(batch_size=8, epochs=3, freeze="conv2")
     outcome = train(store, tmp_path / "new", recipe, device="cuda", start_from=tmp_path / "old", show=False)
     old, new = (load(tmp_path / name).net.state() for name in ("old", "new"))
     assert all(torch.equal(new[name], old[name]) for name in old if name.startswith("conv"))
@@ -108,17 +110,17 @@ def test_fine_tuning_from_frozen_layers(cuda, store, net_file, tmp_path):
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_step_does_not_wait_for_the_device(cuda, store, net_file, tmp_path, monkeypatch, precision):
     """Colour noise, masks, accumulated parts: whatever would have the host wait for the GPU is an error."""
-    real = Trainer._train_step
+    real = Step.__call__
 
-    def step(trainer, batch, rate):
-        if trainer.step == 0:  # libraries are loaded, kernels compiled
-            return real(trainer, batch, rate)
+    def step(self, batch, number):
+        if number == 0:  # libraries are loaded, kernels compiled
+            return real(self, batch, number)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            return real(trainer, batch, rate)
+            return real(self, batch, number)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(Trainer, "_train_step", step)
-    recipe = Recipe(net=net_file, crop=48, batch=8, epochs=2, accumulate=2, precision=precision)
+    monkeypatch.setattr(Step, "__call__", step)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=2, grad_accumulation=2, precision=precision)
     assert train(store, tmp_path / "run", recipe, device="cuda", show=False).steps == 12

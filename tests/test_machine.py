@@ -58,7 +58,7 @@ def test_cores_and_threads(monkeypatch):
 def test_training_from_python_leaves_the_process_as_it_is(store, net_file, tmp_path, monkeypatch):
     """Its threads are the caller's, or those asked for until it ends, whatever comes of it."""
     monkeypatch.setattr(machine, "set_up", lambda threads=None: pytest.fail("the process was set up"))
-    recipe, before, seen = Recipe(net=net_file, crop=48, batch=16, epochs=1), torch.get_num_threads(), []
+    recipe, before, seen = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=1), torch.get_num_threads(), []
 
     def loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         seen.append(torch.get_num_threads())

@@ -54,7 +54,7 @@ def command(*arguments: str, encoding: str = "utf-8") -> tuple[int, str, str]:
 @pytest.fixture(scope="module")
 def trained(store, net_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("names") / "run"
-    train(store, folder, Recipe(net=net_file, crop=48, batch=16, epochs=1), show=False)
+    train(store, folder, Recipe(net=net_file, crop_size=48, batch_size=16, epochs=1), show=False)
     return folder
 
 
@@ -155,9 +155,9 @@ def test_training_ends_in_a_folder_of_any_name(store, net_file, tmp_path):
             str(tmp_path / name),
             "--net",
             net_file,
-            "--crop",
+            "--crop-size",
             "48",
-            "--batch",
+            "--batch-size",
             "16",
             "--epochs",
             "1",

@@ -32,7 +32,7 @@ def strict(text: str) -> object:
 @pytest.fixture(scope="module")
 def run(store, net_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("outputs") / "run"
-    train(store, folder, Recipe(net=net_file, crop=48, batch=8, epochs=6), show=False)
+    train(store, folder, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=6), show=False)
     return folder
 
 
@@ -131,7 +131,7 @@ def lopsided(tmp_path) -> Store:
 
 def test_json_is_strict(alexnet, lopsided, net_file, tmp_path):
     run = tmp_path / "run"
-    train(lopsided, run, Recipe(net=net_file, crop=48, batch=4, epochs=1), show=False)
+    train(lopsided, run, Recipe(net=net_file, crop_size=48, batch_size=4, epochs=1), show=False)
     files_ = ["--per-class", tmp_path / "a.csv"]
     status, out, _ = alexnet("evaluate", run, lopsided.path, "--json", *files_)
     said = strict(out)
@@ -180,7 +180,7 @@ def peak():  # not getrusage's, which begins with what the process that started 
 
 store = Store(sys.argv[1])
 store.classes = store.words = [f"class {n}" for n in range(22_000)]
-preparation = Preparation.of(store, 32, "deviation", 0.0)
+preparation = Preparation.of(store, 32, "standardized", 0.0)
 run = Run("run", Net("cifar-quick", 22_000).eval(), store.classes, store.words, preparation, {}, {}, 0)
 before = peak()
 found = evaluate([run], store)
@@ -231,7 +231,7 @@ def test_a_probe_of_too_few_images_says_so(run, tmp_path, alexnet):
 
 def test_show_says_what_it_leaves_out_and_why(alexnet, run, store, net_file, tmp_path):
     alone = prepare(fill(tmp_path / "p", count=3), tmp_path / "alone", size=64, val_fraction=0)
-    train(alone, tmp_path / "run", Recipe(net=net_file, crop=48, batch=4, epochs=1), show=False)
+    train(alone, tmp_path / "run", Recipe(net=net_file, crop_size=48, batch_size=4, epochs=1), show=False)
     status, out, err = alexnet("show", tmp_path / "run")
     assert status == 0 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
     assert "no predictions.png" in err and "no split 'val'; give --split, one of train" in err
@@ -250,7 +250,7 @@ def test_show_of_a_net_whose_first_layer_has_no_weights(alexnet, store, tmp_path
         'title = "pooled"\ninput = [3, 64, 64]\n[layers.pool1]\nkind = "max_pool"\nsize = 3\nstride = 2\n'
         '[layers.fc2]\nkind = "fully_connected"\nunits = "classes"\n'
     )
-    train(store, tmp_path / "run", Recipe(net=str(net), batch=16, epochs=1), show=False)
+    train(store, tmp_path / "run", Recipe(net=str(net), batch_size=16, epochs=1), show=False)
     status, out, err = alexnet("show", tmp_path / "run")
     assert status == 0 and out.count("\n") == 2 and "no filters.png" in err and "pool1" in err
 

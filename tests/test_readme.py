@@ -34,7 +34,7 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-SHORT = ["--epochs", "1", "--batch", "16"]
+SHORT = ["--epochs", "1", "--batch-size", "16"]
 
 
 def test_every_command_runs(place, capsys):
@@ -63,7 +63,7 @@ def test_make_targets_in_the_readme_exist():
 def test_the_python_example_runs(place):
     (code,) = [text for kind, text in BLOCKS if kind == "python"]
     assert len(code.strip().splitlines()) <= 10
-    code = code.replace("Recipe(seed=7)", "Recipe(seed=7, epochs=1, batch=16)")
+    code = code.replace("Recipe(seed=7)", "Recipe(seed=7, epochs=1, batch_size=16)")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(code, "README.md", "exec"), {})

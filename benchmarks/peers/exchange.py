@@ -3,30 +3,25 @@
 RUN is a trained run; PHOTOS a folder of photos. torchvision runs in the environment of ``loaders.py``, the engines in
 that of ``inference.py``; neither shares a library with us. torchvision's weights are random: none are at hand offline.
 
-    python benchmarks/peers/exchange.py RUN PHOTOS --rounds 15 >docs/raw/exchange.json
+    python -m benchmarks.peers.exchange RUN PHOTOS --rounds 15 >docs/raw/exchange.json
 """
 
-import argparse
 import json
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from inference import Engine, environment, paused
 
 from alexnet import load, machine, predict
 from alexnet.data import images
-from alexnet.data.sources.pictures import find_pictures
-from alexnet.diagnostics.bench import interleaved
 from alexnet.evaluation.classifier import Classifier
 from alexnet.interchange.exporting import CHECKED, export
 from alexnet.interchange.importing import import_weights
+from benchmarks import harness
+from benchmarks.peers.engine import Engine, environment, paused
 
 HERE = Path(__file__).parent
 ENGINES = ("onnxruntime", "openvino")
@@ -75,18 +70,14 @@ def torchvisions(folder: Path, python: Path, photos: list[str], pixels: np.ndarr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, rounds=15)
     parser.add_argument("run")
     parser.add_argument("photos")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=15)
-    cache = Path.home() / ".cache" / "alexnet"
-    parser.add_argument("--environments", type=Path, nargs=2, default=[cache / "peers", cache / "peers-loaders"])
+    parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args()
     machine.set_up()
-    engines, theirs = options.environments
-    python = environment(engines, HERE / "constraints.txt")
-    every = [source.name(member) for source in find_pictures(options.photos) for member in source.members]
+    python = environment("peers", "constraints.txt")
+    every = sorted(str(path) for path in Path(options.photos).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     photos = [every[i] for i in np.linspace(0, len(every) - 1, CHECKED).astype(int)]
     pixels = np.stack([images.decode_square(Path(path).read_bytes(), 256) for path in photos])
     run = load(options.run)
@@ -94,11 +85,10 @@ def main() -> None:
         folder = Path(room)
         np.save(folder / "pixels.npy", pixels)
         (folder / "photos.json").write_text(json.dumps(photos), encoding="utf-8")
+        theirs = environment("peers-loaders", "loaders-constraints.txt")
         found = {
-            "machine": machine.cpu_name(),
-            "torch": torch.__version__,
             "photos": len(photos),
-            "torchvision": torchvisions(folder, environment(theirs, HERE / "loaders-constraints.txt"), photos, pixels),
+            "torchvision": torchvisions(folder, theirs, photos, pixels),
         }
         peers: dict[str, Engine] = {}
         table = {}
@@ -110,7 +100,7 @@ def main() -> None:
             }
             for name in ENGINES:
                 command = [str(python), str(HERE / "exchange_worker.py"), name, str(folder), made.file]
-                peers[f"{name}, {form}"] = Engine([*command, str(options.batch), str(torch.get_num_threads())])
+                peers[f"{name}, {form}"] = Engine([*command, str(options.batch_size), str(torch.get_num_threads())])
                 answers = np.load(folder / f"{name}-{form}.npy")
                 told[f"largest difference from our float32, {name}"] = largest(ours_of(run, pixels), answers)
                 told[f"same first class as our float32, {name}"] = float(
@@ -120,22 +110,16 @@ def main() -> None:
 
         def timed(precision: str) -> Callable[[], float]:
             classifier = run.with_precision(precision)
-            batch = torch.from_numpy(pixels[: options.batch]).permute(0, 3, 1, 2)
+            batch = torch.from_numpy(pixels[: options.batch_size]).permute(0, 3, 1, 2)
 
-            def once() -> float:
-                begun = time.perf_counter()
-                classifier.probabilities(batch)
-                return time.perf_counter() - begun
-
-            return once
+            return harness.timed(lambda: classifier.probabilities(batch))
 
         tasks = {"ours, float32": timed("float32"), "ours, auto": timed("auto"), "ours, int8": timed("int8"), **peers}
-        times = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)
+        times = harness.interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)
         for peer in peers.values():
             peer.process.kill()
-    speed = {name: options.batch / statistics.median(each) for name, each in times.items()}
-    json.dump({**found, "onnx": table, "batch": options.batch, "images_per_second": speed, "rounds": times},
-              sys.stdout, indent=1)  # fmt: skip
+    speed = {name: options.batch_size / seconds for name, seconds in harness.medians(times).items()}
+    harness.emit({**found, "onnx": table, "batch": options.batch_size, "images_per_second": speed, "rounds": times})
 
 
 if __name__ == "__main__":

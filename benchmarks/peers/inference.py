@@ -3,66 +3,30 @@
 The peers run in an environment that this builds from ``constraints.txt``, each in a process of its own that waits while
 another is measured. The net is ``caffe``, whose norms see all maps, as ONNX's LRN does; all must give its scores.
 
-    python benchmarks/peers/inference.py --batch 128 --rounds 15 >docs/raw/inference-128.json
-    python benchmarks/peers/inference.py --batch 1 --rounds 15 --waking 3 --calls 9 >docs/raw/inference-1.json
-    python benchmarks/peers/inference.py --batch 1 --rounds 31 >docs/raw/inference-1-idle.json
+    python -m benchmarks.peers.inference --batch-size 128 --rounds 15 >docs/raw/inference-128.json
+    python -m benchmarks.peers.inference --batch-size 1 --rounds 15 --waking 3 --calls 9 >docs/raw/inference-1.json
+    python -m benchmarks.peers.inference --batch-size 1 --rounds 31 >docs/raw/inference-1-idle.json
 """
 
-import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from alexnet import Net, machine, native
-from alexnet.diagnostics.bench import interleaved
+from alexnet import Net, machine
 from alexnet.diagnostics.plain_port import PlainPort
 from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.inference import ready
 from alexnet.nets.precision import autocast, input_dtype
+from benchmarks import harness
+from benchmarks.peers.engine import Engine, environment, paused
 
 HERE = Path(__file__).parent
-QUIET = 0.2  # seconds between measurements: a peer's idle threads spin for a while before they sleep
 PEERS = ("onnxruntime", "openvino", "openvino-bf16")
 SAME = {"float32": 1e-4, "bf16": 0.05}  # of the largest score
-
-
-def environment(place: Path, constraints: Path) -> Path:
-    """The peers' Python, built where it is not yet."""
-    python = place / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-r", str(constraints)], check=True)
-    return python
-
-
-class Engine:
-    """A peer in its process: told ``go``, it answers with a number. What it says first is in ``first``."""
-
-    def __init__(self, command: list[str]):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.first = json.loads(self._line())
-
-    def _line(self) -> str:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("error: a peer ended; what it said stands above")
-        return line
-
-    def __call__(self) -> float:
-        assert self.process.stdin
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        return float(self._line())
 
 
 def ours(net: Net, images: torch.Tensor, precision: str) -> Callable[[], torch.Tensor]:
@@ -79,24 +43,9 @@ def ours(net: Net, images: torch.Tensor, precision: str) -> Callable[[], torch.T
 
 def timed(run: Callable[[], object], waking: int, calls: int) -> Callable[[], float]:
     def measured() -> float:
-        times = []
-        for _ in range(waking + calls):
-            begun = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - begun)
-        return statistics.median(times[waking:])
+        return statistics.median([harness.seconds(run) for _ in range(waking + calls)][waking:])
 
     return measured
-
-
-def paused(task: Callable[[], float]) -> Callable[[], float]:
-    """The same after a while in which other processes' threads fall asleep."""
-
-    def waited() -> float:
-        time.sleep(QUIET)
-        return task()
-
-    return waited
 
 
 def timed_port(port: PlainPort, waking: int, calls: int) -> Callable[[], float]:
@@ -104,26 +53,24 @@ def timed_port(port: PlainPort, waking: int, calls: int) -> Callable[[], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser = harness.parser(__doc__, rounds=15)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--waking", type=int, default=0, help="calls that are not measured, a round and engine")
     parser.add_argument("--calls", type=int, default=1, help="calls of which the median is taken")
-    parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers"))
     options = parser.parse_args()
     machine.set_up()
-    python = environment(Path(options.environment), HERE / "constraints.txt")
+    python = environment("peers", "constraints.txt")
     net = Net("caffe", 1000)
     net.initialize(0, "he")
-    pixels = np.random.default_rng(0).normal(0, 1, (options.batch, 3, 227, 227)).astype(np.float32)
+    pixels = np.random.default_rng(0).normal(0, 1, (options.batch_size, 3, 227, 227)).astype(np.float32)
     images = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
     precision = machine.choose_precision("auto", torch.device("cpu"))
     device = torch.device("cpu")
-    with tempfile.TemporaryDirectory() as room, PlainPort(options.batch, 1000, device) as port:
+    with tempfile.TemporaryDirectory() as room, PlainPort(options.batch_size, 1000, device) as port:
         model = Path(room, "caffe.onnx")
         model.write_bytes(write_onnx(net, 227, {}))
         often = options.waking, options.calls
-        told = list(map(str, (model, options.batch, torch.get_num_threads(), *often)))
+        told = list(map(str, (model, options.batch_size, torch.get_num_threads(), *often)))
         peers = {name: Engine([str(python), str(HERE / "worker.py"), name, *told]) for name in PEERS}
         exact = ours(net, images, "float32")()[0, :10].numpy()
         differ = {name: float(np.abs(np.array(peer.first) - exact).max()) for name, peer in peers.items()}
@@ -141,28 +88,22 @@ def main() -> None:
             "plain port": timed_port(port, *often),
             **peers,
         }
-        found = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)
+        rounds = harness.interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)
     for peer in peers.values():
         peer.process.kill()
-    middle = {name: statistics.median(values) for name, values in found.items()}
-    print(
-        json.dumps(
-            {
-                "machine": machine.cpu_name(),
-                "torch": torch.__version__,
-                "kernels": native.kernels(torch.device("cpu")),
-                "precision": precision,
-                "batch": options.batch,
-                "waking_calls": options.waking,
-                "calls": options.calls,
-                "milliseconds": {name: 1e3 * value for name, value in middle.items()},
-                "ratios": {name: value / middle["ours"] for name, value in middle.items()},
-                "largest_difference_of_scores": differ,
-                "largest_score": float(np.abs(exact).max()),
-                "rounds": found,
-            },
-            indent=2,
-        )
+    middle = harness.medians(rounds)
+    harness.emit(
+        {
+            "precision": precision,
+            "batch": options.batch_size,
+            "waking_calls": options.waking,
+            "calls": options.calls,
+            "milliseconds": {name: 1e3 * value for name, value in middle.items()},
+            "ratios": {name: value / middle["ours"] for name, value in middle.items()},
+            "largest_difference_of_scores": differ,
+            "largest_score": float(np.abs(exact).max()),
+            "rounds": rounds,
+        }
     )
 
 

@@ -5,14 +5,10 @@ files and as a tar), as uint8 batches of 128; torchvision's own training transfo
 to float) is measured beside it. The peers run in an environment that this builds from ``loaders-constraints.txt``, each
 in a process of its own that is measured in turn.
 
-    taskset -c 0 python benchmarks/peers/loaders.py STORE --rounds 5 >docs/raw/loaders.json
+    taskset -c 0 python -m benchmarks.peers.loaders STORE --rounds 5 >docs/raw/loaders.json
 """
 
-import argparse
 import io
-import json
-import statistics
-import sys
 import tarfile
 import tempfile
 import time
@@ -20,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from inference import Engine, environment, paused
 
 from alexnet import Store, machine
 from alexnet.data.batches import Batches, ahead
-from alexnet.diagnostics.bench import interleaved
+from benchmarks import harness
+from benchmarks.peers.engine import Engine, environment, paused
 
 HERE = Path(__file__).parent
 PEERS = ("torchvision", "torchvision, its own transform", "webdataset", "datasets")
@@ -45,13 +41,11 @@ def write_out(store: Store, rows: list[int], room: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, rounds=5)
     parser.add_argument("store")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers-loaders"))
     options = parser.parse_args()
     machine.set_up(1)
-    python = environment(Path(options.environment), HERE / "loaders-constraints.txt")
+    python = environment("peers-loaders", "loaders-constraints.txt")
     store = Store(options.store)
     batches = Batches(store, "train", BATCH, 0)
     steps = min(IMAGES // BATCH, batches.steps)
@@ -73,19 +67,15 @@ def main() -> None:
         write_out(store, rows, Path(room))
         peers = {name: Engine([str(python), str(HERE / "loaders_worker.py"), name, room]) for name in PEERS}
         tasks = {"ours": ours, "bare decoding (simplejpeg)": bare, **peers}
-        found = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
-    middle = {name: statistics.median(values) for name, values in found.items()}
-    json.dump(
+        rounds = harness.interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
+    middle = harness.medians(rounds)
+    harness.emit(
         {
-            "machine": machine.cpu_name(),
-            "cores": machine.cores(),
             "images": len(rows),
             "images_per_second": middle,
             "ours_to": {name: middle["ours"] / value for name, value in middle.items()},
-            "rounds": found,
-        },
-        sys.stdout,
-        indent=2,
+            "rounds": rounds,
+        }
     )
 
 

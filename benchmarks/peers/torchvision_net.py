@@ -3,22 +3,16 @@
 torchvision's runs in the environment of ``loaders.py``, as its users train it (float32, eager, ``torch.optim.SGD``) and
 with bf16 autocast and channels-last. It has no response norm.
 
-    python benchmarks/peers/torchvision_net.py --rounds 7 >docs/raw/torchvision-net.json
+    python -m benchmarks.peers.torchvision_net --rounds 7 >docs/raw/torchvision-net.json
 """
 
-import argparse
-import json
-import statistics
-import sys
-from pathlib import Path
-
 import torch
-from inference import Engine, environment, paused
 
 from alexnet import machine
-from alexnet.diagnostics.bench import interleaved
+from benchmarks import harness
+from benchmarks.nets import stepper
+from benchmarks.peers.engine import Engine, environment, paused
 
-HERE = Path(__file__).parent
 WORKER = """
 import sys, time, torch, torchvision
 import torch.nn.functional as F
@@ -41,25 +35,19 @@ for _ in sys.stdin:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--environment", default=str(Path.home() / ".cache" / "alexnet" / "peers-loaders"))
+    parser = harness.parser(__doc__, rounds=7)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
-    sys.path.insert(0, str(HERE.parent))
-    from nets import stepper
-
     machine.set_up()
-    python = environment(Path(options.environment), HERE / "loaders-constraints.txt")
-    told = [str(options.batch), str(torch.get_num_threads())]
+    python = environment("peers-loaders", "loaders-constraints.txt")
+    told = [str(options.batch_size), str(torch.get_num_threads())]
     peers = {f"torchvision, {kind}": Engine([str(python), "-c", WORKER, kind, *told]) for kind in ("float32", "bf16")}
     precision = machine.choose_precision("auto", torch.device("cpu"))
-    tasks = {"ours": stepper("torchvision", options.batch, precision), **peers}
-    found = interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
-    rate = {name: options.batch / statistics.median(times) for name, times in found.items()}
-    json.dump({"machine": machine.cpu_name(), "batch": options.batch, "images_per_second": rate,
-               "ours_to": {name: rate["ours"] / value for name, value in rate.items()}, "rounds": found},
-              sys.stdout, indent=1)  # fmt: skip
+    tasks = {"ours": stepper("torchvision", options.batch_size, precision), **peers}
+    rounds = harness.interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds)
+    rate = {name: options.batch_size / seconds for name, seconds in harness.medians(rounds).items()}
+    harness.emit({"batch": options.batch_size, "images_per_second": rate,
+               "ours_to": {name: rate["ours"] / value for name, value in rate.items()}, "rounds": rounds})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from alexnet.interchange.exporting import export as export
     from alexnet.interchange.importing import import_weights as import_weights
     from alexnet.nets.network import Network as Net  # noqa: F401
+    from alexnet.training import recipes as recipes
+    from alexnet.training.optimizer import Momentum as Momentum
     from alexnet.training.recipe import Recipe as Recipe
     from alexnet.training.trainer import train as train
 
@@ -28,6 +30,8 @@ _PLACES = {
     "Store": ("alexnet.data.store", "Store"),
     "Net": ("alexnet.nets.network", "Network"),
     "Recipe": ("alexnet.training.recipe", "Recipe"),
+    "recipes": ("alexnet.training.recipes", None),
+    "Momentum": ("alexnet.training.optimizer", "Momentum"),
     "train": ("alexnet.training.trainer", "train"),
     "load": ("alexnet.evaluation.classifier", "load"),
     "Classifier": ("alexnet.evaluation.classifier", "Classifier"),
@@ -48,9 +52,10 @@ def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'alexnet' has no attribute {name!r}")
     module, attribute = _PLACES[name]
-    found = getattr(import_module(module), attribute)
-    globals()[name] = found
-    return found
+    owner = import_module(module)
+    value = owner if attribute is None else getattr(owner, attribute)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

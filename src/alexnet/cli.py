@@ -24,7 +24,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from alexnet import files
 from alexnet.errors import Failure, Interrupted, Unfinished, WrongUse, check_number, check_threads
 from alexnet.progress import Display, Screen, clock
-from alexnet.training.recipe import Recipe, named
+from alexnet.training.recipe import Recipe
+from alexnet.training.recipes import named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,8 +350,8 @@ class Train:
     settings: Annotated[OmitArgPrefixes[Recipe], arg(name="recipe's")]
 
     recipe: str = "default"
-    """default, paper, source, source-2010, cifar-quick, cifar-18, cifar-13, cifar-11, or a recipe.json of another run;
-    every option below changes it."""
+    """default, paper, source, source-2010, cifar-quick, cifar-18, cifar-13, cifar-11, a recipe.json of another run, or
+    a .json or .toml file of some of the options below, each of which changes it."""
 
     device: str = "auto"
     """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps."""
@@ -880,7 +881,7 @@ class Bench:
     net: str = "paper"
     """Name of a net, or path of a .toml table."""
 
-    batch: int = 128
+    batch_size: int = 128
     """Images a step."""
 
     classes: int = 1000
@@ -902,12 +903,12 @@ class Bench:
         from alexnet import machine
         from alexnet.diagnostics.bench import bench, spread_words
 
-        for name in ("batch", "classes", "rounds"):
-            check_number(f"--{name}", getattr(self, name), 1, 10**6)
+        for name in ("batch_size", "classes", "rounds"):
+            check_number(f"--{name.replace('_', '-')}", getattr(self, name), 1, 10**6)
         check_threads("--threads", self.threads)
         machine.set_up(self.threads)
         found = bench(
-            self.net, batch=self.batch, classes=self.classes, rounds=self.rounds, device=self.device,
+            self.net, batch=self.batch_size, classes=self.classes, rounds=self.rounds, device=self.device,
             say=Display(unit="rounds").line,
         )  # fmt: skip
         if self.json:
@@ -1041,8 +1042,8 @@ def _exhausted(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
         detail = f" ({reason[0][:160]})" if reason else ""
         return (
-            f"not enough memory{detail}; give less at once: a smaller --batch, more parts by --accumulate, a smaller "
-            "--count, fewer --views or --loaders, or --device cpu where it is the GPU's"
+            f"not enough memory{detail}; give less at once: a smaller --batch-size, more --grad-accumulation, a "
+            "smaller --count, fewer --views or --loaders, or --device cpu where it is the GPU's"
         )
     return None
 

@@ -73,7 +73,7 @@ def test_windows_are_runs_of_the_store_shuffled(store, monkeypatch):
     """Every image once an epoch; each window's come from two runs of four rows; another order every epoch."""
     monkeypatch.setattr(batches_module, "PIECE_ROWS", 4)
     monkeypatch.setattr(batches_module, "WINDOW_PIECES", 2)
-    batches = Batches(store, "train", 8, seed=0, crop=48, order="windows")
+    batches = Batches(store, "train", 8, seed=0, crop=48, shuffle="windows")
     epochs = []
     for epoch in range(2):
         order = [int(r) for step in range(epoch * 6, epoch * 6 + 6) for r in batches.rows(step)]
@@ -154,7 +154,7 @@ def test_whole_images_come_in_the_stores_order(store):
 
 def test_preparation_is_mean_noise_and_scale(store):
     crops = torch.randint(0, 256, (6, 3, 48, 48), dtype=torch.uint8)
-    preparation = Preparation.of(store, 48, "deviation", 0.1)
+    preparation = Preparation.of(store, 48, "standardized", 0.1)
     noise = preparation.colour_noise(0, 4, torch.arange(6))
     found = preparation.apply(crops, torch.float32, noise).numpy()
     statistics: Statistics = store.statistics
@@ -162,12 +162,12 @@ def test_preparation_is_mean_noise_and_scale(store):
     deviation = np.sqrt((statistics.deviation**2).mean())
     expected = (crops.numpy() - centre + noise.numpy()[:, :, None, None]) / deviation
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    pixels = Preparation.of(store, 48, "pixels", 0.1).apply(crops, torch.float32)
+    pixels = Preparation.of(store, 48, "raw", 0.1).apply(crops, torch.float32)
     np.testing.assert_allclose(pixels.numpy(), crops.numpy() - centre, atol=1e-4)
 
 
 def test_colour_noise_has_a_hundredth_of_the_covariance(store):
-    preparation = Preparation.of(store, 48, "pixels", 0.1)
+    preparation = Preparation.of(store, 48, "raw", 0.1)
     noise = preparation.colour_noise(0, 0, torch.arange(40_000)).numpy()
     statistics = store.statistics
     covariance = statistics.eigenvectors @ np.diag(statistics.eigenvalues) @ statistics.eigenvectors.T

@@ -20,7 +20,7 @@ from tests.conftest import fill, picture
 def runs(store, net_file, tmp_path_factory):
     """Two trained small nets."""
     folder = tmp_path_factory.mktemp("runs")
-    recipe = Recipe(net=net_file, crop=48, batch=8, epochs=12, precision="float32")
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=12, precision="float32")
     for seed in (0, 1):
         train(store, folder / str(seed), Recipe(**{**vars(recipe), "seed": seed}), show=False)
     return [folder / "0", folder / "1"]

@@ -17,7 +17,7 @@ from tests.conftest import fill
 @pytest.fixture(scope="module")
 def run(store, net_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe") / "run"
-    train(store, folder, Recipe(net=net_file, batch=8, epochs=6), show=False)
+    train(store, folder, Recipe(net=net_file, batch_size=8, epochs=6), show=False)
     return folder
 
 

@@ -19,7 +19,7 @@ RAW = Path(__file__).parents[2] / "docs" / "raw" / "stalling-photos.jsonl"
 
 @pytest.fixture
 def conditions(net_file) -> list[str]:
-    return [f"default net={net_file} crop=48 batch=8", f"paper net={net_file} crop=48 batch=8"]
+    return [f"default net={net_file} crop_size=48 batch_size=8", f"paper net={net_file} crop_size=48 batch_size=8"]
 
 
 def test_a_stopped_experiment_goes_on_to_the_same_figures(store, conditions, tmp_path, monkeypatch):
@@ -51,12 +51,13 @@ def test_a_stopped_experiment_goes_on_to_the_same_figures(store, conditions, tmp
 def test_the_steps_are_those_of_the_trainer(store, net_file, tmp_path):
     from alexnet import train
 
-    recipe = Recipe(net=net_file, crop=48, batch=8, epochs=1)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1)
     train(store, tmp_path / "run", recipe, show=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "train"]
+    condition = f"default net={net_file} crop_size=48 batch_size=8 epochs=1"
     rows = runner.reproduce(
-        "stalling", tmp_path / "e", data=store.path, conditions=[f"default net={net_file} crop=48 batch=8 epochs=1"],
+        "stalling", tmp_path / "e", data=store.path, conditions=[condition],
         scale=len(losses) / stalling.STEPS, show=False,
     ).rows  # fmt: skip
     assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(losses, rel=1e-5)
@@ -90,7 +91,7 @@ def test_biases_of_a_condition_are_those_of_every_layer(tmp_path):
 
 
 def test_precision_measures_each_run_in_each_precision(store, net_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "BASE", Recipe(net=net_file, crop=48, batch=8))
+    monkeypatch.setattr(precision, "BASE", Recipe(net=net_file, crop_size=48, batch_size=8))
     made = runner.reproduce("precision", tmp_path / "e", data=store.path, seeds=[3], scale=0.1, show=False)
     assert [(row["condition"], row["measured_in"]) for row in made.rows] == [
         (trained, measured) for trained in ("float32", "bf16") for measured in precision.MEASURED
@@ -101,7 +102,7 @@ def test_precision_measures_each_run_in_each_precision(store, net_file, tmp_path
 def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monkeypatch):
     for split, count in (("train", 6), ("val", 2)):
         fill(tmp_path / "photos" / split, ("a", "b", "c", "d", "e"), count)
-    monkeypatch.setattr(fine_tuning, "BASE", Recipe(net=net_file, crop=48, batch=8))
+    monkeypatch.setattr(fine_tuning, "BASE", Recipe(net=net_file, crop_size=48, batch_size=8))
     monkeypatch.setattr(fine_tuning, "COUNTS", (2, 4))
     made = runner.reproduce(
         "fine-tuning", tmp_path / "e", data=tmp_path / "photos", conditions=["from scratch", "fine-tuned"], seeds=[0],

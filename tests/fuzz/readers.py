@@ -37,8 +37,8 @@ from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.runs.journal import read_journal, read_metrics
 from alexnet.runs.run import Run, describe_run
 from alexnet.runs.verify import verify
-from alexnet.training.checkpoint import read
-from alexnet.training.recipe import named as named_recipe
+from alexnet.training.recipes import named as named_recipe
+from alexnet.training.state import read
 from tests.weights_files import blob, caffemodel, zoo_onnx
 
 SAID = (Failure, WrongUse)

@@ -197,7 +197,7 @@ def test_what_the_stages_cannot_do_is_left_to_torch():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_images_are_prepared_as_on_the_portable_path(store, dtype):
     """Mean, noise, divisor and scale, with and without noise; an empty batch; crops that lie in memory otherwise."""
-    preparation = Preparation.of(store, 48, "deviation", 0.1)
+    preparation = Preparation.of(store, 48, "standardized", 0.1)
     crops = torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     noise = preparation.colour_noise(0, 0, torch.arange(5))
     for given, shift in ((crops, noise), (crops, None), (crops[:0], None), (crops.contiguous(), noise)):

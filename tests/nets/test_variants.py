@@ -79,7 +79,7 @@ def test_batch_norms_moments_are_kept_and_resumed(store, tmp_path):
     file = tmp_path / "normed.toml"
     text = re.sub(r"\[layers.norm1\]\n.*?\n\n", '[layers.norm1]\nkind = "batch_norm"\n\n', SMALL_NET, flags=re.DOTALL)
     file.write_text(text)
-    recipe = Recipe(net=str(file), batch=8, epochs=4)
+    recipe = Recipe(net=str(file), batch_size=8, epochs=4)
     train(store, tmp_path / "run", recipe, show=False)
     run = load(tmp_path / "run")
     assert float(run.net.state()["norm1.running_mean"].abs().max()) > 0.01

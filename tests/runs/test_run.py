@@ -25,7 +25,7 @@ JUNK = [b"\n", b"\0" * 300, b"\0\0\n", b"{\n", b"[]\n", b'{"step": "x"}\n', b"\x
 def trained(store, net_file, tmp_path_factory) -> Path:
     """A run of two epochs."""
     place = tmp_path_factory.mktemp("trained") / "run"
-    train(store, place, Recipe(net=net_file, crop=48, batch=16, epochs=2), show=False)
+    train(store, place, Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2), show=False)
     return place
 
 
@@ -100,7 +100,9 @@ def test_each_key_of_run_json_removed_or_of_another_type(store, trained, copy, c
 @pytest.mark.parametrize("name", ["run.json", "recipe.json"])
 def test_any_content_of_a_runs_json_is_refused_in_a_line(alexnet, store, net_file, copy, name, content):
     (copy / name).write_text(content)
-    arguments = ["info", copy] if name == "run.json" else ["train", store.path, copy, "--net", net_file, "--crop", 48]
+    arguments = (
+        ["info", copy] if name == "run.json" else ["train", store.path, copy, "--net", net_file, "--crop-size", 48]
+    )
     status, _, err = alexnet(*arguments)
     assert status in (1, 2) and err.count("\n") == 1 and name in err
 
@@ -130,7 +132,7 @@ def test_errors_that_are_noted_keep_the_seal(copy):
 @pytest.mark.parametrize("key", ["validation", "best", "recent", "told_of_stall", "fp16_scale", "threads", "journal"])
 @pytest.mark.parametrize("value", ["x", {}, -1, "removed"])
 def test_a_training_state_of_another_form_is_named(store, trained, net_file, tmp_path, key, value):
-    recipe = Recipe(net=net_file, crop=48, batch=16, epochs=2)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2)
     with killed_at(5):
         train(store, tmp_path / "run", recipe, show=False)
 
@@ -151,7 +153,7 @@ def test_a_training_state_of_another_form_is_named(store, trained, net_file, tmp
 @pytest.mark.parametrize("junk", JUNK)
 def test_a_damaged_journal_stops_nothing(store, net_file, tmp_path, capsys, junk):
     """What can be read is kept, the training goes on as if nothing had been, and what was left out is said."""
-    recipe = Recipe(net=net_file, crop=48, batch=16, epochs=2)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2)
     train(store, tmp_path / "whole", recipe, show=False)
     with killed_at(5):
         train(store, tmp_path / "run", recipe, show=False)
@@ -166,7 +168,7 @@ def test_a_damaged_journal_stops_nothing(store, net_file, tmp_path, capsys, junk
 
 def test_two_trainings_in_one_folder(store, net_file, tmp_path, capsys):
     """The second is told who is there; the first ends as if alone."""
-    recipe = Recipe(net=net_file, crop=48, batch=16, epochs=2)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2)
     train(store, tmp_path / "alone", recipe, show=False)
     said = []
 
@@ -187,8 +189,8 @@ def test_two_trainings_in_one_folder(store, net_file, tmp_path, capsys):
 
 def test_a_run_is_read_whole_while_it_is_trained(store, net_file, tmp_path, monkeypatch):
     """A reader that finds a checkpoint which is replaced before it is opened reads the next one."""
-    monkeypatch.setattr("alexnet.training.checkpoint.Writer.due", lambda writer: writer.wait() is None)
-    recipe = Recipe(net=net_file, crop=48, batch=4, epochs=8)
+    monkeypatch.setattr("alexnet.training.saving.Writer.due", lambda writer: writer.wait() is None)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=4, epochs=8)
     ended, steps, problems = threading.Event(), set(), []
 
     def read():
@@ -258,5 +260,5 @@ def test_a_mean_of_another_size_is_refused(copy, shape):
 
 def test_a_run_without_its_recipe_says_so(alexnet, store, net_file, copy):
     (copy / "recipe.json").unlink()
-    status, _, err = alexnet("train", store.path, copy, "--net", net_file, "--crop", 48)
+    status, _, err = alexnet("train", store.path, copy, "--net", net_file, "--crop-size", 48)
     assert status == 2 and "recipe.json is missing" in err

@@ -26,9 +26,8 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.nets import weights
 from alexnet.nets.network import Network
 from alexnet.runs.run import Run
-from alexnet.training import trainer
-from alexnet.training.optimiser import Momentum
-from alexnet.training.recipe import RECIPES
+from alexnet.training.optimizer import Momentum
+from alexnet.training.recipes import RECIPES
 from tests.conftest import fill
 from tests.oracle import nets
 from tests.oracle.training import Training, colours, crop_of, rates, ten_views
@@ -50,15 +49,16 @@ layers.fc7.units = 64
 
 def recipe_of(net: str, batch: int, precision: str) -> Recipe:
     return dataclasses.replace(
-        RECIPES["source"], net=net, batch=batch, epochs=EPOCHS, seed=SEED, precision=precision, falls_after=(3, 6, 8),
-        noise_until=7, layer_rates=("conv1@5=1e-5", "conv1@8=0", "conv1.bias@8=0"), validate_every=99,
+        RECIPES["source"], net=net, batch_size=batch, epochs=EPOCHS, seed=SEED, precision=precision,
+        milestones=(3, 6, 8), color_noise_until=7, layer_lr=("conv1@5=1e-5", "conv1@8=0", "conv1.bias@8=0"),
+        validate_every=99,
     )  # fmt: skip
 
 
 def start(store: Store, net: str, batch: int, folder, gain: float) -> dict[str, np.ndarray]:
     """A run that learns from here on, in ``folder``, and its weights."""
     recipe = dataclasses.replace(
-        recipe_of(net, batch, "float32"), initialisation="he", rate=0.0, bias_rate=0.0, layer_rates=(), epochs=1
+        recipe_of(net, batch, "float32"), init="he", learning_rate=0.0, bias_lr=0.0, layer_lr=(), epochs=1
     )
     initialize = Network.initialize
 
@@ -87,14 +87,14 @@ def updates(case: "Case", recipe: Recipe) -> tuple[list[dict[str, np.ndarray]], 
     kept = []
     step = Momentum.step
 
-    def noted(self, given):
-        step(self, given)
+    def noted(self):
+        step(self)
         kept.append({name: sample(tensor.detach().numpy()) for name, tensor in self.tensors.items()})
 
     begin = load(case.folder / "start").net.state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Momentum, "step", noted)
-        patch.setattr(Network, "initialise", lambda self, *_: weights.put(self, begin, "start"))
+        patch.setattr(Network, "initialize", lambda self, *_: weights.put(self, begin, "start"))
         folder = Path(tempfile.mkdtemp(dir=case.folder)) / "run"
         train(case.store, folder, recipe, show=False)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -107,14 +107,14 @@ class Given:
     def __init__(self, store: Store, net: str, batch: int):
         self.store, self.net = store, Network(net, len(store.classes))
         self.side = self.net.table.input[1]
-        self.order = Batches(store, "train", batch, SEED, self.side, order="fixed", chunk=32)
+        self.order = Batches(store, "train", batch, SEED, self.side, shuffle="once", crop_group=32)
         rows = store.rows("train")
         pixels = np.stack([store.image(int(row)) for row in rows])
         mean, vectors, deviations = colours(pixels)
         self.mean = np.float32(mean)  # as runs keep it
         vectors *= np.sign((vectors * store.statistics.eigenvectors).sum(0))  # an eigenvector has no sign of its own
         self.directions = 0.1 * vectors * deviations
-        self.preparation = Preparation.of(store, self.side, "pixels", 0.1)
+        self.preparation = Preparation.of(store, self.side, "raw", 0.1)
 
     def step(self, step: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         store, epoch = self.store, step // self.order.steps
@@ -325,12 +325,13 @@ def recipe(**change):
 def rates_of_torch(case: Case, patch: pytest.MonkeyPatch) -> dict:
     """torch.optim.SGD's rule: the velocity is multiplied by the new rate."""
 
-    def step(self, given):
+    def step(self):
         with torch.no_grad():
-            for name, tensor in self.tensors.items():
-                if given[name]:
-                    decayed = tensor.grad + self.decays[name] * tensor
-                    tensor.sub_(given[name] * self.velocities[name].mul_(self.momentum).add_(decayed))
+            for group in self.param_groups:
+                (tensor,) = group["params"]
+                if group["lr"]:
+                    decayed = tensor.grad + group["weight_decay"] * tensor
+                    tensor.sub_(group["lr"] * self.velocities[group["name"]].mul_(group["momentum"]).add_(decayed))
 
     patch.setattr(Momentum, "step", step)
     return {}
@@ -339,8 +340,8 @@ def rates_of_torch(case: Case, patch: pytest.MonkeyPatch) -> dict:
 def decayed_biases(case: Case, patch: pytest.MonkeyPatch) -> dict:
     begin = Momentum.__init__
 
-    def init(self, tensors, momentum, decay, decays=None):
-        begin(self, tensors, momentum, decay, dict.fromkeys(tensors, decay))
+    def init(self, tensors, lr, momentum, weight_decay, weight_decays=None):
+        begin(self, tensors, lr, momentum, weight_decay, dict.fromkeys(tensors, weight_decay))
 
     patch.setattr(Momentum, "__init__", init)
     return {}
@@ -374,31 +375,31 @@ def mean_colour(case: Case, patch: pytest.MonkeyPatch) -> dict:
 
 
 def summed_loss(case: Case, patch: pytest.MonkeyPatch) -> dict:
-    loss = trainer.Trainer._loss
-    patch.setattr(trainer.Trainer, "_loss", lambda self, scores, labels: loss(self, scores, labels) * len(labels))
+    loss = F.cross_entropy
+    patch.setattr(F, "cross_entropy", lambda scores, labels, **options: loss(scores, labels, **options) * len(labels))
     return {}
 
 
 MUTANTS = {
     "momentum 0.89": recipe(momentum=0.89),
-    "decay 0.0004": recipe(decay=0.0004),
+    "decay 0.0004": recipe(weight_decay=0.0004),
     "biases that decay": decayed_biases,
-    "the weights' rate for biases": recipe(bias_rate=0.01),
+    "the weights' rate for biases": recipe(bias_lr=0.01),
     "biases' rate that falls": recipe(bias_schedule="same"),
-    "a fall an epoch late": recipe(falls_after=(4, 6, 8)),
+    "a fall an epoch late": recipe(milestones=(4, 6, 8)),
     "torch's momentum": rates_of_torch,
-    "conv1 not cut": recipe(layer_rates=("conv1@8=0", "conv1.bias@8=0")),
-    "conv1 not frozen": recipe(layer_rates=("conv1@5=1e-5",)),
+    "conv1 not cut": recipe(layer_lr=("conv1@8=0", "conv1.bias@8=0")),
+    "conv1 not frozen": recipe(layer_lr=("conv1@5=1e-5",)),
     "the sum of the losses": summed_loss,
-    "no colour noise": recipe(colour_noise=0.0),
-    "noise by eigenvalue": recipe(noise_by="eigenvalue"),
-    "noise to the end": recipe(noise_until=None),
-    "no division by 1.1": recipe(noise_divisor=1.0),
+    "no colour noise": recipe(color_noise=0.0),
+    "noise by eigenvalue": recipe(color_noise_by="eigenvalue"),
+    "noise to the end": recipe(color_noise_until=None),
+    "no division by 1.1": recipe(color_noise_divisor=1.0),
     "mean colour": mean_colour,
-    "pixels divided by their deviation": recipe(input_scale="deviation"),
-    "a crop an image": recipe(chunk=1),
-    "no mirrors": recipe(mirror=False),
-    "reshuffled batches": recipe(order="reshuffled"),
+    "pixels divided by their deviation": recipe(input_scale="standardized"),
+    "a crop an image": recipe(crop_group=1),
+    "no mirrors": recipe(flip=False),
+    "reshuffled batches": recipe(shuffle="epoch"),
     "another step's masks": masks_of_another_step,
     "one mask for both layers": one_mask_for_both_layers,
     "inverted dropout": table('layers.fc6.dropout_scaled = "in training"'),

@@ -12,13 +12,13 @@ from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.runs.run import load_preparation
 from alexnet.training import frozen
 from alexnet.training.frozen import FrozenFeatures
-from alexnet.training.trainer import Trainer
+from alexnet.training.start import set_up
 from tests.conftest import SMALL_NET, fill, killed_at
 
 
 @pytest.fixture(scope="module")
 def recipe(net_file) -> Recipe:
-    return Recipe(net=net_file, crop=48, batch=8, epochs=6, precision="float32")
+    return Recipe(net=net_file, crop_size=48, batch_size=8, epochs=6, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def others(tmp_path_factory) -> Store:
     return prepare(fill(place / "pictures", ("azure", "lime", "ruby"), count=12), place / "store", size=64)
 
 
-TUNING = Recipe(batch=8, epochs=3, precision="float32")
+TUNING = Recipe(batch_size=8, epochs=3, precision="float32")
 
 
 def final(run) -> dict[str, torch.Tensor]:
@@ -44,7 +44,7 @@ def final(run) -> dict[str, torch.Tensor]:
 
 
 def test_the_net_is_the_other_runs_and_the_last_layer_is_drawn_where_classes_differ(old, others, tmp_path, alexnet):
-    status, _, err = alexnet("train", others.path, tmp_path / "run", "--from", old, "--epochs", 1, "--rate", 0)
+    status, _, err = alexnet("train", others.path, tmp_path / "run", "--from", old, "--epochs", 1, "--lr", 0)
     assert status == 0, err
     assert "conv1, conv2, fc3; drawn anew: fc4" in err
     before, after = final(old), final(tmp_path / "run")
@@ -54,7 +54,7 @@ def test_the_net_is_the_other_runs_and_the_last_layer_is_drawn_where_classes_dif
 
 
 def test_with_the_same_classes_the_last_layer_is_taken_too(old, store, tmp_path):
-    train(store, tmp_path / "run", dataclasses.replace(TUNING, epochs=1, rate=0.0), start_from=old, show=False)
+    train(store, tmp_path / "run", dataclasses.replace(TUNING, epochs=1, learning_rate=0.0), start_from=old, show=False)
     before = final(old)
     assert all(torch.equal(tensor, before[name]) for name, tensor in final(tmp_path / "run").items())
 
@@ -63,7 +63,7 @@ def test_images_are_prepared_as_the_other_runs_with_noise_of_these_images(old, o
     train(others, tmp_path / "run", dataclasses.replace(TUNING, epochs=1), start_from=old, show=False)
     given, own = load_preparation(old), load_preparation(tmp_path / "run")
     assert torch.equal(own.mean_image, given.mean_image) and own.scale == given.scale and own.crop == given.crop == 48
-    expected = Preparation.of(others, 48, "deviation", 0.1).noise
+    expected = Preparation.of(others, 48, "standardized", 0.1).noise
     assert torch.equal(own.noise, expected) and not torch.equal(own.noise, given.noise)
 
 
@@ -74,7 +74,13 @@ def test_what_was_taken_learns_at_a_share_of_the_rate(old, others, tmp_path):
     for share in (0.1, 1.0):
         run = tmp_path / str(share)
         one = dataclasses.replace(
-            TUNING, batch=1000, epochs=1, old_rate=share, decay=0.0, warmup=0.0, schedule="constant"
+            TUNING,
+            batch_size=1000,
+            epochs=1,
+            pretrained_lr_factor=share,
+            weight_decay=0.0,
+            warmup_epochs=0.0,
+            schedule="constant",
         )
         train(others, run, one, start_from=old, show=False)
         after = final(run)
@@ -87,7 +93,7 @@ def test_what_was_taken_learns_at_a_share_of_the_rate(old, others, tmp_path):
 
 
 def drawn_last(store: Store, old) -> dict[str, torch.Tensor]:
-    """The last layer as ``Recipe().initialisation`` draws it."""
+    """The last layer as ``Recipe().init`` draws it."""
     net = Network(load(old).net.table, len(store.classes))
     net.initialize(0, "he")
     return {name: tensor for name, tensor in net.state().items() if name.startswith("fc4")}
@@ -95,7 +101,7 @@ def drawn_last(store: Store, old) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("most", [frozen.MOST_BYTES, 0])
 def test_frozen_layers_keep_every_bit_and_the_others_learn(old, others, tmp_path, monkeypatch, most):
-    monkeypatch.setattr("alexnet.training.trainer.MOST_BYTES", most)
+    monkeypatch.setattr("alexnet.training.frozen.MOST_BYTES", most)
     train(others, tmp_path / "run", dataclasses.replace(TUNING, freeze="conv2"), start_from=old, show=False)
     before, after = final(old), final(tmp_path / "run")
     for name, tensor in after.items():
@@ -103,7 +109,7 @@ def test_frozen_layers_keep_every_bit_and_the_others_learn(old, others, tmp_path
 
 
 def test_a_rate_of_its_own_does_not_thaw_a_layer(old, others, tmp_path):
-    recipe = dataclasses.replace(TUNING, freeze="conv2", layer_rates=("conv1@0=0.1", "fc3@0=0"))
+    recipe = dataclasses.replace(TUNING, freeze="conv2", layer_lr=("conv1@0=0.1", "fc3@0=0"))
     train(others, tmp_path / "run", recipe, start_from=old, show=False)
     before, after = final(old), final(tmp_path / "run")
     assert torch.equal(after["conv1.weight"], before["conv1.weight"])
@@ -112,16 +118,16 @@ def test_a_rate_of_its_own_does_not_thaw_a_layer(old, others, tmp_path):
 
 def test_features_are_what_the_first_learning_layer_sees_of_the_drawn_view(old, others, tmp_path):
     recipe = dataclasses.replace(TUNING, freeze="pool1", precision="float32")
-    trainer = Trainer(others, tmp_path / "run", recipe, torch.device("cpu"), False, old)
-    assert trainer.learning == "conv2"
+    setup = set_up(others, tmp_path / "run", recipe, torch.device("cpu"), old)
+    assert setup.learning == "conv2"
     run = load(old)
     features = FrozenFeatures(
-        run.net, "conv2", run.preprocessing, others, trainer.batches, trainer.recipe, 1, lambda done, whole: None
+        run.net, "conv2", run.preprocessing, others, setup.batches, setup.recipe, 1, lambda done, whole: None
     )
     seen_views = set()
-    for step in range(2 * trainer.batches.steps):
+    for step in range(2 * setup.batches.steps):
         batch = features.load(step)
-        assert torch.equal(batch.rows, trainer.batches.rows(step))
+        assert torch.equal(batch.rows, setup.batches.rows(step))
         for row, seen in zip(batch.rows.tolist(), batch.images):
             image = torch.from_numpy(others.image(row)).permute(2, 0, 1)[None]
             shown = run.preprocessing.apply(views(image, 48, 10).flatten(0, 1), torch.float32)
@@ -136,10 +142,10 @@ def test_features_are_what_the_first_learning_layer_sees_of_the_drawn_view(old, 
 def test_measured_from_features_as_from_images(old, others, tmp_path):
     recipe = dataclasses.replace(TUNING, freeze="conv2")
     train(others, tmp_path / "run", recipe, start_from=old, show=False)
-    trainer = Trainer(others, tmp_path / "other", recipe, torch.device("cpu"), False, old)
+    setup = set_up(others, tmp_path / "other", recipe, torch.device("cpu"), old)
     run = load(tmp_path / "run")
     features = FrozenFeatures(
-        run.net, "fc3", run.preprocessing, others, trainer.batches, trainer.recipe, 1, lambda done, whole: None
+        run.net, "fc3", run.preprocessing, others, setup.batches, setup.recipe, 1, lambda done, whole: None
     )
     found = features.measure()
     assert found.loss == pytest.approx(run.errors["val"]["loss"], rel=1e-5)
@@ -181,7 +187,7 @@ def test_what_cannot_be_meant(old, others, tmp_path, alexnet, options, said):
     (tmp_path / "wide.toml").write_text(SMALL_NET.replace("filters = 16\nsize = 5", "filters = 32\nsize = 5"))
     places = {"OLD": str(old), "WIDE": str(tmp_path / "wide.toml")}
     options = [places.get(each, each) for each in options]
-    status, _, err = alexnet("train", others.path, tmp_path / "run", "--crop", 48, *options)
+    status, _, err = alexnet("train", others.path, tmp_path / "run", "--crop-size", 48, *options)
     assert status == 2 and said in err, err
     assert not list(tmp_path.glob("run/*"))
 

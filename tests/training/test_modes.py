@@ -33,7 +33,7 @@ MODES: dict[str, Callable[[], contextlib.AbstractContextManager]] = {
 
 @pytest.fixture(scope="module")
 def recipe(net_file) -> Recipe:
-    return Recipe(net=net_file, crop=48, batch=16, epochs=2, precision="float32")
+    return Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2, precision="float32")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet import Recipe, WrongUse
-from alexnet.training.recipe import RECIPES, annotations, difference, from_json, named
+from alexnet.training.recipe import annotations, difference, from_json, option
+from alexnet.training.recipes import RECIPES, named
 
 FIELDS = [field.name for field in dataclasses.fields(Recipe)]
 # Nothing of this list is right for any field but where its type says so.
@@ -61,7 +62,7 @@ def test_any_wrong_value_of_any_field_is_refused_by_its_name(name):
         refused += 1
         with pytest.raises(WrongUse) as error:
             Recipe(**{name: value})
-        assert str(error.value).startswith(f"--{name.replace('_', '-')} "), (value, str(error.value))
+        assert str(error.value).startswith(f"{option(name)} "), (value, str(error.value))
     assert refused >= 5
 
 
@@ -83,12 +84,12 @@ def test_what_is_taken_is_right(name, value):
     ("change", "said"),
     [
         ({"schedule": "cosin"}, "perhaps you meant cosine"),
-        ({"initialisation": "He"}, "perhaps you meant he"),
-        ({"input_scale": "deviaton"}, "perhaps you meant deviation"),
-        ({"order": "shuffled"}, "give one of reshuffled, fixed, windows"),
+        ({"init": "He"}, "perhaps you meant he"),
+        ({"input_scale": "standardised"}, "perhaps you meant standardized"),
+        ({"shuffle": "shuffled"}, "give one of epoch, once, windows"),
         ({"precision": "bfloat16"}, "give one of auto, float32, float64, bf16, fp16"),
-        ({"batch": 8, "accumulate": 9}, "--accumulate 9: must be at most the batch, 8"),
-        ({"epochs": 1, "warmup": 2}, "--warmup 2: must be at most the epochs, 1"),
+        ({"batch_size": 8, "grad_accumulation": 9}, "--grad-accumulation 9: must be at most the batch size, 8"),
+        ({"epochs": 1, "warmup_epochs": 2}, "--warmup-epochs 2: must be at most the epochs, 1"),
     ],
 )
 def test_words_that_are_nearly_right(change, said):
@@ -98,9 +99,9 @@ def test_words_that_are_nearly_right(change, said):
 
 
 def test_accumulating_is_held_against_the_settled_batch():
-    assert Recipe(accumulate=64).settled(5000, "float32", 224, "paper").batch == 64
-    with pytest.raises(WrongUse, match="--accumulate 64: must be at most the batch, 32"):
-        Recipe(accumulate=64).settled(100, "float32", 224, "paper")
+    assert Recipe(grad_accumulation=64).settled(5000, "float32", 224, "paper").batch_size == 64
+    with pytest.raises(WrongUse, match="--grad-accumulation 64: must be at most the batch size, 32"):
+        Recipe(grad_accumulation=64).settled(100, "float32", 224, "paper")
 
 
 def whole() -> dict:
@@ -108,7 +109,7 @@ def whole() -> dict:
     return json.loads(json.dumps({**dataclasses.asdict(recipe), "table": "", "store": "", "start_from": None}))
 
 
-@pytest.mark.parametrize("key", ["net", "seed", "epochs", "batch", "rate"])
+@pytest.mark.parametrize("key", ["net", "seed", "epochs", "batch_size", "learning_rate"])
 def test_a_recipe_file_without_a_key_is_none(tmp_path, key):
     content = whole()
     del content[key]
@@ -122,7 +123,7 @@ def test_a_recipe_file_with_a_wrong_value_names_file_and_key(tmp_path, key):
     (tmp_path / "recipe.json").write_text(json.dumps({**whole(), key: {"x": 1}}))
     with pytest.raises(WrongUse) as error:
         named(str(tmp_path / "recipe.json"))
-    assert "recipe.json" in str(error.value) and key.replace("_", "-") in str(error.value)
+    assert "recipe.json" in str(error.value) and option(key) in str(error.value)
 
 
 def test_an_unknown_key_is_named_with_the_nearest(tmp_path):
@@ -133,7 +134,7 @@ def test_an_unknown_key_is_named_with_the_nearest(tmp_path):
 
 def test_nets_are_compared_by_their_tables_and_runs_by_their_weights():
     """A project that was moved can be resumed."""
-    old = {**whole(), "table": "T", "start_from": "/a/run", "start_from_weights": "1", "old_rate": 0.1}
+    old = {**whole(), "table": "T", "start_from": "/a/run", "start_from_weights": "1", "pretrained_lr_factor": 0.1}
     assert difference(old, {**old, "net": "/elsewhere/mine.toml", "start_from": "/b/run"}) == []
     assert difference(old, {**old, "table": "U", "net": "other"}) == ["net source -> other", "table T -> U"]
     assert difference(old, {**old, "start_from": "/b/run", "start_from_weights": "2"}) == [

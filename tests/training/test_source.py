@@ -11,9 +11,15 @@ from alexnet import Recipe, Store, WrongUse, load, train
 from alexnet.data.augment import Preparation, noise_directions, views
 from alexnet.data.batches import Batches
 from alexnet.runs.checkpoint import find_checkpoint
-from alexnet.training.optimiser import Momentum, rate_at, rates_at
-from alexnet.training.recipe import RECIPES, layer_rates, named
+from alexnet.training.optimizer import Momentum
+from alexnet.training.recipes import RECIPES, named
+from alexnet.training.schedule import LearningRates, parse_layer_lr
 from tests.data import archives
+
+
+def rates_of(recipe: Recipe, steps_per_epoch: int) -> LearningRates:
+    """The learning rates of a recipe."""
+    return recipe.settled(100, "float32", 224, "paper").learning_rates(steps_per_epoch)
 
 
 def test_hand_set_schedules_of_2012_and_2010():
@@ -22,44 +28,50 @@ def test_hand_set_schedules_of_2012_and_2010():
     for name, falls, cut, bias in (("source", (25, 51, 79), 67, 0.02), ("source-2010", (23, 51, 78), 68, 0.002)):
         recipe = named(name)
         for epoch in range(recipe.epochs):
-            rate = rate_at(recipe, epoch * 10, 10, [])
+            rate = rates_of(recipe, 10).lr(epoch * 10)
             expected = 0.01 / 10 ** sum(epoch >= fall for fall in falls)
             assert rate == pytest.approx(expected, rel=1e-12)
-            found = rates_at(recipe, rate, epoch, names)
+            found = rates_of(recipe, 10).by_name(rate, epoch, names)
             first = 0.0 if epoch >= 72 else 1e-5 if epoch >= cut else expected
             assert [found[n] for n in names] == pytest.approx([first, 0.0 if epoch >= 72 else bias, expected, bias])
 
 
 def test_formulas():
-    straight = Recipe(epochs=10, rate=0.02, final_rate=5e-6, schedule="exponential", warmup=0)  # source number 155
-    assert rate_at(straight, 0, 4, []) == 0.02 and rate_at(straight, 40, 4, []) == pytest.approx(5e-6)
-    assert rate_at(straight, 20, 4, []) == pytest.approx((0.02 * 5e-6) ** 0.5)
-    steps = Recipe(epochs=8, rate=0.01, final_rate=2e-5, schedule="stairs", stairs=4, warmup=0)  # source number 169
-    found = [rate_at(steps, step, 1, []) for step in range(8)]
+    straight = Recipe(
+        epochs=10, learning_rate=0.02, final_lr=5e-6, schedule="exponential", warmup_epochs=0
+    )  # source number 155
+    rates = rates_of(straight, 4)
+    assert rates.lr(0) == 0.02 and rates.lr(40) == pytest.approx(5e-6)
+    assert rates.lr(20) == pytest.approx((0.02 * 5e-6) ** 0.5)
+    steps = Recipe(
+        epochs=8, learning_rate=0.01, final_lr=2e-5, schedule="staircase", stages=4, warmup_epochs=0
+    )  # source number 169
+    found = [rates_of(steps, 1).lr(step) for step in range(8)]
     assert found[0] == found[1] == 0.01 and found[6] == found[7] == pytest.approx(2e-5)
     ratios = [b / a for a, b in itertools.pairwise(found[::2])]
     assert ratios == pytest.approx([(2e-5 / 0.01) ** (1 / 3)] * 3)
 
 
 def test_rates_of_biases_and_layers():
-    recipe = Recipe(rate=0.001, bias_rate=0.002, layer_rates=("conv1@2=0.5", "conv1@4=0", "fc10.bias@3=0.25"))
+    recipe = Recipe(learning_rate=0.001, bias_lr=0.002, layer_lr=("conv1@2=0.5", "conv1@4=0", "fc10.bias@3=0.25"))
     names = ["conv1.weight", "conv1.bias", "fc10.bias"]
-    assert list(rates_at(recipe, 0.0001, 0, names).values()) == pytest.approx([0.0001, 0.0002, 0.0002])  # fall together
-    assert list(rates_at(recipe, 0.001, 3.5, names).values()) == [0.5, 0.002, 0.25]
-    assert rates_at(recipe, 0.001, 4, names)["conv1.weight"] == 0.0
-    assert [each.epoch for each in layer_rates(("a@9=1", "a@3=2"))] == [3, 9]
+    rates = rates_of(recipe, 10)
+    assert list(rates.by_name(0.0001, 0, names).values()) == pytest.approx([0.0001, 0.0002, 0.0002])  # fall together
+    assert list(rates.by_name(0.001, 3.5, names).values()) == [0.5, 0.002, 0.25]
+    assert rates.by_name(0.001, 4, names)["conv1.weight"] == 0.0
+    assert [each.epoch for each in parse_layer_lr(("a@9=1", "a@3=2"))] == [3, 9]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"layer_rates": ("conv1=3",)}, "--layer-rates conv1=3"),
-        ({"layer_rates": ("conv1@x=3",)}, "--layer-rates conv1@x=3"),
-        ({"layer_decays": ("fc10",)}, "--layer-decays fc10"),
-        ({"schedule": "steps"}, "--falls-after"),
-        ({"schedule": "steps", "falls_after": (3.0, 2.0)}, "rising order"),
-        ({"chunk": 0}, "--chunk 0"),
-        ({"noise_divisor": 0.0}, "--noise-divisor"),
+        ({"layer_lr": ("conv1=3",)}, "--layer-lr conv1=3"),
+        ({"layer_lr": ("conv1@x=3",)}, "--layer-lr conv1@x=3"),
+        ({"layer_weight_decay": ("fc10",)}, "--layer-weight-decay fc10"),
+        ({"schedule": "multistep"}, "--milestones"),
+        ({"schedule": "multistep", "milestones": (3.0, 2.0)}, "rising order"),
+        ({"crop_group": 0}, "--crop-group 0"),
+        ({"color_noise_divisor": 0.0}, "--color-noise-divisor"),
     ],
 )
 def test_recipes_that_cannot_be_meant(change, said):
@@ -77,9 +89,9 @@ def test_all_recipes_are_whole():
     }
     for name, decays in promised.items():
         recipe = RECIPES[name]
-        assert {k: float(v) for k, v in (each.split("=") for each in recipe.layer_decays)} == decays
-        assert (recipe.rate, recipe.bias_rate, recipe.momentum, recipe.decay) == (0.001, 0.002, 0.9, 0.0)
-        assert recipe.mirror == (name in ("cifar-13", "cifar-11"))
+        assert {k: float(v) for k, v in (each.split("=") for each in recipe.layer_weight_decay)} == decays
+        assert (recipe.learning_rate, recipe.bias_lr, recipe.momentum, recipe.weight_decay) == (0.001, 0.002, 0.9, 0.0)
+        assert recipe.flip == (name in ("cifar-13", "cifar-11"))
 
 
 class Oracle:
@@ -105,12 +117,13 @@ def followed(mutate: str | None = None) -> float:
     oracle = Oracle({name: value.copy() for name, value in start.items()}, decays)
     tensors = {name: torch.nn.Parameter(torch.from_numpy(value.copy())) for name, value in start.items()}
     own = {"fc10.weight": 0.5 if mutate == "decay" else 1.0}
-    momentum = Momentum(tensors, 0.9, 0.004, own)
+    momentum = Momentum(tensors, weight_decay=0.004, weight_decays=own)
     recipe = Recipe(
-        epochs=20, rate=0.01, bias_rate=0.01 if mutate == "bias rate" else 0.02, bias_schedule="constant",
-        schedule="steps", falls_after=(9.0 if mutate == "fall" else 8.0,), warmup=0.0,
-        layer_rates=() if mutate == "freeze" else ("conv1@12=0",),
+        epochs=20, learning_rate=0.01, bias_lr=0.01 if mutate == "bias rate" else 0.02, bias_schedule="constant",
+        schedule="multistep", milestones=(9.0 if mutate == "fall" else 8.0,), warmup_epochs=0.0,
+        layer_lr=() if mutate == "freeze" else ("conv1@12=0",),
     )  # fmt: skip
+    rates = rates_of(recipe, 1)
     for step in range(20):
         rate = 0.001 if step >= 8 else 0.01
         expected = {name: 0.02 if name.endswith("bias") else rate for name in shapes}
@@ -119,7 +132,8 @@ def followed(mutate: str | None = None) -> float:
         oracle.step(gradients, expected)
         for name, tensor in tensors.items():
             tensor.grad = torch.from_numpy(gradients[name].copy())
-        momentum.step(rates_at(recipe, rate_at(recipe, step, 1, []), step, tensors))
+        momentum.set_lr(rates.by_name(rates.lr(step), step, tensors))
+        momentum.step()
     return max(float(np.abs(tensors[name].detach().numpy() - oracle.w[name]).max()) for name in shapes)
 
 
@@ -130,7 +144,7 @@ def test_twenty_updates_are_the_oracles_and_any_mistake_shows():
 
 
 def test_mini_batches_with_fixed_members(store):
-    fixed, free = (Batches(store, "train", 7, seed=3, crop=48, order=o) for o in ("fixed", "reshuffled"))
+    fixed, free = (Batches(store, "train", 7, seed=3, crop=48, shuffle=o) for o in ("once", "epoch"))
     rows = [[b.rows(step).tolist() for step in range(14)] for b in (fixed, free)]
     assert rows[0][:7] == rows[0][7:] and rows[1][:7] != rows[1][7:]
     first, second = fixed.load(2), fixed.load(9)
@@ -150,7 +164,7 @@ def test_chunks_share_position_and_mirror(tmp_path):
     from alexnet import prepare
 
     store = prepare(source, tmp_path / "store", size=64, format="raw", val_fraction=0)
-    batches = Batches(store, "train", 16, seed=1, crop=40, chunk=8)
+    batches = Batches(store, "train", 16, seed=1, crop=40, crop_group=8)
     seen = []
     for step in range(30):
         images = batches.load(step).images
@@ -158,20 +172,20 @@ def test_chunks_share_position_and_mirror(tmp_path):
             assert all(torch.equal(part[0], each) for each in part)
             seen.append(part[0, :2, 0, 0].tolist())
     assert len(seen) == 60 and len({tuple(place) for place in seen}) > 50
-    other = Batches(store, "train", 24, seed=1, crop=40, chunk=8)  # another batch size, the same chunks
+    other = Batches(store, "train", 24, seed=1, crop=40, crop_group=8)  # another batch size, the same chunks
     assert torch.equal(other.load(0).images[:16], batches.load(0).images)
 
 
 def test_noise_by_eigenvalue_is_the_papers_sentence(store):
     """Paper 4.1: [p1 p2 p3][a1 l1, a2 l2, a3 l3], with deviations of the source in place of l where asked for."""
     statistics = store.statistics
-    for by, sizes in (("eigenvalue", statistics.eigenvalues), ("deviation", np.sqrt(statistics.eigenvalues))):
+    for by, sizes in (("eigenvalue", statistics.eigenvalues), ("std", np.sqrt(statistics.eigenvalues))):
         found = noise_directions(statistics, 0.1, by).double().numpy()
         np.testing.assert_allclose(found, 0.1 * statistics.eigenvectors * sizes[None, :], rtol=1e-6, atol=1e-5)
 
 
 def test_order_of_mean_noise_and_division(store):
-    preparation = Preparation.of(store, 48, "pixels", 0.1)
+    preparation = Preparation.of(store, 48, "raw", 0.1)
     crops = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8)
     noise = preparation.colour_noise(0, 1, torch.arange(3))
     found = preparation.apply(crops, torch.float32, noise, divisor=1.1).numpy()
@@ -187,11 +201,11 @@ def test_nine_views_are_a_grid():
 
 
 def options(net_file: str, **more) -> Recipe:
-    return Recipe(net=net_file, batch=8, epochs=3, precision="float32", **more)
+    return Recipe(net=net_file, batch_size=8, epochs=3, precision="float32", **more)
 
 
 def test_a_layer_frozen_from_an_epoch_on_is_bit_constant(store, net_file, tmp_path):
-    recipe = options(net_file, layer_rates=("conv1@1=0", "conv1.bias@1=0"), warmup=0.0)
+    recipe = options(net_file, layer_lr=("conv1@1=0", "conv1.bias@1=0"), warmup_epochs=0.0)
     train(store, tmp_path / "run", recipe, keep_every=1, show=False)
     kept = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
     first, last = (load_weights(place) for place in (kept[0], kept[-1]))
@@ -217,7 +231,7 @@ def test_noise_and_its_division_end_together(store, net_file, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(Preparation, "apply", noted)
-        recipe = options(net_file, noise_until=2, noise_divisor=1.1, validate_every=99)
+        recipe = options(net_file, color_noise_until=2, color_noise_divisor=1.1, validate_every=99)
         train(store, tmp_path / "run", recipe, show=False)
     training = [each for each in seen if each[0] or each[1] != 1.0]
     assert training == [(True, 1.1)] * 12  # two epochs of six steps; then, and at test, neither
@@ -248,19 +262,19 @@ def test_a_run_begins_from_another_layer_by_layer(alexnet, store, small, tmp_pat
     other = archives.ilsvrc_2012(tmp_path / "source")
     assert alexnet("prepare", other, tmp_path / "store", "--size", 64)[0] == 0
     status, _, err = alexnet("train", tmp_path / "store", tmp_path / "second", *small, "--from", first, "--keep", "log",
-                             "--rate", 0)  # fmt: skip
+                             "--lr", 0)  # fmt: skip
     assert status == 0 and f"from {first}: conv1, conv2, fc3; drawn anew: fc4" in err  # other classes
     begun = load_weights(tmp_path / "second" / "checkpoints" / "step-00000001")
     ended = load(first).net.state()
     assert all(torch.equal(begun[name], ended[name]) != name.startswith("fc4") for name in ended)
-    status, _, err = alexnet("train", tmp_path / "store", tmp_path / "second", *small, "--rate", 0)
+    status, _, err = alexnet("train", tmp_path / "store", tmp_path / "second", *small, "--lr", 0)
     assert status == 2 and "start_from" in err  # the same command goes on; another is refused
     status, _, err = alexnet("train", tmp_path / "store", tmp_path / "third", *small, "--from", tmp_path / "nowhere")
     assert status == 2 and "no run there" in err
 
 
 def test_rates_of_layers_that_are_not_there(alexnet, store, small, tmp_path):
-    status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--layer-rates", "conv9@1=0")
+    status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--layer-lr", "conv9@1=0")
     assert status == 2 and "has no conv9.weight; its layers: conv1, conv2, fc3, fc4" in err
     assert not (tmp_path / "run").exists()
 
@@ -270,10 +284,10 @@ def test_cifar_recipes_run_and_are_measured_by_nine_views(alexnet, tmp_path, nam
     archive = archives.cifar10(tmp_path / "source", "binary")
     store = tmp_path / "store"
     assert alexnet("prepare", archive, store, "--val-fraction", 0.2)[0] == 0
-    status, _, err = alexnet("train", store, tmp_path / "run", "--recipe", name, "--epochs", 2, "--falls-after", 1)
+    status, _, err = alexnet("train", store, tmp_path / "run", "--recipe", name, "--epochs", 2, "--milestones", 1)
     assert status == 0, err
     told = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert told["crop"] == (24 if name in ("cifar-13", "cifar-11") else 32)
+    assert told["crop_size"] == (24 if name in ("cifar-13", "cifar-11") else 32)
     found = json.loads(alexnet("evaluate", tmp_path / "run", store, "--split", "test", "--views", 9, "--json")[1])
     assert found["images"] == 10 and found["views"] == 9
     assert Store(store).splits["test"] == 10
@@ -284,16 +298,17 @@ def test_runs_of_an_older_version_go_on(alexnet, store, small, tmp_path):
     assert alexnet("train", store.path, tmp_path / "run", *small)[0] == 0
     file = tmp_path / "run" / "recipe.json"
     told = json.loads(file.read_text())
-    for new in ("chunk", "order", "noise_by", "noise_until", "bias_rate", "layer_rates", "falls_after", "start_from"):
+    for new in ("crop_group", "shuffle", "color_noise_by", "color_noise_until", "bias_lr", "layer_lr", "milestones",
+                "start_from"):  # fmt: skip
         del told[new]
     file.write_text(json.dumps(told))
     assert alexnet("train", store.path, tmp_path / "run", *small)[0] == 0
-    assert named(str(file)).chunk == 1
+    assert named(str(file)).crop_group == 1
 
 
 def test_ones_own_transform_loss_and_batches(store, net_file, tmp_path):
     """Plain callables: what they return is what is trained on."""
-    recipe = options(net_file, warmup=0.0)
+    recipe = options(net_file, warmup_epochs=0.0)
     batches = Batches(store, "train", 8, recipe.seed, 48)
     train(store, tmp_path / "plain", recipe, show=False)
     same = {

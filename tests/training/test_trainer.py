@@ -20,7 +20,7 @@ from alexnet import Failure, Recipe, load, train
 from alexnet.nets import weights
 from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.journal import Lines
-from alexnet.training.optimiser import Momentum
+from alexnet.training.optimizer import Momentum
 from tests.conftest import killed_at
 
 
@@ -34,7 +34,7 @@ def final(run: Path) -> tuple[bytes, bytes]:
 
 @pytest.fixture(scope="module")
 def recipe(net_file) -> Recipe:
-    return Recipe(net=net_file, crop=48, batch=8, epochs=24)
+    return Recipe(net=net_file, crop_size=48, batch_size=8, epochs=24)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_another_seed_is_another_training(store, recipe, whole, tmp_path):
 def test_accumulated_parts_add_up_to_the_batch(store, recipe, tmp_path):
     exact = {**vars(recipe), "precision": "float32", "epochs": 1}
     for parts in (1, 4):
-        train(store, tmp_path / str(parts), Recipe(**{**exact, "accumulate": parts}), show=False)
+        train(store, tmp_path / str(parts), Recipe(**{**exact, "grad_accumulation": parts}), show=False)
     one, four = (load(tmp_path / str(parts)).net.tensors() for parts in (1, 4))
     for name, tensor in one.items():
         torch.testing.assert_close(four[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
@@ -89,7 +89,7 @@ def test_accumulated_parts_add_up_to_the_batch(store, recipe, tmp_path):
 CHILD = """
 import functools, os, sys
 from alexnet import cli
-from alexnet.training import checkpoint, trainer
+from alexnet.training import saving, trainer
 
 number, step, calls = int(sys.argv[1]), int(sys.argv[2]), 0
 
@@ -101,14 +101,14 @@ def transform(images, rows):
     return images
 
 trainer.train = functools.partial(trainer.train, transform=transform)
-checkpoint.Writer.due = lambda writer: writer.wait() is None  # each epoch is saved
+saving.Writer.due = lambda writer: writer.wait() is None  # each epoch is saved
 sys.exit(cli.main(sys.argv[3:]))
 """
 
 
 def command(store, run, recipe: Recipe, number: int = 0, step: int = 0) -> list[str]:
     """A training in a process of its own, which gets a signal at its own so manieth step; 0 for none."""
-    options = ["--net", recipe.net, "--crop", "48", "--batch", "8", "--epochs", "24"]
+    options = ["--net", recipe.net, "--crop-size", "48", "--batch-size", "8", "--epochs", "24"]
     return [sys.executable, "-c", CHILD, str(int(number)), str(step), "train", str(store.path), str(run), *options]
 
 
@@ -153,17 +153,17 @@ def test_journal_is_cut_back_to_the_checkpoint(tmp_path):
 
 
 def test_other_options_are_refused_and_shown(alexnet, store, whole, net_file):
-    options = ["--net", net_file, "--crop", 48, "--batch", 8, "--epochs", 24]
-    status, _, err = alexnet("train", store.path, whole, *options, "--rate", 0.5)
-    assert status == 2 and "rate 0.01 -> 0.5" in err and err.count("\n") == 1
+    options = ["--net", net_file, "--crop-size", 48, "--batch-size", 8, "--epochs", 24]
+    status, _, err = alexnet("train", store.path, whole, *options, "--lr", 0.5)
+    assert status == 2 and "learning_rate 0.01 -> 0.5" in err and err.count("\n") == 1
     assert alexnet("train", store.path, whole, *options)[0] == 0
     status, _, err = alexnet("train", store.path, whole, "--recipe", whole / "recipe.json")
     assert status == 0  # a run's recipe can be given back
 
 
 def test_not_finite_stops_at_once_and_says_where(alexnet, store, small, tmp_path):
-    status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--rate", 1e6, "--warmup", 0)
-    assert status == 1 and "is not finite; first in " in err and "lower --rate" in err and "Traceback" not in err
+    status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--lr", 1e6, "--warmup-epochs", 0)
+    assert status == 1 and "is not finite; first in " in err and "lower --lr" in err and "Traceback" not in err
     assert "none was saved yet" in err or "is kept" in err
 
 
@@ -179,12 +179,12 @@ def test_tensorboard_is_written_or_asked_for(alexnet, store, small, tmp_path, mo
 
 
 def test_a_stall_is_noticed(store, net_file, tmp_path, capsys):
-    recipe = Recipe(net=net_file, crop=48, batch=2, epochs=13, initialisation="table", rate=1e-7)
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=2, epochs=13, init="net", learning_rate=1e-7)
     train(store, tmp_path / "run", recipe)
     err = capsys.readouterr().err
     assert err.count("still that of guessing") == 1 and f"({math.log(3):.3f})" in err and "--recipe default" in err
     capsys.readouterr()
-    train(store, tmp_path / "other", Recipe(net=net_file, crop=48, batch=2, epochs=13))
+    train(store, tmp_path / "other", Recipe(net=net_file, crop_size=48, batch_size=2, epochs=13))
     assert "guessing" not in capsys.readouterr().err
 
 
@@ -238,17 +238,17 @@ def test_a_full_or_read_only_disk_loses_nothing(alexnet, store, recipe, whole, t
     [
         (["--recipe", "nope"], "--recipe nope: unknown"),
         (["--nope", "1"], "--nope"),
-        (["--batch", "0"], "--batch 0"),
-        (["--batch", "many"], "--batch"),
+        (["--batch-size", "0"], "--batch-size 0"),
+        (["--batch-size", "many"], "--batch-size"),
         (["--device", "abacus"], "--device abacus"),
         (["--net", "vgg"], "net 'vgg': unknown"),
         (["--net", "none.toml"], "none.toml: cannot be read"),
-        (["--crop", "65"], "--crop 65"),
+        (["--crop-size", "65"], "--crop-size 65"),
         (["--precision", "int3"], "--precision"),
     ],
 )
 def test_wrong_options_are_named(alexnet, store, tmp_path, arguments, said):
-    status, _, err = alexnet("train", store.path, tmp_path / "run", "--crop", 48, *arguments)
+    status, _, err = alexnet("train", store.path, tmp_path / "run", "--crop-size", 48, *arguments)
     assert status == 2 and said in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
@@ -275,7 +275,7 @@ def test_fp16s_scale_falls_and_rises_again_and_resumes(store, recipe, tmp_path, 
     """torch's own scaler: an overflow halves the scale and skips the update, and after a while it grows again."""
     half = dataclasses.replace(recipe, precision="fp16", epochs=4)
     scaler = functools.partial(torch.GradScaler, init_scale=2.0**40, growth_interval=3)
-    monkeypatch.setattr("alexnet.training.trainer.torch.GradScaler", scaler)
+    monkeypatch.setattr("alexnet.training.start.torch.GradScaler", scaler)
     train(store, tmp_path / "whole", half, show=False)
     state = json.loads((find_checkpoint(tmp_path / "whole") / "checkpoint.json").read_text())["state"]
     scales = [state["scaler"]["scale"], state["fp16_scale"]]
@@ -288,17 +288,17 @@ def test_fp16s_scale_falls_and_rises_again_and_resumes(store, recipe, tmp_path, 
     assert final(tmp_path / "run") == final(tmp_path / "whole")
 
 
-def test_the_optimiser_works_with_torchs_scaler():
+def test_the_optimizer_works_with_torchs_scaler():
     weight = torch.ones(4, requires_grad=True)
-    optimiser = Momentum({"a.weight": weight}, 0.9, 0.0)
+    optimizer = Momentum({"a.weight": weight}, lr=0.1, weight_decay=0.0)
     scaler = torch.GradScaler("cpu", init_scale=4.0, growth_interval=2)
     seen = []
     for factor in (1.0, float("inf"), 1.0, 1.0, 1.0):
         scaler.scale((weight * factor).sum()).backward()
-        scaler.unscale_(optimiser)
-        scaler.step(optimiser, {"a.weight": 0.1})
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
         scaler.update()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         seen.append((scaler.get_scale(), round(weight.tolist()[0], 4)))
     assert [scale for scale, _ in seen] == [4.0, 2.0, 2.0, 4.0, 4.0]  # down at the overflow, up after two good steps
     assert seen[0][1] == 0.9 and seen[1][1] == 0.9 and seen[2][1] < 0.9  # and no update where it overflowed

@@ -60,24 +60,22 @@ class Preparation:
             raise WrongUse(f"preparation: {misfit}") from misfit
 
     @classmethod
-    def of(
-        cls, store: Store, crop: int, input_scale: str, strength: float, noise_by: str = "deviation"
-    ) -> "Preparation":
+    def of(cls, store: Store, crop: int, input_scale: str, strength: float, noise_by: str = "std") -> "Preparation":
         """From a store's statistics.
 
         Args:
             store: whose.
             crop: side of what the net sees.
-            input_scale: ``pixels`` or ``deviation`` (divides by it).
+            input_scale: ``raw`` or ``standardized`` (divides by the pixels' standard deviation).
             strength: of the colour noise.
-            noise_by: ``deviation`` or ``eigenvalue``.
+            noise_by: ``std`` or ``eigenvalue``.
         """
         statistics = store.statistics
         deviation = math.sqrt(float((statistics.deviation**2).mean()))
         return cls(
             size=store.size,
             crop=crop,
-            scale={"deviation": 1 / max(deviation, 1.0), "pixels": 1.0}[input_scale],
+            scale={"standardized": 1 / max(deviation, 1.0), "raw": 1.0}[input_scale],
             mean_image=torch.from_numpy(statistics.mean_image).float().contiguous(),
             noise=noise_directions(statistics, strength, noise_by),
             resized=store.description["resized"],
@@ -199,9 +197,9 @@ def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise Misfit(name, "holds numbers that are not finite")
 
 
-def noise_directions(statistics: Statistics, strength: float, by: str = "deviation") -> Tensor:
+def noise_directions(statistics: Statistics, strength: float, by: str = "std") -> Tensor:
     """(3, 3) float32: each eigenvector of the RGB covariance times ``strength`` and its deviation or eigenvalue."""
-    sizes = {"deviation": statistics.eigenvalues**0.5, "eigenvalue": statistics.eigenvalues}[by]
+    sizes = {"std": statistics.eigenvalues**0.5, "eigenvalue": statistics.eigenvalues}[by]
     return torch.from_numpy(statistics.eigenvectors * (strength * sizes)).float().contiguous()
 
 

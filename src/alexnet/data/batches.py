@@ -24,7 +24,7 @@ from alexnet.data.store import Store
 
 T = TypeVar("T")
 K = TypeVar("K")
-PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --order windows: runs of 6 MB, windows of 210 MB
+PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --shuffle windows: runs of 6 MB, windows of 210 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Batch:
 
 
 class Batches:
-    """Training batches of a split: each epoch in an order of its own, each image cropped and mirrored anew.
+    """Training batches of a split: each epoch in an order of its own, each image cropped and flipped anew.
 
     An epoch is cut into ``steps`` batches whose sizes differ by one at most, so every image is seen once in
     it and no batch is small.
@@ -58,14 +58,14 @@ class Batches:
         size: images a batch, at most.
         seed: the run's seed.
         crop: side of the random crops in pixels (paper 4.1: 224), uniform over all positions.
-        mirror: mirrors a crop with probability 1/2 (paper 4.1).
+        flip: flips a crop left to right with probability 1/2 (paper 4.1).
         pin: page-locked memory, for CUDA.
-        order: ``reshuffled``, anew each epoch. ``fixed``: that of the first epoch is that of all, so mini-batches keep
+        shuffle: ``epoch``: anew each epoch. ``once``: the order of the first epoch is that of all, so mini-batches keep
             their members (2012 source). ``windows``: pieces of ``PIECE_ROWS`` rows that lie together are shuffled, and
             the images of ``WINDOW_PIECES`` of them at a time: a disk reads long runs, and what is being read fits
             into memory, but an image's neighbours in an epoch come from these pieces alone.
-        chunk: images that come after each other in an epoch's order and share a position and a mirror (2012
-            source: 32); drawn by epoch and the chunk's place in that order.
+        crop_group: images that come after each other in an epoch's order and share a position and a flip (2012
+            source: 32); chosen by epoch and the group's place in that order.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class Batches:
         size: int,
         seed: int,
         crop: int = 224,
-        mirror: bool = True,
+        flip: bool = True,
         pin: bool = False,
-        order: str = "reshuffled",
-        chunk: int = 1,
+        shuffle: str = "epoch",
+        crop_group: int = 1,
     ):
-        self.order, self.chunk = order, chunk
-        self.store, self.crop, self.mirror, self.seed, self.pin = store, crop, mirror, seed, pin
+        self.shuffle, self.crop_group = shuffle, crop_group
+        self.store, self.crop, self.flip, self.seed, self.pin = store, crop, flip, seed, pin
         self.split_rows = torch.from_numpy(store.rows(split))
         self.labels = torch.from_numpy(store.labels)
         self.steps = math.ceil(len(self.split_rows) / size)
@@ -89,9 +89,9 @@ class Batches:
         self._orders = functools.lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, epoch: int) -> Tensor:
-        epoch, count = 0 if self.order == "fixed" else epoch, len(self.split_rows)
+        epoch, count = 0 if self.shuffle == "once" else epoch, len(self.split_rows)
         places = randomness.permutation(self.seed, "order", epoch, count)
-        if self.order == "windows":
+        if self.shuffle == "windows":
             pieces = randomness.permutation(self.seed, "order of pieces", epoch, math.ceil(count / PIECE_ROWS))
             window = pieces[places // PIECE_ROWS] // WINDOW_PIECES
             places = places[torch.argsort(window, stable=True)]
@@ -120,8 +120,8 @@ class Batches:
         epoch = step // self.steps
         positions = self.store.size - self.crop + 1
         ids, of = rows, ""
-        if self.chunk > 1:
-            ids, of = torch.tensor(self._places(step)) // self.chunk, " of a chunk"
+        if self.crop_group > 1:
+            ids, of = torch.tensor(self._places(step)) // self.crop_group, " of a chunk"
         corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
         shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.store.size)
@@ -129,7 +129,7 @@ class Batches:
         pixels = out.numpy()
         for i, row in enumerate(rows.tolist()):
             top, left = corners[i]
-            crop(self.store.image(row, room), top, left, bool(self.mirror and flips[i]), pixels[i])
+            crop(self.store.image(row, room), top, left, bool(self.flip and flips[i]), pixels[i])
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
 
 

@@ -17,24 +17,23 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from alexnet import files, machine, native
 from alexnet.data import demo as drawn
-from alexnet.data.batches import Batches, ahead
+from alexnet.data.batches import Batch, Batches, ahead
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
 from alexnet.diagnostics.plain_port import PlainPort
 from alexnet.nets.costs import multiply_adds
 from alexnet.nets.inference import for_inference
-from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype, keep_copies, product_dtype
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
-from alexnet.training.optimiser import Momentum
+from alexnet.training.optimizer import Momentum
+from alexnet.training.step import Step
 
 SIDE = 4096  # of the matrices whose product gives the rate
 COPIED = 256 << 20  # bytes
@@ -194,7 +193,7 @@ def random_images(net: Network, batch: int, device: torch.device, precision: str
     return images.to(input_dtype(precision), memory_format=torch.channels_last)
 
 
-def training_step(net: Network, images: Tensor, precision: str) -> Callable[[], None]:
+def training_step(net: Network, images: Tensor, precision: str) -> Callable[[], object]:
     """What takes the trainer's step on images that lie on the device: forward, backward, update.
 
     Args:
@@ -204,22 +203,13 @@ def training_step(net: Network, images: Tensor, precision: str) -> Callable[[], 
     """
     net.initialize(0, "he")
     net.to(images.device)
-    optimiser = Momentum(net.tensors(), 0.9, 0.0005)
+    optimizer = Momentum(net.tensors(), lr=0.001)
     if precision == "bf16":
-        optimiser.keep(keep_copies(net, torch.bfloat16))
-    rates = dict.fromkeys(net.tensors(), 0.001)
+        optimizer.keep(keep_copies(net, torch.bfloat16))
     rows = torch.arange(len(images), device=images.device)
-
-    def step() -> None:
-        net.train()
-        with autocast(images.device, precision):
-            scores = net(images, Draw(0, 0, rows))
-        F.cross_entropy(scores.float(), rows % net.classes).backward()
-        with torch.profiler.record_function("update (momentum_step)"):
-            optimiser.step(rates)
-            optimiser.zero_grad()
-
-    return step
+    batch = Batch(images, rows % net.classes, rows)
+    step = Step(net, optimizer, precision)
+    return lambda: step(batch)
 
 
 Task = tuple[str, str, Callable[[], float]]

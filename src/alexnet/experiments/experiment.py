@@ -12,6 +12,7 @@ from alexnet import files
 from alexnet.data import demo as drawn
 from alexnet.data.prepare import prepare
 from alexnet.data.store import Store
+from alexnet.files.old_names import current_condition
 from alexnet.progress import Display
 
 Row = dict[str, Any]  # what was measured, as a JSON object
@@ -79,7 +80,7 @@ def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows by their condition, in the order in which these come first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row["condition"], []).append(row)
+        groups.setdefault(current_condition(row["condition"]), []).append(row)
     return groups
 
 

@@ -8,6 +8,7 @@ after so many steps.
 """
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -18,20 +19,22 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from alexnet import machine
 from alexnet.data.augment import Preparation
-from alexnet.data.batches import Batches, ahead
+from alexnet.data.batches import Batch, ahead
 from alexnet.data.store import Store
 from alexnet.errors import WrongUse
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
 from alexnet.figures.style import clean
-from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
-from alexnet.nets.precision import autocast, input_dtype
+from alexnet.nets.precision import autocast
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
-from alexnet.training.optimiser import Momentum, rate_at, rates_at
-from alexnet.training.recipe import Recipe, layer_decays, named
+from alexnet.training.optimizer import Momentum
+from alexnet.training.recipe import Recipe
+from alexnet.training.recipes import named
+from alexnet.training.schedule import parse_layer_weight_decay
+from alexnet.training.start import set_up
+from alexnet.training.step import NotFinite, Sight, Step
 
 WINDOW, STARTED = 20, 0.85
 STEPS = 400
@@ -41,15 +44,15 @@ CONDITIONS = {  # a recipe with changes, and what the figure calls it
     "paper": "paper",
     "source": "source",
     "paper bias=0": "paper, biases 0",
-    "paper input_scale=deviation": "paper, pixels / deviation",
-    "source input_scale=deviation": "source, pixels / deviation",
-    "paper initialisation=he input_scale=deviation": "paper, He, pixels / deviation",
-    "default batch=128": "default",
+    "paper input_scale=standardized": "paper, pixels / deviation",
+    "source input_scale=standardized": "source, pixels / deviation",
+    "paper init=he input_scale=standardized": "paper, He, pixels / deviation",
+    "default batch_size=128": "default",
 }
 
 
 def changed(condition: str, folder: Path) -> Recipe:
-    """``paper initialisation=he rate=0.003``: a named recipe with changes; ``bias=0``: of every layer of its net.
+    """``paper init=he learning_rate=0.003``: a named recipe with changes; ``bias=0``: of every layer of its net.
 
     Args:
         condition: the recipe's name, then fields and values, texts as they are and others as JSON.
@@ -108,39 +111,39 @@ def layers_of(net: Network, images: Tensor) -> list[Row]:
 
 
 def first_steps(dataset: Store, recipe: Recipe, steps: int, note: Callable[[Row], None]) -> None:
-    """The first steps of a training, as the trainer makes them; ``note`` is called with each row."""
-    device = torch.device("cpu")
-    precision = machine.choose_precision("auto", device)
-    net = Network(recipe.net or "paper", len(dataset.classes))
-    recipe = recipe.settled(len(dataset.rows("train")), precision, net.table.input[1], net.table.name)
-    assert recipe.batch and recipe.crop
-    net.initialize(recipe.seed, {"table": "net"}.get(recipe.initialisation, recipe.initialisation))
-    preparation = Preparation.of(dataset, recipe.crop, recipe.input_scale, recipe.colour_noise, recipe.noise_by)
-    batches = Batches(
-        dataset, "train", recipe.batch, recipe.seed, recipe.crop, recipe.mirror,
-        order=recipe.order, chunk=recipe.chunk,
-    )  # fmt: skip
-    optimiser = Momentum(net.tensors(), recipe.momentum, recipe.decay, layer_decays(recipe.layer_decays))
+    """The first steps of a training, by the trainer's own step; ``note`` is called with each row."""
+    setup = set_up(dataset, Path("nowhere"), recipe, torch.device("cpu"))  # nothing is written
+    settled, net, batches = setup.recipe, setup.net, setup.batches
+    net.initialize(settled.seed, settled.init)
+    preparation = Preparation.of(
+        dataset, settled.crop_size, settled.input_scale, settled.color_noise, settled.color_noise_by
+    )
+    decays = parse_layer_weight_decay(settled.layer_weight_decay)
+    optimizer = Momentum(net.tensors(), settled.learning_rate, settled.momentum, settled.weight_decay, decays)
+    sight = Sight.of(settled, preparation, setup.device, batches.steps)
+    loss_of = functools.partial(F.cross_entropy, label_smoothing=settled.label_smoothing)
+    update = Step(net, optimizer, settled.precision, settled.seed, sight, loss_of)
+    rates = settled.learning_rates(batches.steps)
+    watched: list[tuple[int, Batch]] = []  # steps whose layers are noted: between their gradients and their update
+
+    def watch(*_: object) -> None:
+        for number, batch in watched:
+            images = sight.images(batch.images, batch.rows, sight.shifts(batch.rows, number, setup.device))
+            with autocast(setup.device, settled.precision):
+                for row in layers_of(net, images):
+                    note({"step": number, **row})
+
+    optimizer.register_step_pre_hook(watch)
     chance, recent = math.log(len(dataset.classes)), []
     for step, batch in enumerate(ahead(batches.load, range(steps), 2)):
-        epoch = step // batches.steps
-        noise = preparation.colour_noise(recipe.seed, epoch, batch.rows) if recipe.colour_noise else None
-        divisor = recipe.noise_divisor if noise is not None else 1.0
-        images = preparation.apply(batch.images, input_dtype(precision), noise, divisor)
-        net.train()
-        draw = Draw(recipe.seed, step, batch.rows)
-        with autocast(device, precision):
-            loss = F.cross_entropy(net(images, draw).float(), batch.labels, label_smoothing=recipe.label_smoothing)
-        loss.backward()
-        rate = rate_at(recipe, step, batches.steps, [])
-        if step & (step - 1) == 0:
-            with autocast(device, precision):
-                for row in layers_of(net, images):
-                    note({"step": step, **row})
-        value = float(loss.detach())
-        note({"step": step, "loss": value, "rate": rate})
-        optimiser.step(rates_at(recipe, rate, step / batches.steps, optimiser.tensors))
-        optimiser.zero_grad()
+        watched[:] = [(step, batch)] if step & (step - 1) == 0 else []
+        lr = rates.lr(step)
+        optimizer.set_lr(rates.by_name(lr, step / batches.steps, optimizer.tensors))
+        try:
+            value = float(update(batch, step).loss)
+        except NotFinite:
+            value = math.nan
+        note({"step": step, "loss": value, "rate": lr})
         recent = [*recent[1 - WINDOW :], value]
         if not math.isfinite(value) or (len(recent) == WINDOW and sum(recent) / WINDOW < STARTED * chance):
             return

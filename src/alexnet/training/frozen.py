@@ -1,5 +1,6 @@
 """Layers that do not learn: what they give of each image is computed once, and training goes on from there."""
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -14,10 +15,12 @@ from alexnet.evaluation.classifier import BATCH
 from alexnet.evaluation.errors import Errors, Judged
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype
-from alexnet.training.recipe import Recipe
+from alexnet.progress import Display
+from alexnet.training.recipe import Settled
+from alexnet.training.start import Options, Setup
 
 MOST_BYTES = 1 << 31  # of what is kept; where it would be more, each step computes it anew
-VIEWS, UNMIRRORED = 10, 5  # paper 4.1: four corners and the centre, and their mirrors
+VIEWS, UNFLIPPED = 10, 5  # paper 4.1: four corners and the center, and these flipped
 IMAGES_AT_ONCE = 32
 
 
@@ -42,14 +45,14 @@ class FrozenFeatures:
         preparation: Preparation,
         store: Store,
         batches: Batches,
-        recipe: Recipe,
+        recipe: Settled,
         loaders: int,
         progress: Callable[[int, int], None],
     ):
         self.net, self.layer, self.preparation, self.store = net, layer, preparation, store
         self.batches, self.recipe, self.loaders = batches, recipe, loaders
         self.device = next(net.parameters()).device
-        self.views = VIEWS if recipe.mirror else UNMIRRORED
+        self.views = VIEWS if recipe.flip else UNFLIPPED
         splits = [split for split in ("train", "val") if split in store.splits]
         self._progress, self._done, self._all = progress, 0, sum(store.splits[split] for split in splits)
         self.seen = {split: self._compute(split, self.views if split == "train" else 1) for split in splits}
@@ -73,7 +76,7 @@ class FrozenFeatures:
         return torch.cat(found)
 
     def load(self, step: int) -> Batch:
-        """A step's batch: its ``images`` are what the first learning layer sees, each of a view drawn for the epoch."""
+        """A step's batch: its ``images`` are what the first learning layer sees, each of the epoch's own view."""
         rows = self.batches.rows(step)
         drawn = randomness.integers(self.recipe.seed, "view", step // self.batches.steps, rows, [self.views])[:, 0]
         return Batch(self.seen["train"][self.places[rows], drawn], self.batches.labels[rows], rows)
@@ -91,11 +94,32 @@ class FrozenFeatures:
         return Judged.joined(judged).errors(1)
 
 
-def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Recipe) -> int:
+def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Settled) -> int:
     """Memory that ``FrozenFeatures`` would keep."""
     with torch.device("meta"):
         copy = Network(net.table, 2).eval()
         seen = copy.before(torch.zeros(1, net.table.input[0], crop, crop), layer).numel()
     each = seen * input_dtype(recipe.precision).itemsize
-    views = VIEWS if recipe.mirror else UNMIRRORED
+    views = VIEWS if recipe.flip else UNFLIPPED
     return each * (store.splits["train"] * views + store.splits.get("val", 0))
+
+
+def computed(
+    setup: Setup, options: Options, net: Network, preparation: Preparation, display: Display
+) -> FrozenFeatures | None:
+    """What the frozen layers give, where there are any, it fits into memory, and nobody changes the images."""
+    if setup.learning is None or options.transform or options.batches:
+        return None
+    if bytes_needed(net, setup.learning, setup.recipe.crop_size, setup.store, setup.recipe) > MOST_BYTES:
+        return None
+    with contextlib.closing(Display(display.show, unit="images")) as counting:
+        return FrozenFeatures(
+            net,
+            setup.learning,
+            preparation.to(setup.device),
+            setup.store,
+            setup.batches,
+            setup.recipe,
+            options.loaders,
+            counting.counter("computing what the frozen layers give"),
+        )

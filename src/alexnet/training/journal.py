@@ -1,6 +1,7 @@
 """What a training writes down: metrics.jsonl, timings.jsonl, TensorBoard."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -8,7 +9,34 @@ from typing import Any
 
 from alexnet import files
 from alexnet.errors import WrongUse
+from alexnet.evaluation.errors import Errors
 from alexnet.runs.journal import read_journal
+
+
+@dataclasses.dataclass(frozen=True)
+class StepReport:
+    """What listeners hear of a training step.
+
+    Attributes:
+        step: from 1.
+        epoch: epochs done after it.
+        loss: mean over the batch, before the update.
+        top1_error, top5_error: of the batch, 0..1.
+        lr: the weights' learning rate.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    top1_error: float
+    top5_error: float
+    lr: float
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step:,}  epoch {self.epoch:.2f}  loss {self.loss:.4f}  top-1 error {self.top1_error:.1%}  "
+            f"top-5 error {self.top5_error:.1%}  lr {self.lr:.3g}"
+        )
 
 
 class Lines:
@@ -77,6 +105,29 @@ class Journal:
             for name in ("rate", "loss", "top1_error", "top5_error"):
                 if name in values:
                     self._board.add_scalar(f"{values['split']}/{name}", values[name], values["step"])
+
+    def write_step(self, report: StepReport) -> None:
+        """A line of a training step."""
+        self.write(
+            step=report.step,
+            epoch=report.epoch,
+            split="train",
+            rate=report.lr,
+            loss=report.loss,
+            top1_error=report.top1_error,
+            top5_error=report.top5_error,
+        )
+
+    def write_validation(self, step: int, epoch: int, errors: Errors) -> None:
+        """A line of a measurement on the validation split."""
+        self.write(
+            step=step,
+            epoch=epoch,
+            split="val",
+            loss=errors.loss,
+            top1_error=errors.top1_error,
+            top5_error=errors.top5_error,
+        )
 
     def flush(self) -> None:
         """Hands everything to the operating system; a checkpoint follows it."""

@@ -1,65 +1,16 @@
-"""Checkpoints: atomic, verified, exactly resumable, free of layout, written beside the training.
+"""Writes checkpoints beside the training, in a thread of its own."""
 
-A checkpoint is a folder that appears whole: ``weights.safetensors``, for those that resume
-``state.safetensors`` (velocities), and ``checkpoint.json`` with the step, small state and every file's SHA-256.
-"""
-
-import dataclasses
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from alexnet import files
-from alexnet.errors import Failure
-from alexnet.files import Misfit, Within, checked
-from alexnet.nets import weights
-from alexnet.runs.checkpoint import (
-    REMOVE,
-    JournalMark,
-    check_hashes,
-    find_checkpoint,
-    read_checkpoint,
-    step_of,
-    write_checkpoint,
-)
-from alexnet.runs.journal import Share
+from alexnet.runs.checkpoint import write_checkpoint
 
 SHARE = 0.02  # of the training's time that writing may take
-
-
-class State(TypedDict):
-    """What is small of a training and no tensor."""
-
-    validation: list[Share]
-    best: Share | None
-    recent: list[float]
-    told_of_stall: bool
-    fp16_scale: float
-    scaler: NotRequired[dict[str, int | float]]  # since the scale may rise again
-    threads: Annotated[int, Within(1, 1 << 20)]
-    taken: NotRequired[list[str]]
-    journal: NotRequired[JournalMark]
-
-
-@dataclasses.dataclass
-class Checkpoint:
-    """What resuming needs.
-
-    Attributes:
-        step: steps done.
-        tensors: parameters by name, on the CPU.
-        velocities: the optimiser's, by parameter's name.
-        state: what is small, as JSON.
-    """
-
-    step: int
-    tensors: dict[str, Tensor]
-    velocities: dict[str, Tensor]
-    state: dict[str, Any]
 
 
 class Writer:
@@ -147,32 +98,3 @@ class Writer:
             self.wait()
         finally:
             self._pool.shutdown(wait=True)
-
-
-def read(folder: Path) -> Checkpoint | None:
-    """The run's newest checkpoint that can be resumed from, its hashes checked, or None where there is none yet.
-
-    Raises:
-        Failure: it was damaged.
-    """
-    kept = [place for place in map(find_checkpoint, (folder, folder), ("last", "step")) if place]
-    if not kept:
-        broken = sorted(Path(folder, "checkpoints").glob("last-*"))
-        if broken:
-            raise Failure(f"{broken[-1]}: has no checkpoint.json, so nobody can tell what is whole in it; {REMOVE}")
-        return None
-    return read_checkpoint(folder, max(kept, key=step_of).name.partition("-")[0], _read)
-
-
-def _read(place: Path) -> Checkpoint:
-    note = check_hashes(place)
-    try:
-        state = checked(note["state"], State)
-    except Misfit as misfit:
-        raise Failure(f"{place / 'checkpoint.json'}: state.{misfit}; {REMOVE}") from misfit
-    return Checkpoint(
-        step=note["step"],
-        tensors=weights.load_tensors(place / "weights.safetensors"),
-        velocities=weights.load_tensors(place / "state.safetensors"),
-        state=state,
-    )

@@ -1,0 +1,62 @@
+"""Names of before: what recipes that were written then are read through, and what says which name is today's."""
+
+from typing import Any
+
+FIELDS = {  # of a recipe
+    "rate": "learning_rate",
+    "batch": "batch_size",
+    "accumulate": "grad_accumulation",
+    "initialisation": "init",
+    "crop": "crop_size",
+    "mirror": "flip",
+    "chunk": "crop_group",
+    "order": "shuffle",
+    "colour_noise": "color_noise",
+    "noise_by": "color_noise_by",
+    "noise_divisor": "color_noise_divisor",
+    "noise_until": "color_noise_until",
+    "bias_rate": "bias_lr",
+    "layer_rates": "layer_lr",
+    "layer_decays": "layer_weight_decay",
+    "old_rate": "pretrained_lr_factor",
+    "falls_after": "milestones",
+    "final_rate": "final_lr",
+    "stairs": "stages",
+    "warmup": "warmup_epochs",
+    "patience": "plateau_patience",
+    "falls": "plateau_drops",
+    "decay": "weight_decay",
+}
+
+VALUES = {  # of a recipe's fields, by their names of today
+    "init": {"table": "net"},
+    "input_scale": {"pixels": "raw", "deviation": "standardized"},
+    "shuffle": {"reshuffled": "epoch", "fixed": "once"},
+    "color_noise_by": {"deviation": "std"},
+    "schedule": {"steps": "multistep", "stairs": "staircase"},
+}
+
+OPTIONS = {  # of the command line
+    **{f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in FIELDS.items()},
+    "--rate": "--lr",
+    "--no-mirror": "--no-flip",
+}
+
+
+def current_recipe(content: dict[str, Any]) -> dict[str, Any]:
+    """What a ``recipe.json`` says, under the names of today; a key whose new name is there, too, stays as it is."""
+    renamed = {}
+    for key, value in content.items():
+        new = FIELDS.get(key, key)
+        if new in content:
+            new = key
+        values = VALUES.get(new, {})
+        renamed[new] = values.get(value, value) if isinstance(value, str) else value
+    return renamed
+
+
+def current_condition(condition: str) -> str:
+    """``paper batch=128`` of raw figures of before, under the names of today."""
+    name, *changes = condition.split(" ")
+    renamed = current_recipe(dict(change.split("=", 1) for change in changes if "=" in change))
+    return " ".join([name, *(f"{key}={value}" for key, value in renamed.items())])

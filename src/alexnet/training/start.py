@@ -1,0 +1,320 @@
+"""How a training starts: from nothing, from a checkpoint, or from another run's weights."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet import files, machine, native
+from alexnet.data.augment import Preparation
+from alexnet.data.batches import Batch, Batches
+from alexnet.data.store import Store
+from alexnet.errors import WrongUse
+from alexnet.nets.costs import check_side
+from alexnet.nets.network import Network
+from alexnet.nets.precision import keep_copies
+from alexnet.nets.table import Table
+from alexnet.nets.table_file import load_table
+from alexnet.runs.checkpoint import find_checkpoint, weights_digest
+from alexnet.runs.run import begin, describe, is_run, load_preparation, open_run, read_description, table_of
+from alexnet.training import state as checkpoints
+from alexnet.training.journal import StepReport
+from alexnet.training.optimizer import Momentum
+from alexnet.training.recipe import Recipe, Settled, difference, from_json
+from alexnet.training.schedule import parse_layer_lr, parse_layer_weight_decay
+from alexnet.training.state import State
+from alexnet.training.step import Loss, Transform
+
+FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
+Say = Callable[[str], None]
+Source = str | os.PathLike[str] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What changes nothing of what is learned, but for the caller's own functions; see ``train``."""
+
+    loaders: int = 2
+    keep_every: int | None = None
+    keep_log: bool = False
+    tensorboard: bool = False
+    transform: Transform | None = None
+    loss: Loss | None = None
+    batches: Callable[[int], Batch] | None = None
+    on_step: Callable[[StepReport], object] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A training of which everything is decided and checked, and nothing written.
+
+    Attributes:
+        store: the images.
+        folder: the run's.
+        recipe: settled.
+        device: of the net.
+        start_from: the run whose weights are taken, if any.
+        net: without values yet, on the CPU.
+        learning: with ``freeze`` the first layer that learns; None: all do.
+        batches: which images each step has.
+    """
+
+    store: Store
+    folder: Path
+    recipe: Settled
+    device: torch.device
+    start_from: Source
+    net: Network
+    learning: str | None
+    batches: Batches
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.recipe.epochs * self.batches.steps
+
+    @property
+    def frozen(self) -> set[str]:
+        """Parameters that do not learn."""
+        if self.learning is None:
+            return set()
+        layers = self.net.names[: self.net.names.index(self.learning)]
+        return {name for name in self.net.tensors() if name.split(".")[0] in layers}
+
+
+def set_up(store: Store, folder: Path, recipe: Recipe, device: torch.device, start_from: Source = None) -> Setup:
+    """Decides what a recipe leaves open and checks that all goes together.
+
+    Raises:
+        WrongUse: it does not; nothing was written.
+    """
+    table, crop_size = _table(store, recipe.net, start_from)
+    net = Network.empty(table, len(store.classes))
+    precision = machine.choose_precision(recipe.precision, device)
+    settled = recipe.settled(len(store.rows("train")), precision, crop_size, table.name, start_from is not None)
+    _check_crop(store, table, settled.crop_size)
+    _check_layers(net, settled)
+    if settled.schedule == "plateau" and "val" not in store.splits:
+        raise WrongUse(
+            f"--schedule plateau: {store.path} has no validation images, so nobody would know when the rate falls; "
+            "prepare it with some (--val-fraction), or give another --schedule"
+        )
+    learning = None
+    if settled.freeze is not None:
+        if start_from is None:
+            raise WrongUse("--freeze: goes with --from; layers that were drawn must learn")
+        learning = net.table.next_learning(settled.freeze)
+    batches = Batches(
+        store,
+        "train",
+        settled.batch_size,
+        settled.seed,
+        settled.crop_size,
+        settled.flip,
+        pin=device.type == "cuda",
+        shuffle=settled.shuffle,
+        crop_group=settled.crop_group,
+    )
+    return Setup(store, folder, settled, device, start_from, net, learning, batches)
+
+
+def _table(store: Store, net: str | None, start_from: Source) -> tuple[Table, int]:
+    """The net's table and the side of its crops: as the recipe says, or as the run that it starts from."""
+    if start_from is None:
+        table = load_table(net or "paper")
+        return table, table.input[1]
+    description = read_description(start_from)
+    prepared = description["preparation"]
+    if prepared["size"] != store.size:
+        raise WrongUse(
+            f"{store.path}: its images are {store.size} pixels wide, those of {start_from} were "
+            f"{prepared['size']}; prepare the store again with --size {prepared['size']}"
+        )
+    own = table_of(description, str(start_from))
+    table = own if net is None else load_table(net)
+    return table, prepared["crop"] if table.layers == own.layers else table.input[1]
+
+
+def _check_crop(store: Store, table: Table, crop_size: int) -> None:
+    """Refuses a crop that the store does not have or the net cannot take."""
+    if crop_size > store.size:
+        raise WrongUse(
+            f"--crop-size {crop_size}: the store's images are {store.size} pixels wide; prepare a larger store, or "
+            f"choose a --net whose input is smaller ({table.name} takes {table.input[1]})"
+        )
+    try:
+        check_side(table, crop_size)
+    except WrongUse as error:
+        raise WrongUse(f"--crop-size {crop_size}: {error}") from error
+
+
+def _check_layers(net: Network, recipe: Settled) -> None:
+    """Refuses learning rates and decays of layers that the net does not have."""
+    own = net.tensors()
+    names = [rule.tensor for rule in parse_layer_lr(recipe.layer_lr)]
+    for name in (*names, *parse_layer_weight_decay(recipe.layer_weight_decay)):
+        if name not in own:
+            layers = dict.fromkeys(tensor.split(".")[0] for tensor in own)
+            raise WrongUse(
+                f"--layer-lr, --layer-weight-decay: net {net.table.name} has no {name}; its layers: {', '.join(layers)}"
+            )
+
+
+def start(setup: Setup, say: Say) -> tuple[State, Preparation]:
+    """Makes the run's folder, or checks that it holds the same training and reads where that is.
+
+    Args:
+        setup: the training.
+        say: is told what people want to know.
+
+    Returns:
+        What changes in the training, on its device, and how its images are prepared, on the CPU.
+
+    Raises:
+        WrongUse: the folder holds something else, or a training with other options.
+        Failure: a damaged checkpoint.
+    """
+    folder, recipe, net = files.make_folder(setup.folder), setup.recipe, setup.net
+    if (folder / "recipe.json").exists():
+        _check_same(setup)
+        preparation = load_preparation(folder)
+        saved, taken = _weights(setup, say)
+    else:
+        _check_free(folder)
+        preparation = _preparation(setup)
+        saved, taken = _weights(setup, say)  # before anything is written: what it starts from may not be meant
+        _write(setup, preparation)
+    net.to(setup.device, torch.float64 if recipe.precision == "float64" else torch.float32)
+    decays = parse_layer_weight_decay(recipe.layer_weight_decay)
+    optimizer = Momentum(net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
+    state = State(net, optimizer, torch.GradScaler(setup.device.type, enabled=recipe.precision == "fp16"), taken)
+    if saved:
+        state.restore(saved, str(folder))
+        if saved.note["threads"] != torch.get_num_threads():
+            say(
+                f"note: begun with {saved.note['threads']} threads, going on with {torch.get_num_threads()}: "
+                "sums are rounded in another order, so the result is not bitwise the same"
+            )
+    if recipe.precision == "bf16" and recipe.grad_accumulation == 1:  # parts' gradients add up in float32
+        optimizer.keep(keep_copies(net, torch.bfloat16))
+    return state, preparation
+
+
+def _asked(setup: Setup) -> dict[str, Any]:
+    """What ``recipe.json`` says."""
+    asked = {**dataclasses.asdict(setup.recipe), "table": setup.net.table.text, "store": setup.store.fingerprint}
+    if setup.start_from is None:
+        return {**asked, "start_from": None}
+    weights = weights_digest(setup.start_from)
+    return {**asked, "start_from": os.path.abspath(setup.start_from), "start_from_weights": weights}
+
+
+def _check_same(setup: Setup) -> None:
+    """Refuses a folder whose training was begun with other options."""
+    note = setup.folder / "recipe.json"
+    old = files.read_json(note, dict, "give another folder, or mend it")
+    from_json(old, str(note))
+    changed = difference(old, _asked(setup))
+    if changed:
+        shown = ["the net's table" if change.startswith("table ") else change for change in changed]
+        raise WrongUse(
+            f"{setup.folder}: was begun with other options: {'; '.join(shown)}. "
+            "Give the options it was begun with to go on, or another folder"
+        )
+    if files.SEAL not in old:  # of an earlier version
+        files.write_json(note, files.seal(old))
+
+
+def _check_free(folder: Path) -> None:
+    """Refuses a folder that holds something else than a new training may."""
+    if is_run(folder) and find_checkpoint(folder):
+        imported = not (folder / "metrics.jsonl").exists()
+        holds = "holds imported weights" if imported else "cannot be resumed, since its recipe.json is missing"
+        raise WrongUse(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
+    leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
+    if set(leftover) - {"run.json", "preparation.safetensors", files.LOCK}:
+        raise WrongUse(f"{folder}: is not empty and no run; give another folder")
+
+
+def _preparation(setup: Setup) -> Preparation:
+    """By the store's statistics; mean and scale are those of the run that it starts from."""
+    recipe = setup.recipe
+    own = Preparation.of(setup.store, recipe.crop_size, recipe.input_scale, recipe.color_noise, recipe.color_noise_by)
+    if setup.start_from is None:
+        return own
+    other = load_preparation(setup.start_from)
+    return dataclasses.replace(own, mean_image=other.mean_image, scale=other.scale)
+
+
+def _write(setup: Setup, preparation: Preparation) -> None:
+    """What a run's folder has before its first checkpoint."""
+    store = setup.store
+    path = store.path if files.is_remote(store.path) else os.path.abspath(store.path)
+    data = {"path": path, "store": store.fingerprint, "images": store.splits}
+    description = describe(setup.net, store.classes, store.description.get("words"), preparation, data)
+    begin(setup.folder, description, preparation)
+    files.write_json(setup.folder / "recipe.json", files.seal(_asked(setup)))
+
+
+def _weights(setup: Setup, say: Say) -> tuple[checkpoints.Checkpoint | None, list[str]]:
+    """The checkpoint to go on from; where there is none, the net is initialized. And what is another run's."""
+    saved = checkpoints.read(setup.folder)
+    if saved is not None:
+        return saved, []
+    if (setup.folder / "metrics.jsonl").exists():
+        say(f"note: {setup.folder}: no checkpoint to go on from; beginning anew")
+    setup.net.initialize(setup.recipe.seed, setup.recipe.init)
+    return None, [] if setup.start_from is None else _take_from(setup, setup.start_from, say)
+
+
+def _take_from(setup: Setup, path: str | os.PathLike[str], say: Say) -> list[str]:
+    """Takes another run's weights where name and shape agree, and says which; the parameters among them."""
+    other, net, store = open_run(path), setup.net, setup.store
+    theirs, own, last = other.net.state(), net.state(), f"{net.names[-1]}."
+    same_classes = store.classes == other.classes or store.words == other.words
+    taken = [
+        name
+        for name, tensor in own.items()
+        if name in theirs and theirs[name].shape == tensor.shape and (same_classes or not name.startswith(last))
+    ]
+    lacking = setup.frozen - set(taken)
+    if lacking:
+        raise WrongUse(f"--freeze {setup.recipe.freeze}: {path} has no {min(lacking)} of this shape to keep")
+    if not taken:
+        raise WrongUse(f"--from {path}: its net has no layer of the same name and shape as {net.table.name}'s")
+    with torch.no_grad():
+        for name in taken:
+            own[name].copy_(theirs[name])
+    layers = list(dict.fromkeys(name.split(".")[0] for name in taken))
+    drawn = list(dict.fromkeys(name.split(".")[0] for name in own if name not in taken))
+    say(f"from {path}: {', '.join(layers)}; drawn anew: {', '.join(drawn) or 'none'}")
+    return [name for name in taken if name in net.tensors()]
+
+
+def say_start(setup: Setup, state: State, say: Say) -> None:
+    """Says what is trained from which step on, and what about it may surprise."""
+    step, store, images = state.step, setup.store, len(setup.batches.split_rows)
+    say(
+        f"{'going on' if step else 'beginning'} at step {step:,} of {setup.steps:,}: net {setup.net.table.name}, "
+        f"{images:,} images of {len(store.classes)} classes, "
+        f"{setup.recipe.epochs} epochs, {setup.device.type}, {setup.recipe.precision}, "
+        f"{torch.get_num_threads()} threads, {native.kernels(setup.device)} kernels"
+    )
+    if setup.start_from is None and images < FEW_IMAGES and step == 0:
+        say(
+            f"note: {images:,} images are few to learn from alone; better start from "
+            "published weights: alexnet download torchvision-weights weights; alexnet import "
+            "weights/alexnet-owt-7be5be79.pth published; alexnet train STORE RUN --from published --freeze conv5"
+        )
+    crop_size = setup.recipe.crop_size
+    if 2 * crop_size < store.size:
+        say(
+            f"warning: the net sees {crop_size}x{crop_size} pixels of images of {store.size}x"
+            f"{store.size}, less than a quarter of each; prepare the store again with a --size from "
+            f"{crop_size} to {4 * crop_size // 3}"
+        )
+    if setup.batches.steps == 1:
+        say(f"note: {images} training images make one batch an epoch")
