@@ -17,7 +17,7 @@ from alexnet.runs.run import open_run
 @pytest.fixture(scope="module")
 def run(store, net_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("classifier") / "run"
-    train(store, folder, Recipe(net=net_file, crop=48, batch=8, epochs=4, precision="float32"), show=False)
+    train(store, folder, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=4, precision="float32"), show=False)
     return folder
 
 
