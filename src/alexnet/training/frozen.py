@@ -104,7 +104,7 @@ def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Sett
     return each * (store.splits["train"] * views + store.splits.get("val", 0))
 
 
-def computed(
+def compute(
     setup: Setup, options: Options, net: Network, preparation: Preparation, display: Display
 ) -> FrozenFeatures | None:
     """What the frozen layers give, where there are any, it fits into memory, and nobody changes the images."""

@@ -18,8 +18,8 @@ from alexnet.nets.network import Network
 from alexnet.nets.precision import keep_copies
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
-from alexnet.runs.checkpoint import find_checkpoint, weights_digest
-from alexnet.runs.run import begin, describe, is_run, load_preparation, open_run, read_description, table_of
+from alexnet.runs import checkpoint
+from alexnet.runs import run as run_folder
 from alexnet.training import state as checkpoints
 from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
@@ -126,14 +126,14 @@ def _table(store: Store, net: str | None, start_from: Source) -> tuple[Table, in
     if start_from is None:
         table = load_table(net or "paper")
         return table, table.input[1]
-    description = read_description(start_from)
+    description = run_folder.read_description(start_from)
     prepared = description["preparation"]
     if prepared["size"] != store.size:
         raise WrongUse(
             f"{store.path}: its images are {store.size} pixels wide, those of {start_from} were "
             f"{prepared['size']}; prepare the store again with --size {prepared['size']}"
         )
-    own = table_of(description, str(start_from))
+    own = run_folder.table_of(description, str(start_from))
     table = own if net is None else load_table(net)
     return table, prepared["crop"] if table.layers == own.layers else table.input[1]
 
@@ -180,7 +180,7 @@ def start(setup: Setup, say: Say) -> tuple[State, Preparation]:
     folder, recipe, net = files.make_folder(setup.folder), setup.recipe, setup.net
     if (folder / "recipe.json").exists():
         _check_same(setup)
-        preparation = load_preparation(folder)
+        preparation = run_folder.load_preparation(folder)
         saved, taken = _weights(setup, say)
     else:
         _check_free(folder)
@@ -208,7 +208,7 @@ def _asked(setup: Setup) -> dict[str, Any]:
     asked = {**dataclasses.asdict(setup.recipe), "table": setup.net.table.text, "store": setup.store.fingerprint}
     if setup.start_from is None:
         return {**asked, "start_from": None}
-    weights = weights_digest(setup.start_from)
+    weights = checkpoint.weights_digest(setup.start_from)
     return {**asked, "start_from": os.path.abspath(setup.start_from), "start_from_weights": weights}
 
 
@@ -230,7 +230,7 @@ def _check_same(setup: Setup) -> None:
 
 def _check_free(folder: Path) -> None:
     """Refuses a folder that holds something else than a new training may."""
-    if is_run(folder) and find_checkpoint(folder):
+    if run_folder.is_run(folder) and checkpoint.find_checkpoint(folder):
         imported = not (folder / "metrics.jsonl").exists()
         holds = "holds imported weights" if imported else "cannot be resumed, since its recipe.json is missing"
         raise WrongUse(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
@@ -245,7 +245,7 @@ def _preparation(setup: Setup) -> Preparation:
     own = Preparation.of(setup.store, recipe.crop_size, recipe.input_scale, recipe.color_noise, recipe.color_noise_by)
     if setup.start_from is None:
         return own
-    other = load_preparation(setup.start_from)
+    other = run_folder.load_preparation(setup.start_from)
     return dataclasses.replace(own, mean_image=other.mean_image, scale=other.scale)
 
 
@@ -254,8 +254,8 @@ def _write(setup: Setup, preparation: Preparation) -> None:
     store = setup.store
     path = store.path if files.is_remote(store.path) else os.path.abspath(store.path)
     data = {"path": path, "store": store.fingerprint, "images": store.splits}
-    description = describe(setup.net, store.classes, store.description.get("words"), preparation, data)
-    begin(setup.folder, description, preparation)
+    description = run_folder.describe(setup.net, store.classes, store.description.get("words"), preparation, data)
+    run_folder.begin(setup.folder, description, preparation)
     files.write_json(setup.folder / "recipe.json", files.seal(_asked(setup)))
 
 
@@ -272,7 +272,7 @@ def _weights(setup: Setup, say: Say) -> tuple[checkpoints.Checkpoint | None, lis
 
 def _take_from(setup: Setup, path: str | os.PathLike[str], say: Say) -> list[str]:
     """Takes another run's weights where name and shape agree, and says which; the parameters among them."""
-    other, net, store = open_run(path), setup.net, setup.store
+    other, net, store = run_folder.open_run(path), setup.net, setup.store
     theirs, own, last = other.net.state(), net.state(), f"{net.names[-1]}."
     same_classes = store.classes == other.classes or store.words == other.words
     taken = [

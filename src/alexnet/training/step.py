@@ -86,6 +86,11 @@ class Sight:
             return None
         return self.preparation.colour_noise(self.seed, epoch, rows).to(device, non_blocking=True)
 
+    def batch(self, batch: Batch, step: int) -> Tensor:
+        """(N, 3, crop, crop) what the net sees of a batch at a step."""
+        device = self.on_device.mean_image.device
+        return self.images(batch.to(device).images, batch.rows, self.shifts(batch.rows, step, device))
+
     def images(self, images: Tensor, rows: Tensor, shifts: Tensor | None) -> Tensor:
         """(N, 3, crop, crop) uint8 on the device, and their row ids and shifts, to what the net sees."""
         divisor = 1.0 if shifts is None else self.divisor
@@ -149,7 +154,7 @@ class Step:
             NotFinite: on a CPU: the loss is no number; nothing was updated.
         """
         device, count = next(self.net.parameters()).device, len(batch.rows)
-        shifts = self.sight.shifts(batch.rows, number, device) if self.sight else None
+        shifts = self.sight.shifts(batch.rows, number, device) if self.sight else None  # before the rows go there
         batch = batch.to(device)
         self.net.train()
         losses, scores, images = [], [], batch.images

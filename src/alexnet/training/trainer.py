@@ -182,9 +182,11 @@ def train_seeds(
 
 def measure(setup: Setup, state: State, preparation: Preparation, loaders: int) -> Errors:
     """Errors of the net as it is on the validation split, one view."""
-    net = Run(str(setup.folder), state.net, setup.store.classes, setup.store.words, preparation, {}, {}, state.step)
-    classifier = Classifier(net, precision=setup.recipe.precision)
-    return evaluate(classifier, setup.store, split="val", loaders=loaders, keep_probabilities=False).errors
+    store = setup.store
+    here = preparation.to(setup.device)
+    run = Run(str(setup.folder), state.net, store.classes, store.words, here, {}, {}, state.step)
+    classifier = Classifier(run, precision=setup.recipe.precision)
+    return evaluate(classifier, store, split="val", loaders=loaders, keep_probabilities=False).errors
 
 
 @dataclasses.dataclass(frozen=True)

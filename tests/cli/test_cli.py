@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from alexnet import cli
+from alexnet.cli.data import part_of
 from alexnet.errors import WrongUse
 
 
@@ -122,11 +123,11 @@ def test_torchruns_variables(monkeypatch, rank, world, part):
         if value is not None:
             monkeypatch.setenv(name, value)
     if part:
-        assert cli._part(None) == part
+        assert part_of(None) == part
     else:
         with pytest.raises(WrongUse, match=r"RANK=.* WORLD_SIZE="):
-            cli._part(None)
-    assert cli._part("2/3") == (2, 3)
+            part_of(None)
+    assert part_of("2/3") == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Commands for other people's weights, and ours for them: import, export."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from alexnet.cli.streams import print_json, say
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """Makes a run of other people's weights: torchvision's, Caffe's, the ONNX zoo's. Executes nothing in the file."""
+
+    file: Positional[Annotated[str, arg(metavar="FILE")]]
+    """.pth, .safetensors, .caffemodel, .onnx, or a folder that `alexnet export` made."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """Folder to make."""
+
+    net: str | None = None
+    """Name of a net, or path of a .toml table; found by the file's layers if not given."""
+
+    preparation: Literal["caffe", "torchvision"] | None = None
+    """How images are prepared. caffe: 256x256 warped, 0..255 minus mean. torchvision: shorter side 256, 0..1,
+    normalised. Not given: as is usual for the net."""
+
+    mean: str | None = None
+    """With Caffe's preparation: its mean image (.binaryproto); the mean colours of its own if not given."""
+
+    colours: Literal["rgb", "bgr"] | None = None
+    """Order in which the file's weights see them; not given: bgr for Caffe's files and the ONNX zoo's, else rgb."""
+
+    classes: str | None = None
+    """Text file with a class a line, `n01440764 tench` or `tench`; ImageNet's thousand if not given."""
+
+    json: bool = False
+    """Prints what was made as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet.interchange.importing import import_weights
+
+        made = import_weights(
+            self.file, self.run, self.net, preparation=self.preparation, mean=self.mean, colours=self.colours,
+            classes=self.classes,
+        )  # fmt: skip
+        if self.json:
+            return print_json(dataclasses.asdict(made))
+        size = f"{made.parameters:,} parameters, {made.classes:,} classes"
+        say(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preparation}")
+        for note in made.notes:
+            say(f"note: {note}")
+        say(f"next: alexnet predict {made.run} PHOTO, or alexnet train STORE RUN --from {made.run}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Writes a run's net for other programs: ONNX, a folder for the Hugging Face hub, torchvision's state dict."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """A run."""
+
+    file: Positional[Annotated[str, arg(metavar="FILE")]]
+    """.onnx; .pth or .safetensors for torchvision.models.alexnet; without an ending: a folder for the hub."""
+
+    without_preparation: bool = False
+    """ONNX: takes prepared float images and gives scores. Else it takes uint8 images and gives probabilities."""
+
+    precision: Literal["float32", "int8"] = "float32"
+    """ONNX. int8: the fully connected layers' weights are rounded to int8; the file is a third as large."""
+
+    images: str | None = None
+    """ONNX: store or folder of images that it is checked on; the store that the run was trained on if not given."""
+
+    licence: str | None = None
+    """Hub: of the weights, by the hub's names (mit, cc-by-4.0, ...)."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which weights of the run."""
+
+    json: bool = False
+    """Prints what was made as JSON."""
+
+    def __call__(self) -> int:
+        from alexnet import machine
+        from alexnet.interchange.exporting import export
+
+        machine.set_up()
+        made = export(
+            self.run,
+            self.file,
+            checkpoint=self.checkpoint,
+            with_preparation=not self.without_preparation,
+            narrow=self.precision == "int8",
+            images=self.images,
+            licence=self.licence,
+        )
+        if self.json:
+            return print_json(dataclasses.asdict(made))
+        say(f"{made.file}: {made.bytes / 2**20:,.1f} MiB")
+        if made.largest_difference is not None:
+            say(
+                f"in ONNX Runtime on {made.images} images ({made.checked_on}): differs from ours by "
+                f"{made.largest_difference:.1e} of the largest at most"
+            )
+        for note in made.notes:
+            say(f"note: {note}")
+        return 0
