@@ -25,7 +25,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.progress import Display, clock
 from alexnet.runs.checkpoint import find_checkpoint, step_of
 from alexnet.runs.run import Run, note_errors
-from alexnet.training.frozen import computed
+from alexnet.training.frozen import compute
 from alexnet.training.journal import Journal, StepReport
 from alexnet.training.listeners import Curve, Pace, Signals, StallWatch
 from alexnet.training.recipe import Recipe
@@ -224,7 +224,7 @@ class Trainer:
         self.setup, self.options, self.state, self.preparation = setup, options, state, preparation
         self.writer, self.journal, self.signals, self.display = writer, journal, signals, display
         recipe = setup.recipe
-        self.features = computed(setup, options, state.net, preparation, display)
+        self.features = compute(setup, options, state.net, preparation, display)
         self.update = Step(
             net=state.net,
             optimizer=state.optimizer,
