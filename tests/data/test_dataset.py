@@ -43,7 +43,7 @@ def test_a_transform_gets_a_pil_image(store):
 def test_workers_of_anybodys_loader_give_the_same(store, pictures, tmp_path, way, form):
     if form == "raw":
         store = prepare(pictures, tmp_path / "raw", size=64, format="raw")
-    preprocessing = Preparation.of(store, 48, "deviation", 0.1)
+    preprocessing = Preparation.of(store, 48, "standardized", 0.1)
     data = Store(store.path, "val", transform=preprocessing)
     data[0]  # its shard is open here
     loader = DataLoader(data, batch_size=5, num_workers=1, multiprocessing_context=way)
@@ -64,7 +64,7 @@ def test_it_goes_with_torchs_tools_and_pickle(store):
     assert Subset(data, [5])[0][1] == data.targets[5]
 
 
-@pytest.mark.parametrize("scale", ["pixels", "deviation"])
+@pytest.mark.parametrize("scale", ["raw", "standardized"])
 def test_preprocessing_is_what_evaluate_feeds(store, scale):
     preprocessing = Preparation.of(store, 48, scale, 0.1)
     batch = next(iter(whole_images(store, "val", 12, 1)))
@@ -78,7 +78,7 @@ def test_preprocessing_is_what_evaluate_feeds(store, scale):
 @pytest.mark.parametrize("resize", ["shorter-side", "warp"])
 def test_images_of_other_sizes_are_resized_as_the_store_was(store, pictures, resize, tmp_path):
     other = prepare(pictures, tmp_path / "store", size=64, resize=resize, format="raw")
-    preprocessing = Preparation.of(other, 48, "pixels", 0.1)
+    preprocessing = Preparation.of(other, 48, "raw", 0.1)
     for row in (0, 17, 40):
         image = Image.open(pictures / other.name(row))
         assert torch.equal(preprocessing(image), preprocessing(other.image(row)))
