@@ -1,4 +1,4 @@
-"""What tests share: small pictures on disk, a small store, a small net, the command line."""
+"""What tests share: small pictures on disk, a small dataset, a small net, the command line."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet import Store, cli, machine, prepare
+from alexnet import Dataset, cli, machine, prepare
 from alexnet.training.journal import StepReport
 from alexnet.training.listeners import StallWatch
 
@@ -64,10 +64,10 @@ units = "classes"
 """
 
 
-def picture(colour: int, number: int, width: int = 80, height: int = 64) -> Image.Image:
-    """A picture whose class shows in its colours, with noise of its own."""
-    noise = np.random.default_rng([colour, number]).integers(0, 120, (height, width, 3))
-    noise[..., colour] += 110
+def picture(color: int, number: int, width: int = 80, height: int = 64) -> Image.Image:
+    """A picture whose class shows in its colors, with noise of its own."""
+    noise = np.random.default_rng([color, number]).integers(0, 120, (height, width, 3))
+    noise[..., color] += 110
     return Image.fromarray(noise.clip(0, 255).astype(np.uint8))
 
 
@@ -87,8 +87,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def store(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """These in a store of 64x64 images, to be read only."""
+def dataset(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """These in a dataset of 64x64 images, to be read only."""
     return prepare(pictures, tmp_path_factory.mktemp("stores") / "small", size=64)
 
 

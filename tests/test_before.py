@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, Store, evaluate, import_weights, load, train
+from alexnet import Dataset, Recipe, evaluate, import_weights, load, train
 from alexnet.interchange.exporting import export
 from alexnet.runs.journal import read_journal
 from alexnet.runs.verify import verify
@@ -26,12 +26,12 @@ def before(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_store(before):
-    store = Store(before / "store")
-    assert store.splits == {"train": 10, "val": 2} and store.classes == ["blue", "red"] and store.size == 32
-    assert store.labels.tolist() == [0] * 5 + [1] * 5 + [0, 1]
-    assert all(store.image(row).shape == (32, 32, 3) for row in range(12))
-    assert {problem for _, problem in store.verify()} == {None}
-    assert store.statistics.images == 10
+    dataset = Dataset(before / "store")
+    assert dataset.splits == {"train": 10, "val": 2} and dataset.classes == ["blue", "red"] and dataset.size == 32
+    assert dataset.labels.tolist() == [0] * 5 + [1] * 5 + [0, 1]
+    assert all(dataset.image(row).shape == (32, 32, 3) for row in range(12))
+    assert {problem for _, problem in dataset.verify()} == {None}
+    assert dataset.statistics.images == 10
 
 
 def test_the_finished_run(before):
@@ -39,7 +39,7 @@ def test_the_finished_run(before):
     assert run.step == 12 and run.classes == ["blue", "red"] and run.preprocessing.crop == 24
     assert {problem for _, problem in verify(before / "run")} == {None}
     told = json.loads((before / "run" / "run.json").read_text())["errors"]["val"]
-    errors = evaluate([run], Store(before / "store")).errors
+    errors = evaluate([run], Dataset(before / "store")).errors
     assert errors.top1_error == told["top1_error"] and errors.images == told["images"] == 2
     lines, unreadable = read_journal(before / "run" / "metrics.jsonl")
     assert len(lines) == 16 and not unreadable
@@ -83,4 +83,4 @@ def test_a_store_of_today_differs_by_what_is_new_alone(before, tmp_path):
     now, old = (json.loads((place / "dataset.json").read_text()) for place in (tmp_path / "now", before / "store"))
     assert {key: now[key] for key in old if key != "decoder"} == {key: old[key] for key in old if key != "decoder"}
     assert set(now) - set(old) == {"labels_sha256", "seal"}
-    assert np.array_equal(Store(tmp_path / "now").labels, Store(before / "store").labels)
+    assert np.array_equal(Dataset(tmp_path / "now").labels, Dataset(before / "store").labels)

@@ -79,7 +79,7 @@ def test_classes_that_do_not_fit(tmp_path, alexnet):
         )
         assert status == 2 and words in err
     status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run", "--net", tmp_path / "small.toml")
-    assert status == 2 and "give --preparation caffe or torchvision" in err
+    assert status == 2 and "give --preprocessing caffe or torchvision" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from alexnet import load, machine, predict
-from alexnet.data import images
+from alexnet.data import codec as images
 from alexnet.evaluation.classifier import Classifier
 from alexnet.interchange.exporting import CHECKED, export
 from alexnet.interchange.importing import import_weights

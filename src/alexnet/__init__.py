@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from alexnet.data.dataset import Dataset as Dataset
     from alexnet.data.prepare import prepare as prepare
-    from alexnet.data.store import Store as Store
-    from alexnet.errors import Failure as Failure
+    from alexnet.errors import AlexNetError as AlexNetError
     from alexnet.errors import Interrupted as Interrupted
-    from alexnet.errors import WrongUse as WrongUse
+    from alexnet.errors import UsageError as UsageError
     from alexnet.evaluation.classifier import Classifier as Classifier
     from alexnet.evaluation.classifier import load as load
     from alexnet.evaluation.evaluate import evaluate as evaluate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "prepare": ("alexnet.data.prepare", "prepare"),
-    "Store": ("alexnet.data.store", "Store"),
+    "Dataset": ("alexnet.data.dataset", "Dataset"),
     "Net": ("alexnet.nets.network", "Network"),
     "Recipe": ("alexnet.training.recipe", "Recipe"),
     "recipes": ("alexnet.training.recipes", None),
@@ -40,8 +40,8 @@ _PLACES = {
     "features": ("alexnet.evaluation.features", "features"),
     "import_weights": ("alexnet.interchange.importing", "import_weights"),
     "export": ("alexnet.interchange.exporting", "export"),
-    "Failure": ("alexnet.errors", "Failure"),
-    "WrongUse": ("alexnet.errors", "WrongUse"),
+    "AlexNetError": ("alexnet.errors", "AlexNetError"),
+    "UsageError": ("alexnet.errors", "UsageError"),
     "Interrupted": ("alexnet.errors", "Interrupted"),
 }
 

@@ -10,7 +10,7 @@ import torch
 
 from alexnet import cli
 from alexnet.cli.data import part_of
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 
 def test_summary(alexnet):
@@ -22,12 +22,12 @@ def test_summary(alexnet):
     assert alexnet("summary", "none")[0] == 2
 
 
-def test_info_and_verify(alexnet, store):
-    status, out, _ = alexnet("info", store.path)
+def test_info_and_verify(alexnet, dataset):
+    status, out, _ = alexnet("info", dataset.path)
     assert status == 0 and "train 48, val 12" in out and "blue, green, red" in out
-    told = json.loads(alexnet("info", store.path, "--json")[1])
-    assert told["images"] == {"train": 48, "val": 12} and told["fingerprint"] == store.fingerprint
-    assert set(json.loads(alexnet("verify", store.path, "--json")[1]).values()) == {None}
+    told = json.loads(alexnet("info", dataset.path, "--json")[1])
+    assert told["images"] == {"train": 48, "val": 12} and told["fingerprint"] == dataset.fingerprint
+    assert set(json.loads(alexnet("verify", dataset.path, "--json")[1]).values()) == {None}
     status, _, err = alexnet("info", "nowhere")
     assert status == 2 and "nowhere" in err
 
@@ -44,11 +44,11 @@ def test_every_command_explains_itself(command, capsys):
     ("arguments", "said"),
     [
         (["fly"], "no such command"),
-        (["prepare"], "SOURCE STORE"),
-        (["prepare", "a"], "STORE"),
+        (["prepare"], "SOURCE DATASET"),
+        (["prepare", "a"], "DATASET"),
         (["prepare", "a", "b", "--layout", "moon"], "--layout moon"),
         (["prepare", "a", "b", "--format", "gif"], "--format"),
-        (["evaluate", "a"], "one run or more, then the store"),
+        (["evaluate", "a"], "one run or more, then the dataset"),
         (["evaluate", "a", "b", "--views", "3"], "--views"),
         (["show", "a", "--count", "0"], "--count 0"),
         (["summary", "--classes", "0"], "--classes 0"),
@@ -125,7 +125,7 @@ def test_torchruns_variables(monkeypatch, rank, world, part):
     if part:
         assert part_of(None) == part
     else:
-        with pytest.raises(WrongUse, match=r"RANK=.* WORLD_SIZE="):
+        with pytest.raises(UsageError, match=r"RANK=.* WORLD_SIZE="):
             part_of(None)
     assert part_of("2/3") == (2, 3)
 
@@ -200,7 +200,9 @@ def test_without_docstrings_it_explains_itself():
     with_them = subprocess.run([sys.executable, "-m", "alexnet", "--help"], capture_output=True, text=True)
     without = subprocess.run([*program, "--help"], capture_output=True, text=True)
     assert (
-        without.returncode == 0 and without.stdout == with_them.stdout and "Makes a store of 256x256" in without.stdout
+        without.returncode == 0
+        and without.stdout == with_them.stdout
+        and "Makes a dataset of 256x256" in without.stdout
     )
     shown = subprocess.run([*program, "predict", "--help"], capture_output=True, text=True)
     assert shown.returncode == 0 and "Says what is on images" in shown.stdout and "_ArgConfig" not in shown.stdout

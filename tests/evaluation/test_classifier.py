@@ -8,16 +8,16 @@ import torch
 from PIL import Image
 
 import alexnet
-from alexnet import Failure, Recipe, WrongUse, evaluate, features, load, predict, train
+from alexnet import AlexNetError, Recipe, UsageError, evaluate, features, load, predict, train
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import row_probabilities
 from alexnet.runs.run import open_run
 
 
 @pytest.fixture(scope="module")
-def run(store, net_file, tmp_path_factory) -> Path:
+def run(dataset, net_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("classifier") / "run"
-    train(store, folder, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=4, precision="float32"), show=False)
+    train(dataset, folder, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=4, precision="float32"), show=False)
     return folder
 
 
@@ -43,8 +43,8 @@ def test_an_image_is_the_same_in_every_form(classifier, pictures):
     assert classifier(pixels).name == "image" and classifier([]) == []
     assert classifier((path,))[0].top == alone.top
     assert sum(probability for _, probability in classifier(path, views=10).top) == pytest.approx(1, abs=1e-5)
-    grey = np.asarray(image.convert("L"))
-    assert classifier(grey).top == classifier(np.stack([grey] * 3, 2)).top == classifier(image.convert("L")).top
+    gray = np.asarray(image.convert("L"))
+    assert classifier(gray).top == classifier(np.stack([gray] * 3, 2)).top == classifier(image.convert("L")).top
 
 
 def test_a_picture_that_a_program_has_opened_is_upright(classifier, pictures, tmp_path):
@@ -77,33 +77,34 @@ def test_a_picture_that_a_program_has_opened_is_upright(classifier, pictures, tm
 )
 def test_what_is_no_image_is_said(classifier, image, said):
     for images in (image, [image]):
-        with pytest.raises(WrongUse) as error:
+        with pytest.raises(UsageError) as error:
             classifier(images)
         assert said in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_file_that_cannot_be_decoded_is_said(classifier, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"not at all")
-    with pytest.raises(Failure, match=r"bad.jpg: not decodable"):
+    with pytest.raises(AlexNetError, match=r"bad.jpg: not decodable"):
         classifier(tmp_path / "bad.jpg")
 
 
-def test_its_methods_are_the_functions(classifier, run, store, pictures):
+def test_its_methods_are_the_functions(classifier, run, dataset, pictures):
     assert (
-        classifier.evaluate(store.path, views=10).errors == evaluate(run, store, views=10, precision="float32").errors
+        classifier.evaluate(dataset.path, views=10).errors
+        == evaluate(run, dataset, views=10, precision="float32").errors
     )
     assert list(classifier.predict(pictures / "red")) == list(predict(run, pictures / "red", precision="float32"))
     names, found = classifier.features(pictures / "red", ["conv2", "fc3"])
     expected = features(run, pictures / "red", ["conv2", "fc3"], precision="float32")
     assert names == expected[0] and all(np.array_equal(found[layer], expected[1][layer]) for layer in found)
-    assert evaluate([classifier, str(run), open_run(run)], store, precision="float32").errors.images == 12
+    assert evaluate([classifier, str(run), open_run(run)], dataset, precision="float32").errors.images == 12
 
 
-def test_features_are_the_nets_activations(classifier, store, tmp_path):
+def test_features_are_the_nets_activations(classifier, dataset, tmp_path):
     for row in range(5):
-        Image.fromarray(store.image(row)).save(tmp_path / f"{row}.png")
+        Image.fromarray(dataset.image(row)).save(tmp_path / f"{row}.png")
     _, found = classifier.features(tmp_path, ["pool1", "fc3", "fc4"])
-    seen = torch.stack([classifier.preprocessing(store.image(row)) for row in range(5)])
+    seen = torch.stack([classifier.preprocessing(dataset.image(row)) for row in range(5)])
     with torch.no_grad():
         expected = classifier.net.activations(seen, ["pool1", "fc3", "fc4"])
     for layer, outputs in expected.items():
@@ -111,20 +112,20 @@ def test_features_are_the_nets_activations(classifier, store, tmp_path):
         np.testing.assert_allclose(found[layer], outputs.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_changed_weights_are_seen(run, store):
+def test_changed_weights_are_seen(run, dataset):
     own, other = load(run, precision="float32"), load(run, precision="float32")
-    rows = store.rows("val")
-    before = row_probabilities(own, store, rows)
+    rows = dataset.rows("val")
+    before = row_probabilities(own, dataset, rows)
     optimizer = torch.optim.SGD(own.net.parameters(), lr=0.5)
-    own.net(torch.stack([own.preprocessing(store.image(0))])).square().sum().backward()
+    own.net(torch.stack([own.preprocessing(dataset.image(0))])).square().sum().backward()
     optimizer.step()
-    after = row_probabilities(own, store, rows)
-    assert not np.array_equal(before, after) and np.array_equal(before, row_probabilities(other, store, rows))
+    after = row_probabilities(own, dataset, rows)
+    assert not np.array_equal(before, after) and np.array_equal(before, row_probabilities(other, dataset, rows))
     other.net.load_state_dict(own.net.state_dict())
-    assert np.array_equal(after, row_probabilities(other, store, rows))
+    assert np.array_equal(after, row_probabilities(other, dataset, rows))
 
 
-def test_the_form_for_inference_is_made_once(run, store, monkeypatch):
+def test_the_form_for_inference_is_made_once(run, dataset, monkeypatch):
     from alexnet.evaluation import classifier as module
 
     calls, real = [], module.ready
@@ -132,33 +133,34 @@ def test_the_form_for_inference_is_made_once(run, store, monkeypatch):
     own = load(run)
     assert not calls
     for _ in range(3):
-        own.evaluate(store)
-        own(store.image(0))
+        own.evaluate(dataset)
+        own(dataset.image(0))
     assert len(calls) == 1 and own.with_precision("auto") is own
 
 
-def test_options_are_checked_by_name(run, store, pictures):
+def test_options_are_checked_by_name(run, dataset, pictures):
     for call in (
         lambda: load(run, precision="bf61"),
-        lambda: evaluate(run, store, precision="bf61"),
+        lambda: evaluate(run, dataset, precision="bf61"),
         lambda: features(run, pictures, precision="bf61"),
         lambda: predict(run, pictures, precision="bf61"),
     ):
-        with pytest.raises(WrongUse, match="'bf61': unknown; perhaps you meant bf16"):
+        with pytest.raises(UsageError, match="'bf61': unknown; perhaps you meant bf16"):
             call()
-    with pytest.raises(WrongUse, match="--device gpu: no such device; give auto, cpu"):
+    with pytest.raises(UsageError, match="--device gpu: no such device; give auto, cpu"):
         load(run, device="gpu")
-    with pytest.raises(WrongUse, match="'bset': unknown; perhaps you meant best"):
+    with pytest.raises(UsageError, match="'bset': unknown; perhaps you meant best"):
         load(run, "bset")
-    with pytest.raises(WrongUse, match="--views 5: give 1, 9 or 10"):
-        load(run)(store.image(0), views=5)
-    with pytest.raises(WrongUse, match="not a int"):
-        evaluate(3, store)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match="--views 5: give 1, 9 or 10"):
+        load(run)(dataset.image(0), views=5)
+    with pytest.raises(UsageError, match="not a int"):
+        evaluate(3, dataset)  # pyright: ignore[reportArgumentType]
 
 
-def test_what_is_shown_fits_a_screen(classifier, store):
+def test_what_is_shown_fits_a_screen(classifier, dataset):
     shown = [
-        repr(value) for value in (classifier, classifier.run, classifier.evaluate(store), classifier(store.image(0)))
+        repr(value)
+        for value in (classifier, classifier.run, classifier.evaluate(dataset), classifier(dataset.image(0)))
     ]
     assert all(len(text) < 300 and "\n" not in text for text in shown)
     assert "net small, 3 classes, step 24" in shown[0] and "precision float32" in shown[0]

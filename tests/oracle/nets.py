@@ -103,7 +103,7 @@ def norm(size, k, alpha, beta=0.75, towers=1):
 
 
 def within(size, k, alpha, beta=0.75):
-    """Within each map: the squares of a neighbourhood clipped at the borders."""
+    """Within each map: the squares of a neighborhood clipped at the borders."""
 
     def total(x):
         half = size // 2

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from alexnet.cli.parse import COMMANDS as COMMANDS
 from alexnet.cli.parse import overview, parse
 from alexnet.cli.streams import exhausted, fail, open_streams, operating_system, say
-from alexnet.errors import Failure, Interrupted, WrongUse
+from alexnet.errors import AlexNetError, Interrupted, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,12 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _run(given)
         finally:
             sys.stdout.flush()  # a full disk is noticed here, not when nobody can say so any more
-    except WrongUse as error:
+    except UsageError as error:
         return fail(error, 2)
-    except Failure as error:
-        return fail(error, 1)
     except Interrupted as error:
         return fail(error, 130)
+    except AlexNetError as error:
+        return fail(error, 1)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:
@@ -51,5 +51,5 @@ def _run(given: list[str]) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
-        raise WrongUse(f"alexnet {name}: no such command; give one of {', '.join(COMMANDS)}")
+        raise UsageError(f"alexnet {name}: no such command; give one of {', '.join(COMMANDS)}")
     return parse(name, rest)()

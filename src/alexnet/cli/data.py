@@ -16,26 +16,26 @@ from alexnet import files
 from alexnet.cli.options import check_outputs
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import add_row, print_table, table_of, value_text
-from alexnet.errors import Unfinished, WrongUse, check_number, check_threads
+from alexnet.errors import Unfinished, UsageError, check_number, check_threads
 from alexnet.progress import Display
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Makes a store of 256x256 images from a folder, archive or table of images."""
+    """Makes a dataset of 256x256 images from a folder, archive or table of images."""
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
     """Folder, .tar, .tar.gz, .tar.xz or .zip of train/CLASS/*, val/CLASS/*, test/CLASS/*, or of CLASS/* alone; a
     folder of ImageNet's archives; Kaggle's, the hub's Parquet, WebDataset, CIFAR-10, Tiny ImageNet; a .csv file."""
 
-    store: Positional[Annotated[str, arg(metavar="STORE")]]
+    dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
     """Folder to make; given again, it goes on where it was stopped."""
 
     val_fraction: float = 0.2
-    """Share of every class set apart for validation where the source has no validation images."""
+    """Share of every class held out for validation where the source has no validation images."""
 
     seed: int = 0
-    """Which images are set apart."""
+    """Which images are held out."""
 
     size: int | None = None
     """Side of the stored square in pixels; 256, or the shorter side of the source's images where they all have one size
@@ -48,7 +48,7 @@ class Prepare:
     """jpeg: quality 95, 4:2:0. raw: lossless, about five times larger. jpeg, or raw for CIFAR-10."""
 
     layout: str | None = None
-    """Name of the source's layout; recognised by itself if not given."""
+    """Name of the source's layout; recognized by itself if not given."""
 
     splits: Literal["auto", "none"] = "auto"
     """auto: folders of a source that are splits (train, val, test) are told by their shape and names. none: every
@@ -90,9 +90,9 @@ class Prepare:
             patience.start()
             stack.callback(patience.cancel)
             try:
-                store = prepare(
+                dataset = prepare(
                     self.source,
-                    self.store,
+                    self.dataset,
                     val_fraction=self.val_fraction,
                     seed=self.seed,
                     size=self.size,
@@ -111,16 +111,16 @@ class Prepare:
             except Unfinished as unfinished:
                 display.line(str(unfinished))
                 return 0
-        described = store.describe()
+        described = dataset.describe()
         if self.json:
             return print_json(described)
-        for reason in store.skipped()[:5]:
+        for reason in dataset.skipped()[:5]:
             display.line(files.shown(f"skipped {reason['name']}: {reason['reason']}"))
-        counts = ", ".join(f"{count:,} {split}" for split, count in store.splits.items())
-        name = files.shown(self.store)
-        display.line(f"{name}: {counts} images of {len(store.classes)} classes")
+        counts = ", ".join(f"{count:,} {split}" for split, count in dataset.splits.items())
+        name = files.shown(self.dataset)
+        display.line(f"{name}: {counts} images of {len(dataset.classes)} classes")
         if described["skipped"]:
-            where = f"see {name}/skipped.csv; once mended, they go into a new store, not into this one"
+            where = f"see {name}/skipped.csv; once mended, they go into a new dataset, not into this one"
             display.line(f"{described['skipped']:,} bad images left out, {where}")
         if described["duplicates"] is not None:
             where = f", see {name}/duplicates.csv" if described["duplicates"] else ""
@@ -142,7 +142,7 @@ def part_of(given: str | None) -> tuple[int, int]:
         return _rank(os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", ""))
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", given, re.ASCII)
     if not match:
-        raise WrongUse(f"--part {given}: give 1/16 to 16/16, say")
+        raise UsageError(f"--part {given}: give 1/16 to 16/16, say")
     return int(match[1]), int(match[2])
 
 
@@ -155,7 +155,7 @@ def _rank(rank: str, world: str) -> tuple[int, int]:
     except ValueError:
         part, parts = 0, 0
     if not 1 <= part <= parts:
-        raise WrongUse(
+        raise UsageError(
             f"RANK={rank} WORLD_SIZE={world}: these environment variables must be numbers, RANK from 0 to "
             "WORLD_SIZE - 1, as torchrun sets them; set them so, unset them, or give --part 1/1"
         )
@@ -193,23 +193,23 @@ class Download:
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Checks every hash of a store or a run, and decodes every image of a store."""
+    """Checks every hash of a dataset or a run, and decodes every image of a dataset."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
-    """Store or run."""
+    """Dataset or run."""
 
     json: bool = False
     """Prints each file and what is wrong with it, or null."""
 
     def __call__(self) -> int:
-        from alexnet.data.store import Store
+        from alexnet.data.dataset import Dataset
         from alexnet.runs.run import is_run
         from alexnet.runs.verify import verify
 
         display = Display(unit="images")
         with contextlib.closing(display):
             progress = display.counter("verifying")
-            found = list(verify(self.path) if is_run(self.path) else Store(self.path).verify(progress))
+            found = list(verify(self.path) if is_run(self.path) else Dataset(self.path).verify(progress))
         wrong = [(name, problem) for name, problem in found if problem]
         if self.json:
             print_json(dict(found))
@@ -222,36 +222,36 @@ class Verify:
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """Says what a store or a run is."""
+    """Says what a dataset or a run is."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
-    """Store or run."""
+    """Dataset or run."""
 
     picture: str | None = None
-    """PNG file to draw images of the store into, spread over its classes."""
+    """PNG file to draw images of the dataset into, spread over its classes."""
 
     json: bool = False
     """As JSON."""
 
     def __call__(self) -> int:
-        from alexnet.data.store import Store
+        from alexnet.data.dataset import Dataset
         from alexnet.runs.run import describe_run, is_run
 
         if self.picture and not self.picture.lower().endswith(".png"):
-            raise WrongUse(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
+            raise UsageError(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
         picture = None
         if is_run(self.path):
             if self.picture:
-                raise WrongUse(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
+                raise UsageError(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
             described = describe_run(self.path)
         else:
-            store = Store(self.path)
+            dataset = Dataset(self.path)
             check_outputs({"--picture": self.picture}, [self.path])
-            described = store.describe()
+            described = dataset.describe()
             if self.picture:
                 from alexnet.figures.sheet import contact_sheet
 
-                picture = contact_sheet(store)
+                picture = contact_sheet(dataset)
         if self.json:
             print_json(described)
             return self._save(picture)

@@ -37,10 +37,10 @@ class Demo:
         found = demo(self.folder, quick=self.quick, seed=self.seed, device=self.device)
         if self.json:
             return print_json(dataclasses.asdict(found))
-        shown = table_of("AlexNet on drawn images", "error", "95% interval", right=(1, 2))
+        shown = table_of("AlexNet on synthetic images", "error", "95% interval", right=(1, 2))
         add_row(shown, "one view", f"{found.one_view.top1_error:.1%}", interval_text(found.one_view.top1_interval))
         add_row(shown, "ten views", f"{found.ten_views.top1_error:.1%}", interval_text(found.ten_views.top1_interval))
-        add_row(shown, "guessing", f"{found.chance:.1%}", "")
+        add_row(shown, "chance", f"{found.chance:.1%}", "")
         print_table(shown)
         say(
             f"{found.training_images:,} images, {found.epochs} epochs, trained in {clock(found.training_seconds)}, "

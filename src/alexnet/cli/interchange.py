@@ -21,14 +21,14 @@ class Import:
     net: str | None = None
     """Name of a net, or path of a .toml table; found by the file's layers if not given."""
 
-    preparation: Literal["caffe", "torchvision"] | None = None
+    preprocessing: Literal["caffe", "torchvision"] | None = None
     """How images are prepared. caffe: 256x256 warped, 0..255 minus mean. torchvision: shorter side 256, 0..1,
-    normalised. Not given: as is usual for the net."""
+    normalized. Not given: as is usual for the net."""
 
     mean: str | None = None
-    """With Caffe's preparation: its mean image (.binaryproto); the mean colours of its own if not given."""
+    """With Caffe's preprocessing: its mean image (.binaryproto); the mean colors of its own if not given."""
 
-    colours: Literal["rgb", "bgr"] | None = None
+    colors: Literal["rgb", "bgr"] | None = None
     """Order in which the file's weights see them; not given: bgr for Caffe's files and the ONNX zoo's, else rgb."""
 
     classes: str | None = None
@@ -41,16 +41,16 @@ class Import:
         from alexnet.interchange.importing import import_weights
 
         made = import_weights(
-            self.file, self.run, self.net, preparation=self.preparation, mean=self.mean, colours=self.colours,
+            self.file, self.run, self.net, preprocessing=self.preprocessing, mean=self.mean, colors=self.colors,
             classes=self.classes,
         )  # fmt: skip
         if self.json:
             return print_json(dataclasses.asdict(made))
         size = f"{made.parameters:,} parameters, {made.classes:,} classes"
-        say(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preparation}")
+        say(f"{made.run}: net {made.net}, {size}, from {made.format}; images: {made.preprocessing}")
         for note in made.notes:
             say(f"note: {note}")
-        say(f"next: alexnet predict {made.run} PHOTO, or alexnet train STORE RUN --from {made.run}")
+        say(f"next: alexnet predict {made.run} PHOTO, or alexnet train DATASET RUN --from {made.run}")
         return 0
 
 
@@ -64,16 +64,16 @@ class Export:
     file: Positional[Annotated[str, arg(metavar="FILE")]]
     """.onnx; .pth or .safetensors for torchvision.models.alexnet; without an ending: a folder for the hub."""
 
-    without_preparation: bool = False
+    without_preprocessing: bool = False
     """ONNX: takes prepared float images and gives scores. Else it takes uint8 images and gives probabilities."""
 
     precision: Literal["float32", "int8"] = "float32"
     """ONNX. int8: the fully connected layers' weights are rounded to int8; the file is a third as large."""
 
     images: str | None = None
-    """ONNX: store or folder of images that it is checked on; the store that the run was trained on if not given."""
+    """ONNX: dataset or folder of images that it is checked on; the dataset that the run was trained on if not given."""
 
-    licence: str | None = None
+    license: str | None = None
     """Hub: of the weights, by the hub's names (mit, cc-by-4.0, ...)."""
 
     checkpoint: Literal["last", "best"] = "last"
@@ -91,10 +91,10 @@ class Export:
             self.run,
             self.file,
             checkpoint=self.checkpoint,
-            with_preparation=not self.without_preparation,
+            with_preprocessing=not self.without_preprocessing,
             narrow=self.precision == "int8",
             images=self.images,
-            licence=self.licence,
+            license=self.license,
         )
         if self.json:
             return print_json(dataclasses.asdict(made))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alexnet import files
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
@@ -22,23 +22,25 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
             continue
         try:
             files.check_output(path)
-        except WrongUse as error:
-            raise WrongUse(f"{option} {error}") from error
+        except UsageError as error:
+            raise UsageError(f"{option} {error}") from error
         real = os.path.realpath(path)
         if real in written:
-            raise WrongUse(f"{written[real]} and {option}: both name {path}; give two files")
+            raise UsageError(f"{written[real]} and {option}: both name {path}; give two files")
         written[real] = option
         if real in read or _is_others(Path(real)):
-            raise WrongUse(f"{option} {path}: is there already, and is no file that {option} wrote; give another name")
+            raise UsageError(
+                f"{option} {path}: is there already, and is no file that {option} wrote; give another name"
+            )
 
 
 WRITTEN = (".csv", ".png", ".txt", ".tsv", "")  # endings of what options write
 
 
-OWN = ("skipped.csv", "duplicates.csv")  # a store's
+OWN = ("skipped.csv", "duplicates.csv")  # a dataset's
 
 
 def _is_others(path: Path) -> bool:
-    """Whether a file is there that no option of a command has written: an image, a store's or a run's, a table."""
-    stores = path.name in OWN and (path.parent / "dataset.json").exists()
-    return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or stores)
+    """Whether a file is there that no option of a command has written: an image, a dataset's or a run's, a table."""
+    datasets = path.name in OWN and (path.parent / "dataset.json").exists()
+    return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or datasets)

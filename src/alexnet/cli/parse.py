@@ -19,7 +19,7 @@ from alexnet.cli.interchange import Export, Import
 from alexnet.cli.nets import Summary
 from alexnet.cli.train import Train
 from alexnet.cli.use import Evaluate, Predict, Show
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.training.recipes import named
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -53,7 +53,7 @@ def parse(name: str, rest: list[str]) -> Callable[[], int]:
         with contextlib.redirect_stderr(said):
             return tyro.cli(COMMANDS[name], **options)
     except SystemExit:
-        raise WrongUse(f"alexnet {name}: {_one_line(said.getvalue())}; see alexnet {name} --help") from None
+        raise UsageError(f"alexnet {name}: {_one_line(said.getvalue())}; see alexnet {name} --help") from None
 
 
 def _one_line(box: str) -> str:

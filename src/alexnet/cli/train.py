@@ -8,16 +8,16 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import error_text
-from alexnet.errors import WrongUse, check_threads
+from alexnet.errors import UsageError, check_threads
 from alexnet.progress import clock
 from alexnet.training.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Trains a net on a store, or goes on with a training that was stopped: the same command resumes exactly."""
+    """Trains a net on a dataset, or goes on with a training that was stopped: the same command resumes exactly."""
 
-    store: Positional[Annotated[str, arg(metavar="STORE")]]
+    dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
     """Images, as `alexnet prepare` left them."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
@@ -73,9 +73,9 @@ class Train:
             "tensorboard": self.tensorboard,
         }
         if self.seeds is None:
-            outcomes = [train(self.store, self.run, self.settings, **options)]
+            outcomes = [train(self.dataset, self.run, self.settings, **options)]
         else:
-            outcomes = train_seeds(self.store, self.run, self.settings, _seeds(self.seeds), **options)
+            outcomes = train_seeds(self.dataset, self.run, self.settings, _seeds(self.seeds), **options)
         if self.json:
             told = [dataclasses.asdict(outcome) for outcome in outcomes]
             return print_json(told if self.seeds else told[0])
@@ -97,4 +97,4 @@ def _seeds(given: str) -> list[int]:
         return list(range(int(match[1]), int(match[2]) + 1))
     if re.fullmatch(r"\d+(,\d+)*", given):
         return [int(number) for number in given.split(",")]
-    raise WrongUse(f"--seeds {given}: give 0..9 or 0,3,7, say")
+    raise UsageError(f"--seeds {given}: give 0..9 or 0,3,7, say")

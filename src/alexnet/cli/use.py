@@ -12,7 +12,7 @@ from alexnet import files
 from alexnet.cli.options import check_outputs
 from alexnet.cli.streams import print_json, say, warn, write_json
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
-from alexnet.errors import Failure, WrongUse, check_number, check_threads
+from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
 from alexnet.progress import Display
 
 
@@ -20,14 +20,14 @@ from alexnet.progress import Display
 class Evaluate:
     """Measures top-1 and top-5 error of a run, or of several whose outputs are averaged."""
 
-    paths: Positional[Annotated[tuple[str, ...], arg(metavar="RUN... STORE")]]
-    """One run or more, then the store whose images they are measured on."""
+    paths: Positional[Annotated[tuple[str, ...], arg(metavar="RUN... DATASET")]]
+    """One run or more, then the dataset whose images they are measured on."""
 
     split: Literal["train", "val", "test"] = "val"
     """Which images."""
 
     views: Literal[1, 9, 10] = 1
-    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
+    """1: the center. 10: corners and center, and their mirrors (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
 
     shares: tuple[float, ...] | None = None
     """Weight of each run's outputs; equal if not given."""
@@ -55,38 +55,38 @@ class Evaluate:
 
     probe: tuple[str, ...] = ()
     """Layers: instead of the run's own last layer, a linear classifier is fitted to each one's activations on the
-    training images, and measured on --split. The store may have classes of its own. (pip install 'alexnet[probe]')"""
+    training images, and measured on --split. The dataset may have classes of its own. (pip install 'alexnet[probe]')"""
 
     json: bool = False
     """As JSON."""
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.data.store import Store
+        from alexnet.data.dataset import Dataset
         from alexnet.evaluation import evaluate as evaluation
         from alexnet.evaluation.classifier import load
 
         if len(self.paths) < 2:
-            raise WrongUse(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the store")
+            raise UsageError(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the dataset")
         if self.shares and self.search_shares:
-            raise WrongUse("--shares and --search-shares: give one of them")
+            raise UsageError("--shares and --search-shares: give one of them")
         if self.shares and len(self.shares) != len(self.paths) - 1:
-            raise WrongUse(f"--shares: {len(self.shares)} given for {len(self.paths) - 1} runs; give one a run")
+            raise UsageError(f"--shares: {len(self.shares)} given for {len(self.paths) - 1} runs; give one a run")
         check_threads("--loaders", self.loaders)
         machine.set_up()
         check_outputs({"--per-class": self.per_class, "--confusion": self.confusion}, self.paths)
-        store = Store(self.paths[-1])
+        dataset = Dataset(self.paths[-1])
         device = machine.choose_device(self.device)
         runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
-        more = [run for run in runs if not self.probe and evaluation.class_places(run, store) is not None]
-        for told in filter(None, (evaluation.prepared_otherwise(run, store) for run in runs)):
+        more = [run for run in runs if not self.probe and evaluation.class_places(run, dataset) is not None]
+        for told in filter(None, (evaluation.prepared_otherwise(run, dataset) for run in runs)):
             warn(f"warning: {told}")
         if self.probe:
-            return self._probe(runs, store)
+            return self._probe(runs, dataset)
         for run in more:
             warn(
-                f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(store.classes):,} "
-                f"of {store.path} alone"
+                f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(dataset.classes):,} "
+                f"of {dataset.path} alone"
             )
         display = Display(unit="images")
         options = {"views": self.views, "precision": self.precision, "loaders": self.loaders}
@@ -94,50 +94,50 @@ class Evaluate:
         with contextlib.closing(display):
             if self.search_shares:
                 shares = evaluation.find_shares(
-                    runs, store, self.search_shares, progress=display.counter("searching shares"), **options
+                    runs, dataset, self.search_shares, progress=display.counter("searching shares"), **options
                 )
             found = evaluation.evaluate(
-                runs, store, split=self.split, shares=shares, keep_probabilities=False,
+                runs, dataset, split=self.split, shares=shares, keep_probabilities=False,
                 progress=display.counter("evaluating"), **options,
             )  # fmt: skip
-        self._print(runs, store, found)
+        self._print(runs, dataset, found)
         sys.stdout.flush()  # whatever becomes of the files, the figures are there
         if self.per_class:
-            found.write_class_errors(self.per_class, store.classes)
+            found.write_class_errors(self.per_class, dataset.classes)
         if self.confusion:
-            found.write_confusion(self.confusion, store.classes)
+            found.write_confusion(self.confusion, dataset.classes)
         return 0
 
-    def _print(self, runs: Sequence[Any], store: Any, found: Any) -> None:
+    def _print(self, runs: Sequence[Any], dataset: Any, found: Any) -> None:
         errors = found.errors
         if self.json:
             more = {"shares": found.shares, "shares_searched_on": self.search_shares}
-            per_class = dict(zip(store.classes, found.class_errors.tolist()))
-            described = {"runs": list(self.paths[:-1]), "store": self.paths[-1], "split": self.split}
+            per_class = dict(zip(dataset.classes, found.class_errors.tolist()))
+            described = {"runs": list(self.paths[:-1]), "dataset": self.paths[-1], "split": self.split}
             print_json({**described, **dataclasses.asdict(errors), **more, "class_errors": per_class})
             return
         names = " + ".join(run.name for run in runs)
         shown = table_of(names, "error", "95% interval", right=(1, 2))
         add_row(shown, "top-1", f"{errors.top1_error:.2%}", interval_text(errors.top1_interval))
-        if len(store.classes) > 5:
+        if len(dataset.classes) > 5:
             add_row(shown, "top-5", f"{errors.top5_error:.2%}", interval_text(errors.top5_interval))
         add_row(shown, "loss", f"{errors.loss:.4f}", "")
         print_table(shown)
         views = "one view" if self.views == 1 else f"{self.views} views"
-        say(f"{errors.images:,} {self.split} images of {store.path}, {views}")
+        say(f"{errors.images:,} {self.split} images of {dataset.path}, {views}")
         if len(runs) > 1:
             how = f"searched on {self.search_shares}" if self.search_shares else "as given" if self.shares else "equal"
             say(f"shares ({how}): {', '.join(f'{share:.3f}' for share in found.shares)}")
 
-    def _probe(self, runs: Sequence[Any], store: Any) -> int:
+    def _probe(self, runs: Sequence[Any], dataset: Any) -> int:
         from alexnet.evaluation.probe import probe
 
         if len(runs) > 1 or self.views != 1 or self.shares or self.search_shares or self.per_class or self.confusion:
-            raise WrongUse("--probe: takes one run and one view, and no --shares, --per-class or --confusion")
+            raise UsageError("--probe: takes one run and one view, and no --shares, --per-class or --confusion")
         display = Display(unit="images")
         with contextlib.closing(display):
             found = probe(
-                runs[0], store, self.probe, split=self.split, loaders=self.loaders,
+                runs[0], dataset, self.probe, split=self.split, loaders=self.loaders,
                 progress=display.counter("computing activations"),
             )  # fmt: skip
         if self.json:
@@ -152,7 +152,7 @@ class Evaluate:
                 interval_text(errors.top1_interval), f"{errors.top5_error:.2%}",
             )  # fmt: skip
         print_table(shown)
-        say(f"{found[0].errors.images:,} {self.split} images of {store.path}, a linear classifier on each layer")
+        say(f"{found[0].errors.images:,} {self.split} images of {dataset.path}, a linear classifier on each layer")
         return 0
 
 
@@ -170,7 +170,7 @@ class Predict:
     """Classes an image."""
 
     views: Literal[1, 9, 10] = 1
-    """1: the centre. 10: corners and centre, and their mirrors (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
+    """1: the center. 10: corners and center, and their mirrors (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
 
     unsure: float = 0.0
     """Marks images whose first class has a lower probability than this."""
@@ -199,13 +199,13 @@ class Predict:
         from alexnet.evaluation.classifier import load
 
         if not self.images:
-            raise WrongUse(f"alexnet predict {self.run}: give images or folders")
+            raise UsageError(f"alexnet predict {self.run}: give images or folders")
         check_number("--top", self.top, 1)
         check_threads("--loaders", self.loaders)
         if self.csv and self.json:
-            raise WrongUse("--csv and --json: give one of them")
+            raise UsageError("--csv and --json: give one of them")
         if not 0 <= self.unsure <= 1:
-            raise WrongUse(f"--unsure {self.unsure}: must be between 0 and 1")
+            raise UsageError(f"--unsure {self.unsure}: must be between 0 and 1")
         check_outputs({"--csv": self.csv}, [self.run, *self.images])
         machine.set_up()
         run = load(self.run, self.checkpoint, machine.choose_device(self.device))
@@ -228,9 +228,13 @@ class Predict:
                     good += 1
                 write(prediction)
         if bad and not good:
-            raise Failure("the image could not be read" if bad == 1 else f"not one of {bad:,} images could be read")
+            raise AlexNetError(
+                "the image could not be read" if bad == 1 else f"not one of {bad:,} images could be read"
+            )
         if bad:
-            raise Failure(f"{bad:,} of {good + bad:,} images could not be read, see above; the others were predicted")
+            raise AlexNetError(
+                f"{bad:,} of {good + bad:,} images could not be read, see above; the others were predicted"
+            )
         return 0
 
     @contextlib.contextmanager
@@ -272,16 +276,16 @@ class Show:
     """A run."""
 
     images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
-    """Files or folders to predict; images of the store's validation split if not given."""
+    """Files or folders to predict; images of the dataset's validation split if not given."""
 
     output: str | None = None
     """Folder to write the pictures to; the run's own if not given."""
 
-    store: str | None = None
-    """Where images come from; the store that the run was trained on if not given."""
+    dataset: str | None = None
+    """Where images come from; the dataset that the run was trained on if not given."""
 
     split: Literal["train", "val", "test"] | None = None
-    """Which images of the store; val if not given."""
+    """Which images of the dataset; val if not given."""
 
     only_errors: bool = False
     """Images whose first class is wrong, the worst first."""
@@ -310,7 +314,7 @@ class Show:
                 self.run,
                 self.images,
                 output=self.output,
-                store=self.store,
+                dataset=self.dataset,
                 split=self.split,
                 only_errors=self.only_errors,
                 count=self.count,

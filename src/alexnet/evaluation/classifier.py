@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import machine
-from alexnet.data import augment
-from alexnet.data.augment import Picture, Preparation
+from alexnet.data import preprocessing as augment
+from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import Picture, Preprocessing
 from alexnet.data.sources.pictures import Paths
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse, check_number
+from alexnet.errors import UsageError, check_number
 from alexnet.evaluation.pictures import name_of, square_of
 from alexnet.nets.inference import ready
 from alexnet.nets.network import Network
@@ -39,7 +39,7 @@ class Prediction:
         top: classes, as people call them, with their probabilities, most probable first; empty where the image
             is bad.
         problem: why there is none, or None.
-        classes: the names of the same classes as the store has them (ImageNet's WNIDs).
+        classes: the names of the same classes as the dataset has them (ImageNet's WNIDs).
     """
 
     name: str
@@ -69,7 +69,7 @@ class Classifier:
         device, precision: as given.
 
     Raises:
-        WrongUse: no such device or precision.
+        UsageError: no such device or precision.
     """
 
     def __init__(self, run: Run, device: torch.device | str | None = None, precision: str = "auto"):
@@ -78,7 +78,7 @@ class Classifier:
         self.device = _device_of(run.net) if device is None else machine.choose_device(str(device))
         self._products = machine.choose_precision("auto" if precision == "int8" else precision, self.device)
         run.net.to(self.device)
-        self._preprocessing = run.preparation.to(self.device)
+        self._preprocessing = run.preprocessing.to(self.device)
         self._form: tuple[Network, tuple[int, ...]] | None = None
 
     @property
@@ -87,9 +87,9 @@ class Classifier:
         return self.run.net
 
     @property
-    def preprocessing(self) -> Preparation:
+    def preprocessing(self) -> Preprocessing:
         """What the net sees of an image; a transform for data sets. On the CPU, so that loaders' processes work."""
-        return self.run.preparation
+        return self.run.preprocessing
 
     @property
     def classes(self) -> list[str]:
@@ -154,8 +154,8 @@ class Classifier:
             views: 1, 9 or 10 (paper 4.1).
 
         Raises:
-            WrongUse: no such file, or nothing that is an image.
-            Failure: a file that cannot be decoded. ``predict`` goes on with the others.
+            UsageError: no such file, or nothing that is an image.
+            AlexNetError: a file that cannot be decoded. ``predict`` goes on with the others.
         """
         check_number("--top", top, 1)
         check_views(views)
@@ -212,7 +212,7 @@ class Classifier:
             (N, ...) float32 on ``device`` for each layer.
 
         Raises:
-            WrongUse: no such layer.
+            UsageError: no such layer.
         """
         seen = augment.views(images.to(self.device), self.preprocessing.crop, 1)[0]
         net = self._ready()
@@ -228,7 +228,7 @@ class Classifier:
             self._form = ready(self.net, self.precision, self.device)[0], versions
         return self._form[0]
 
-    def evaluate(self, dataset: Store | str | os.PathLike, **options: Any) -> "Evaluation":
+    def evaluate(self, dataset: Dataset | str | os.PathLike, **options: Any) -> "Evaluation":
         """Errors on a data set. Options as for ``alexnet.evaluate``: ``split``, ``views``, ``loaders``, ..."""
         from alexnet.evaluation.evaluate import evaluate
 
@@ -267,8 +267,8 @@ def load(
         precision: of products, as for ``Classifier``.
 
     Raises:
-        WrongUse: no run there, or no such checkpoint, device or precision.
-        Failure: no checkpoint yet, or a damaged one.
+        UsageError: no run there, or no such checkpoint, device or precision.
+        AlexNetError: no checkpoint yet, or a damaged one.
     """
     check_precision(precision)
     device = machine.choose_device(str(device))
@@ -280,14 +280,14 @@ def opened(run: AnyRun, precision: str | None = None) -> Classifier:
     if isinstance(run, Classifier):
         return run if precision is None else run.with_precision(precision)
     if not isinstance(run, Run | str | os.PathLike):
-        raise WrongUse(f"a run: give its folder, or what alexnet.load gives of it, not a {type(run).__name__}")
+        raise UsageError(f"a run: give its folder, or what alexnet.load gives of it, not a {type(run).__name__}")
     return Classifier(run if isinstance(run, Run) else open_run(run), precision=precision or "auto")
 
 
 def check_views(views: int) -> None:
-    """Raises ``WrongUse`` for another number of views than there are."""
+    """Raises ``UsageError`` for another number of views than there are."""
     if views not in VIEWS:
-        raise WrongUse(f"--views {views}: give 1, 9 or 10")
+        raise UsageError(f"--views {views}: give 1, 9 or 10")
 
 
 def images_at_once(views: int) -> int:

@@ -34,9 +34,9 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     if count == 0:
         return 0.0, 1.0
     z = 1.959963984540054
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    center = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half
+    return 0.0 if share == 0 else center - half, 1.0 if share == 1 else center + half
 
 
 def top_k_errors(scores: Tensor, labels: Tensor, k: int) -> Tensor:

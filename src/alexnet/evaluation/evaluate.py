@@ -12,8 +12,8 @@ from torch import Tensor
 
 from alexnet import files
 from alexnet.data.batches import whole_images
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse, check_threads
+from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError, check_threads
 from alexnet.evaluation.classifier import AnyRun, Classifier, check_views, images_at_once, opened
 from alexnet.evaluation.errors import Errors, Judged, top_k_errors
 
@@ -54,9 +54,9 @@ class Evaluation:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(n, classes) float32. Raises ``WrongUse`` where ``evaluate`` was not asked to keep them."""
+        """(n, classes) float32. Raises ``UsageError`` where ``evaluate`` was not asked to keep them."""
         if self.kept is None:
-            raise WrongUse(
+            raise UsageError(
                 f"probabilities: those of {len(self.rows):,} images for {len(self.class_errors):,} classes were not "
                 "kept; call evaluate with keep_probabilities=True"
             )
@@ -86,55 +86,55 @@ class Evaluation:
                 file.write(files.to_csv([[name, *np.bincount(predicted, minlength=len(classes)).tolist()]]))
 
 
-def class_places(run: Classifier, store: Store) -> list[int] | None:
-    """Where a store's classes are among those of a run that knows more or in another order; None where both agree.
+def class_places(run: Classifier, dataset: Dataset) -> list[int] | None:
+    """Where a dataset's classes are among those of a run that knows more or in another order; None where both agree.
 
     Raises:
-        WrongUse: the run does not know all of them, neither by their names nor by their words.
+        UsageError: the run does not know all of them, neither by their names nor by their words.
     """
-    if run.classes == store.classes or run.words == store.words:
+    if run.classes == dataset.classes or run.words == dataset.words:
         return None
-    for own, other in ((run.classes, store.classes), (run.words, store.words)):
+    for own, other in ((run.classes, dataset.classes), (run.words, dataset.words)):
         places = {name: place for place, name in enumerate(own)}
         if len(places) == len(own) and set(other) <= set(places):
             return [places[name] for name in other]
-    missing = next((name for name in store.classes if name not in run.classes), store.classes[0])
-    raise WrongUse(
-        f"{run.path}: trained on {len(run.classes)} classes, {store.path} has {len(store.classes)} ({missing!r} is not "
-        "among the run's); evaluate it on a store of its own classes"
+    missing = next((name for name in dataset.classes if name not in run.classes), dataset.classes[0])
+    raise UsageError(
+        f"{run.path}: trained on {len(run.classes)} classes, {dataset.path} has {len(dataset.classes)} ({missing!r} is "
+        "not among the run's); evaluate it on a dataset of its own classes"
     )
 
 
-def check_size(run: Classifier, store: Store) -> None:
-    """Raises ``WrongUse`` where a store's images are smaller than what a run's net sees of one."""
-    if store.size < run.preprocessing.crop:
-        raise WrongUse(
-            f"{store.path}: its images are {store.size} pixels wide, {run.path} sees {run.preprocessing.crop}; prepare "
-            f"the store again with --size {run.preprocessing.size}"
+def check_size(run: Classifier, dataset: Dataset) -> None:
+    """Raises ``UsageError`` where a dataset's images are smaller than what a run's net sees of one."""
+    if dataset.size < run.preprocessing.crop:
+        raise UsageError(
+            f"{dataset.path}: its images are {dataset.size} pixels wide, {run.path} sees {run.preprocessing.crop}; "
+            f"prepare the dataset again with --size {run.preprocessing.size}"
         )
 
 
-def prepared_otherwise(run: Classifier, store: Store) -> str | None:
-    """How a store's images differ from those that a run was trained on, in a line; None if they don't."""
-    if store.size < run.preprocessing.crop:
+def prepared_otherwise(run: Classifier, dataset: Dataset) -> str | None:
+    """How a dataset's images differ from those that a run was trained on, in a line; None if they don't."""
+    if dataset.size < run.preprocessing.crop:
         return None  # refused: see ``check_size``
     told = run.preprocessing
     differ = [
-        f"{what}: {own} in training, {other} in {store.path}"
-        for what, own, other in (("size", told.size, store.size), ("resize", told.resize, store.resize))
+        f"{what}: {own} in training, {other} in {dataset.path}"
+        for what, own, other in (("size", told.size, dataset.size), ("resize", told.resize, dataset.resize))
         if own != other
     ]
     if not differ:
         return None
     return (
         f"{run.path}: was trained on images prepared otherwise ({'; '.join(differ)}), so its error here is not its "
-        f"own; prepare the store again with --size {told.size} --resize {told.resize}"
+        f"own; prepare the dataset again with --size {told.size} --resize {told.resize}"
     )
 
 
 def evaluate(
     runs: AnyRun | Sequence[AnyRun],
-    store: Store | str | os.PathLike,
+    dataset: Dataset | str | os.PathLike,
     *,
     split: str | None = None,
     views: int = 1,
@@ -147,12 +147,12 @@ def evaluate(
     """Errors of one run, or of several whose soft-max outputs are averaged, on a split.
 
     Args:
-        runs: one or several, opened on one device, or their folders. One that knows more classes than the store has
-            (ImageNet's thousand, say) is measured among the store's: by its probabilities of these, divided by their
+        runs: one or several, opened on one device, or their folders. One that knows more classes than the dataset has
+            (ImageNet's thousand, say) is measured among the dataset's: by its probabilities of these, divided by their
             sum.
-        store: whose images; opened, or its path.
-        split: ``train``, ``val`` or ``test``; not given, the one that the store was opened for, or ``val``.
-        views: 1 (centre), 10 (paper 4.1) or 9 (2012 source on CIFAR-10).
+        dataset: whose images; opened, or its path.
+        split: ``train``, ``val`` or ``test``; not given, the one that the dataset was opened for, or ``val``.
+        views: 1 (center), 10 (paper 4.1) or 9 (2012 source on CIFAR-10).
         shares: weight of each run; equal if not given. They are divided by their sum.
         precision: of products, as for ``load``; an opened run's own if not given.
         loaders: threads that decode.
@@ -161,15 +161,15 @@ def evaluate(
         progress: called with images done and images in all.
 
     Raises:
-        WrongUse: classes differ, no such split or precision, or not one share a run.
+        UsageError: classes differ, no such split or precision, or not one share a run.
     """
-    classifiers, store = _opened_runs(runs, precision), store if isinstance(store, Store) else Store(store)
+    classifiers, dataset = _opened_runs(runs, precision), dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     weights = _shares(shares, len(classifiers))
-    rows, classes = store.rows(split or store.split or "val"), len(store.classes)
+    rows, classes = dataset.rows(split or dataset.split or "val"), len(dataset.classes)
     if keep_probabilities is None:
         keep_probabilities = 4 * len(rows) * classes <= KEPT_BYTES
     parts, kept = [], []
-    for labels, outputs in _outputs(classifiers, store, rows, views, loaders, progress):
+    for labels, outputs in _outputs(classifiers, dataset, rows, views, loaders, progress):
         mixed = sum((weight * output for weight, output in zip(weights, outputs)), torch.zeros_like(outputs[0]))
         parts.append(Judged.of(mixed, labels))
         if keep_probabilities:
@@ -191,13 +191,13 @@ def evaluate(
 def _opened_runs(runs: AnyRun | Sequence[AnyRun], precision: str | None) -> list[Classifier]:
     several = list(runs) if not isinstance(runs, AnyRun) and isinstance(runs, Iterable) else [runs]
     if not several:
-        raise WrongUse("runs: give one or more")
+        raise UsageError("runs: give one or more")
     return [opened(run, precision) for run in several]
 
 
 def _outputs(
     classifiers: Sequence[Classifier],
-    store: Store,
+    dataset: Dataset,
     rows: np.ndarray,
     views: int,
     loaders: int,
@@ -206,11 +206,11 @@ def _outputs(
     """For each batch of rows its (N,) labels, and each run's (N, classes) float32 soft-max outputs, on the CPU."""
     check_threads("--loaders", loaders)
     check_views(views)
-    places = [class_places(classifier, store) for classifier in classifiers]
+    places = [class_places(classifier, dataset) for classifier in classifiers]
     for classifier in classifiers:
-        check_size(classifier, store)
+        check_size(classifier, dataset)
     device, done = classifiers[0].device, 0
-    for batch in whole_images(store, "", images_at_once(views), loaders, pin=device.type == "cuda", rows=rows):
+    for batch in whole_images(dataset, "", images_at_once(views), loaders, pin=device.type == "cuda", rows=rows):
         labels, batch = batch.labels, batch.to(device)
         outputs = []
         for classifier, columns in zip(classifiers, places):
@@ -222,9 +222,9 @@ def _outputs(
             progress(done, len(rows))
 
 
-def row_probabilities(run: AnyRun, store: Store, rows: np.ndarray, *, loaders: int = 1) -> np.ndarray:
-    """(n, classes) float32, the soft-max outputs for some of a store's images, by their row ids."""
-    parts = [outputs[0] for _, outputs in _outputs([opened(run)], store, rows, 1, loaders)]
+def row_probabilities(run: AnyRun, dataset: Dataset, rows: np.ndarray, *, loaders: int = 1) -> np.ndarray:
+    """(n, classes) float32, the soft-max outputs for some of a dataset's images, by their row ids."""
+    parts = [outputs[0] for _, outputs in _outputs([opened(run)], dataset, rows, 1, loaders)]
     return torch.cat(parts).numpy()
 
 
@@ -232,15 +232,15 @@ def _shares(shares: Sequence[float] | None, runs: int) -> list[float]:
     if shares is None:
         return [1 / runs] * runs
     if len(shares) != runs:
-        raise WrongUse(f"--shares: {len(shares)} given for {runs} runs; give one a run")
+        raise UsageError(f"--shares: {len(shares)} given for {runs} runs; give one a run")
     if not all(0 <= share < math.inf for share in shares) or not 0 < sum(shares) < math.inf:
-        raise WrongUse("--shares: give numbers of at least 0 that are not all 0")
+        raise UsageError("--shares: give numbers of at least 0 that are not all 0")
     return [share / sum(shares) for share in shares]
 
 
 def find_shares(
     runs: Sequence[AnyRun],
-    store: Store,
+    dataset: Dataset,
     split: str,
     *,
     views: int = 1,
@@ -249,15 +249,15 @@ def find_shares(
     progress: Progress | None = None,
 ) -> list[float]:
     """The runs' shares that ``search_shares`` finds on a split; other arguments as for ``evaluate``."""
-    classifiers, rows = _opened_runs(runs, precision), store.rows(split)
-    parts = [outputs for _, outputs in _outputs(classifiers, store, rows, views, loaders, progress)]
-    return search_shares([torch.cat(outputs) for outputs in zip(*parts)], torch.from_numpy(store.labels[rows]))
+    classifiers, rows = _opened_runs(runs, precision), dataset.rows(split)
+    parts = [outputs for _, outputs in _outputs(classifiers, dataset, rows, views, loaders, progress)]
+    return search_shares([torch.cat(outputs) for outputs in zip(*parts)], torch.from_numpy(dataset.labels[rows]))
 
 
 def search_shares(probabilities: Sequence[Tensor], labels: Tensor) -> list[float]:
     """Shares that lower the top-5 error, as the source's ``avg-valid.py`` searches them.
 
-    Coordinate search over 0 to 1 in steps of 0.05 from 0.5, at most five passes; not normalised.
+    Coordinate search over 0 to 1 in steps of 0.05 from 0.5, at most five passes; not normalized.
 
     Args:
         probabilities: for each run (n, classes) soft-max outputs.

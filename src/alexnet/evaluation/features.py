@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from alexnet.data.sources.pictures import Paths, find_pictures
-from alexnet.errors import WrongUse, check_threads
+from alexnet.errors import UsageError, check_threads
 from alexnet.evaluation.classifier import BATCH, AnyRun, opened, stacked
 from alexnet.evaluation.pictures import decoded_ahead
 
@@ -31,7 +31,7 @@ def features(
         The names of the images that could be read, and for each layer (n, ...) float32.
 
     Raises:
-        WrongUse: no such layer, or not one readable image.
+        UsageError: no such layer, or not one readable image.
     """
     check_threads("--loaders", loaders)
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
@@ -48,7 +48,7 @@ def features(
             parts[layer].append(outputs.cpu().numpy())
         kept += names
     if not kept:
-        raise WrongUse("not one of the images could be read")
+        raise UsageError("not one of the images could be read")
     return kept, {layer: np.concatenate(several) for layer, several in parts.items()}
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from alexnet import files
-from alexnet.data import images as image_files
-from alexnet.data.augment import Picture, Preparation
+from alexnet.data import codec as image_files
 from alexnet.data.batches import ahead
+from alexnet.data.preprocessing import Picture, Preprocessing
 from alexnet.data.sources.pictures import OneFile, Paths, Pictures, Read, batches
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 DECODED_AT_ONCE = 32  # images a task of a thread
 
@@ -21,51 +21,51 @@ def several(paths: Paths) -> list[str]:
 
 
 def decoded_ahead(
-    pictures: Sequence[Pictures], preparation: Preparation, loaders: int
+    pictures: Sequence[Pictures], preprocessing: Preprocessing, loaders: int
 ) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
     """Names and their (size, size, 3) uint8 squares (or what is wrong with them) by the batch, in flat memory.
 
     Args:
         pictures: where the images are.
-        preparation: says the square's side, and how images get to it.
+        preprocessing: says the square's side, and how images get to it.
         loaders: threads that decode ahead.
     """
 
     def load(batch: list[tuple[str, Read]]) -> tuple[list[str], list[np.ndarray | str]]:
-        return [name for name, _ in batch], [_square(read, preparation) for _, read in batch]
+        return [name for name, _ in batch], [_square(read, preprocessing) for _, read in batch]
 
     return ahead(load, batches(pictures, DECODED_AT_ONCE), loaders)
 
 
-def _square(read: Read, preparation: Preparation) -> np.ndarray | str:
+def _square(read: Read, preprocessing: Preprocessing) -> np.ndarray | str:
     try:
         content = read()
         if isinstance(content, OSError):
             raise content
-        return np.asarray(image_files.decode_square(content, preparation.size, preparation.resize))
+        return np.asarray(image_files.decode_square(content, preprocessing.size, preprocessing.resize))
     except image_files.BadImage as error:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
 
 
-def square_of(picture: Picture | str | bytes | os.PathLike, preparation: Preparation) -> np.ndarray:
+def square_of(picture: Picture | str | bytes | os.PathLike, preprocessing: Preprocessing) -> np.ndarray:
     """(size, size, 3) uint8: an image file's path, or an image that a program has.
 
     Raises:
-        WrongUse: no such file, or nothing that is an image.
-        Failure: a file that cannot be read.
+        UsageError: no such file, or nothing that is an image.
+        AlexNetError: a file that cannot be read.
     """
     if not isinstance(picture, str | bytes | os.PathLike):
-        return preparation.square(picture)
+        return preprocessing.square(picture)
     path = os.fsdecode(picture)
     if not files.exists(path):
-        raise WrongUse(f"{path}: no such file")
+        raise UsageError(f"{path}: no such file")
     if files.is_folder(path):
-        raise WrongUse(f"{path}: is a folder; `predict` takes all images of one")
-    square = _square(lambda: OneFile(path).read(0), preparation)
+        raise UsageError(f"{path}: is a folder; `predict` takes all images of one")
+    square = _square(lambda: OneFile(path).read(0), preprocessing)
     if isinstance(square, str):
-        raise Failure(f"{path}: {square}")
+        raise AlexNetError(f"{path}: {square}")
     return square
 
 

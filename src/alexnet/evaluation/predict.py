@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from alexnet.data.sources.pictures import Paths, Pictures, find_pictures
-from alexnet.errors import WrongUse, check_number, check_threads
+from alexnet.errors import UsageError, check_number, check_threads
 from alexnet.evaluation.classifier import AnyRun, Classifier, Prediction, check_views, opened
 from alexnet.evaluation.pictures import decoded_ahead
 
@@ -35,7 +35,7 @@ def predict(
         A ``Prediction`` an image in order, each made when it is asked for; a bad image's has its ``problem``.
 
     Raises:
-        WrongUse: at once: no such run, file or folder, or an option that cannot be meant.
+        UsageError: at once: no such run, file or folder, or an option that cannot be meant.
     """
     check_threads("--loaders", loaders)
     check_number("--top", top, 1)
@@ -57,13 +57,13 @@ def _predictions(
 
 
 def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], list[np.ndarray], np.ndarray]:
-    """The first readable images as the run stores them, with their probabilities.
+    """The first readable images as the run datasets them, with their probabilities.
 
     Returns:
         At most ``most`` names, as many (size, size, 3) uint8 pictures, and (n, classes) float32.
 
     Raises:
-        WrongUse: not one readable image.
+        UsageError: not one readable image.
     """
     classifier = opened(run)
     pairs: list[tuple[str, np.ndarray]] = []
@@ -72,6 +72,6 @@ def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], lis
         if len(pairs) >= most:
             break
     if not pairs:
-        raise WrongUse("not one of the images could be read")
+        raise UsageError("not one of the images could be read")
     names, pictures = [name for name, _ in pairs[:most]], [square for _, square in pairs[:most]]
     return names, pictures, classifier.square_probabilities(pictures).numpy()

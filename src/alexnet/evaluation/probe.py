@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet.data.batches import whole_images
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse, check_threads
+from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError, check_threads
 from alexnet.evaluation.classifier import BATCH, AnyRun, Classifier, opened
 from alexnet.evaluation.errors import Errors, summary
 from alexnet.evaluation.evaluate import check_size
@@ -43,7 +43,7 @@ class Probe:
 
 def probe(
     run: AnyRun,
-    store: Store | str | os.PathLike,
+    dataset: Dataset | str | os.PathLike,
     layers: str | Sequence[str],
     *,
     split: str = "val",
@@ -53,12 +53,12 @@ def probe(
 ) -> list[Probe]:
     """Fits a multinomial logistic regression to each layer's activations on the training images, and measures it.
 
-    Activations are of the centre view, each number divided by its deviation. Maps are averaged over a
+    Activations are of the center view, each number divided by its deviation. Maps are averaged over a
     grid that leaves 9,216 numbers at most. The solver is scikit-learn's (L-BFGS).
 
     Args:
         run: opened, or its folder.
-        store: with training images, opened, or its path; its classes may be others than the run's.
+        dataset: with training images, opened, or its path; its classes may be others than the run's.
         layers: of the net's table, or one.
         split: to measure on.
         precision: of the products that give the activations, as for ``load``.
@@ -66,24 +66,24 @@ def probe(
         progress: called with images done and images in all.
 
     Raises:
-        WrongUse: no such layer or split, too few training images, or scikit-learn is missing.
+        UsageError: no such layer or split, too few training images, or scikit-learn is missing.
     """
     try:
         import sklearn.linear_model  # noqa: F401  (before the activations are computed, not after)
     except ImportError as error:
-        raise WrongUse("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
+        raise UsageError("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
     check_threads("--loaders", loaders)
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
-    store = store if isinstance(store, Store) else Store(store)
-    check_size(classifier, store)
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+    check_size(classifier, dataset)
     splits = list(dict.fromkeys(("train", split)))
-    labels = {each: store.labels[store.rows(each)] for each in splits}
-    _check_folds(labels["train"], store.path)
-    total, done = sum(len(store.rows(each)) for each in splits), 0
+    labels = {each: dataset.labels[dataset.rows(each)] for each in splits}
+    _check_folds(labels["train"], dataset.path)
+    total, done = sum(len(dataset.rows(each)) for each in splits), 0
     seen: dict[str, dict[str, np.ndarray]] = {}
     for each in splits:
         parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-        for activations in _activations(classifier, store, each, layers, loaders):
+        for activations in _activations(classifier, dataset, each, layers, loaders):
             for layer, tensor in activations.items():
                 parts[layer].append(tensor)
             done += len(next(iter(activations.values())))
@@ -94,7 +94,7 @@ def probe(
     for layer in layers:
         decay, scaler, model = _fitted(seen["train"][layer], labels["train"])
         shown = seen[split][layer]
-        probability = np.zeros((len(shown), len(store.classes)), np.float32)
+        probability = np.zeros((len(shown), len(dataset.classes)), np.float32)
         probability[:, model.classes_] = model.predict_proba(scaler.transform(shown))
         measured = summary(torch.from_numpy(probability), torch.from_numpy(labels[split]), 1)
         found.append(Probe(layer, shown.shape[1], decay, measured))
@@ -107,14 +107,14 @@ def _held_out(count: int) -> np.ndarray:
 
 
 def _check_folds(labels: np.ndarray, path: str) -> None:
-    """Raises ``WrongUse`` unless there is something to fit on, and something to choose the decay on."""
+    """Raises ``UsageError`` unless there is something to fit on, and something to choose the decay on."""
     held = _held_out(len(labels))
     if len(np.unique(labels)) < 2:
-        raise WrongUse(f"{path}: --probe needs training images of two classes at least")
+        raise UsageError(f"{path}: --probe needs training images of two classes at least")
     if not held.any() or len(np.unique(labels[~held])) < 2:
-        raise WrongUse(
+        raise UsageError(
             f"{path}: --probe fits a classifier on four of five training images and chooses its decay on the fifth; "
-            f"{len(labels):,} images are too few, or all but the fifths are of one class. Prepare a store of more"
+            f"{len(labels):,} images are too few, or all but the fifths are of one class. Prepare a dataset of more"
         )
 
 
@@ -138,10 +138,10 @@ def _fitted(x: np.ndarray, labels: np.ndarray) -> tuple[float, Any, Any]:
 
 
 def _activations(
-    classifier: Classifier, store: Store, split: str, layers: Sequence[str], loaders: int
+    classifier: Classifier, dataset: Dataset, split: str, layers: Sequence[str], loaders: int
 ) -> Iterator[dict[str, Tensor]]:
     """For each batch (n, numbers) float32 of each layer, on the CPU."""
-    for batch in whole_images(store, split, BATCH, loaders):
+    for batch in whole_images(dataset, split, BATCH, loaders):
         activations = classifier.activations(batch.images, layers)
         yield {layer: _pooled(tensor).cpu() for layer, tensor in activations.items()}
 

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet import files, machine, randomness
-from alexnet.data import demo as drawn
+from alexnet.data import synthetic as drawn
+from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, by_condition
@@ -81,7 +81,7 @@ def write_list(folder: Path, file: Path, classes: Sequence[str], count: int | No
     return file
 
 
-def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> Store:
+def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> Dataset:
     """A data set of some classes' photos, prepared once for all conditions."""
     list_file = case.folder / f"{name}.csv"
     if not list_file.exists():
@@ -92,7 +92,7 @@ def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> 
 def measure(case: Case) -> list[Row]:
     """A row for each number of photos per class: the error, and the seconds of the training."""
     if case.condition not in KINDS:
-        raise WrongUse(f"condition {case.condition!r}: unknown; one of {'; '.join(KINDS)}")
+        raise UsageError(f"condition {case.condition!r}: unknown; one of {'; '.join(KINDS)}")
     tuned, change = KINDS[case.condition]
     classes = sorted(path.name for path in (photos(case) / "train").iterdir())
     pretrained = case.folder / "pretrained"

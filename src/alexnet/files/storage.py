@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 import fsspec
 import pyarrow as pa
 
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
 from alexnet.files.text import plain
 
@@ -39,13 +39,13 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 
 def _remote(path: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system that a URL is of, and the path in it. Raises ``WrongUse`` where it cannot be used here."""
+    """The file system that a URL is of, and the path in it. Raises ``UsageError`` where it cannot be used here."""
     try:
         return fsspec.core.url_to_fs(str(path))
     except ImportError as error:
-        raise WrongUse(f"{path}: reading from there needs a package more: {error}") from error
+        raise UsageError(f"{path}: reading from there needs a package more: {error}") from error
     except Exception as error:  # a protocol that nobody knows, a URL without a host, credentials: each its own
-        raise WrongUse(
+        raise UsageError(
             f"{path}: cannot be read from ({error or type(error).__name__}); see whether the URL is right"
         ) from error
 
@@ -54,10 +54,10 @@ def _on_remote(path: str | os.PathLike, act: Callable[[fsspec.AbstractFileSystem
     """What comes of a call to a remote file system, which may raise anything: here one line."""
     try:
         return act(*_remote(path))
-    except (OSError, Failure, WrongUse):
+    except (OSError, AlexNetError):
         raise
     except Exception as error:
-        raise Failure(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+        raise AlexNetError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
 def join(folder: str | os.PathLike, *names: str) -> str:
@@ -127,18 +127,20 @@ def read_json(path: str | os.PathLike, kind: Any = Any, remedy: str = "it was da
         remedy: what to say behind what is wrong.
 
     Raises:
-        Failure: it is no JSON, or of another form; names the file and the key.
+        AlexNetError: it is no JSON, or of another form; names the file and the key.
     """
     try:
         if size(path) > LARGEST_JSON:
             raise ValueError(f"{size(path):,} bytes")
         content = parse_json(read_bytes(path))
+    except UsageError:
+        raise
     except ValueError as error:
-        raise Failure(f"{path}: not readable as JSON ({error}); {remedy}") from error
+        raise AlexNetError(f"{path}: not readable as JSON ({error}); {remedy}") from error
     try:
         return checked(content, kind)
     except Misfit as misfit:
-        raise Failure(f"{path}: {misfit}; {remedy}") from misfit
+        raise AlexNetError(f"{path}: {misfit}; {remedy}") from misfit
 
 
 REFUSED = {  # by the operating system, and what to do
@@ -169,7 +171,7 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
             words = _no_folder(Path(path).parent)
         if words is None:
             words = f"cannot be written ({error.strerror or error})"
-        raise Failure(f"{path}: {words}") from error
+        raise AlexNetError(f"{path}: {words}") from error
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to an open file may meet
@@ -187,28 +189,28 @@ def check_output(path: str | os.PathLike) -> None:
     """Sees that a file can be written, before the work that it is for; leaves nothing behind.
 
     Raises:
-        WrongUse: there is no such folder, it is a folder itself, or nobody may write there.
+        UsageError: there is no such folder, it is a folder itself, or nobody may write there.
     """
     if is_remote(path):
-        raise WrongUse(f"{path}: can be read from there but not written; give a local file")
+        raise UsageError(f"{path}: can be read from there but not written; give a local file")
     target = Path(path)
     if not target.name or os.fspath(path).endswith(("/", os.sep)):
-        raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
+        raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
     try:
         with explained(target):
             if target.is_dir():
-                raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
+                raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
             if target.exists() and not target.is_file():  # a device or pipe would be replaced by a file
-                raise WrongUse(f"{path}: is a device or a pipe; give a file's name")
+                raise UsageError(f"{path}: is a device or a pipe; give a file's name")
             partial = _partial(target)
             partial.touch()
             partial.unlink()
             if len(os.fsencode(target.name)) > 255:
                 raise OSError(errno.ENAMETOOLONG, "")
-    except Failure as error:
-        raise WrongUse(str(error)) from error
+    except AlexNetError as error:
+        raise UsageError(str(error)) from error
     except ValueError as error:  # a name with a zero byte
-        raise WrongUse(f"{plain(str(path))!r}: {error}; give another name") from error
+        raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
 
 
 def _host() -> str:
@@ -333,14 +335,14 @@ def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
     if is_remote(path):
-        raise WrongUse(f"{path}: can be read from there but not written; give a local folder")
+        raise UsageError(f"{path}: can be read from there but not written; give a local folder")
     try:
         if folder.exists() and not folder.is_dir():
-            raise WrongUse(f"{path}: is a file; give a folder")
+            raise UsageError(f"{path}: is a file; give a folder")
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
     except ValueError as error:  # a name with a zero byte
-        raise WrongUse(f"{plain(str(path))!r}: {error}; give another name") from error
+        raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
     return folder
 
 

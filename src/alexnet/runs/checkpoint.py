@@ -10,7 +10,7 @@ from typing import Any, TypedDict, TypeVar
 from torch import Tensor
 
 from alexnet import files
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 from alexnet.files import Count, Sha
 from alexnet.nets import weights
 
@@ -75,10 +75,10 @@ def step_of(checkpoint: Path) -> int:
 
 
 def read_note(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's ``checkpoint.json``. Raises ``Failure`` where it is damaged."""
+    """A checkpoint's ``checkpoint.json``. Raises ``AlexNetError`` where it is damaged."""
     note = files.read_json(checkpoint / "checkpoint.json", CheckpointNote, REMOVE)
     if "weights.safetensors" not in note["sha256"]:
-        raise Failure(f"{checkpoint / 'checkpoint.json'}: sha256.weights.safetensors: is missing; {REMOVE}")
+        raise AlexNetError(f"{checkpoint / 'checkpoint.json'}: sha256.weights.safetensors: is missing; {REMOVE}")
     return note
 
 
@@ -86,7 +86,7 @@ def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, 
     """A checkpoint's ``checkpoint.json`` once the files' hashes agree with it.
 
     Raises:
-        Failure: a file's bytes are not those that were written.
+        AlexNetError: a file's bytes are not those that were written.
     """
     note = read_note(checkpoint)
     for name, digest in note["sha256"].items():
@@ -94,9 +94,9 @@ def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, 
             continue
         path = checkpoint / name
         if not path.exists():
-            raise Failure(f"{path}: missing; {REMOVE}")
+            raise AlexNetError(f"{path}: missing; {REMOVE}")
         if files.sha256(path) != digest:
-            raise Failure(f"{path}: damaged (its SHA-256 differs from the one written with it); {REMOVE}")
+            raise AlexNetError(f"{path}: damaged (its SHA-256 differs from the one written with it); {REMOVE}")
     return note
 
 
@@ -111,7 +111,7 @@ def read_checkpoint(folder: str | os.PathLike, kind: str, read: Callable[[Path],
             return None
         try:
             return read(place)
-        except (Failure, OSError):
+        except (AlexNetError, OSError):
             if (place / "checkpoint.json").exists():
                 raise
 

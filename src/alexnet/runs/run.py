@@ -3,7 +3,7 @@
 A run is a folder::
 
     run.json                 net's table, class names, how images are prepared, measured errors
-    preparation.safetensors  mean image and colour noise
+    preparation.safetensors  mean image and color noise
     recipe.json              everything the training was told
     checkpoints/last-00001234/   weights.safetensors, state.safetensors, checkpoint.json (hashes)
     checkpoints/best-00001200/   the same of the lowest validation error
@@ -20,8 +20,8 @@ import safetensors.torch
 from torch import Tensor
 
 from alexnet import files
-from alexnet.data.augment import Preparation
-from alexnet.errors import Failure, WrongUse
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import Count, Length, Misfit, Sha, Within, nearest, signatures
 from alexnet.nets import weights
 from alexnet.nets.costs import check_side
@@ -59,14 +59,14 @@ class Origin(TypedDict):
     file: str
     sha256: str
     format: str
-    colours: NotRequired[str]
+    colors: NotRequired[str]
 
 
 class Data(TypedDict):
     """What a run was trained on, or imported from."""
 
     path: str | None
-    store: str | None
+    store: str | None  # its fingerprint, under the name that it has had on disk from the start
     images: dict[str, Count]
     imported: NotRequired[Origin | None]
     name: NotRequired[str | None]
@@ -79,7 +79,7 @@ class Described(TypedDict):
     net: TableText
     classes: Annotated[list[str], Length(1, 1 << 24)]
     words: NotRequired[list[str] | None]
-    preparation: dict[str, Any]  # a Preparation checks itself
+    preprocessing: dict[str, Any]  # a Preprocessing checks itself
     data: Data
     errors: dict[str, Measured]
 
@@ -97,10 +97,10 @@ class Run:
     Attributes:
         path: the run's folder.
         net: with its weights, in evaluation mode, on the CPU.
-        classes: their names, as the store has them.
+        classes: their names, as the dataset has them.
         words: what people call them.
-        preparation: how images are prepared.
-        data: what it was trained on: the store's place, its fingerprint, images of each split.
+        preprocessing: how images are prepared.
+        data: what it was trained on: the dataset's place, its fingerprint, images of each split.
         errors: measured errors by name of split.
         step: of the checkpoint that the weights are from.
     """
@@ -109,7 +109,7 @@ class Run:
     net: Network
     classes: list[str]
     words: list[str]
-    preparation: Preparation
+    preprocessing: Preprocessing
     data: dict[str, Any]
     errors: dict[str, Any]
     step: int
@@ -128,7 +128,9 @@ class Run:
         return f"{self.path!r}: net {self.net.table.name}, {len(self.classes):,} classes, step {self.step:,}{errors}"
 
 
-def describe(net: Network, classes: list[str], words: list[str] | None, preparation: Preparation, data: dict) -> dict:
+def describe(
+    net: Network, classes: list[str], words: list[str] | None, preprocessing: Preprocessing, data: dict
+) -> dict:
     """What ``run.json`` says."""
     return {
         "format_version": FORMAT_VERSION,
@@ -136,20 +138,20 @@ def describe(net: Network, classes: list[str], words: list[str] | None, preparat
         "classes": classes,
         "words": words,
         "preparation": {
-            "size": preparation.size,
-            "crop": preparation.crop,
-            "scale": preparation.scale,
-            "resized": preparation.resized,
-            "resize": preparation.resize,
+            "size": preprocessing.size,
+            "crop": preprocessing.crop,
+            "scale": preprocessing.scale,
+            "resized": preprocessing.resized,
+            "resize": preprocessing.resize,
         },
         "data": data,
         "errors": {},
     }
 
 
-def begin(folder: Path, description: dict, preparation: Preparation) -> None:
+def begin(folder: Path, description: dict, preprocessing: Preprocessing) -> None:
     """Writes what a run consists of besides its weights; ``run.json`` last."""
-    tensors = {"mean_image": preparation.mean_image, "noise": preparation.noise}
+    tensors = {"mean_image": preprocessing.mean_image, "noise": preprocessing.noise}
     content = safetensors.torch.save(tensors)
     files.write_bytes(folder / "preparation.safetensors", content)
     _write_description(folder, {**description, "preparation_sha256": files.sha256_bytes(content)})
@@ -168,12 +170,14 @@ def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
 
 
 def read_description(path: str | os.PathLike) -> dict[str, Any]:
-    """``run.json``. Raises ``WrongUse`` where there is no run, or one of a newer format, ``Failure`` where damaged."""
+    """``run.json``. Raises ``UsageError`` where there is none or a newer one, ``AlexNetError`` where it is damaged."""
     file = Path(path) / "run.json"
     if not file.exists():
         if (Path(path) / "recipe.json").exists() and find_checkpoint(path):
-            raise Failure(f"{file}: missing; the run was damaged: put the file back, or train again in another folder")
-        raise WrongUse(f"{path}: no run there (it has no run.json); make one with `alexnet train STORE {path}`")
+            raise AlexNetError(
+                f"{file}: missing; the run was damaged: put the file back, or train again in another folder"
+            )
+        raise UsageError(f"{path}: no run there (it has no run.json); make one with `alexnet train DATASET {path}`")
     return read_described(file, Description, "the run was damaged; train or import it again")
 
 
@@ -193,18 +197,18 @@ def described(content: dict[str, Any], kind: Any, where: str, remedy: str) -> di
         remedy: what to say behind what is wrong.
 
     Raises:
-        WrongUse: it is of a newer format.
-        Failure: a key is missing, of another type, or out of its range.
+        UsageError: it is of a newer format.
+        AlexNetError: a key is missing, of another type, or out of its range.
     """
     version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise WrongUse(
+        raise UsageError(
             f"{where}: a run of format {version:,}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
         )
     try:
         description = files.checked(content, kind)
     except Misfit as misfit:
-        raise Failure(f"{where}: {misfit}; {remedy}") from misfit
+        raise AlexNetError(f"{where}: {misfit}; {remedy}") from misfit
     check_names(description["classes"], description.get("words"), where, remedy)
     return description
 
@@ -212,11 +216,11 @@ def described(content: dict[str, Any], kind: Any, where: str, remedy: str) -> di
 def table_of(
     description: dict[str, Any], where: str, remedy: str = "the run was damaged; train or import it again"
 ) -> Table:
-    """The table of a description's net. Raises ``Failure`` where it is none."""
+    """The table of a description's net. Raises ``AlexNetError`` where it is none."""
     try:
         return parse_table(description["net"]["table"], description["net"]["name"])
-    except WrongUse as error:
-        raise Failure(f"{where}: net.table: {error}; {remedy}") from error
+    except UsageError as error:
+        raise AlexNetError(f"{where}: net.table: {error}; {remedy}") from error
 
 
 def check_new_folder(folder: str | os.PathLike, what: str) -> None:
@@ -227,44 +231,46 @@ def check_new_folder(folder: str | os.PathLike, what: str) -> None:
         what: it is for.
 
     Raises:
-        WrongUse: something is there already, or nobody may write there.
+        UsageError: something is there already, or nobody may write there.
     """
     target = Path(folder)
     try:
         if files.is_remote(folder):
-            raise WrongUse(f"{folder}: can be read from there but not written; give a local folder")
+            raise UsageError(f"{folder}: can be read from there but not written; give a local folder")
         if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
-            raise WrongUse(f"{folder}: is there already; give another folder for {what}")
+            raise UsageError(f"{folder}: is there already; give another folder for {what}")
         while not target.parent.exists():
             target = target.parent
         if not target.exists():
             files.check_output(target)
+    except UsageError:
+        raise
     except OSError as error:
-        raise WrongUse(f"{folder}: cannot be written ({error.strerror}); give another folder for {what}") from error
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); give another folder for {what}") from error
     except ValueError as error:  # a name with a zero byte
-        raise WrongUse(f"{files.plain(str(folder))!r}: {error}; give another name") from error
+        raise UsageError(f"{files.plain(str(folder))!r}: {error}; give another name") from error
 
 
 def check_names(classes: Sequence[str], words: Sequence[str] | None, where: str, remedy: str) -> None:
-    """Raises ``Failure`` where two classes have one name, or the words are not one a class."""
+    """Raises ``AlexNetError`` where two classes have one name, or the words are not one a class."""
     if len(set(classes)) != len(classes):
-        raise Failure(f"{where}: classes: one comes twice; {remedy}")
+        raise AlexNetError(f"{where}: classes: one comes twice; {remedy}")
     if words and len(words) != len(classes):
-        raise Failure(f"{where}: words: {len(words):,} for {len(classes):,} classes; {remedy}")
+        raise AlexNetError(f"{where}: words: {len(words):,} for {len(classes):,} classes; {remedy}")
 
 
-def load_preparation(path: str | os.PathLike) -> Preparation:
-    """How a run's images are prepared, on the CPU. Raises ``Failure`` where that is damaged."""
+def load_preprocessing(path: str | os.PathLike) -> Preprocessing:
+    """How a run's images are prepared, on the CPU. Raises ``AlexNetError`` where that is damaged."""
     file = Path(path) / "preparation.safetensors"
     description = read_description(path)
     tensors = weights.load_tensors(file)
     if files.sha256(file) != description["preparation_sha256"]:
-        raise Failure(f"{file}: damaged (its SHA-256 differs from the one in run.json); train again")
-    return preparation_of(description["preparation"], tensors, os.fspath(path))
+        raise AlexNetError(f"{file}: damaged (its SHA-256 differs from the one in run.json); train again")
+    return preprocessing_of(description["preparation"], tensors, os.fspath(path))
 
 
-def preparation_of(description: dict[str, Any], tensors: dict[str, Tensor], where: str) -> Preparation:
-    """A preparation from what ``describe`` says of it and its two tensors.
+def preprocessing_of(description: dict[str, Any], tensors: dict[str, Tensor], where: str) -> Preprocessing:
+    """A preprocessing from what ``describe`` says of it and its two tensors.
 
     Args:
         description: its plain values.
@@ -272,17 +278,17 @@ def preparation_of(description: dict[str, Any], tensors: dict[str, Tensor], wher
         where: what they were read from.
 
     Raises:
-        Failure: something is missing, or does not go together.
+        AlexNetError: something is missing, or does not go together.
     """
     values = {**description, **{name: tensors[name] for name in ("mean_image", "noise") if name in tensors}}
-    fields = {field.name: field.default for field in dataclasses.fields(Preparation)}
+    fields = {field.name: field.default for field in dataclasses.fields(Preprocessing)}
     try:
         for name, default in fields.items():
             if name not in values and default is dataclasses.MISSING:
-                raise WrongUse(f"preparation: {name}: is missing")
-        return Preparation(**{name: value for name, value in values.items() if name in fields})
-    except WrongUse as error:
-        raise Failure(f"{where}: {error}; it was damaged or changed: train, export or import it again") from error
+                raise UsageError(f"preprocessing: {name}: is missing")
+        return Preprocessing(**{name: value for name, value in values.items() if name in fields})
+    except UsageError as error:
+        raise AlexNetError(f"{where}: {error}; it was damaged or changed: train, export or import it again") from error
 
 
 def is_run(path: str | os.PathLike) -> bool:
@@ -314,30 +320,30 @@ def open_run(path: str | os.PathLike, checkpoint: str = "last") -> Run:
         checkpoint: ``last``, ``best``, or ``step``, the newest of those that are kept.
 
     Raises:
-        WrongUse: no run there, or no such kind of checkpoint.
-        Failure: no checkpoint yet, or a damaged one.
+        UsageError: no run there, or no such kind of checkpoint.
+        AlexNetError: no checkpoint yet, or a damaged one.
     """
     if checkpoint not in KINDS:
         known = ", ".join(KINDS)
-        raise WrongUse(f"checkpoint {checkpoint!r}: unknown; {nearest(str(checkpoint), KINDS)}give one of {known}")
+        raise UsageError(f"checkpoint {checkpoint!r}: unknown; {nearest(str(checkpoint), KINDS)}give one of {known}")
     description = read_description(path)
-    preparation = load_preparation(path)
+    preprocessing = load_preprocessing(path)
     weights_of_step = read_checkpoint(path, checkpoint, read_weights)
     if weights_of_step is None:
-        raise Failure(f"{path}: has no {checkpoint!r} checkpoint {_without(path, checkpoint)}")
+        raise AlexNetError(f"{path}: has no {checkpoint!r} checkpoint {_without(path, checkpoint)}")
     step, tensors = weights_of_step
     table = table_of(description, f"{path}: run.json")
     try:
-        check_side(table, preparation.crop)
+        check_side(table, preprocessing.crop)
         net = weights.filled(table, len(description["classes"]), tensors, f"{path}: checkpoint of step {step}")
-    except WrongUse as error:
-        raise Failure(f"{path}: its parts do not go together ({error}); train or import it again") from error
+    except UsageError as error:
+        raise AlexNetError(f"{path}: its parts do not go together ({error}); train or import it again") from error
     return Run(
         path=os.fspath(path),
         net=net.eval(),
         classes=description["classes"],
         words=description.get("words") or description["classes"],
-        preparation=preparation,
+        preprocessing=preprocessing,
         data=description["data"],
         errors=description["errors"],
         step=step,

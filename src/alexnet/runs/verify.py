@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alexnet import files
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 from alexnet.runs.checkpoint import JournalMark, checkpoints, read_note
 from alexnet.runs.run import read_description
 
@@ -31,7 +31,7 @@ def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
         try:
             problems = list(_verify_checkpoint(place))
             note = read_note(place)
-        except (Failure, OSError):
+        except (AlexNetError, OSError):
             if (place / "checkpoint.json").exists():
                 raise
             continue  # a training that goes on has replaced it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from alexnet import files
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import Misfit, Within, checked
 from alexnet.files.old_names import FIELDS, VALUES, current_recipe
 from alexnet.training.schedule import (
@@ -41,7 +41,7 @@ class Recipe:
     """What determines a training besides its data, as it is asked for. The defaults are the recipe ``default``.
 
     Raises:
-        WrongUse: a value that cannot be meant, named by its option.
+        UsageError: a value that cannot be meant, named by its option.
     """
 
     net: str | None = None
@@ -166,7 +166,7 @@ class Recipe:
     """Epochs between measurements on the validation split."""
 
     def __post_init__(self) -> None:
-        """Holds every field against its annotation. Raises ``WrongUse`` naming the option that cannot be meant."""
+        """Holds every field against its annotation. Raises ``UsageError`` naming the option that cannot be meant."""
         if isinstance(self.schedule, Schedule):
             for name, value in self.schedule.flat().items():
                 object.__setattr__(self, name, value)
@@ -177,23 +177,23 @@ class Recipe:
             except Misfit as misfit:
                 new = VALUES.get(name, {}).get(value) if isinstance(value, str) else None
                 why = f"{value}: is now {new}" if new else misfit
-                raise WrongUse(f"{option(name)} {why}") from misfit
+                raise UsageError(f"{option(name)} {why}") from misfit
         self._check_together()
 
     def _check_together(self) -> None:
-        """Raises ``WrongUse`` where fields contradict each other."""
+        """Raises ``UsageError`` where fields contradict each other."""
         if self.batch_size is not None and self.grad_accumulation > self.batch_size:
-            raise WrongUse(
+            raise UsageError(
                 f"--grad-accumulation {self.grad_accumulation}: must be at most the batch size, {self.batch_size}"
             )
         if list(self.milestones) != sorted(self.milestones) or min(self.milestones, default=0) < 0:
-            raise WrongUse(f"--milestones {self.milestones}: give epochs in rising order")
+            raise UsageError(f"--milestones {self.milestones}: give epochs in rising order")
         if self.schedule == "multistep" and not self.milestones:
-            raise WrongUse("--schedule multistep: give --milestones, the epochs at which the rate is divided by 10")
+            raise UsageError("--schedule multistep: give --milestones, the epochs at which the rate is divided by 10")
         if self.schedule in ("exponential", "staircase") and not self.learning_rate:
-            raise WrongUse(f"--schedule {self.schedule}: falls from --lr, which is 0; give one above it")
+            raise UsageError(f"--schedule {self.schedule}: falls from --lr, which is 0; give one above it")
         if self.epochs is not None and self.warmup_epochs > self.epochs:
-            raise WrongUse(f"--warmup-epochs {self.warmup_epochs:g}: must be at most the epochs, {self.epochs}")
+            raise UsageError(f"--warmup-epochs {self.warmup_epochs:g}: must be at most the epochs, {self.epochs}")
         parse_layer_lr(self.layer_lr)
         parse_layer_weight_decay(self.layer_weight_decay)
 
@@ -278,22 +278,22 @@ def from_json(content: dict[str, Any], where: str) -> Recipe:
         where: what to call it.
 
     Raises:
-        WrongUse: a key or a value that no recipe has; a run's file that lacks what every version wrote.
+        UsageError: a key or a value that no recipe has; a run's file that lacks what every version wrote.
     """
     fields, content = annotations(), current_recipe(content)
     if any(key in content for key in BESIDE):
         lacking = [name for name in ("net", "seed", "epochs", "batch_size", "learning_rate") if name not in content]
         if lacking:
-            raise WrongUse(f"{where}: is no recipe of a run: it has no {lacking[0]!r}")
+            raise UsageError(f"{where}: is no recipe of a run: it has no {lacking[0]!r}")
     for key in content:
         if key in FIELDS:
-            raise WrongUse(f"{where}: {key}: is now {FIELDS[key]}, which is given as well; leave one of them out")
+            raise UsageError(f"{where}: {key}: is now {FIELDS[key]}, which is given as well; leave one of them out")
         if key not in fields and key not in BESIDE:
-            raise WrongUse(f"{where}: {key}: unknown; {files.nearest(key, fields)}a recipe has {', '.join(fields)}")
+            raise UsageError(f"{where}: {key}: unknown; {files.nearest(key, fields)}a recipe has {', '.join(fields)}")
     try:
         return Recipe(**{key: value for key, value in content.items() if key in fields})
-    except WrongUse as error:
-        raise WrongUse(f"{where}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _same_net(old: Any, new: Any) -> bool:
@@ -304,7 +304,7 @@ def _same_net(old: Any, new: Any) -> bool:
 
     try:
         one, other = (dataclasses.replace(parse_table(text, "net"), text="", title="") for text in (old, new))
-    except WrongUse:
+    except UsageError:
         return False
     return one == other
 

@@ -58,7 +58,7 @@ class Writer:
             best: not copied: nobody may change them any more. They cannot be resumed from.
 
         Raises:
-            Failure: this write's predecessor did not succeed (a full disk, say).
+            AlexNetError: this write's predecessor did not succeed (a full disk, say).
         """
         self.wait()
         started = time.monotonic()
