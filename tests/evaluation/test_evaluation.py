@@ -198,7 +198,7 @@ def test_predict_lists_by_the_rules_of_all_sources(alexnet, runs, tmp_path, endi
     for prediction in predictions:
         top = dict(plain[str(photos / prediction.name[len(str(path)) + 1 :])])
         assert all(abs(top[name] - share) < 1e-5 for name, share in prediction.top)
-    assert "1 dataset of alexnet's (dataset)" in notes[0] and "4 hidden or system folders" in notes[0]
+    assert "1 dataset of alexnet's (store)" in notes[0] and "4 hidden or system folders" in notes[0]
     status, out, err = alexnet("predict", runs[0], path)
     assert status == 0 and len(out.splitlines()) == 12 and "left out: " in err
 
