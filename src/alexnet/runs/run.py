@@ -59,7 +59,7 @@ class Origin(TypedDict):
     file: str
     sha256: str
     format: str
-    colors: NotRequired[str]
+    colours: NotRequired[str]
 
 
 class Data(TypedDict):
@@ -79,7 +79,7 @@ class Described(TypedDict):
     net: TableText
     classes: Annotated[list[str], Length(1, 1 << 24)]
     words: NotRequired[list[str] | None]
-    preprocessing: dict[str, Any]  # a Preprocessing checks itself
+    preparation: dict[str, Any]  # a Preprocessing checks itself
     data: Data
     errors: dict[str, Measured]
 

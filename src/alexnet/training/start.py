@@ -186,7 +186,7 @@ def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
         saved, taken = _weights(setup, say)
     else:
         _check_free(folder)
-        preprocessing = _preparation(setup)
+        preprocessing = preprocessing_of(setup)
         saved, taken = _weights(setup, say)  # before anything is written: what it starts from may not be meant
         _write(setup, preprocessing)
     net.to(setup.device, torch.float64 if recipe.precision == "float64" else torch.float32)
@@ -282,7 +282,7 @@ def _check_free(folder: Path) -> None:
         raise UsageError(f"{folder}: is not empty and no run; give another folder")
 
 
-def _preparation(setup: Setup) -> Preprocessing:
+def preprocessing_of(setup: Setup) -> Preprocessing:
     """By the dataset's statistics; mean and scale are those of the run that it starts from."""
     recipe = setup.recipe
     own = Preprocessing.of(
