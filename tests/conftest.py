@@ -1,6 +1,8 @@
 """What tests share: small pictures on disk, a small dataset, a small net, the command line."""
 
 import contextlib
+import functools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet import Dataset, cli, machine, prepare
+from alexnet import Dataset, cli, machine, prepare, randomness
 from alexnet.training.journal import StepReport
 from alexnet.training.listeners import StallWatch
 
@@ -150,6 +152,20 @@ def killed_at(step: int) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     machine.set_up()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    """A net's initial weights are a function of seed, name and shape; the largest, seconds each, are drawn once."""
+    draw = randomness.normal_tensor
+    once = functools.lru_cache(maxsize=4)(draw)  # fc6 and fc7 of two seeds: 0.4 GB
+
+    def normal_tensor(seed: int, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
+        return once(seed, purpose, shape).clone() if math.prod(shape) > 1 << 23 else draw(seed, purpose, shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(randomness, "normal_tensor", normal_tensor)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -345,7 +345,14 @@ def said(name: str, folder: Path) -> tuple[int, str]:
     small(folder)
     (folder / "classes.txt").write_text("a\nb\nc\nd\ne\n")
     told = io.StringIO()
-    options = ["--net", str(folder / "small.toml"), "--preparation", "caffe", "--classes", str(folder / "classes.txt")]
+    options = [
+        "--net",
+        str(folder / "small.toml"),
+        "--preprocessing",
+        "caffe",
+        "--classes",
+        str(folder / "classes.txt"),
+    ]
     with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
         status = cli.main(["import", str(folder / file), str(folder / "run"), *options])
     return status, told.getvalue()

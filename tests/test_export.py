@@ -102,7 +102,7 @@ def test_uint8_images_in_probabilities_out(trained, dataset, tmp_path, alexnet):
 
 
 def test_prepared_images_in_scores_out(trained, dataset, tmp_path, alexnet):
-    status, out, err = alexnet("export", trained, tmp_path / "net.onnx", "--without-preparation", "--json")
+    status, out, err = alexnet("export", trained, tmp_path / "net.onnx", "--without-preprocessing", "--json")
     assert status == 0 and json.loads(out)["largest_difference"] < 1e-4, err
     run = load(trained)
     seen = run.preprocessing.apply(
@@ -167,7 +167,7 @@ def test_round_trips_are_exact(trained, tmp_path, alexnet):
 
 
 def test_an_onnx_file_without_its_preparation_is_not_guessed_at(trained, tmp_path, alexnet):
-    assert alexnet("export", trained, tmp_path / "net.onnx", "--without-preparation")[0] == 0
+    assert alexnet("export", trained, tmp_path / "net.onnx", "--without-preprocessing")[0] == 0
     status, _, err = alexnet("import", tmp_path / "net.onnx", tmp_path / "run")
     assert status == 2 and "the mean image is not in it" in err and not (tmp_path / "run").exists()
 

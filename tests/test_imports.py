@@ -170,7 +170,7 @@ def test_a_last_layer_of_another_name_and_classes_of_a_file(tmp_path, images):
     assert next(iter(predict(load(tmp_path / "run"), images[:1]))).top[0][0].startswith("style ")
 
 
-@pytest.mark.parametrize(("options", "turned"), [([], False), (["--colors", "bgr"], True)])
+@pytest.mark.parametrize(("options", "turned"), [([], False), (["--color-order", "bgr"], True)])
 def test_in_torchs_files_colors_are_rgb_unless_it_is_said(options, turned, tmp_path, alexnet):
     """Of our own run of Caffe's net, say, whose first layer was turned when it was imported."""
     net = drawn("caffe", 3)

@@ -134,7 +134,7 @@ def test_a_class_of_bad_images_only_is_an_error(alexnet, tmp_path):
     source = fill(tmp_path / "source", count=3)
     for file in (source / "green").iterdir():
         picture(0, 0, 5, 5).save(file)
-    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad", 0.5)
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad-fraction", 0.5)
     assert status == 1 and "class 'green' has no usable training image" in err and "5x5 pixels" in err
     assert not (tmp_path / "store" / "dataset.json").exists()
 
@@ -303,9 +303,9 @@ def test_more_bad_images_than_allowed_stop_it(alexnet, tmp_path):
     for number in range(8):
         (source / "red" / f"{number:03d}.jpg").write_bytes(b"no image")
     status, _, err = alexnet("prepare", source, tmp_path / "store")
-    assert status == 1 and "7 images are bad, more than --max-bad allows (the last: red/00" in err
+    assert status == 1 and "7 images are bad, more than --max-bad-fraction allows (the last: red/00" in err
     assert not (tmp_path / "store" / "dataset.json").exists()
-    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad", 0.3)  # and then it goes on
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad-fraction", 0.3)  # and then it goes on
     assert status == 0 and "8 bad images left out" in err and "skipped red/000.jpg: not decodable" in err
     told = alexnet("info", tmp_path / "store")[1]
     assert "skipped: 8" in told and "skipped because: not decodable 8" in told
@@ -374,7 +374,7 @@ def test_resize_and_size_are_recorded_and_a_run_elsewhere_warns(alexnet, picture
     for options, said in (
         (["--size", "4"], "--size 4"),
         (["--resize", "crop"], "--resize"),
-        (["--max-bad", "2"], "--max-bad 2"),
+        (["--max-bad-fraction", "2"], "--max-bad-fraction 2"),
     ):
         status, _, err = alexnet("prepare", pictures, tmp_path / "none", *options)
         assert status == 2 and said in err

@@ -92,7 +92,7 @@ def test_searched_shares_find_the_better_net():
 
 
 def test_evaluate_command(alexnet, runs, dataset, tmp_path):
-    status, out, _ = alexnet("evaluate", *runs, dataset.path, "--views", 10, "--search-shares", "val", "--json")
+    status, out, _ = alexnet("evaluate", *runs, dataset.path, "--views", 10, "--tune-ensemble-weights", "val", "--json")
     told = json.loads(out)
     assert status == 0 and told["views"] == 10 and told["shares_searched_on"] == "val" and len(told["shares"]) == 2
     low, high = told["top1_interval"]
@@ -125,7 +125,7 @@ def test_predict_agrees_with_evaluate_and_names_bad_files(alexnet, runs, dataset
     lines = [json.loads(line) for line in out.splitlines()]
     assert status == 1 and len(lines) == 13 and "bad.jpg: not decodable" in err
     assert all(sum(share for _, share in line["top"]) == pytest.approx(1, abs=1e-3) for line in lines if line["top"])
-    status, out, _ = alexnet("predict", runs[0], folder / "048.png", "--unsure", 1, "--top", 2)
+    status, out, _ = alexnet("predict", runs[0], folder / "048.png", "--min-confidence", 1, "--top", 2)
     assert status == 0 and out.count("\n") == 1 and "unsure: " in out
     status, out, _ = alexnet("predict", runs[0], folder, "--csv", tmp_path / "out.csv")
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
@@ -137,7 +137,7 @@ def test_predict_wrong_use(alexnet, runs, tmp_path):
         ([tmp_path / "none.jpg"], "none.jpg: no such file or folder"),
         ([tmp_path], "holds no images"),
         ([], "give images or folders"),
-        ([tmp_path, "--unsure", 2], "--unsure 2.0"),
+        ([tmp_path, "--min-confidence", 2], "--min-confidence 2.0"),
     ]:
         status, _, err = alexnet("predict", runs[0], *arguments)
         assert status == 2 and said in err and err.count("\n") == 1

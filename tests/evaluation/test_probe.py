@@ -50,7 +50,7 @@ def test_each_layer_is_measured_on_its_own_activations(run, dataset):
 def test_classes_that_the_run_never_saw(run, tmp_path, alexnet):
     dataset = prepare(fill(tmp_path / "pictures", ("azure", "lime"), count=12), tmp_path / "store", size=64)
     assert alexnet("evaluate", run, dataset.path)[0] == 2  # the net's own last layer cannot be measured there
-    status, out, err = alexnet("evaluate", run, dataset.path, "--probe", "conv2", "fc3", "--json")
+    status, out, err = alexnet("evaluate", run, dataset.path, "--probe", "conv2,fc3", "--json")
     assert status == 0, err
     assert [each["layer"] for each in json.loads(out)] == ["conv2", "fc3"]
     status, out, _ = alexnet("evaluate", run, dataset.path, "--probe", "fc3")

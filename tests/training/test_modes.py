@@ -83,9 +83,9 @@ def test_what_is_measured_is_the_same(usual, dataset, pictures, mode):
     [
         ({"threads": 0}, "--threads 0"),
         ({"threads": -1}, "--threads -1"),
-        ({"loaders": 0}, "--loaders 0"),
-        ({"loaders": 10**9}, "--loaders 1000000000: must be between 1 and 1,024"),
-        ({"loaders": 2.5}, "--loaders 2.5: must be a whole number"),
+        ({"loaders": 0}, "--workers 0"),
+        ({"loaders": 10**9}, "--workers 1000000000: must be between 1 and 1,024"),
+        ({"loaders": 2.5}, "--workers 2.5: must be a whole number"),
         ({"keep_every": 0}, "--keep-every 0"),
         ({"keep_every": -1}, "--keep-every -1"),
     ],

@@ -85,7 +85,7 @@ def test_what_is_taken_is_right(name, value):
     [
         ({"schedule": "cosin"}, "perhaps you meant cosine"),
         ({"init": "He"}, "perhaps you meant he"),
-        ({"input_scale": "standardized"}, "perhaps you meant standardized"),
+        ({"input_scale": "standardised"}, "perhaps you meant standardized"),
         ({"shuffle": "shuffled"}, "give one of epoch, once, windows"),
         ({"precision": "bfloat16"}, "give one of auto, float32, float64, bf16, fp16"),
         ({"batch_size": 8, "grad_accumulation": 9}, "--grad-accumulation 9: must be at most the batch size, 8"),

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from alexnet.cli.parse import COMMANDS as COMMANDS
-from alexnet.cli.parse import overview, parse
-from alexnet.cli.streams import exhausted, fail, open_streams, operating_system, say
+from alexnet.cli.parse import command_of, help_page, overview, parse
+from alexnet.cli.streams import exhausted, fail, open_streams, operating_system
 from alexnet.errors import AlexNetError, Interrupted, UsageError
 
 
@@ -41,15 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    if not given or given[0] in ("-h", "--help"):
-        sys.stdout.write(overview() + "\n")
-        return 0 if given else 2
-    if given[0] == "--version":
+    if not given or given[0] in ("-h", "--help") or given == ["help"]:
+        return _print(overview(), 0 if given else 2)
+    if given[0] in ("-V", "--version", "version"):
         from importlib.metadata import version
 
-        say(f"alexnet {version('alexnet')}")
-        return 0
-    name, rest = given[0], given[1:]
-    if name not in COMMANDS:
-        raise UsageError(f"alexnet {name}: no such command; give one of {', '.join(COMMANDS)}")
-    return parse(name, rest)()
+        return _print(f"alexnet {version('alexnet')}")
+    if given[0] == "help":
+        return _print(help_page(command_of(given[1]), given[2:]))
+    name, arguments = command_of(given[0]), given[1:]
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if "-h" in options or "--help" in options:
+        return _print(help_page(name, arguments))
+    return parse(name, arguments)()
+
+
+def _print(text: str, status: int = 0) -> int:
+    sys.stdout.write(text + "\n")
+    return status

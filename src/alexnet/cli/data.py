@@ -13,7 +13,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from alexnet import files
-from alexnet.cli.options import check_outputs
+from alexnet.cli.options import File, Folder, Json, check_outputs
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import add_row, print_table, table_of, value_text
 from alexnet.errors import Unfinished, UsageError, check_number, check_threads
@@ -21,111 +21,119 @@ from alexnet.progress import Display
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepare:
-    """Makes a dataset of 256x256 images from a folder, archive or table of images."""
+class Prepare(Json):
+    """Make a dataset of 256x256 images from a folder, archive or table of images."""
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
     """Folder, .tar, .tar.gz, .tar.xz or .zip of train/CLASS/*, val/CLASS/*, test/CLASS/*, or of CLASS/* alone; a
-    folder of ImageNet's archives; Kaggle's, the hub's Parquet, WebDataset, CIFAR-10, Tiny ImageNet; a .csv file."""
+    folder of ImageNet's archives; Kaggle's layout, the Hugging Face hub's Parquet, WebDataset, CIFAR-10, Tiny ImageNet;
+    a .csv file."""
 
     dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
-    """Folder to make; given again, it goes on where it was stopped."""
+    """Folder to make. If interrupted, run the same command to resume."""
 
     val_fraction: float = 0.2
-    """Share of every class held out for validation where the source has no validation images."""
+    """Fraction of every class held out for validation where the source has no validation images."""
 
     seed: int = 0
-    """Which images are held out."""
+    """Random seed: which images are held out."""
 
     size: int | None = None
-    """Side of the stored square in pixels; 256, or the shorter side of the source's images where they all have one size
-    and it is at most 128."""
+    """Side of the stored square in pixels (default: 256, or the shorter side of the source's images where they all
+    have one size and it is at most 128)."""
 
     resize: Literal["shorter-side", "warp"] = "shorter-side"
-    """shorter-side: scaled, then the central square (paper 2). warp: both sides (as Caffe's figures were measured)."""
+    """shorter-side: scale it, then take the central square (paper 2). warp: scale both sides (as Caffe's published
+    errors were measured)."""
 
     format: Literal["jpeg", "raw"] | None = None
-    """jpeg: quality 95, 4:2:0. raw: lossless, about five times larger. jpeg, or raw for CIFAR-10."""
+    """jpeg: quality 95, 4:2:0. raw: lossless, about five times larger (default: jpeg; raw for CIFAR-10)."""
 
-    layout: str | None = None
-    """Name of the source's layout; recognized by itself if not given."""
+    layout: Annotated[str | None, arg(metavar="LAYOUT")] = None
+    """Name of the source's layout (default: recognized from its files)."""
 
     splits: Literal["auto", "none"] = "auto"
-    """auto: folders of a source that are splits (train, val, test) are told by their shape and names. none: every
+    """auto: folders of a source that are splits (train, val, test) are recognized by their shape and names. none: every
     folder is a class."""
 
-    max_bad: float = 0.2
-    """Share of bad images beyond which it stops with an error; fewer are left out and named in skipped.csv."""
+    max_bad_fraction: float = 0.2
+    """Fraction of bad images beyond which it stops with an error; fewer are left out and named in skipped.csv."""
 
     find_duplicates: bool = False
-    """Looks for near-duplicates between training and validation; lists them in duplicates.csv."""
+    """Look for near-duplicates between training and validation, and list them in duplicates.csv."""
 
-    part: str | None = None
-    """3/16: the third of sixteen parts, where processes or machines share the work in one folder. Under torchrun
-    the ranks share it."""
+    part: Annotated[str | None, arg(metavar="N/PARTS")] = None
+    """3/16: the third of sixteen parts, where processes or machines share the work in one folder (default: all; under
+    torchrun, the part of the process's rank)."""
 
     workers: int | None = None
-    """Threads; every core if not given. Their number changes no byte."""
-
-    json: bool = False
-    """Prints what was made as JSON."""
+    """Threads (default: every core). Their number changes no byte."""
 
     def __call__(self) -> int:
-        from alexnet.data.prepare import prepare
-
         check_threads("--workers", self.workers)
         check_number("--seed", self.seed, 0)
         display = Display(unit="images")
-        patience = threading.Timer(2.0, display.line, (f"looking through {files.shown(self.source)}",))
-        patience.daemon = True
         part = part_of(self.part)
         if self.part is None and part[1] > 1:
             display.line(f"RANK and WORLD_SIZE are set: this process does part {part[0]} of {part[1]}")
-
-        def found(listing: Any) -> None:
-            patience.cancel()
-            display.line(_on_one_line(listing).describe(files.shown(self.source)))
-
-        with contextlib.closing(display), contextlib.ExitStack() as stack:
-            patience.start()
-            stack.callback(patience.cancel)
+        with contextlib.closing(display):
             try:
-                dataset = prepare(
-                    self.source,
-                    self.dataset,
-                    val_fraction=self.val_fraction,
-                    seed=self.seed,
-                    size=self.size,
-                    resize=self.resize,
-                    format=self.format,
-                    layout=self.layout,
-                    splits=self.splits,
-                    max_bad=self.max_bad,
-                    duplicates=self.find_duplicates,
-                    part=part,
-                    workers=self.workers,
-                    found=found,
-                    progress=display.counter("preparing"),
-                    say=display.line,
-                )
+                dataset = self._prepare(part, display)
             except Unfinished as unfinished:
                 display.line(str(unfinished))
                 return 0
-        described = dataset.describe()
         if self.json:
-            return print_json(described)
-        for reason in dataset.skipped()[:5]:
-            display.line(files.shown(f"skipped {reason['name']}: {reason['reason']}"))
+            return print_json(dataset.describe())
+        self._print(dataset, display)
+        return 0
+
+    def _prepare(self, part: tuple[int, int], display: Display) -> Any:
+        """Prepares; says what was found, and where that takes long, what is being looked through."""
+        from alexnet.data.prepare import prepare
+
+        patience = threading.Timer(2.0, display.line, (f"looking through {files.shown(self.source)}",))
+        patience.daemon = True
+
+        def on_listing(listing: Any) -> None:
+            patience.cancel()
+            display.line(_on_one_line(listing).describe(files.shown(self.source)))
+
+        patience.start()
+        try:
+            return prepare(
+                self.source,
+                self.dataset,
+                val_fraction=self.val_fraction,
+                seed=self.seed,
+                size=self.size,
+                resize=self.resize,
+                format=self.format,
+                layout=self.layout,
+                splits=self.splits,
+                max_bad=self.max_bad_fraction,
+                duplicates=self.find_duplicates,
+                part=part,
+                workers=self.workers,
+                found=on_listing,
+                progress=display.counter("preparing"),
+                say=display.line,
+            )
+        finally:
+            patience.cancel()
+
+    def _print(self, dataset: Any, display: Display) -> None:
+        description = dataset.describe()
+        for row in dataset.skipped()[:5]:
+            display.line(files.shown(f"skipped {row['name']}: {row['reason']}"))
         counts = ", ".join(f"{count:,} {split}" for split, count in dataset.splits.items())
         name = files.shown(self.dataset)
         display.line(f"{name}: {counts} images of {len(dataset.classes)} classes")
-        if described["skipped"]:
+        if description["skipped"]:
             where = f"see {name}/skipped.csv; once mended, they go into a new dataset, not into this one"
-            display.line(f"{described['skipped']:,} bad images left out, {where}")
-        if described["duplicates"] is not None:
-            where = f", see {name}/duplicates.csv" if described["duplicates"] else ""
-            display.line(f"{described['duplicates']:,} near-duplicates between training and validation{where}")
-        return 0
+            display.line(f"{description['skipped']:,} bad images left out, {where}")
+        if description["duplicates"] is not None:
+            where = f", see {name}/duplicates.csv" if description["duplicates"] else ""
+            display.line(f"{description['duplicates']:,} near-duplicates between training and validation{where}")
 
 
 def _on_one_line(listing: Any) -> Any:
@@ -163,21 +171,18 @@ def _rank(rank: str, world: str) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Download:
-    """Fetches a public data set or published weights by name, checks their checksum, goes on where it was cut."""
+class Download(Json):
+    """Download a public data set or published weights by name, and verify the checksum."""
 
     name: Positional[Annotated[str, arg(metavar="NAME")]]
     """imagenette, imagenette-320, imagenette-160, cifar10, cifar10-binary, tiny-imagenet; torchvision-weights,
     caffe-weights, caffenet-weights, onnx-alexnet-weights, onnx-caffenet-weights."""
 
-    folder: Positional[Annotated[str, arg(metavar="FOLDER")]]
-    """Folder to put the file in."""
+    folder: Positional[Folder]
+    """Folder to put the file in. If interrupted, run the same command to resume."""
 
-    url: str | None = None
-    """Another place to fetch the same file from; the checksum stays."""
-
-    json: bool = False
-    """Prints the file's path as JSON."""
+    url: Annotated[str | None, arg(metavar="URL")] = None
+    """Another place to download the same file from (default: the published one); the checksum stays."""
 
     def __call__(self) -> int:
         from alexnet.data.download import PUBLISHED, download
@@ -192,14 +197,11 @@ class Download:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verify:
-    """Checks every hash of a dataset or a run, and decodes every image of a dataset."""
+class Verify(Json):
+    """Check every hash of a dataset or a run, and decode every image of a dataset."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
     """Dataset or run."""
-
-    json: bool = False
-    """Prints each file and what is wrong with it, or null."""
 
     def __call__(self) -> int:
         from alexnet.data.dataset import Dataset
@@ -209,29 +211,26 @@ class Verify:
         display = Display(unit="images")
         with contextlib.closing(display):
             progress = display.counter("verifying")
-            found = list(verify(self.path) if is_run(self.path) else Dataset(self.path).verify(progress))
-        wrong = [(name, problem) for name, problem in found if problem]
+            problems = dict(verify(self.path) if is_run(self.path) else Dataset(self.path).verify(progress))
+        wrong = [(name, problem) for name, problem in problems.items() if problem]
         if self.json:
-            print_json(dict(found))
+            print_json(problems)
         for name, problem in wrong:
             warn(f"{self.path}/{name}: {problem}")
         if not self.json and not wrong:
-            say(f"{self.path}: all {len(found)} files are as they were written")
+            say(f"{self.path}: OK: {len(problems):,} files match their checksums")
         return 1 if wrong else 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Info:
-    """Says what a dataset or a run is."""
+class Info(Json):
+    """Show information about a dataset or a run."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
     """Dataset or run."""
 
-    picture: str | None = None
-    """PNG file to draw images of the dataset into, spread over its classes."""
-
-    json: bool = False
-    """As JSON."""
+    picture: File | None = None
+    """PNG file to write images of the dataset to, spread over its classes (default: none)."""
 
     def __call__(self) -> int:
         from alexnet.data.dataset import Dataset
@@ -243,25 +242,25 @@ class Info:
         if is_run(self.path):
             if self.picture:
                 raise UsageError(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
-            described = describe_run(self.path)
+            description = describe_run(self.path)
         else:
             dataset = Dataset(self.path)
             check_outputs({"--picture": self.picture}, [self.path])
-            described = dataset.describe()
+            description = dataset.describe()
             if self.picture:
                 from alexnet.figures.sheet import contact_sheet
 
                 picture = contact_sheet(dataset)
         if self.json:
-            print_json(described)
+            print_json(description)
             return self._save(picture)
-        if described["words"] == described["classes"]:
-            del described["words"]
-        counts = described.pop("counts", {})
-        for key, value in described.items():
+        if description["words"] == description["classes"]:
+            del description["words"]
+        counts = description.pop("counts", {})
+        for key, value in description.items():
             say(f"{key.replace('_', ' ')}: {value_text(value)}")
         if counts:
-            print_table(_class_counts(described.get("words") or described["classes"], counts))
+            print_table(_class_counts(description.get("words") or description["classes"], counts))
         if self.picture:
             say(f"picture: {self.picture}")
         return self._save(picture)

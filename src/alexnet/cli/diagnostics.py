@@ -1,7 +1,11 @@
 """Commands about this machine: bench, doctor."""
 
 import dataclasses
+from typing import Annotated
 
+from tyro.conf import arg
+
+from alexnet.cli.options import Json, OnDevice
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, print_table, table_of
 from alexnet.errors import check_number, check_threads
@@ -9,29 +13,23 @@ from alexnet.progress import Display
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
-    """Measures this machine: our speed, the plain port's beside it, and the floors, in about two minutes."""
+class Bench(OnDevice, Json):
+    """Measure the speed of this machine: ours, a plain port's beside it, and the roofline, in about two minutes."""
 
-    net: str = "paper"
-    """Name of a net, or path of a .toml table."""
+    net: Annotated[str, arg(metavar="NET")] = "paper"
+    """Name of a net (see `alexnet nets`), or path of a .toml table."""
 
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
 
     classes: int = 1000
     """Units of the last layer."""
 
     rounds: int = 7
-    """How often each quantity is measured, interleaved; the median is said."""
-
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N, mps."""
+    """How often each quantity is measured, interleaved; the median is reported."""
 
     threads: int | None = None
-    """Of torch; OMP_NUM_THREADS, or every core that the process may use, if not given."""
-
-    json: bool = False
-    """Prints everything measured as JSON."""
+    """CPU threads for torch (default: OMP_NUM_THREADS, or every core)."""
 
     def __call__(self) -> int:
         from alexnet import machine
@@ -41,43 +39,40 @@ class Bench:
             check_number(f"--{name.replace('_', '-')}", getattr(self, name), 1, 10**6)
         check_threads("--threads", self.threads)
         machine.set_up(self.threads)
-        found = bench(
+        result = bench(
             self.net, batch=self.batch_size, classes=self.classes, rounds=self.rounds, device=self.device,
             say=Display(unit="rounds").line,
         )  # fmt: skip
         if self.json:
-            return print_json(dataclasses.asdict(found))
-        shown = table_of("measured", "median", "", "half the spread", right=(1, 3))
-        for each in found.measured.values():
-            add_row(shown, each.name, f"{each.median:,.1f}", each.unit, spread_words(each))
+            return print_json(dataclasses.asdict(result))
+        shown = table_of("measured", "median", "", "± (half-range)", right=(1, 3))
+        for quantity in result.measured.values():
+            add_row(shown, quantity.name, f"{quantity.median:,.1f}", quantity.unit, spread_words(quantity))
         print_table(shown)
         ratios = table_of("compared", "ratio", right=(1,))
-        for name, ratio in found.ratios.items():
+        for name, ratio in result.ratios.items():
             add_row(ratios, name, f"{ratio:.2f}")
         print_table(ratios)
-        say(f"net {found.net}, batch {found.batch}; " + ", ".join(f"{k} {v}" for k, v in found.machine.items()))
-        if found.noisy:
-            say(f"warning: the machine was busy; these spread too far to compare: {', '.join(found.noisy)}")
+        say(f"net {result.net}, batch {result.batch}; " + ", ".join(f"{k} {v}" for k, v in result.machine.items()))
+        if result.noisy:
+            say(f"warning: the machine was busy; these spread too far to compare: {', '.join(result.noisy)}")
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Doctor:
-    """Says what is installed, which paths run, and what would make them faster."""
-
-    json: bool = False
-    """Prints it as JSON."""
+class Doctor(Json):
+    """Show what is installed, which paths run, and what would make them faster."""
 
     def __call__(self) -> int:
         from alexnet.diagnostics.doctor import doctor
 
-        found = doctor()
+        result = doctor()
         if self.json:
-            return print_json(dataclasses.asdict(found))
-        shown = table_of("here", "")
-        for name, fact in found.facts.items():
+            return print_json(dataclasses.asdict(result))
+        shown = table_of("this machine", "")
+        for name, fact in result.facts.items():
             add_row(shown, name, fact)
         print_table(shown)
-        for line in found.advice or ["nothing to do: the fastest path of this machine runs"]:
+        for line in result.advice or ["nothing to do: the fastest path of this machine runs"]:
             say(line)
         return 0

@@ -5,43 +5,42 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from alexnet.cli.options import File, Json, OfCheckpoint
 from alexnet.cli.streams import print_json, say
 
 
 @dataclasses.dataclass(frozen=True)
-class Import:
-    """Makes a run of other people's weights: torchvision's, Caffe's, the ONNX zoo's. Executes nothing in the file."""
+class Import(Json):
+    """Import pretrained weights (torchvision, Caffe, ONNX) as a run. Nothing in the file is executed."""
 
-    file: Positional[Annotated[str, arg(metavar="FILE")]]
+    file: Positional[File]
     """.pth, .safetensors, .caffemodel, .onnx, or a folder that `alexnet export` made."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
     """Folder to make."""
 
-    net: str | None = None
-    """Name of a net, or path of a .toml table; found by the file's layers if not given."""
+    net: Annotated[str | None, arg(metavar="NET")] = None
+    """Name of a net, or path of a .toml table (default: recognized by the file's layers)."""
 
     preprocessing: Literal["caffe", "torchvision"] | None = None
-    """How images are prepared. caffe: 256x256 warped, 0..255 minus mean. torchvision: shorter side 256, 0..1,
-    normalized. Not given: as is usual for the net."""
+    """How images are preprocessed. caffe: 256x256 warped, 0..255 minus mean. torchvision: shorter side 256, 0..1,
+    normalized (default: as is usual for the net)."""
 
-    mean: str | None = None
-    """With Caffe's preprocessing: its mean image (.binaryproto); the mean colors of its own if not given."""
+    mean: File | None = None
+    """With --preprocessing caffe: its mean image, .binaryproto (default: Caffe's own mean colors)."""
 
-    colors: Literal["rgb", "bgr"] | None = None
-    """Order in which the file's weights see them; not given: bgr for Caffe's files and the ONNX zoo's, else rgb."""
+    color_order: Literal["rgb", "bgr"] | None = None
+    """Order of the color channels that the file's weights see (default: bgr for Caffe's files and the ONNX zoo's, else
+    rgb)."""
 
-    classes: str | None = None
-    """Text file with a class a line, `n01440764 tench` or `tench`; ImageNet's thousand if not given."""
-
-    json: bool = False
-    """Prints what was made as JSON."""
+    classes: File | None = None
+    """Text file with a class per line, `n01440764 tench` or `tench` (default: ImageNet's thousand)."""
 
     def __call__(self) -> int:
         from alexnet.interchange.importing import import_weights
 
         made = import_weights(
-            self.file, self.run, self.net, preprocessing=self.preprocessing, mean=self.mean, colors=self.colors,
+            self.file, self.run, self.net, preprocessing=self.preprocessing, mean=self.mean, colors=self.color_order,
             classes=self.classes,
         )  # fmt: skip
         if self.json:
@@ -55,32 +54,27 @@ class Import:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
-    """Writes a run's net for other programs: ONNX, a folder for the Hugging Face hub, torchvision's state dict."""
+class Export(OfCheckpoint, Json):
+    """Export a run's net for other programs: ONNX, a folder for the Hugging Face hub, torchvision's state dict."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
     """A run."""
 
-    file: Positional[Annotated[str, arg(metavar="FILE")]]
+    file: Positional[File]
     """.onnx; .pth or .safetensors for torchvision.models.alexnet; without an ending: a folder for the hub."""
 
     without_preprocessing: bool = False
-    """ONNX: takes prepared float images and gives scores. Else it takes uint8 images and gives probabilities."""
+    """ONNX: the file takes preprocessed float images and gives scores. Else it takes uint8 images and gives
+    probabilities."""
 
     precision: Literal["float32", "int8"] = "float32"
-    """ONNX. int8: the fully connected layers' weights are rounded to int8; the file is a third as large."""
+    """ONNX. int8: the weights of the fully connected layers are rounded to int8; the file is a third as large."""
 
-    images: str | None = None
-    """ONNX: dataset or folder of images that it is checked on; the dataset that the run was trained on if not given."""
+    images: Annotated[str | None, arg(metavar="SOURCE")] = None
+    """ONNX: dataset or folder of images to check the file on (default: the dataset that the run was trained on)."""
 
-    license: str | None = None
-    """Hub: of the weights, by the hub's names (mit, cc-by-4.0, ...)."""
-
-    checkpoint: Literal["last", "best"] = "last"
-    """Which weights of the run."""
-
-    json: bool = False
-    """Prints what was made as JSON."""
+    license: Annotated[str | None, arg(metavar="LICENSE")] = None
+    """Hub: of the weights, by the hub's names: mit, cc-by-4.0, ... (default: not specified)."""
 
     def __call__(self) -> int:
         from alexnet import machine

@@ -1,28 +1,31 @@
 """From words to a command: tyro reads the options; what is wrong with them becomes a line."""
 
-import ast
 import contextlib
-import functools
-import inspect
 import io
-import sys
+import itertools
+import re
+import typing
 from collections.abc import Callable
 from typing import Any
 
 import tyro
-from tyro.conf import FlagCreatePairsOff
+from tyro.conf import FlagCreatePairsOff, Positional
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from alexnet import files
 from alexnet.cli.data import Download, Info, Prepare, Verify
 from alexnet.cli.diagnostics import Bench, Doctor
 from alexnet.cli.experiments import Demo
+from alexnet.cli.help import Option, about, options_of, page
 from alexnet.cli.interchange import Export, Import
-from alexnet.cli.nets import Summary
+from alexnet.cli.nets import Nets, Recipes, Summary
 from alexnet.cli.train import Train
 from alexnet.cli.use import Evaluate, Predict, Show
 from alexnet.errors import UsageError
+from alexnet.files.old_names import OPTIONS, VALUES
 from alexnet.training.recipes import named
 
-COMMANDS: dict[str, Callable[..., Any]] = {
+COMMANDS: dict[str, type] = {
     "prepare": Prepare,
     "download": Download,
     "verify": Verify,
@@ -34,26 +37,129 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "show": Show,
     "import": Import,
     "export": Export,
+    "nets": Nets,
+    "recipes": Recipes,
     "bench": Bench,
     "doctor": Doctor,
     "demo": Demo,
 }
 
 
-def parse(name: str, rest: list[str]) -> Callable[[], int]:
-    """The command with its options; tyro's boxes on wrong ones become a line."""
-    options: dict[str, Any] = {"args": rest, "prog": f"alexnet {name}", "config": (FlagCreatePairsOff,)}
-    options["description"] = about(COMMANDS[name])
-    if name == "train":
-        options["default"] = Train(tyro.MISSING, tyro.MISSING, named(_option(rest, "--recipe") or "default"))
-    if "-h" in rest or "--help" in rest:
-        return tyro.cli(COMMANDS[name], **options)
+def parse(name: str, arguments: list[str]) -> Callable[[], int]:
+    """The command with its options.
+
+    Raises:
+        UsageError: what is given is no command; tyro's boxes on wrong options become a line.
+    """
+    command, default = COMMANDS[name], default_of(name, arguments)
+    options = options_of(command, default)
+    _check_names(name, options, arguments)
     said = io.StringIO()
+    start: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(COMMANDS[name], **options)
+        with contextlib.redirect_stderr(said), _commas():
+            return tyro.cli(command, args=arguments, prog=f"alexnet {name}", config=(FlagCreatePairsOff,), **start)
     except SystemExit:
-        raise UsageError(f"alexnet {name}: {_one_line(said.getvalue())}; see alexnet {name} --help") from None
+        wrong = _wrong_value(options, arguments) or _one_line(said.getvalue()) + _comma_hint(options, arguments)
+        raise UsageError(f"alexnet {name}: {wrong}; see alexnet {name} --help") from None
+
+
+def default_of(name: str, arguments: list[str]) -> Any:
+    """What the options' defaults are: of ``train`` those of the recipe that is named; else None, the class's own."""
+    if name != "train":
+        return None
+    return Train(tyro.MISSING, tyro.MISSING, named(_value_of("--recipe", arguments) or "default"))
+
+
+def _given(arguments: list[str]) -> list[str]:
+    """The words before a ``--``, after which all are arguments."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    """The value of an option that must be known before the others are read."""
+    for i, word in enumerate(given := _given(arguments)):
+        if word.startswith(option + "="):
+            return word.partition("=")[2]
+        if word == option and i + 1 < len(given):
+            return given[i + 1]
+    return None
+
+
+def _check_names(name: str, options: list[Option], arguments: list[str]) -> None:
+    """Raises ``UsageError`` for an option that is unknown, or has another name today, or whose value has."""
+    known = {spelled: option for option in options if not option.positional for spelled in option.names}
+    given = _given(arguments)
+    for i, word in enumerate(given):
+        spelled = word.partition("=")[0].replace("_", "-")
+        if not re.fullmatch("--[a-z].*", spelled):
+            continue
+        if spelled not in known:
+            if OPTIONS.get(spelled) in known:
+                raise UsageError(f"{spelled}: is now {OPTIONS[spelled]}")
+            near = files.nearest(spelled, known)
+            raise UsageError(f"alexnet {name}: {spelled}: no such option; {near}see alexnet {name} --help")
+        value = word.partition("=")[2] if "=" in word else next(iter(given[i + 1 :]), "")
+        new = VALUES.get(known[spelled].field, {}).get(value)
+        if new and value not in known[spelled].choices:
+            raise UsageError(f"{spelled} {value}: is now {new}")
+
+
+def _wrong_value(options: list[Option], arguments: list[str]) -> str | None:
+    """What is wrong with the first value that its option does not take; None where it is something else."""
+    known = {spelled: option for option in options if not option.positional for spelled in option.names}
+    given = _given(arguments)
+    for word, following in itertools.zip_longest(given, given[1:], fillvalue=""):
+        spelled, equals, value = word.partition("=")
+        option = known.get(spelled.replace("_", "-"))
+        if option is None or not option.value:
+            continue
+        value = value if equals else following
+        if option.choices and value not in option.choices:
+            return f"{spelled} {value}: give one of {', '.join(option.choices)}"
+        for single in value.split(",") if option.several else [value]:
+            if (number := {int: "a whole number", float: "a number"}.get(option.kind)) and not _is(option.kind, single):
+                what = number.removeprefix("a ") + "s, with commas" if option.several else number
+                return f"{spelled} {value}: must be {what}"
+    return None
+
+
+def _is(kind: type, text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _comma_hint(options: list[Option], arguments: list[str]) -> str:
+    """What to say where an option of several values was given them with blanks between."""
+    several = {spelled: option for option in options if option.several for spelled in option.names}
+    for i, word in enumerate(arguments):
+        values = list(itertools.takewhile(lambda value: not value.startswith("--"), arguments[i + 1 :]))
+        if word in several and len(values) > 1:
+            return f"; {word} takes several values: give them with commas ({word} {','.join(values)})"
+    return ""
+
+
+def _commas() -> ConstructorRegistry:
+    """Rules for tyro: options of several values take one word with commas, so that they swallow nothing."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def several(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+        if info.type_origin is not tuple or Positional in info.markers:
+            return None
+        kind = typing.get_args(info.type)[0]
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="A,B,...",
+            instance_from_str=lambda words: tuple(kind(value) for value in words[0].split(",") if value.strip()),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda values: [",".join(map(str, values))],
+        )
+
+    return registry
 
 
 def _one_line(box: str) -> str:
@@ -69,31 +175,22 @@ def _one_line(box: str) -> str:
     return " ".join(lines).rstrip(".")
 
 
-def _option(arguments: list[str], name: str) -> str | None:
-    """The value of an option that must be known before the others are read."""
-    for i, argument in enumerate(arguments):
-        if argument.startswith(name + "="):
-            return argument.partition("=")[2]
-        if argument == name and i + 1 < len(arguments):
-            return arguments[i + 1]
-    return None
-
-
 def overview() -> str:
-    lines = ["usage: alexnet COMMAND ...", "", "AlexNet (Krizhevsky, Sutskever, Hinton, 2012), whole.", ""]
+    """What ``alexnet --help`` prints."""
+    lines = ["usage: alexnet COMMAND ...", "", "Train, evaluate and use AlexNet (Krizhevsky et al., 2012).", ""]
     for name, command in COMMANDS.items():
         lines.append(f"  {name:<10} {about(command).splitlines()[0]}")
-    return "\n".join([*lines, "", "alexnet COMMAND --help says what a command takes."])
+    return "\n".join([*lines, "", "alexnet help COMMAND shows its options; alexnet --version prints the version."])
 
 
-def about(command: Callable[..., Any]) -> str:
-    """What a command says of itself; read from the source where Python was told to leave docstrings out (-OO)."""
-    if sys.flags.optimize < 2:
-        return inspect.getdoc(command) or ""
-    classes = {node.name: node for node in _syntax(command.__module__).body if isinstance(node, ast.ClassDef)}
-    return ast.get_docstring(classes[command.__name__]) or ""
+def command_of(name: str) -> str:
+    """A command's name. Raises ``UsageError`` where there is none of it, with one that is near."""
+    if name not in COMMANDS:
+        near = files.nearest(name, COMMANDS)
+        raise UsageError(f"alexnet {name}: no such command; {near}give one of {', '.join(COMMANDS)}")
+    return name
 
 
-@functools.cache
-def _syntax(module: str) -> ast.Module:
-    return ast.parse(inspect.getsource(sys.modules[module]))
+def help_page(name: str, arguments: list[str]) -> str:
+    """What ``alexnet COMMAND --help`` prints; with ``--recipe``, its values are the defaults."""
+    return page(name, COMMANDS[name], default_of(name, arguments))

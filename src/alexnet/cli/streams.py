@@ -52,12 +52,12 @@ def exhausted(error: Exception) -> str | None:
     if isinstance(error, UnicodeError):
         return f"a text cannot be read or written ({error})"
     if "can't start new thread" in str(error):
-        return "this machine starts no more threads; give fewer --loaders, --workers or --threads"
+        return "this machine starts no more threads; give fewer --workers or --threads"
     if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
         detail = f" ({reason[0][:160]})" if reason else ""
         return (
             f"not enough memory{detail}; give less at once: a smaller --batch-size, more --grad-accumulation, a "
-            "smaller --count, fewer --views or --loaders, or --device cpu where it is the GPU's"
+            "smaller --count, fewer --views or --workers, or --device cpu where it is the GPU's"
         )
     return None
 

@@ -205,7 +205,7 @@ def make_shards(
 def _check_bad(bad: int, allowed: float, name: str, reason: str) -> None:
     if bad > allowed:
         raise AlexNetError(
-            f"{bad:,} images are bad, more than --max-bad allows (the last: {name}: {reason}); "
+            f"{bad:,} images are bad, more than --max-bad-fraction allows (the last: {name}: {reason}); "
             "see whether the source is whole, or allow a larger share"
         )
 

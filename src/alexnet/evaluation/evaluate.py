@@ -204,7 +204,7 @@ def _outputs(
     progress: Progress | None = None,
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """For each batch of rows its (N,) labels, and each run's (N, classes) float32 soft-max outputs, on the CPU."""
-    check_threads("--loaders", loaders)
+    check_threads("--workers", loaders)
     check_views(views)
     places = [class_places(classifier, dataset) for classifier in classifiers]
     for classifier in classifiers:
@@ -232,9 +232,9 @@ def _shares(shares: Sequence[float] | None, runs: int) -> list[float]:
     if shares is None:
         return [1 / runs] * runs
     if len(shares) != runs:
-        raise UsageError(f"--shares: {len(shares)} given for {runs} runs; give one a run")
+        raise UsageError(f"--ensemble-weights: {len(shares)} given for {runs} runs; give one a run")
     if not all(0 <= share < math.inf for share in shares) or not 0 < sum(shares) < math.inf:
-        raise UsageError("--shares: give numbers of at least 0 that are not all 0")
+        raise UsageError("--ensemble-weights: give numbers of at least 0 that are not all 0")
     return [share / sum(shares) for share in shares]
 
 

@@ -33,7 +33,7 @@ def features(
     Raises:
         UsageError: no such layer, or not one readable image.
     """
-    check_threads("--loaders", loaders)
+    check_threads("--workers", loaders)
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
     kept: list[str] = []
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}

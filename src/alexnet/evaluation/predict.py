@@ -37,7 +37,7 @@ def predict(
     Raises:
         UsageError: at once: no such run, file or folder, or an option that cannot be meant.
     """
-    check_threads("--loaders", loaders)
+    check_threads("--workers", loaders)
     check_number("--top", top, 1)
     check_views(views)
     return _predictions(opened(run, precision), find_pictures(paths, note), top, views, loaders)

@@ -72,7 +72,7 @@ def probe(
         import sklearn.linear_model  # noqa: F401  (before the activations are computed, not after)
     except ImportError as error:
         raise UsageError("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
-    check_threads("--loaders", loaders)
+    check_threads("--workers", loaders)
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     check_size(classifier, dataset)

@@ -22,6 +22,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
 from alexnet.figures.style import clean
+from alexnet.files.old_names import current_recipe
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast
 from alexnet.nets.table import Learning
@@ -58,7 +59,7 @@ def changed(condition: str, folder: Path) -> Recipe:
     """
     name, *changes = condition.split()
     recipe = named(name)
-    values = dict(change.split("=", 1) for change in changes)
+    values = current_recipe(dict(change.split("=", 1) for change in changes))
     bias = values.pop("bias", None)
     now = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     unknown = sorted(values.keys() - now.keys())

@@ -17,14 +17,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
-
-import fsspec
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
 from alexnet.files.text import plain
+
+if TYPE_CHECKING:  # imported where they are used: help and mistakes are answered without
+    import fsspec
+    import pyarrow as pa
 
 T = TypeVar("T")
 PARTIAL = ".partial"
@@ -38,8 +39,10 @@ def is_remote(path: str | os.PathLike) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[^/]*)*://", os.fspath(path)) is not None
 
 
-def _remote(path: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
+def _remote(path: str | os.PathLike) -> "tuple[fsspec.AbstractFileSystem, str]":
     """The file system that a URL is of, and the path in it. Raises ``UsageError`` where it cannot be used here."""
+    import fsspec
+
     try:
         return fsspec.core.url_to_fs(str(path))
     except ImportError as error:
@@ -50,7 +53,7 @@ def _remote(path: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
         ) from error
 
 
-def _on_remote(path: str | os.PathLike, act: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
+def _on_remote(path: str | os.PathLike, act: "Callable[[fsspec.AbstractFileSystem, str], T]") -> T:
     """What comes of a call to a remote file system, which may raise anything: here one line."""
     try:
         return act(*_remote(path))
@@ -91,7 +94,7 @@ def size(path: str | os.PathLike) -> int:
 def below(folder: str) -> list[str]:
     """The names of all files at any depth below a remote folder, relative to it."""
 
-    def names(fs: fsspec.AbstractFileSystem, inner: str) -> list[str]:
+    def names(fs: "fsspec.AbstractFileSystem", inner: str) -> list[str]:
         prefix = inner.rstrip("/") + "/"
         return [str(name).removeprefix(prefix) for name in fs.find(inner)]
 
@@ -111,8 +114,10 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return file.read()
 
 
-def map_file(path: str | os.PathLike) -> pa.NativeFile:
+def map_file(path: str | os.PathLike) -> "pa.NativeFile":
     """``path`` for pyarrow: memory-mapped where it is local, read whole where it is remote."""
+    import pyarrow as pa
+
     if is_remote(path):
         return pa.BufferReader(read_bytes(path))
     return pa.memory_map(os.fsencode(path))  # as bytes: a name may be no UTF-8

@@ -88,7 +88,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def default(**changes: object) -> Recipe:
-    """Ours for any data set: starts to learn at once. ``changes``: fields of ``Recipe``; so for all below."""
+    """Ours for any data set: starts to learn at once.
+
+    ``changes``: fields of ``Recipe``; so for all below.
+    """
     return _changed("default", changes)
 
 

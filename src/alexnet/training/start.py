@@ -259,7 +259,7 @@ def _check_same(setup: Setup) -> None:
     """Refuses a folder whose training was begun with other options."""
     note = setup.folder / "recipe.json"
     old = files.read_json(note, dict, "give another folder, or mend it")
-    from_json(old, str(note))
+    from_json(old, str(note), of_run=True)
     changed = difference(old, _asked(setup))
     if changed:
         shown = ["the net's table" if change.startswith("table ") else change for change in changed]

@@ -113,7 +113,7 @@ def train(
     if not isinstance(recipe, Recipe | None):
         raise UsageError(f"recipe {recipe!r}: give a Recipe")
     check_threads("--threads", threads)
-    check_threads("--loaders", loaders)
+    check_threads("--workers", loaders)
     if keep_every is not None:
         check_number("--keep-every", keep_every, 1)
     loaders = loaders or max(2, min(8, machine.cores()))
