@@ -18,9 +18,9 @@ def contact_sheet(store: Store, columns: int = 12, rows: int = 8, side: int = 96
     """
     chosen = spread(store, columns * rows)
     sheet = Image.new("RGB", (columns * (side + 2) + 2, -(-len(chosen) // columns) * (side + 2) + 2), "white")
-    for place, row in enumerate(chosen):
+    for index, row in enumerate(chosen):
         tile = Image.fromarray(store.image(row)).resize((side, side), Image.Resampling.BOX)
-        sheet.paste(tile, (2 + place % columns * (side + 2), 2 + place // columns * (side + 2)))
+        sheet.paste(tile, (2 + index % columns * (side + 2), 2 + index // columns * (side + 2)))
     return sheet
 
 

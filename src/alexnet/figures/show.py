@@ -123,18 +123,20 @@ def _store_of(run: Run, path: Store | str | os.PathLike | None, note: Callable[[
     """The store asked for, or the one that the run was trained on if it is still there."""
     if path is not None:
         return path if isinstance(path, Store) else Store(path)
-    place = run.data.get("path")
-    if not place:
+    recorded = run.data.get("path")
+    if not recorded:
         note(f"no predictions.png: {run.path} was trained on no store; give images, or --store")
         return None
-    for candidate in dict.fromkeys((place, files.real(place))):  # a path's bytes may be no UTF-8
+    for candidate in dict.fromkeys((recorded, files.real(recorded))):  # a path's bytes may be no UTF-8
         if files.exists(files.join(candidate, "dataset.json")):
             store = Store(candidate)
             if store.fingerprint == run.data.get("store"):
                 return store
-            note(f"no predictions.png: {place} is not the store any more that {run.path} was trained on; give --store")
+            note(
+                f"no predictions.png: {recorded} is not the store any more that {run.path} was trained on; give --store"
+            )
             return None
-    note(f"no predictions.png: {place}, which {run.path} was trained on, is not there any more; give --store")
+    note(f"no predictions.png: {recorded}, which {run.path} was trained on, is not there any more; give --store")
     return None
 
 

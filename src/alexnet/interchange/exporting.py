@@ -123,9 +123,9 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
         "images": files.plain(card.images_words(run, prepared)),
         onnx_writer.KEY: files.to_json(described, indent=None),
     }
-    given = (preparation.mean_image, preparation.channel_scale()) if prepared else None
-    content = onnx_writer.write_onnx(net, preparation.crop, metadata, given)
-    pixels, place = _pictures(run, images)
+    mean_and_scale = (preparation.mean_image, preparation.channel_scale()) if prepared else None
+    content = onnx_writer.write_onnx(net, preparation.crop, metadata, mean_and_scale)
+    pixels, origin = _pictures(run, images)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     with files.atomic(file) as out:
@@ -139,7 +139,7 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
                 f"(allowed {MOST_DIFFERENCE:g}); nothing was written. Please report it with `alexnet doctor`"
             )
         out.write(content)
-    return Exported(str(file), "onnx", len(content), len(pixels), place, difference)
+    return Exported(str(file), "onnx", len(content), len(pixels), origin, difference)
 
 
 def _described(run: Run) -> dict:
@@ -165,7 +165,7 @@ def largest_difference(
     Returns:
         NaN where an answer is no number.
     """
-    found = []
+    differences = []
     for part in np.array_split(pixels, max(1, len(pixels) // CHECK_BATCH)):
         planes = torch.from_numpy(part).permute(0, 3, 1, 2)
         seen = run.preparation.to("cpu").apply(views(planes, run.preparation.crop, 1)[0], torch.float32)
@@ -173,27 +173,27 @@ def largest_difference(
             ours = net.eval()(seen)
         ours = F.softmax(ours, 1) if prepared else ours
         theirs = torch.from_numpy(other(part if prepared else seen.contiguous().numpy()))
-        found.append((ours - theirs).abs().amax(1) / ours.abs().amax(1))
-    return float(torch.cat(found).max())
+        differences.append((ours - theirs).abs().amax(1) / ours.abs().amax(1))
+    return float(torch.cat(differences).max())
 
 
 def _pictures(run: Run, images: str | os.PathLike | None) -> tuple[np.ndarray, str]:
     """(n, size, size, 3) uint8, at most ``CHECKED``, and where they are from."""
     size = run.preparation.size
-    place = images if images is not None else run.data.get("path")
+    path = images if images is not None else run.data.get("path")
     if images is not None and not files.exists(files.join(images, "dataset.json")):
         _, pictures, _ = evaluation.picture_shares(run, [images], CHECKED, precision="float32")
         return np.stack(pictures), str(images)
-    if place and files.exists(files.join(place, "dataset.json")):
-        store = _store(place, asked=images is not None)
+    if path and files.exists(files.join(path, "dataset.json")):
+        store = _store(path, asked=images is not None)
         if images is not None and (store is None or store.size != size or not len(store.labels)):
             pixels = store.size if store else 0
             raise WrongUse(f"--images {images}: holds no images, or of {pixels} pixels; the run's have {size}")
         if store and store.size == size and len(store.labels):
             rows = np.linspace(0, len(store.labels) - 1, min(CHECKED, len(store.labels))).astype(int)
-            return np.stack([store.image(int(row)) for row in rows]), str(place)
+            return np.stack([store.image(int(row)) for row in rows]), str(path)
     drawn = [draw(index, index % len(CLASSES)) for index in range(CHECKED)]
-    return np.stack([stored_images.decode_square(each, size) for each in drawn]), "drawn images"
+    return np.stack([stored_images.decode_square(picture, size) for picture in drawn]), "drawn images"
 
 
 def _store(path: str | os.PathLike, asked: bool) -> Store | None:
