@@ -11,8 +11,10 @@ export ALEXNET_TEST_DATA ?= ../shared/data
 demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
 	$(BIN)/alexnet demo
 
+# A process a core, at most four; each with one thread, since what must not depend on threads is tested by their number.
+WORKERS ?= auto
 test: $(INSTALLED)        ## every test that needs nothing from outside
-	$(BIN)/python -m pytest -m "not photos and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not photos and not gpu"
 	@echo "left out: tests on real photos (make test-photos) and on a GPU (make test-gpu)"
 
 test-photos: $(INSTALLED) ## tests on the real photos of ALEXNET_TEST_DATA

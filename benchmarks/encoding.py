@@ -1,4 +1,4 @@
-"""What the store's JPEG costs: PSNR against the same pixels kept raw, and bytes.
+"""What the dataset's JPEG costs: PSNR against the same pixels kept raw, and bytes.
 
     python -m benchmarks.encoding IMAGES >docs/raw/encoding.json
 
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from alexnet.data.images import decode_square
+from alexnet.data.codec import decode_square
 from alexnet.data.sources import open_source
 from alexnet.machine import cores
 from benchmarks import harness

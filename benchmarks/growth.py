@@ -1,4 +1,4 @@
-"""How cost grows: a step's time with the batch, its time and memory with classes, a loader's with the store.
+"""How cost grows: a step's time with the batch, its time and memory with classes, a loader's with the dataset.
 
     python -m benchmarks.growth >docs/raw/growth.json
     python -m benchmarks.growth --plot docs/raw/growth.json docs/growth.png
@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet import Net, Store, machine, prepare
+from alexnet import Dataset, Net, machine, prepare
 from alexnet.data.batches import Batches
-from alexnet.data.demo import source
+from alexnet.data.synthetic import source
 from alexnet.diagnostics.bench import random_images, training_step
 from alexnet.diagnostics.plain_port import tasks
 from benchmarks import harness
@@ -51,43 +51,43 @@ def step_cost(whose: str, batch: int, classes: int) -> dict:
 
 
 def synthetic(rows: int, room: Path) -> Path:
-    """A store of so many records: one shard of 8,192 small raw images under as many names as are needed."""
+    """A dataset of so many records: one shard of 8,192 small raw images under as many names as are needed."""
     small = prepare(source(8192), room / "small", size=32, format="raw", val_fraction=0)
     told = dict(small.description)
     (shard,) = (shard for shard in told["shards"] if shard["split"] == "train")
-    store = room / f"store-{rows}"
-    store.mkdir()
+    dataset = room / f"store-{rows}"
+    dataset.mkdir()
     shards = []
     for index in range(-(-rows // shard["rows"])):
         name = f"train-{index:05d}.arrow"
-        os.link(room / "small" / shard["file"], store / name)
+        os.link(room / "small" / shard["file"], dataset / name)
         shards.append({**shard, "file": name})
     for name in ("statistics.safetensors", "skipped.csv"):
-        shutil.copy(room / "small" / name, store / name)
-    (store / "dataset.json").write_text(json.dumps({**told, "shards": shards}), encoding="utf-8")
+        shutil.copy(room / "small" / name, dataset / name)
+    (dataset / "dataset.json").write_text(json.dumps({**told, "shards": shards}), encoding="utf-8")
     shutil.rmtree(room / "small")
-    return store
+    return dataset
 
 
 def store_cost(path: str) -> dict:
-    """Opening a store and making its first batch, its epoch's order, and a random image's mean time."""
+    """Opening a dataset and making its first batch, its epoch's order, and a random image's mean time."""
     begun = time.perf_counter()
-    store = Store(path)
-    batches = Batches(store, "train", 128, 0, crop=28)
+    dataset = Dataset(path)
+    batches = Batches(dataset, "train", 128, 0, crop=28)
     opened = time.perf_counter() - begun
     begun = time.perf_counter()
     batches.load(0)
     first = time.perf_counter() - begun
-    rows = np.random.default_rng(0).permutation(store.splits["train"])[: 2 * READS].tolist()
+    rows = np.random.default_rng(0).permutation(dataset.splits["train"])[: 2 * READS].tolist()
     for row in rows[:READS]:
-        store.image(row)
+        dataset.image(row)
     begun = time.perf_counter()
     for row in rows[READS:]:
-        store.image(row)
+        dataset.image(row)
     read = (time.perf_counter() - begun) / READS
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
-        "records": store.splits["train"], "open_seconds": opened, "first_batch_seconds": first,
+        "records": dataset.splits["train"], "open_seconds": opened, "first_batch_seconds": first,
         "microseconds_an_image": 1e6 * read, "peak_mib": peak,
     }  # fmt: skip
 
@@ -108,7 +108,7 @@ def measure() -> dict:
         "plain": [child("--case", "plain", 128, 1000)],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as room:
-        found["store"] = [child("--store", synthetic(rows, Path(room))) for rows in STORES]
+        found["store"] = [child("--dataset", synthetic(rows, Path(room))) for rows in STORES]
     return found
 
 
@@ -139,13 +139,13 @@ def plot(told: dict, path: str) -> None:
 def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--store", help=argparse.SUPPRESS)
+    parser.add_argument("--dataset", help=argparse.SUPPRESS)
     parser.add_argument("--plot", nargs=2, metavar=("JSON", "PNG"))
     options = parser.parse_args()
     if options.case:
         print(json.dumps(step_cost(options.case[0], int(options.case[1]), int(options.case[2]))))
-    elif options.store:
-        print(json.dumps(store_cost(options.store)))
+    elif options.dataset:
+        print(json.dumps(store_cost(options.dataset)))
     elif options.plot:
         plot(json.loads(Path(options.plot[0]).read_text(encoding="utf-8")), options.plot[1])
     else:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from benchmarks import harness
 
 
@@ -51,9 +51,9 @@ def of_run(run: Path) -> str:
     return digest([place / "weights.safetensors", place / "state.safetensors", run / "metrics.jsonl"])
 
 
-def of_store(store: Path) -> str:
+def of_store(dataset: Path) -> str:
     """Of every file."""
-    return digest([path for path in store.iterdir() if path.is_file()])
+    return digest([path for path in dataset.iterdir() if path.is_file()])
 
 
 def disturb(command: list[object], target: Path, kills: int, seconds: float) -> list[float]:

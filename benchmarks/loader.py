@@ -1,4 +1,4 @@
-"""The loader alone on a store of either format, one thread and as many as there are cores.
+"""The loader alone on a dataset of either format, one thread and as many as there are cores.
 
 python -m benchmarks.loader RAW_STORE >docs/raw/loader-raw.json
 """
@@ -6,7 +6,7 @@ python -m benchmarks.loader RAW_STORE >docs/raw/loader-raw.json
 import time
 from functools import partial
 
-from alexnet import Store, machine
+from alexnet import Dataset, machine
 from alexnet.data.batches import Batches, ahead
 from benchmarks import harness
 
@@ -24,11 +24,11 @@ def main() -> None:
     parser.add_argument("store")
     options = parser.parse_args()
     machine.set_up(1)
-    store = Store(options.store)
-    batches = Batches(store, "train", 128, 0)
+    dataset = Dataset(options.dataset)
+    batches = Batches(dataset, "train", 128, 0)
     tasks = {str(threads): partial(loader_rate, batches, threads) for threads in {1, machine.cores()}}
     rounds = harness.interleaved(tasks, options.rounds)
-    harness.emit({"format": store.format, "images_per_second": harness.medians(rounds), "rounds": rounds})
+    harness.emit({"format": dataset.format, "images_per_second": harness.medians(rounds), "rounds": rounds})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The peer: a plain torch AlexNet with SGD, as public ports have it, for so many minutes on a store's images.
+"""The peer: a plain torch AlexNet with SGD, as public ports have it, for so many minutes on a dataset's images.
 
-float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, ``torch.optim.SGD``, ``DataLoader``; the
+float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialization, ``torch.optim.SGD``, ``DataLoader``; the
 net of the paper with its two towers as grouped convolutions (``alexnet.diagnostics.plain_port``). It shares no other
 code with ``alexnet`` but the reading of stored images. Prints a JSON line an epoch.
 
-    python -m benchmarks.plain_torch STORE --minutes 26 >docs/raw/peer.jsonl
+    python -m benchmarks.plain_torch DATASET --minutes 26 >docs/raw/peer.jsonl
 """
 
 import json
@@ -13,21 +13,22 @@ import time
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data as torch_data
+from torch.utils.data import DataLoader
 
-from alexnet import Store
+from alexnet import Dataset
 from alexnet.diagnostics.plain_port import plain_port
 from benchmarks import harness
 
 
-class Images(Dataset):
+class Images(torch_data.Dataset):
     """A split's images: random (or central) 227 crops and mirrors, divided by the usual ImageNet deviations."""
 
     MEAN = np.float32([0.485, 0.456, 0.406])
     DEVIATION = np.float32([0.229, 0.224, 0.225])
 
-    def __init__(self, store: Store, split: str):
-        self.store, self.rows, self.training = store, store.rows(split), split == "train"
+    def __init__(self, dataset: Dataset, split: str):
+        self.dataset, self.rows, self.training = dataset, dataset.rows(split), split == "train"
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -35,11 +36,11 @@ class Images(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         row = int(self.rows[index])
         top, left = torch.randint(0, 30, (2,)).tolist() if self.training else (14, 14)
-        crop = self.store.image(row)[top : top + 227, left : left + 227]
+        crop = self.dataset.image(row)[top : top + 227, left : left + 227]
         if self.training and torch.rand(()) < 0.5:
             crop = crop[:, ::-1]
         pixels = (crop.astype(np.float32) / 255 - self.MEAN) / self.DEVIATION
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), int(self.store.labels[row])
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), int(self.dataset.labels[row])
 
 
 def main() -> None:
@@ -52,13 +53,13 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
-    store = Store(options.store)
-    model = plain_port(len(store.classes))
-    optimiser = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
+    dataset = Dataset(options.dataset)
+    model = plain_port(len(dataset.classes))
+    optimizer = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
     loader = DataLoader(
-        Images(store, "train"), options.batch_size, shuffle=True, num_workers=1, persistent_workers=True
+        Images(dataset, "train"), options.batch_size, shuffle=True, num_workers=1, persistent_workers=True
     )
-    testing = DataLoader(Images(store, "val"), options.batch_size)
+    testing = DataLoader(Images(dataset, "val"), options.batch_size)
     trained, images, epoch = 0.0, 0, 0
     while trained < 60 * options.minutes:
         model.train()
@@ -66,9 +67,9 @@ def main() -> None:
         started = time.monotonic()
         for pixels, labels in loader:
             loss = nn.functional.cross_entropy(model(pixels), labels)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             losses.append(loss.item())
             images += len(labels)
             if trained + time.monotonic() - started > 60 * options.minutes:

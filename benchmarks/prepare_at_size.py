@@ -4,7 +4,7 @@
 
 Two measurements, each in a process of its own:
 
-- *images*: 56,000 photos of full size in tars of a thousand, one a class, made of the photos of PHOTOS (a store):
+- *images*: 56,000 photos of full size in tars of a thousand, one a class, made of the photos of PHOTOS (a dataset):
   enlarged by 1.8, each time shifted, mirrored or lit otherwise, JPEG quality 90. Prepared from 7, 14, 28 and 56 of
   the tars.
 - *members*: what must be known before the first image is read - the listing, the validation split, the
@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from alexnet import Store
+from alexnet import Dataset
 from alexnet.machine import cores
 from benchmarks import harness
 
@@ -43,10 +43,10 @@ print(json.dumps({"members": len(source.listing), "shards": len(shards), "second
 """
 
 
-def photo(store: Store, number: int) -> bytes:
+def photo(dataset: Dataset, number: int) -> bytes:
     """A photo of full size, another for each number."""
     rng = np.random.default_rng(number)
-    image = Image.fromarray(store.image(number % sum(store.splits.values())))
+    image = Image.fromarray(dataset.image(number % sum(dataset.splits.values())))
     image = image.resize((540, 460), Image.Resampling.BICUBIC)
     left, top = rng.integers(0, 41), rng.integers(0, 51)
     image = image.crop((left, top, left + 500, top + 409))
@@ -60,10 +60,10 @@ def photo(store: Store, number: int) -> bytes:
 
 def class_tar(photos: str, path: str, number: int) -> None:
     """A tar of a thousand such photos."""
-    store = Store(photos)
+    dataset = Dataset(photos)
     with tarfile.open(path, "w") as archive:
         for i in range(EACH):
-            data = photo(store, EACH * number + i)
+            data = photo(dataset, EACH * number + i)
             member = tarfile.TarInfo(f"n{number:08d}_{i}.JPEG")
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from alexnet import prepare
-from alexnet.data import images
+from alexnet.data import codec as images
 from alexnet.diagnostics.bench import pillows_way
 from benchmarks import harness
 from benchmarks.encoding import psnr

@@ -1,8 +1,8 @@
 """What real training costs beside its step: the data path, the checkpoints, the start.
 
-    python -m benchmarks.training STORE --rounds 3 >docs/raw/training.json
+    python -m benchmarks.training DATASET --rounds 3 >docs/raw/training.json
 
-Interleaved rounds of one epoch each through the same trainer: from the store; from the same batches, made before; and
+Interleaved rounds of one epoch each through the same trainer: from the dataset; from the same batches, made before; and
 from these again with a checkpoint written at every step that is a power of two. Then the loader alone in one thread
 and in more, and the time from starting ``alexnet train`` to the end of its first step, with the compiled library in the
 cache and without.
@@ -18,7 +18,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from alexnet import Recipe, Store, machine, train
+from alexnet import Dataset, Recipe, machine, train
 from alexnet.data.batches import Batches
 from benchmarks import harness
 from benchmarks.loader import loader_rate
@@ -37,18 +37,18 @@ sys.exit(main(["train", *sys.argv[1:], "--batch-size", "128"]))
 """
 
 
-def epoch(store: Store, recipe: Recipe, room: Path, **options: object) -> dict:
+def epoch(dataset: Dataset, recipe: Recipe, room: Path, **options: object) -> dict:
     """An epoch's figures, validation left out."""
-    train(store, room, recipe, show=False, **options)  # pyright: ignore[reportArgumentType]
+    train(dataset, room, recipe, show=False, **options)  # pyright: ignore[reportArgumentType]
     return json.loads((room / "timings.jsonl").read_text().splitlines()[0])
 
 
-def first_step(store: str, cache: str | None) -> float:
+def first_step(dataset: str, cache: str | None) -> float:
     """Seconds from starting the command to the end of its first step."""
     with tempfile.TemporaryDirectory() as room:
         environment = dict(os.environ) if cache is None else {**os.environ, "XDG_CACHE_HOME": cache}
         begun = time.time()
-        command = [sys.executable, "-c", FIRST_STEP, store, f"{room}/run"]
+        command = [sys.executable, "-c", FIRST_STEP, dataset, f"{room}/run"]
         said = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
         return float(said) - begun
 
@@ -58,9 +58,9 @@ def main() -> None:
     parser.add_argument("store")
     options = parser.parse_args()
     machine.set_up()
-    store = Store(options.store)
+    dataset = Dataset(options.dataset)
     recipe = Recipe(epochs=1, batch_size=128, validate_every=1)
-    batches = Batches(store, "train", 128, 0)
+    batches = Batches(dataset, "train", 128, 0)
     ready = [batches.load(step) for step in range(batches.steps)]
     memory = {"batches": lambda step: ready[step]}
     ways = {"store": {}, "memory": memory, "memory, with checkpoints": {**memory, "keep_log": True}}
@@ -68,16 +68,16 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, way in ways.items():
             with tempfile.TemporaryDirectory() as room:
-                found[name].append(epoch(store, recipe, Path(room, "run"), **way))
+                found[name].append(epoch(dataset, recipe, Path(room, "run"), **way))
                 harness.note(name, found[name][-1])
     rate = {name: statistics.median(each["images_per_second"] for each in values) for name, values in found.items()}
     seconds = {name: statistics.median(each["seconds"] for each in values) for name, values in found.items()}
     saves = sum(step.bit_count() == 1 for step in range(1, batches.steps + 1))
     threads = {str(count): partial(loader_rate, batches, count) for count in range(1, machine.cores() + 1)}
     loader = harness.medians(harness.interleaved(threads, options.rounds))
-    warm = statistics.median(first_step(options.store, None) for _ in range(options.rounds))
+    warm = statistics.median(first_step(options.dataset, None) for _ in range(options.rounds))
     with tempfile.TemporaryDirectory() as cache:
-        cold = first_step(options.store, cache)
+        cold = first_step(options.dataset, cache)
     harness.emit(
         {
             "images_per_second": rate,

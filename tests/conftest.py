@@ -1,6 +1,8 @@
-"""What tests share: small pictures on disk, a small store, a small net, the command line."""
+"""What tests share: small pictures on disk, a small dataset, a small net, the command line."""
 
 import contextlib
+import functools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet import Store, cli, machine, prepare
+from alexnet import Dataset, cli, machine, prepare, randomness
 from alexnet.training.journal import StepReport
 from alexnet.training.listeners import StallWatch
 
@@ -64,10 +66,10 @@ units = "classes"
 """
 
 
-def picture(colour: int, number: int, width: int = 80, height: int = 64) -> Image.Image:
-    """A picture whose class shows in its colours, with noise of its own."""
-    noise = np.random.default_rng([colour, number]).integers(0, 120, (height, width, 3))
-    noise[..., colour] += 110
+def picture(color: int, number: int, width: int = 80, height: int = 64) -> Image.Image:
+    """A picture whose class shows in its colors, with noise of its own."""
+    noise = np.random.default_rng([color, number]).integers(0, 120, (height, width, 3))
+    noise[..., color] += 110
     return Image.fromarray(noise.clip(0, 255).astype(np.uint8))
 
 
@@ -87,8 +89,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def store(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """These in a store of 64x64 images, to be read only."""
+def dataset(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """These in a dataset of 64x64 images, to be read only."""
     return prepare(pictures, tmp_path_factory.mktemp("stores") / "small", size=64)
 
 
@@ -150,6 +152,20 @@ def killed_at(step: int) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     machine.set_up()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    """A net's initial weights are a function of seed, name and shape; the largest, seconds each, are drawn once."""
+    draw = randomness.normal_tensor
+    once = functools.lru_cache(maxsize=4)(draw)  # fc6 and fc7 of two seeds: 0.4 GB
+
+    def normal_tensor(seed: int, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
+        return once(seed, purpose, shape).clone() if math.prod(shape) > 1 << 23 else draw(seed, purpose, shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(randomness, "normal_tensor", normal_tensor)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -328,7 +328,7 @@ CASES: dict[str, Case] = {
     "an ONNX file of random bytes": ("a.onnx", lambda f: np.random.default_rng(1).bytes(1000), "not readable as ONNX"),
     "an ONNX file whose weights lie elsewhere": ("a.onnx", external_onnx, "lies in another file"),
     "an ONNX file that lies of a shape": ("a.onnx", lying_onnx, "is damaged"),
-    "a quantised ONNX file": ("a.onnx", lambda f: plain_onnx(f, quantised=True), "a quantised model"),
+    "a quantized ONNX file": ("a.onnx", lambda f: plain_onnx(f, quantized=True), "a quantized model"),
     "an ONNX file with another operator": ("a.onnx", foreign_operator, "operator Sigmoid"),
     "pooling before the norm, for a net with the norm first": (
         "a.caffemodel", lambda f: caffemodel(zeros("caffenet", 5), False), "these are not weights of small"),
@@ -345,7 +345,14 @@ def said(name: str, folder: Path) -> tuple[int, str]:
     small(folder)
     (folder / "classes.txt").write_text("a\nb\nc\nd\ne\n")
     told = io.StringIO()
-    options = ["--net", str(folder / "small.toml"), "--preparation", "caffe", "--classes", str(folder / "classes.txt")]
+    options = [
+        "--net",
+        str(folder / "small.toml"),
+        "--preprocessing",
+        "caffe",
+        "--classes",
+        str(folder / "classes.txt"),
+    ]
     with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
         status = cli.main(["import", str(folder / file), str(folder / "run"), *options])
     return status, told.getvalue()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, Store, evaluate, import_weights, load, train
-from alexnet import run as runs
+from alexnet import Dataset, Recipe, evaluate, import_weights, load, train
 from alexnet.interchange.exporting import export
+from alexnet.runs.journal import read_journal
+from alexnet.runs.verify import verify
 from alexnet.training.recipe import from_json
 
 BEFORE = Path(__file__).parent / "before"
@@ -25,22 +26,22 @@ def before(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_store(before):
-    store = Store(before / "store")
-    assert store.splits == {"train": 10, "val": 2} and store.classes == ["blue", "red"] and store.size == 32
-    assert store.labels.tolist() == [0] * 5 + [1] * 5 + [0, 1]
-    assert all(store.image(row).shape == (32, 32, 3) for row in range(12))
-    assert {problem for _, problem in store.verify()} == {None}
-    assert store.statistics.images == 10
+    dataset = Dataset(before / "store")
+    assert dataset.splits == {"train": 10, "val": 2} and dataset.classes == ["blue", "red"] and dataset.size == 32
+    assert dataset.labels.tolist() == [0] * 5 + [1] * 5 + [0, 1]
+    assert all(dataset.image(row).shape == (32, 32, 3) for row in range(12))
+    assert {problem for _, problem in dataset.verify()} == {None}
+    assert dataset.statistics.images == 10
 
 
 def test_the_finished_run(before):
     run = load(before / "run")
-    assert run.step == 12 and run.classes == ["blue", "red"] and run.preparation.crop == 24
-    assert {problem for _, problem in runs.verify(before / "run")} == {None}
+    assert run.step == 12 and run.classes == ["blue", "red"] and run.preprocessing.crop == 24
+    assert {problem for _, problem in verify(before / "run")} == {None}
     told = json.loads((before / "run" / "run.json").read_text())["errors"]["val"]
-    errors = evaluate([run], Store(before / "store")).errors
+    errors = evaluate([run], Dataset(before / "store")).errors
     assert errors.top1_error == told["top1_error"] and errors.images == told["images"] == 2
-    lines, unreadable = runs.read_journal(before / "run" / "metrics.jsonl")
+    lines, unreadable = read_journal(before / "run" / "metrics.jsonl")
     assert len(lines) == 16 and not unreadable
 
 
@@ -55,15 +56,15 @@ def test_the_killed_run_is_resumed(before):
     assert outcome.steps == 12 and lines[:8] == kept and len(lines) == len(whole) == 16
     for line, other in zip(map(json.loads, lines), whole):
         assert line["step"] == other["step"] and line["loss"] == pytest.approx(other["loss"], rel=1e-4)
-    assert {problem for _, problem in runs.verify(before / "killed")} == {None}
+    assert {problem for _, problem in verify(before / "killed")} == {None}
 
 
 @pytest.mark.parametrize("name", ["hub", "net.onnx"])
 def test_what_was_exported_comes_back(before, name):
     import_weights(before / name, before / "again")
     ours, again = load(before / "run"), load(before / "again")
-    assert again.classes == ours.classes and again.preparation.scale == ours.preparation.scale
-    assert torch.equal(again.preparation.mean_image, ours.preparation.mean_image)
+    assert again.classes == ours.classes and again.preprocessing.scale == ours.preprocessing.scale
+    assert torch.equal(again.preprocessing.mean_image, ours.preprocessing.mean_image)
     for key, tensor in ours.net.state().items():
         assert torch.equal(again.net.state()[key], tensor), key
     export(before / "again", before / "once-more")
@@ -82,4 +83,4 @@ def test_a_store_of_today_differs_by_what_is_new_alone(before, tmp_path):
     now, old = (json.loads((place / "dataset.json").read_text()) for place in (tmp_path / "now", before / "store"))
     assert {key: now[key] for key in old if key != "decoder"} == {key: old[key] for key in old if key != "decoder"}
     assert set(now) - set(old) == {"labels_sha256", "seal"}
-    assert np.array_equal(Store(tmp_path / "now").labels, Store(before / "store").labels)
+    assert np.array_equal(Dataset(tmp_path / "now").labels, Dataset(before / "store").labels)

@@ -13,13 +13,13 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from alexnet import Net, Recipe, WrongUse, load, predict, train
+from alexnet import Net, Recipe, UsageError, load, predict, train
 from alexnet.interchange.exporting import export
 from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.inference import for_inference
 from alexnet.nets.table_file import tables
-from alexnet.run import load_preparation
+from alexnet.runs.run import load_preprocessing
 from tests.nets.test_nets import relative
 from tests.test_hostile_descriptions import tiny_run
 from tests.weights_files import torchvisions_layers
@@ -31,9 +31,9 @@ def in_onnx_runtime(content: bytes | str, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def trained(store, net_file, tmp_path_factory) -> Path:
+def trained(dataset, net_file, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("trained") / "colours"
-    train(store, run, Recipe(net=net_file, batch_size=8, epochs=6), show=False)
+    train(dataset, run, Recipe(net=net_file, batch_size=8, epochs=6), show=False)
     return run
 
 
@@ -81,11 +81,11 @@ def test_variants_too(change, tmp_path):
     assert relative(in_onnx_runtime(write_onnx(net, 224, {}), images), expected) < 1e-4
 
 
-def test_uint8_images_in_probabilities_out(trained, store, tmp_path, alexnet):
+def test_uint8_images_in_probabilities_out(trained, dataset, tmp_path, alexnet):
     status, out, err = alexnet("export", trained, tmp_path / "net.onnx")
     assert status == 0, err
-    assert f"on 60 images ({store.path})" in out
-    shown = np.stack([store.image(row) for row in range(7)])
+    assert f"on 60 images ({dataset.path})" in out
+    shown = np.stack([dataset.image(row) for row in range(7)])
     found = in_onnx_runtime(str(tmp_path / "net.onnx"), shown)
     run = load(trained)
     assert found.shape == (7, 3) and np.allclose(found.sum(1), 1, atol=1e-6)
@@ -101,11 +101,13 @@ def test_uint8_images_in_probabilities_out(trained, store, tmp_path, alexnet):
     assert json.loads(told["classes"]) == ["blue", "green", "red"] and "64x64 RGB" in told["images"]
 
 
-def test_prepared_images_in_scores_out(trained, store, tmp_path, alexnet):
-    status, out, err = alexnet("export", trained, tmp_path / "net.onnx", "--without-preparation", "--json")
+def test_prepared_images_in_scores_out(trained, dataset, tmp_path, alexnet):
+    status, out, err = alexnet("export", trained, tmp_path / "net.onnx", "--without-preprocessing", "--json")
     assert status == 0 and json.loads(out)["largest_difference"] < 1e-4, err
     run = load(trained)
-    seen = run.preparation.apply(torch.from_numpy(store.image(0))[None, 8:56, 8:56].permute(0, 3, 1, 2), torch.float32)
+    seen = run.preprocessing.apply(
+        torch.from_numpy(dataset.image(0))[None, 8:56, 8:56].permute(0, 3, 1, 2), torch.float32
+    )
     with torch.no_grad():
         expected = run.net(seen).numpy()
     assert relative(in_onnx_runtime(str(tmp_path / "net.onnx"), seen.contiguous().numpy()), expected) < 1e-5
@@ -146,7 +148,7 @@ def same(one: Path, two: Path) -> None:
     assert a.classes == b.classes and a.words == b.words and a.net.table.layers == b.net.table.layers
     for name, tensor in a.net.state().items():
         assert torch.equal(tensor, b.net.state()[name]), name
-    p, q = load_preparation(one), load_preparation(two)
+    p, q = load_preprocessing(one), load_preprocessing(two)
     assert torch.equal(p.mean_image, q.mean_image) and torch.equal(p.noise, q.noise)
     assert (p.size, p.crop, p.scale, p.resize, p.resized) == (q.size, q.crop, q.scale, q.resize, q.resized)
 
@@ -165,7 +167,7 @@ def test_round_trips_are_exact(trained, tmp_path, alexnet):
 
 
 def test_an_onnx_file_without_its_preparation_is_not_guessed_at(trained, tmp_path, alexnet):
-    assert alexnet("export", trained, tmp_path / "net.onnx", "--without-preparation")[0] == 0
+    assert alexnet("export", trained, tmp_path / "net.onnx", "--without-preprocessing")[0] == 0
     status, _, err = alexnet("import", tmp_path / "net.onnx", tmp_path / "run")
     assert status == 2 and "the mean image is not in it" in err and not (tmp_path / "run").exists()
 
@@ -185,21 +187,21 @@ def test_torchvisions_state_dict(tmp_path, alexnet):
         torchvisions_layers().load_state_dict(found, strict=True)
 
 
-def test_the_card_is_read_by_the_hubs_library(trained, store, tmp_path, alexnet):
-    assert alexnet("export", trained, tmp_path / "hub", "--licence", "mit")[0] == 0
+def test_the_card_is_read_by_the_hubs_library(trained, dataset, tmp_path, alexnet):
+    assert alexnet("export", trained, tmp_path / "hub", "--license", "mit")[0] == 0
     card = ModelCard.load(tmp_path / "hub" / "README.md", ignore_metadata_errors=False)
     told = card.data.to_dict()
     assert told["license"] == "mit" and told["pipeline_tag"] == "image-classification"
     error = load(trained).errors["val"]["top1_error"]
     (result,) = card.data.eval_results
     assert result.metric_type == "accuracy" and result.metric_value == pytest.approx(1 - error)
-    assert result.dataset_name == Path(store.path).name and result.task_type == "image-classification"
+    assert result.dataset_name == Path(dataset.path).name and result.task_type == "image-classification"
     for part in (
         "## Use",
         "## Data",
         "## Recipe",
         "## Errors",
-        "## Licence",
+        "## License",
         "## Limits",
         f"{error:.2%}",
         "blue; green",
@@ -207,7 +209,7 @@ def test_the_card_is_read_by_the_hubs_library(trained, store, tmp_path, alexnet)
         assert part in card.text, part
     config = json.loads((tmp_path / "hub" / "config.json").read_text())
     for file in ("README.md", "config.json"):
-        assert str(Path(store.path).parent) not in (tmp_path / "hub" / file).read_text()  # no path of this disk
+        assert str(Path(dataset.path).parent) not in (tmp_path / "hub" / file).read_text()  # no path of this disk
     assert config["id2label"] == {"0": "blue", "1": "green", "2": "red"} and config["num_labels"] == 3
     assert set(load_file(tmp_path / "hub" / "model.safetensors")) == set(load(trained).net.state())
 
@@ -242,7 +244,7 @@ def test_without_a_store_it_is_checked_on_drawn_images(trained, tmp_path):
     description["data"]["path"] = str(tmp_path / "gone")
     (tmp_path / "run/run.json").write_text(json.dumps(description))
     made = export(tmp_path / "run", tmp_path / "net.onnx")
-    assert made.checked_on == "drawn images" and made.images == 100 and made.largest_difference is not None
+    assert made.checked_on == "synthetic images" and made.images == 100 and made.largest_difference is not None
 
 
 @pytest.fixture
@@ -269,7 +271,7 @@ def test_a_name_with_dots_is_a_folders(name, tmp_path):
 
 @pytest.mark.parametrize("ending", [".h5", ".pb", ".caffemodel", ".npz", ".bin", ".ckpt", ".pkl", ".PT2", ".keras"])
 def test_other_programs_endings_are_no_folders(ending, tmp_path):
-    with pytest.raises(WrongUse, match=r"give a file ending in \.onnx, \.pth or \.safetensors, or a folder"):
+    with pytest.raises(UsageError, match=r"give a file ending in \.onnx, \.pth or \.safetensors, or a folder"):
         export(tiny_run(tmp_path), tmp_path / f"net{ending}")
     assert not (tmp_path / f"net{ending}").exists()
 
@@ -291,7 +293,7 @@ def test_the_place_is_looked_at_before_the_work(file, words, tmp_path, monkeypat
     (tmp_path / "folder.onnx").mkdir()
     before = sorted(path.name for path in tmp_path.iterdir())
     monkeypatch.setattr("alexnet.interchange.exporting.onnx_writer.write_onnx", None)  # not come to
-    with pytest.raises(WrongUse, match=words):
+    with pytest.raises(UsageError, match=words):
         export(run, f"{tmp_path}/{file}")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
@@ -301,16 +303,16 @@ def test_a_hub_folder_below_folders_that_are_not_there(tmp_path):
     assert (tmp_path / "a/b/hub/model.safetensors").exists()
 
 
-def test_a_store_of_other_images(few, store, tmp_path):
-    with pytest.raises(WrongUse, match=r"of 64 pixels; the run's have 16"):
-        export(tiny_run(tmp_path), tmp_path / "net.onnx", images=store.path)
+def test_a_store_of_other_images(few, dataset, tmp_path):
+    with pytest.raises(UsageError, match=r"of 64 pixels; the run's have 16"):
+        export(tiny_run(tmp_path), tmp_path / "net.onnx", images=dataset.path)
     run = tiny_run(tmp_path)
-    run.data["path"] = store.path  # its own, of other images: drawn ones are taken
-    assert export(run, tmp_path / "net.onnx").checked_on == "drawn images"
+    run.data["path"] = dataset.path  # its own, of other images: drawn ones are taken
+    assert export(run, tmp_path / "net.onnx").checked_on == "synthetic images"
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "dataset.json").write_text("{")
     run.data["path"] = str(tmp_path / "broken")
-    assert export(run, tmp_path / "again.onnx").checked_on == "drawn images"
+    assert export(run, tmp_path / "again.onnx").checked_on == "synthetic images"
 
 
 def test_names_that_are_no_utf8_and_numbers_that_are_none(few, tmp_path):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from alexnet import Net, Recipe, load, randomness, train
-from alexnet.data.augment import Preparation
+from alexnet.data.preprocessing import Preprocessing
 from alexnet.diagnostics.bench import bench
 from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.response_norm_torch import response_norm
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.step import Step
 from tests.oracle import layers as oracle
 
@@ -31,12 +31,12 @@ def test_random_numbers_are_the_cpus(cuda):
     assert torch.equal(randomness.normal(1, "a", 2, rows.to(cuda), 3).cpu(), randomness.normal(1, "a", 2, rows, 3))
 
 
-def test_prepared_pixels_are_the_cpus(cuda, store):
+def test_prepared_pixels_are_the_cpus(cuda, dataset):
     crops = torch.randint(0, 256, (5, 3, 48, 48), dtype=torch.uint8)
-    preparation = Preparation.of(store, 48, "standardized", 0.1)
-    noise = preparation.colour_noise(0, 1, torch.arange(5))
-    found = preparation.to(cuda).apply(crops.to(cuda), torch.float32, noise.to(cuda))
-    torch.testing.assert_close(found.cpu(), preparation.apply(crops, torch.float32, noise))
+    preprocessing = Preprocessing.of(dataset, 48, "standardized", 0.1)
+    noise = preprocessing.color_noise(0, 1, torch.arange(5))
+    found = preprocessing.to(cuda).apply(crops.to(cuda), torch.float32, noise.to(cuda))
+    torch.testing.assert_close(found.cpu(), preprocessing.apply(crops, torch.float32, noise))
 
 
 def test_response_norm(cuda):
@@ -87,29 +87,29 @@ def test_whole_net_near_the_cpus(cuda):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
-def test_trains(cuda, store, net_file, tmp_path, precision):
+def test_trains(cuda, dataset, net_file, tmp_path, precision):
     recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=10, precision=precision)
-    outcome = train(store, tmp_path / "run", recipe, device="cuda", show=False)
+    outcome = train(dataset, tmp_path / "run", recipe, device="cuda", show=False)
     assert outcome.errors and outcome.errors.top1_error < 0.4 and find_checkpoint(tmp_path / "run")
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert losses[-1] < losses[0]
 
 
-def test_fine_tuning_from_frozen_layers(cuda, store, net_file, tmp_path):
+def test_fine_tuning_from_frozen_layers(cuda, dataset, net_file, tmp_path):
     """What the frozen layers give is computed there, kept here, and the weights of these layers keep every bit."""
     train(
-        store, tmp_path / "old", Recipe(net=net_file, crop_size=48, batch_size=8, epochs=2), device="cuda", show=False
+        dataset, tmp_path / "old", Recipe(net=net_file, crop_size=48, batch_size=8, epochs=2), device="cuda", show=False
     )
     recipe = Recipe(batch_size=8, epochs=3, freeze="conv2")
-    outcome = train(store, tmp_path / "new", recipe, device="cuda", start_from=tmp_path / "old", show=False)
+    outcome = train(dataset, tmp_path / "new", recipe, device="cuda", start_from=tmp_path / "old", show=False)
     old, new = (load(tmp_path / name).net.state() for name in ("old", "new"))
     assert all(torch.equal(new[name], old[name]) for name in old if name.startswith("conv"))
     assert not torch.equal(new["fc3.weight"], old["fc3.weight"]) and outcome.errors is not None
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_a_step_does_not_wait_for_the_device(cuda, store, net_file, tmp_path, monkeypatch, precision):
-    """Colour noise, masks, accumulated parts: whatever would have the host wait for the GPU is an error."""
+def test_a_step_does_not_wait_for_the_device(cuda, dataset, net_file, tmp_path, monkeypatch, precision):
+    """Color noise, masks, accumulated parts: whatever would have the host wait for the GPU is an error."""
     real = Step.__call__
 
     def step(self, batch, number):
@@ -123,4 +123,4 @@ def test_a_step_does_not_wait_for_the_device(cuda, store, net_file, tmp_path, mo
 
     monkeypatch.setattr(Step, "__call__", step)
     recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=2, grad_accumulation=2, precision=precision)
-    assert train(store, tmp_path / "run", recipe, device="cuda", show=False).steps == 12
+    assert train(dataset, tmp_path / "run", recipe, device="cuda", show=False).steps == 12

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from alexnet import Failure, Net, WrongUse, load, predict
-from alexnet.data.augment import Preparation
+from alexnet import AlexNetError, Net, UsageError, load, predict
+from alexnet.data.preprocessing import Preprocessing
 from alexnet.interchange.exporting import _described, export
 from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
-from alexnet.run import Run
+from alexnet.runs.run import Run
 from tests.fuzz.readers import TINY
 
 CLASSES = ["first", "second"]
@@ -36,16 +36,18 @@ ERRORS = {
 def tiny_run(folder: Path) -> Run:
     """An opened run of a net that sees the central 9 of 16 pixels."""
     (folder / "tiny.toml").write_text(TINY)
-    preparation = Preparation(16, 9, 1.0, torch.full((3, 16, 16), 100.0), torch.zeros(3, 3))
+    preprocessing = Preprocessing(16, 9, 1.0, torch.full((3, 16, 16), 100.0), torch.zeros(3, 3))
     net = Net(str(folder / "tiny.toml"), 2, init="he").eval()
-    return Run(str(folder), net, [*CLASSES], [*CLASSES], preparation, copy.deepcopy(DATA), copy.deepcopy(ERRORS), 0)
+    return Run(str(folder), net, [*CLASSES], [*CLASSES], preprocessing, copy.deepcopy(DATA), copy.deepcopy(ERRORS), 0)
 
 
 def tiny_onnx(run: Run, described: object = None, size: int = 9) -> bytes:
     """The same as ONNX, whose metadata may say otherwise."""
     own = {**_described(run), "noise": [0.0] * 9}
     text = json.dumps(own) if described is None else described if isinstance(described, str) else json.dumps(described)
-    return write_onnx(run.net, size, {"alexnet": text}, (run.preparation.mean_image, run.preparation.channel_scale()))
+    return write_onnx(
+        run.net, size, {"alexnet": text}, (run.preprocessing.mean_image, run.preprocessing.channel_scale())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def settled(source: Path, room: Path, photo: Path) -> str:
     said = ""
     try:
         import_weights(source, room / "run")
-    except (Failure, WrongUse) as error:
+    except (AlexNetError, UsageError) as error:
         said = str(error)
     if said:
         assert not (room / "run").exists() and "\n" not in said and source.name in said, said
@@ -148,8 +150,8 @@ def test_every_key_of_an_onnx_files_metadata(run, photo, tmp_path):
         (("preparation", "size"), "x", "size: x: must be a whole number"),
         (("preparation", "scale"), "x", "scale: x: must be a number or a list"),
         (("preparation", "scale"), [1, 2], "scale: [1, 2]: must be 3 values"),
-        (("preparation", "scale"), float("nan"), "preparation: scale: None: must be a number"),
-        (("preparation", "scale"), float("inf"), "preparation: scale: None: must be a number"),
+        (("preparation", "scale"), float("nan"), "preprocessing: scale: None: must be a number"),
+        (("preparation", "scale"), float("inf"), "preprocessing: scale: None: must be a number"),
         (("preparation", "resize"), "x", "resize: x: unknown"),
         (("classes",), ["a", 2], "classes[1]: 2: must be a text"),
         (("classes",), ["a", "a"], "classes: one comes twice"),
@@ -283,7 +285,7 @@ def test_the_same_of_a_run(hub, photo, tmp_path, alexnet):
 def test_options_that_a_folder_answers_itself(hub, tmp_path):
     (tmp_path / "classes.txt").write_text("a\nb\n")
     for options in ({"net": "paper"}, {"classes": tmp_path / "classes.txt"}, {"colours": "bgr"}):
-        with pytest.raises(WrongUse, match="a folder says itself"):
+        with pytest.raises(UsageError, match="a folder says itself"):
             import_weights(hub, tmp_path / "run", **options)
 
 

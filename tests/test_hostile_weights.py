@@ -33,7 +33,7 @@ def test_the_same_small_net_whole_is_taken(tmp_path, alexnet):
     save_file(state(tmp_path), tmp_path / "a.safetensors")
     (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n")
     (tmp_path / "a.caffemodel").write_bytes(caffemodel(small(tmp_path), True))
-    options = ["--net", tmp_path / "small.toml", "--preparation", "caffe", "--classes", tmp_path / "classes.txt"]
+    options = ["--net", tmp_path / "small.toml", "--preprocessing", "caffe", "--classes", tmp_path / "classes.txt"]
     for file in ("a.safetensors", "a.caffemodel"):
         status, _, err = alexnet("import", tmp_path / file, tmp_path / f"run-{file}", *options)
         assert status == 0, err
@@ -45,7 +45,14 @@ def test_the_moments_of_batch_norms_come_along(tmp_path, alexnet):
     net.state()["norm1.running_mean"].fill_(3.0)
     save_file({name: tensor.detach().contiguous() for name, tensor in net.state().items()}, tmp_path / "a.safetensors")
     (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n")
-    options = ["--net", tmp_path / "normed.toml", "--preparation", "torchvision", "--classes", tmp_path / "classes.txt"]
+    options = [
+        "--net",
+        tmp_path / "normed.toml",
+        "--preprocessing",
+        "torchvision",
+        "--classes",
+        tmp_path / "classes.txt",
+    ]
     status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run", *options)
     assert status == 0, err
     found = load(tmp_path / "run").net.state()
@@ -69,7 +76,7 @@ def test_same_shapes_and_nothing_said_of_layers(tmp_path, alexnet):
 
 def test_classes_that_do_not_fit(tmp_path, alexnet):
     save_file(state(tmp_path), tmp_path / "a.safetensors")
-    options = ["--net", tmp_path / "small.toml", "--preparation", "caffe"]
+    options = ["--net", tmp_path / "small.toml", "--preprocessing", "caffe"]
     status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run", *options)
     assert status == 2 and "5 classes, whose names are not in it; give --classes" in err
     for text, words in (("a\nb\n", "2 classes"), ("a\na\n", "comes twice"), ("", "is empty")):
@@ -79,7 +86,7 @@ def test_classes_that_do_not_fit(tmp_path, alexnet):
         )
         assert status == 2 and words in err
     status, _, err = alexnet("import", tmp_path / "a.safetensors", tmp_path / "run", "--net", tmp_path / "small.toml")
-    assert status == 2 and "give --preparation caffe or torchvision" in err
+    assert status == 2 and "give --preprocessing caffe or torchvision" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -10,12 +10,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from alexnet import Net, WrongUse, load, predict, prepare
+from alexnet import Net, UsageError, load, predict, prepare
 from alexnet.data import imagenet
 from alexnet.interchange.class_names import read_classes
 from alexnet.interchange.importing import import_weights
 from alexnet.interchange.preprocessing import CAFFE_BGR
-from alexnet.run import verify
+from alexnet.runs.verify import verify
 from tests.hostile_weights import zeros
 from tests.nets.test_nets import relative
 from tests.weights_files import blob, caffemodel, in_opencv, torchvisions_layers, zoo_onnx
@@ -88,7 +88,7 @@ def test_torchvisions_weights_in_all_their_files(images, tmp_path, alexnet):
     assert all(problem is None for _, problem in verify(tmp_path / "run" / "zip.pth"))
     run = load(tmp_path / "run" / "zip.pth")
     assert torch.equal(run.net.tensors()["conv1.weight"], state["features.0.weight"])  # exact: nothing was folded in
-    assert run.preparation.resize == "shorter-side" and run.preparation.crop == 224 and run.data["path"] is None
+    assert run.preprocessing.resize == "shorter-side" and run.preprocessing.crop == 224 and run.data["path"] is None
 
 
 @pytest.mark.parametrize(("name", "old"), [("caffe", True), ("caffe", False), ("caffenet", True)])
@@ -111,7 +111,7 @@ def test_caffes_weights_with_its_mean_image(name, old, images, tmp_path, alexnet
     found = predicted(tmp_path / "run", images)
     assert (found.argmax(1) == expected.argmax(1)).all() and relative(found, expected) < 1e-4
     run = load(tmp_path / "run")
-    assert (run.preparation.size, run.preparation.crop, run.preparation.resize) == (256, 227, "warp")
+    assert (run.preprocessing.size, run.preprocessing.crop, run.preprocessing.resize) == (256, 227, "warp")
     assert torch.equal(run.net.tensors()["conv1.weight"], net.tensors()["conv1.weight"].flip(1))
 
 
@@ -125,7 +125,7 @@ def test_opencv_reads_the_old_layout_that_we_write():
         assert relative(net(torch.from_numpy(images)).numpy(), other.forward("fc8")) < 1e-4
 
 
-def test_caffes_mean_colours_where_no_mean_image_is_given(images, tmp_path):
+def test_caffes_mean_colors_where_no_mean_image_is_given(images, tmp_path):
     net = drawn("caffe")
     (tmp_path / "net.caffemodel").write_bytes(caffemodel(net, False))
     import_weights(tmp_path / "net.caffemodel", tmp_path / "run", "caffe")
@@ -170,8 +170,8 @@ def test_a_last_layer_of_another_name_and_classes_of_a_file(tmp_path, images):
     assert next(iter(predict(load(tmp_path / "run"), images[:1]))).top[0][0].startswith("style ")
 
 
-@pytest.mark.parametrize(("options", "turned"), [([], False), (["--colours", "bgr"], True)])
-def test_in_torchs_files_colours_are_rgb_unless_it_is_said(options, turned, tmp_path, alexnet):
+@pytest.mark.parametrize(("options", "turned"), [([], False), (["--color-order", "bgr"], True)])
+def test_in_torchs_files_colors_are_rgb_unless_it_is_said(options, turned, tmp_path, alexnet):
     """Of our own run of Caffe's net, say, whose first layer was turned when it was imported."""
     net = drawn("caffe", 3)
     (tmp_path / "classes.txt").write_text("a\nb\nc")
@@ -236,13 +236,13 @@ def test_classes_behind_a_mark(content, words, tmp_path):
 def test_a_list_of_classes_that_is_none(content, words, tmp_path):
     file = tmp_path / "classes.txt"
     file.mkdir() if content is None else file.write_bytes(content)
-    with pytest.raises(WrongUse) as raised:
+    with pytest.raises(UsageError) as raised:
         read_classes(file)
     assert str(raised.value).startswith(f"--classes {file}: {words}")
 
 
 def test_the_imported_run_is_used_like_any_other(tmp_path, alexnet):
-    """A store of some of ImageNet's classes, prepared another way: measured among these, with a warning."""
+    """A dataset of some of ImageNet's classes, prepared another way: measured among these, with a warning."""
     rng = np.random.default_rng(0)
     for wnid in ("n01440764", "n02102040", "n03888257"):
         (tmp_path / "photos" / wnid).mkdir(parents=True)
@@ -250,19 +250,19 @@ def test_the_imported_run_is_used_like_any_other(tmp_path, alexnet):
             Image.fromarray(rng.integers(0, 256, (260, 300, 3), dtype=np.uint8)).save(
                 tmp_path / "photos" / wnid / f"{i}.png"
             )
-    store = prepare(tmp_path / "photos", tmp_path / "store")
+    dataset = prepare(tmp_path / "photos", tmp_path / "store")
     (tmp_path / "net.caffemodel").write_bytes(caffemodel(drawn("caffe"), False))
     import_weights(tmp_path / "net.caffemodel", tmp_path / "run")
-    status, out, err = alexnet("evaluate", tmp_path / "run", store.path, "--json")
+    status, out, err = alexnet("evaluate", tmp_path / "run", dataset.path, "--json")
     assert status == 0 and json.loads(out)["images"] == 3
-    assert "prepare the store again with --size 256 --resize warp" in err and "measured among the 3 of" in err
+    assert "prepare the dataset again with --size 256 --resize warp" in err and "measured among the 3 of" in err
     status, out, _ = alexnet("show", tmp_path / "run", tmp_path / "photos", "--output", tmp_path / "pictures")
     assert status == 0 and {path.name for path in (tmp_path / "pictures").iterdir()} == {
         "filters.png",
         "predictions.png",
     }
     assert alexnet("info", tmp_path / "run")[0] == 0 and alexnet("verify", tmp_path / "run")[0] == 0
-    status, _, err = alexnet("train", store.path, tmp_path / "run")
+    status, _, err = alexnet("train", dataset.path, tmp_path / "run")
     assert status == 2 and "--from" in err
     status, _, err = alexnet("import", tmp_path / "net.caffemodel", tmp_path / "run")
     assert status == 2 and "is there already" in err

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet import Recipe, WrongUse, machine, train
+from alexnet import Recipe, UsageError, machine, train
 
 
 def system(root: Path, groups: str, **files: str) -> Path:
@@ -51,11 +51,11 @@ def test_cores_and_threads(monkeypatch):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
-    with pytest.raises(WrongUse, match="--threads 0"):
+    with pytest.raises(UsageError, match="--threads 0"):
         machine.set_up(0)
 
 
-def test_training_from_python_leaves_the_process_as_it_is(store, net_file, tmp_path, monkeypatch):
+def test_training_from_python_leaves_the_process_as_it_is(dataset, net_file, tmp_path, monkeypatch):
     """Its threads are the caller's, or those asked for until it ends, whatever comes of it."""
     monkeypatch.setattr(machine, "set_up", lambda threads=None: pytest.fail("the process was set up"))
     recipe, before, seen = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=1), torch.get_num_threads(), []
@@ -66,13 +66,13 @@ def test_training_from_python_leaves_the_process_as_it_is(store, net_file, tmp_p
 
     try:
         torch.set_num_threads(3)
-        train(store, tmp_path / "a", recipe, loss=loss, show=False)
-        train(store, tmp_path / "b", recipe, loss=loss, threads=1, show=False)
+        train(dataset, tmp_path / "a", recipe, loss=loss, show=False)
+        train(dataset, tmp_path / "b", recipe, loss=loss, threads=1, show=False)
         assert set(seen[:3]) == {3} and set(seen[3:]) == {1} and torch.get_num_threads() == 3
         with pytest.raises(ZeroDivisionError):
-            train(store, tmp_path / "c", recipe, loss=lambda scores, labels: 1 // 0, threads=1, show=False)
+            train(dataset, tmp_path / "c", recipe, loss=lambda scores, labels: 1 // 0, threads=1, show=False)
         assert torch.get_num_threads() == 3
-        with pytest.raises(WrongUse, match="--threads 0"):
-            train(store, tmp_path / "d", recipe, threads=0, show=False)
+        with pytest.raises(UsageError, match="--threads 0"):
+            train(dataset, tmp_path / "d", recipe, threads=0, show=False)
     finally:
         torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Names of classes, images, stores and runs, any that a file system allows, on each way out."""
+"""Names of classes, images, datasets and runs, any that a file system allows, on each way out."""
 
 import contextlib
 import csv
@@ -19,7 +19,7 @@ from PIL import Image
 
 from alexnet import Recipe, cli, files, prepare, train
 from alexnet.data.sources.listing import Listing
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.figures import style
 from alexnet.figures.curve import curve
 from alexnet.figures.predictions import predictions
@@ -52,9 +52,9 @@ def command(*arguments: str, encoding: str = "utf-8") -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="module")
-def trained(store, net_file, tmp_path_factory) -> Path:
+def trained(dataset, net_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("names") / "run"
-    train(store, folder, Recipe(net=net_file, crop_size=48, batch_size=16, epochs=1), show=False)
+    train(dataset, folder, Recipe(net=net_file, crop_size=48, batch_size=16, epochs=1), show=False)
     return folder
 
 
@@ -94,14 +94,14 @@ def test_any_name_goes_through_every_command(trained, jpeg, some, encoding):
             os.makedirs(f"{room}/source/{name}")
             for image in range(2):
                 Path(f"{room}/source/{name}/{image}{some[0]}.jpg").write_bytes(jpeg)
-        store, run, source = f"{room}/{store_name}", f"{room}/r{run_name}", f"{room}/source"
-        said = [command("prepare", source, store, "--size", "64", encoding=encoding)]
-        expected = json.loads(command("info", store, "--json")[1])["classes"]
+        dataset, run, source = f"{room}/{store_name}", f"{room}/r{run_name}", f"{room}/source"
+        said = [command("prepare", source, dataset, "--size", "64", encoding=encoding)]
+        expected = json.loads(command("info", dataset, "--json")[1])["classes"]
         assert sorted(expected) == classes
         renamed_run(trained, Path(run), expected)
-        said += [command(name, path, encoding=encoding) for name in ("info", "verify") for path in (store, run)]
-        said.append(command("evaluate", run, store, encoding=encoding))
-        said.append(command("evaluate", run, store, "--json", encoding=encoding))
+        said += [command(name, path, encoding=encoding) for name in ("info", "verify") for path in (dataset, run)]
+        said.append(command("evaluate", run, dataset, encoding=encoding))
+        said.append(command("evaluate", run, dataset, "--json", encoding=encoding))
         assert list(json.loads(said[-1][1])["class_errors"]) == expected
         said.append(command("predict", run, source, encoding=encoding))
         assert said[-1][1].count("\n") == 6
@@ -113,7 +113,7 @@ def test_any_name_goes_through_every_command(trained, jpeg, some, encoding):
             rows = list(csv.DictReader(file))
         assert [row["image"] for row in rows] == [line["name"] for line in predicted]
         assert {row["class1"] for row in rows} <= {*classes}
-        said.append(command("show", run, "--store", store, encoding=encoding))
+        said.append(command("show", run, "--dataset", dataset, encoding=encoding))
         assert said[-1][1].count("\n") == 3
         for status, out, err in said:
             assert status == 0, err
@@ -147,11 +147,11 @@ def test_two_names_of_the_same_look_are_two_words_on_the_sheet():
     assert drawn[0].shape == drawn[1].shape and (drawn[0] != drawn[1]).any()  # $ is a letter, not mathematics
 
 
-def test_training_ends_in_a_folder_of_any_name(store, net_file, tmp_path):
+def test_training_ends_in_a_folder_of_any_name(dataset, net_file, tmp_path):
     for name in ("$^$run [/x]", "\x1b[2J猫\n_", os.fsdecode(b"caf\xe9"), "x" * 250):
         status, out, err = command(
             "train",
-            store.path,
+            dataset.path,
             str(tmp_path / name),
             "--net",
             net_file,
@@ -172,11 +172,11 @@ def test_a_class_of_bytes_is_called_the_same_everywhere(tmp_path, jpeg):
         os.makedirs(folder)
         for image in (b"1.jpg", b"2\xfc.jpg"):
             Path(os.fsdecode(os.path.join(folder, image))).write_bytes(jpeg)
-    store = prepare(tmp_path / "source", tmp_path / "store", size=32)
-    assert store.classes == ["caf\\xe9", "tea"]
-    assert {store.name(row) for row in range(4)} >= {"caf\\xe9/1.jpg", "tea/2\\xfc.jpg"}
-    prepare(tmp_path / "source", tmp_path / "store", size=32)  # given again, it is the same store
-    with pytest.raises(WrongUse, match="two classes are called"):
+    dataset = prepare(tmp_path / "source", tmp_path / "store", size=32)
+    assert dataset.classes == ["caf\\xe9", "tea"]
+    assert {dataset.name(row) for row in range(4)} >= {"caf\\xe9/1.jpg", "tea/2\\xfc.jpg"}
+    prepare(tmp_path / "source", tmp_path / "store", size=32)  # given again, it is the same dataset
+    with pytest.raises(UsageError, match="two classes are called"):
         Listing("folder", ["caf\\xe9", os.fsdecode(b"caf\xe9")], np.zeros(0), np.zeros(0), np.zeros(0))
 
 

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, Store, evaluate, evaluation, features, files, load, predict, prepare, train
-from alexnet.errors import Failure, WrongUse
+from alexnet import Dataset, Recipe, evaluate, features, files, load, predict, prepare, train
+from alexnet.errors import AlexNetError, UsageError
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.errors import Judged, summary
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.predict import first_pictures
+from alexnet.evaluation.probe import probe
 from alexnet.figures.predictions import predictions
-from alexnet.probe import probe
 from tests.conftest import fill, picture
 
 
@@ -26,9 +30,9 @@ def strict(text: str) -> object:
 
 
 @pytest.fixture(scope="module")
-def run(store, net_file, tmp_path_factory) -> Path:
+def run(dataset, net_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("outputs") / "run"
-    train(store, folder, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=6), show=False)
+    train(dataset, folder, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=6), show=False)
     return folder
 
 
@@ -39,32 +43,35 @@ def no_work(monkeypatch):
     def work(*arguments: object, **options: object) -> None:
         raise AssertionError("the work was begun")
 
-    for name in ("probabilities", "views"):
-        monkeypatch.setattr(evaluation, name, work)
+    for name in ("probabilities", "activations"):
+        monkeypatch.setattr(Classifier, name, work)
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["evaluate", "RUN", "STORE", "--per-class", "nodir/a.csv"], "--per-class nodir/a.csv: folder nodir does not"),
-        (["evaluate", "RUN", "STORE", "--confusion", "folder"], "--confusion folder: is a folder"),
-        (["evaluate", "RUN", "STORE", "--confusion", "new/"], "--confusion new/: is a folder"),
-        (["evaluate", "RUN", "STORE", "--per-class", "file/a.csv"], "file is a file"),
-        (["evaluate", "RUN", "STORE", "--per-class", "x" * 300], "the name is too long"),
-        (["evaluate", "RUN", "STORE", "--per-class", "pipe"], "is a device or a pipe"),
-        (["evaluate", "RUN", "STORE", "--per-class", "s3://bucket/a.csv"], "not written"),
-        (["evaluate", "RUN", "STORE", "--per-class", "a.csv", "--confusion", "folder/../a.csv"], "both name"),
-        (["evaluate", "RUN", "STORE", "--per-class", "STORE/dataset.json"], "is there already"),
-        (["evaluate", "RUN", "STORE", "--per-class", "STORE/skipped.csv"], "is there already"),
-        (["evaluate", "RUN", "STORE", "--per-class", "RUN/metrics.jsonl"], "is there already"),
-        (["evaluate", "RUN", "STORE", "--per-class", "net.toml"], "is there already"),
+        (
+            ["evaluate", "RUN", "DATASET", "--per-class", "nodir/a.csv"],
+            "--per-class nodir/a.csv: folder nodir does not",
+        ),
+        (["evaluate", "RUN", "DATASET", "--confusion", "folder"], "--confusion folder: is a folder"),
+        (["evaluate", "RUN", "DATASET", "--confusion", "new/"], "--confusion new/: is a folder"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "file/a.csv"], "file is a file"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "x" * 300], "the name is too long"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "pipe"], "is a device or a pipe"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "s3://bucket/a.csv"], "not written"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "a.csv", "--confusion", "folder/../a.csv"], "both name"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "DATASET/dataset.json"], "is there already"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "DATASET/skipped.csv"], "is there already"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "RUN/metrics.jsonl"], "is there already"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "net.toml"], "is there already"),
         (["predict", "RUN", "a.png", "--csv", "nodir/a.csv"], "--csv nodir/a.csv: folder nodir"),
         (["predict", "RUN", "a.png", "--csv", "a.png"], "is there already"),
         (["predict", "RUN", "list.csv", "--csv", "link.csv"], "is there already"),
         (["predict", "RUN", "a.png", "--csv", "a.csv", "--json"], "--csv and --json"),
-        (["info", "STORE", "--picture", "a.jpg"], "ends in .png"),
-        (["info", "STORE", "--picture", "nodir/a.png"], "--picture nodir/a.png: folder nodir"),
-        (["show", "RUN", "--output", "STORE"], "holds a store"),
+        (["info", "DATASET", "--picture", "a.jpg"], "ends in .png"),
+        (["info", "DATASET", "--picture", "nodir/a.png"], "--picture nodir/a.png: folder nodir"),
+        (["show", "RUN", "--output", "DATASET"], "holds a dataset"),
         (["show", "RUN", "--output", "other"], "holds another run"),
         (["show", "RUN", "--output", "file"], "is a file"),
         (["show", "RUN", "curve.png", "--output", "."], "is one of the images"),
@@ -73,7 +80,7 @@ def no_work(monkeypatch):
     ],
 )
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(
-    alexnet, run, store, tmp_path, monkeypatch, no_work, command, said
+    alexnet, run, dataset, tmp_path, monkeypatch, no_work, command, said
 ):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run, "other")
@@ -86,43 +93,43 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     for name in ("a.png", "curve.png"):
         picture(0, 0).save(name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    words = [str(run) if word == "RUN" else store.path if word == "STORE" else word for word in command]
-    words = [word.replace("STORE/", f"{store.path}/").replace("RUN/", f"{run}/") for word in words]
+    words = [str(run) if word == "RUN" else dataset.path if word == "DATASET" else word for word in command]
+    words = [word.replace("DATASET/", f"{dataset.path}/").replace("RUN/", f"{run}/") for word in words]
     status, out, err = alexnet(*words)
     assert status == 2 and not out and err.count("\n") == 1 and ".partial" not in err
-    assert said.replace("STORE", store.path) in err, err
+    assert said.replace("DATASET", dataset.path) in err, err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_figures_are_said_before_files_are_written(alexnet, run, store, tmp_path, monkeypatch):
+def test_figures_are_said_before_files_are_written(alexnet, run, dataset, tmp_path, monkeypatch):
     def full(*arguments: object) -> None:
-        raise Failure("no space left")
+        raise AlexNetError("no space left")
 
-    monkeypatch.setattr(evaluation.Evaluation, "write_confusion", full)
-    status, out, err = alexnet("evaluate", run, store.path, "--confusion", tmp_path / "a.csv")
+    monkeypatch.setattr(Evaluation, "write_confusion", full)
+    status, out, err = alexnet("evaluate", run, dataset.path, "--confusion", tmp_path / "a.csv")
     assert status == 1 and "top-1" in out and "no space left" in err
-    for module in ("show", "style"):  # the command of info takes it from there
-        monkeypatch.setattr(f"alexnet.figures.{module}.save_image", full)
+    monkeypatch.setattr("alexnet.figures.show.save_image", full)
     status, out, err = alexnet("show", run, "--output", tmp_path)
     assert status == 1 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
-    status, out, err = alexnet("info", store.path, "--picture", tmp_path / "p.png", "--json")
+    monkeypatch.setattr("alexnet.figures.style.save_image", full)
+    status, out, err = alexnet("info", dataset.path, "--picture", tmp_path / "p.png", "--json")
     assert status == 1 and strict(out)
 
 
-def test_the_same_file_is_written_again(alexnet, run, store, tmp_path):
+def test_the_same_file_is_written_again(alexnet, run, dataset, tmp_path):
     for _ in range(2):
-        assert alexnet("evaluate", run, store.path, "--per-class", tmp_path / "a.csv")[0] == 0
+        assert alexnet("evaluate", run, dataset.path, "--per-class", tmp_path / "a.csv")[0] == 0
         assert alexnet("predict", run, tmp_path / "a.csv", "--csv", tmp_path / "b.csv")[0] == 1  # no image
         assert alexnet("show", run, "--output", tmp_path)[0] == 0
 
 
 @pytest.fixture
-def lopsided(tmp_path) -> Store:
+def lopsided(tmp_path) -> Dataset:
     """A class of one photo: none of it is measured."""
     source = fill(tmp_path / "lopsided", ("blue", "green"), count=6)
     (source / "one").mkdir()
     picture(0, 9).save(source / "one" / "1.jpg")
-    return prepare(source, tmp_path / "lopsided store", size=64)
+    return prepare(source, tmp_path / "lopsided dataset", size=64)
 
 
 def test_json_is_strict(alexnet, lopsided, net_file, tmp_path):
@@ -146,64 +153,64 @@ def test_json_is_strict(alexnet, lopsided, net_file, tmp_path):
 def test_errors_do_not_depend_on_how_images_are_batched():
     scores = torch.rand(300, 40, generator=torch.Generator().manual_seed(0)).softmax(1)
     labels = torch.arange(300) % 40
-    whole = evaluation.summary(scores, labels, 1)
-    parts = [evaluation.Judged.of(scores[i : i + 7], labels[i : i + 7]) for i in range(0, 300, 7)]
-    assert evaluation.Judged.joined(parts).errors(1) == whole
+    whole = summary(scores, labels, 1)
+    parts = [Judged.of(scores[i : i + 7], labels[i : i + 7]) for i in range(0, 300, 7)]
+    assert Judged.joined(parts).errors(1) == whole
     assert whole.loss == pytest.approx(float(torch.nn.functional.nll_loss(scores.log(), labels)))
 
 
-def test_the_confusion_table_is_made_where_it_is_asked_for(run, store, tmp_path):
-    found = evaluate(run, store.path)  # a path for a path
+def test_the_confusion_table_is_made_where_it_is_asked_for(run, dataset, tmp_path):
+    found = evaluate(run, dataset.path)  # a path for a path
     table = np.zeros((3, 3), int)
     for right, predicted in zip(found.labels, found.probabilities.argmax(1)):
         table[right, predicted] += 1
     np.testing.assert_array_equal(found.confusion, table)
-    found.write_confusion(tmp_path / "c.csv", store.classes)
+    found.write_confusion(tmp_path / "c.csv", dataset.classes)
     rows = list(csv.reader((tmp_path / "c.csv").open()))
-    assert rows == [["right class", *store.classes], *[[n, *map(str, r)] for n, r in zip(store.classes, table)]]
-    with pytest.raises(WrongUse, match="keep_probabilities=True"):
-        _ = evaluate([run], store, keep_probabilities=False).probabilities
+    assert rows == [["right class", *dataset.classes], *[[n, *map(str, r)] for n, r in zip(dataset.classes, table)]]
+    with pytest.raises(UsageError, match="keep_probabilities=True"):
+        _ = evaluate([run], dataset, keep_probabilities=False).probabilities
 
 
 MANY_CLASSES = """
 import re, sys
-from alexnet import Net, Store, evaluate
-from alexnet.data.augment import Preparation
-from alexnet.run import Run
+from alexnet import Net, Dataset, evaluate
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.runs.run import Run
 
 def peak():  # not getrusage's, which begins with what the process that started this one had
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 
-store = Store(sys.argv[1])
-store.classes = store.words = [f"class {n}" for n in range(22_000)]
-preparation = Preparation.of(store, 32, "standardized", 0.0)
-run = Run("run", Net("cifar-quick", 22_000).eval(), store.classes, store.words, preparation, {}, {}, 0)
+dataset = Dataset(sys.argv[1])
+dataset.classes = dataset.words = [f"class {n}" for n in range(22_000)]
+preprocessing = Preprocessing.of(dataset, 32, "standardized", 0.0)
+run = Run("run", Net("cifar-quick", 22_000).eval(), dataset.classes, dataset.words, preprocessing, {}, {}, 0)
 before = peak()
-found = evaluate([run], store)
-found.write_class_errors(sys.argv[2], store.classes)
+found = evaluate([run], dataset)
+found.write_class_errors(sys.argv[2], dataset.classes)
 print(found.errors.images, len(found.class_errors), before, peak())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says it")
-def test_22000_classes_are_measured_in_little_memory(store, tmp_path):
-    program = [sys.executable, "-c", MANY_CLASSES, store.path, str(tmp_path / "a.csv")]
+def test_22000_classes_are_measured_in_little_memory(dataset, tmp_path):
+    program = [sys.executable, "-c", MANY_CLASSES, dataset.path, str(tmp_path / "a.csv")]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     images, classes, before, peak = map(int, done.stdout.split())  # KiB
     assert (images, classes) == (12, 22_000)
     assert peak < 1 << 20 and peak - before < 200 << 10  # the table alone would be 3.6 GiB
 
 
-def test_one_path_or_several_a_run_or_its_folder(run, store, pictures):
+def test_one_path_or_several_a_run_or_its_folder(run, dataset, pictures):
     opened, folder = load(run), str(pictures / "red")
     names = [prediction.name for prediction in predict(run, folder)]
     assert names == [prediction.name for prediction in predict(opened, [folder])] and len(names) == 20
     assert names == [prediction.name for prediction in predict(str(run), pictures / "red")]
     assert features(run, folder, "fc3")[1]["fc3"].shape == (20, 32)
-    assert evaluation.picture_shares(opened, folder, 2)[0] == names[:2]
-    assert evaluate(opened, store).errors == evaluate([str(run)], Path(store.path)).errors
-    assert probe(run, store.path, "fc3")[0].layer == "fc3"
-    with pytest.raises(WrongUse, match="no such file"):
+    assert first_pictures(opened, folder, 2)[0] == names[:2]
+    assert evaluate(opened, dataset).errors == evaluate([str(run)], Path(dataset.path)).errors
+    assert probe(run, dataset.path, "fc3")[0].layer == "fc3"
+    with pytest.raises(UsageError, match="no such file"):
         predict(run, "nowhere")  # at once, not when the first is asked for
 
 
@@ -220,12 +227,12 @@ def test_what_could_not_be_read_is_counted_truly(alexnet, run, tmp_path):
 
 def test_a_probe_of_too_few_images_says_so(run, tmp_path, alexnet):
     for count in (2, 3):
-        store = prepare(fill(tmp_path / f"p{count}", ("a", "b"), count), tmp_path / f"s{count}", size=64)
-        status, _, err = alexnet("evaluate", run, store.path, "--probe", "fc3")
+        dataset = prepare(fill(tmp_path / f"p{count}", ("a", "b"), count), tmp_path / f"s{count}", size=64)
+        status, _, err = alexnet("evaluate", run, dataset.path, "--probe", "fc3")
         assert status == 2 and "are too few" in err and err.count("\n") == 1, err
 
 
-def test_show_says_what_it_leaves_out_and_why(alexnet, run, store, net_file, tmp_path):
+def test_show_says_what_it_leaves_out_and_why(alexnet, run, dataset, net_file, tmp_path):
     alone = prepare(fill(tmp_path / "p", count=3), tmp_path / "alone", size=64, val_fraction=0)
     train(alone, tmp_path / "run", Recipe(net=net_file, crop_size=48, batch_size=4, epochs=1), show=False)
     status, out, err = alexnet("show", tmp_path / "run")
@@ -236,17 +243,17 @@ def test_show_says_what_it_leaves_out_and_why(alexnet, run, store, net_file, tmp
     assert status == 1 and "no validation images were measured" in err
     os.rename(alone.path, tmp_path / "elsewhere")
     status, out, err = alexnet("show", tmp_path / "run", "--json")
-    assert status == 0 and len(json.loads(out)) == 2 and "is not there any more; give --store" in err
-    assert alexnet("show", tmp_path / "run", "--store", tmp_path / "elsewhere", "--split", "train")[0] == 0
+    assert status == 0 and len(json.loads(out)) == 2 and "is not there any more; give --dataset" in err
+    assert alexnet("show", tmp_path / "run", "--dataset", tmp_path / "elsewhere", "--split", "train")[0] == 0
 
 
-def test_show_of_a_net_whose_first_layer_has_no_weights(alexnet, store, tmp_path):
+def test_show_of_a_net_whose_first_layer_has_no_weights(alexnet, dataset, tmp_path):
     net = tmp_path / "net.toml"
     net.write_text(
         'title = "pooled"\ninput = [3, 64, 64]\n[layers.pool1]\nkind = "max_pool"\nsize = 3\nstride = 2\n'
         '[layers.fc2]\nkind = "fully_connected"\nunits = "classes"\n'
     )
-    train(store, tmp_path / "run", Recipe(net=str(net), batch_size=16, epochs=1), show=False)
+    train(dataset, tmp_path / "run", Recipe(net=str(net), batch_size=16, epochs=1), show=False)
     status, out, err = alexnet("show", tmp_path / "run")
     assert status == 0 and out.count("\n") == 2 and "no filters.png" in err and "pool1" in err
 
@@ -259,6 +266,6 @@ def test_a_sheet_of_many_pictures(tmp_path):
     rows, columns = math.ceil(700 / 32), 32
     height, width = sheet.shape[0] // rows, sheet.shape[1] // columns
     assert 0.6 < sheet.shape[0] / sheet.shape[1] < 1.7
-    for i in (0, 123, 699):  # each picture is in its tile, a bar of each colour below
+    for i in (0, 123, 699):  # each picture is in its tile, a bar of each color below
         tile = sheet[i // columns * height :][:height, i % columns * width :][:, :width]
         assert (tile == i % 256).all(2).sum() >= 140 * 140 and (tile == (0xB8, 0xC4, 0xCF)).all(2).any()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from alexnet import WrongUse, load
+from alexnet import UsageError, load
 from alexnet.interchange.importing import Imported, import_weights, read
 from tests.hostile_weights import state
 
@@ -35,7 +35,7 @@ def whole(room) -> State:
 
 def imported(content: Any, room: Path, target: Path, name: str = "a.pth") -> Imported:
     save_file(content, room / name) if name.endswith("safetensors") else torch.save(content, room / name)
-    return import_weights(room / name, target, str(room / "small.toml"), preparation="caffe",
+    return import_weights(room / name, target, str(room / "small.toml"), preprocessing="caffe",
                           classes=room / "classes.txt")  # fmt: skip
 
 
@@ -159,9 +159,9 @@ def test_safetensors_whose_names_are_sorted_otherwise(room, whole, tmp_path):
 def test_what_is_not_certain_is_not_matched(room, whole, tmp_path):
     swapped = {"fc3.weight": whole["conv1.weight"], "fc3.bias": whole["conv1.bias"],
                **renamed({name: value for name, value in whole.items() if "conv" not in name}, ["b", "c"])}  # fmt: skip
-    with pytest.raises(WrongUse, match=r"lacks conv1\.weight"):
+    with pytest.raises(UsageError, match=r"lacks conv1\.weight"):
         imported(swapped, room, tmp_path / "run")
-    with pytest.raises(WrongUse, match="lacks"):
+    with pytest.raises(UsageError, match="lacks"):
         imported(renamed({**whole, "x.weight": torch.ones(2, 2)}, ["a", "b", "c", "d"]), room, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -181,7 +181,7 @@ def test_safetensors_whose_length_looks_like_another_format(length, room, whole,
 
 FOLDERS = {
     "run.json": "a run already",
-    "dataset.json": "a store of images",
+    "dataset.json": "a dataset of images",
     "saved_model.pb": "a SavedModel",
     "data.pkl": "an unpacked torch file",
     "pytorch_model.bin": "give the file of weights in it: pytorch_model.bin",
@@ -194,14 +194,14 @@ FOLDERS = {
 def test_folders_that_are_something_else(name, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / name).write_text("{}")
-    with pytest.raises(WrongUse, match=FOLDERS[name]):
+    with pytest.raises(UsageError, match=FOLDERS[name]):
         import_weights(tmp_path / "folder", tmp_path / "run")
 
 
 def test_a_cache_of_the_hub(tmp_path):
     for part in ("blobs", "refs", "snapshots/0123abc"):
         (tmp_path / "models--a--b" / part).mkdir(parents=True)
-    with pytest.raises(WrongUse, match=r"give the folder of a version in it: .*0123abc"):
+    with pytest.raises(UsageError, match=r"give the folder of a version in it: .*0123abc"):
         import_weights(tmp_path / "models--a--b", tmp_path / "run")
 
 
@@ -211,24 +211,23 @@ def test_the_target_is_looked_at_before_the_file(room, tmp_path):
     (tmp_path / "full" / "x").write_text("")
     for target, words in (("file", "is there already"), ("full", "is there already"), ("file/run", "is a file"),
                           ("n" * 300, "too long"), ("s3://bucket/run", "give a local folder")):  # fmt: skip
-        with pytest.raises(WrongUse, match=words):
+        with pytest.raises(UsageError, match=words):
             import_weights(tmp_path / "missing.pth", tmp_path / target if ":" not in target else target)
-    with pytest.raises(WrongUse, match="no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         import_weights(tmp_path / "missing.pth", tmp_path / "run")
 
 
 def test_a_target_that_came_meanwhile_is_not_overwritten(room, whole, tmp_path, monkeypatch):
-    from alexnet import run
     from alexnet.interchange import importing
 
-    begin = run.begin
+    begin = importing.begin
 
-    def slow(folder, described, preparation):
-        begin(folder, described, preparation)
+    def slow(folder, described, preprocessing):
+        begin(folder, described, preprocessing)
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "theirs").write_text("")
 
-    monkeypatch.setattr(importing.run, "begin", slow)
+    monkeypatch.setattr(importing, "begin", slow)
     with pytest.raises(Exception, match="run: is there already"):
         imported(whole, room, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -100,7 +100,7 @@ def caffemodel(net: Net, old: bool, last: str | None = None) -> bytes:
     return found
 
 
-def zoo_onnx(net: Net, side: int, quantised: bool = False) -> onnx.ModelProto:
+def zoo_onnx(net: Net, side: int, quantized: bool = False) -> onnx.ModelProto:
     """A graph as the ONNX zoo's bvlcalexnet and caffenet are: Caffe2's names, a batch of one, soft-max at the end."""
     nodes, tensors, last, flat = [], [], "data_0", False
     images = helper.make_tensor_value_info("data_0", TensorProto.FLOAT, [1, 3, side, side])
@@ -109,7 +109,7 @@ def zoo_onnx(net: Net, side: int, quantised: bool = False) -> onnx.ModelProto:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             for kind, value in (("w", layer.weight), ("b", layer.bias)):
                 array = value.detach().contiguous().numpy()
-                array = array.astype(np.int8) if quantised and kind == "w" else array
+                array = array.astype(np.int8) if quantized and kind == "w" else array
                 tensors.append(numpy_helper.from_array(array, f"{name}_{kind}_0"))
         inputs, out = [last, f"{name}_w_0", f"{name}_b_0"], f"{name}_1"
         if keys["kind"] == "convolution":

@@ -16,12 +16,10 @@ import numpy as np
 import torch
 
 from alexnet import load, machine, predict
-from alexnet.data import images
-from alexnet.evaluation import probabilities
+from alexnet.data import codec as images
+from alexnet.evaluation.classifier import Classifier
 from alexnet.interchange.exporting import CHECKED, export
 from alexnet.interchange.importing import import_weights
-from alexnet.nets.inference import ready
-from alexnet.run import Run
 from benchmarks import harness
 from benchmarks.peers.engine import Engine, environment, paused
 
@@ -35,12 +33,11 @@ def largest(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((np.abs(ours - theirs).max(1) / ours.max(1)).max())
 
 
-def ours_of(run: Run, pixels: np.ndarray, precision: str = "float32") -> np.ndarray:
-    net, products = ready(run.net, precision, torch.device("cpu"))
-    return probabilities(net, run.preparation, torch.from_numpy(pixels).permute(0, 3, 1, 2), 1, products).numpy()
+def ours_of(run: Classifier, pixels: np.ndarray) -> np.ndarray:
+    return run.with_precision("float32").square_probabilities(list(pixels)).numpy()
 
 
-def from_files(run: Run, photos: list[str]) -> np.ndarray:
+def from_files(run: Classifier, photos: list[str]) -> np.ndarray:
     place = {name: i for i, name in enumerate(run.classes)}
     found = np.zeros((len(photos), len(run.classes)), np.float32)
     for row, each in enumerate(predict(run, photos, top=len(run.classes), precision="float32")):
@@ -112,10 +109,10 @@ def main() -> None:
             table[form] = told
 
         def timed(precision: str) -> Callable[[], float]:
-            net, products = ready(run.net, precision, torch.device("cpu"))
+            classifier = run.with_precision(precision)
             batch = torch.from_numpy(pixels[: options.batch_size]).permute(0, 3, 1, 2)
 
-            return harness.timed(lambda: probabilities(net, run.preparation, batch, 1, products))
+            return harness.timed(lambda: classifier.probabilities(batch))
 
         tasks = {"ours, float32": timed("float32"), "ours, auto": timed("auto"), "ours, int8": timed("int8"), **peers}
         times = harness.interleaved({name: paused(task) for name, task in tasks.items()}, options.rounds, uncounted=2)

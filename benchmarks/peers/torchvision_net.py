@@ -21,15 +21,15 @@ torch.set_num_threads(int(sys.argv[3]))
 order = torch.channels_last if low else torch.contiguous_format
 net = torchvision.models.alexnet().train().to(memory_format=order)
 images, labels = torch.randn(batch, 3, 224, 224).to(memory_format=order), torch.arange(batch) % 1000
-optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
 print("{}", flush=True)
 for _ in sys.stdin:
     begun = time.perf_counter()
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
         scores = net(images)
     F.cross_entropy(scores.float(), labels).backward()
-    optimiser.step()
+    optimizer.step()
     print(time.perf_counter() - begun, flush=True)
 """
 

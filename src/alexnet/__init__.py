@@ -7,18 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from alexnet.data.dataset import Dataset as Dataset
     from alexnet.data.prepare import prepare as prepare
-    from alexnet.data.store import Store as Store
-    from alexnet.errors import Failure as Failure
+    from alexnet.errors import AlexNetError as AlexNetError
     from alexnet.errors import Interrupted as Interrupted
-    from alexnet.errors import WrongUse as WrongUse
-    from alexnet.evaluation import evaluate as evaluate
-    from alexnet.evaluation import features as features
-    from alexnet.evaluation import predict as predict
+    from alexnet.errors import UsageError as UsageError
+    from alexnet.evaluation.classifier import Classifier as Classifier
+    from alexnet.evaluation.classifier import load as load
+    from alexnet.evaluation.evaluate import evaluate as evaluate
+    from alexnet.evaluation.features import features as features
+    from alexnet.evaluation.predict import predict as predict
     from alexnet.interchange.exporting import export as export
     from alexnet.interchange.importing import import_weights as import_weights
     from alexnet.nets.network import Network as Net  # noqa: F401
-    from alexnet.run import load as load
     from alexnet.training import recipes as recipes
     from alexnet.training.optimizer import Momentum as Momentum
     from alexnet.training.recipe import Recipe as Recipe
@@ -26,20 +27,21 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "prepare": ("alexnet.data.prepare", "prepare"),
-    "Store": ("alexnet.data.store", "Store"),
+    "Dataset": ("alexnet.data.dataset", "Dataset"),
     "Net": ("alexnet.nets.network", "Network"),
     "Recipe": ("alexnet.training.recipe", "Recipe"),
     "recipes": ("alexnet.training.recipes", None),
     "Momentum": ("alexnet.training.optimizer", "Momentum"),
     "train": ("alexnet.training.trainer", "train"),
-    "load": ("alexnet.run", "load"),
-    "evaluate": ("alexnet.evaluation", "evaluate"),
-    "predict": ("alexnet.evaluation", "predict"),
-    "features": ("alexnet.evaluation", "features"),
+    "load": ("alexnet.evaluation.classifier", "load"),
+    "Classifier": ("alexnet.evaluation.classifier", "Classifier"),
+    "evaluate": ("alexnet.evaluation.evaluate", "evaluate"),
+    "predict": ("alexnet.evaluation.predict", "predict"),
+    "features": ("alexnet.evaluation.features", "features"),
     "import_weights": ("alexnet.interchange.importing", "import_weights"),
     "export": ("alexnet.interchange.exporting", "export"),
-    "Failure": ("alexnet.errors", "Failure"),
-    "WrongUse": ("alexnet.errors", "WrongUse"),
+    "AlexNetError": ("alexnet.errors", "AlexNetError"),
+    "UsageError": ("alexnet.errors", "UsageError"),
     "Interrupted": ("alexnet.errors", "Interrupted"),
 }
 

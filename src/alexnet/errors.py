@@ -3,35 +3,35 @@
 import numbers
 
 
-class Failure(Exception):
-    """Something went wrong that the user's command did not cause: exit status 1."""
+class AlexNetError(Exception):
+    """Something went wrong that the user's command did not cause: exit status 1. All errors of the package are one."""
 
 
-class WrongUse(Exception):
-    """The command, an option or an input cannot be meant: exit status 2."""
+class UsageError(AlexNetError, ValueError):
+    """A wrong command, option, argument or input: exit status 2."""
 
 
-class Interrupted(Exception):
+class Interrupted(AlexNetError):
     """Stopped by a signal after saving; the same command goes on: exit status 130."""
 
 
-class Unfinished(Exception):
+class Unfinished(AlexNetError):
     """A part of the work is done as asked, the whole is not: exit status 0."""
 
 
 def check_number(option: str, value: object, low: int, high: int | None = None) -> None:
-    """Raises ``WrongUse`` naming the option whose value is no whole number from ``low`` to ``high``."""
+    """Raises ``UsageError`` naming the option whose value is no whole number from ``low`` to ``high``."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise WrongUse(f"{option} {value!r}: must be a whole number")
+        raise UsageError(f"{option} {value!r}: must be a whole number")
     if int(value) < low or (high is not None and int(value) > high):
         limits = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
-        raise WrongUse(f"{option} {value}: must be {limits}")
+        raise UsageError(f"{option} {value}: must be {limits}")
 
 
 MOST_THREADS = 1024
 
 
 def check_threads(option: str, value: int | None) -> None:
-    """Raises ``WrongUse`` for a number of threads that cannot be meant; None is as many as the machine has."""
+    """Raises ``UsageError`` for a number of threads that cannot be meant; None is as many as the machine has."""
     if value is not None:
         check_number(option, value, 1, MOST_THREADS)

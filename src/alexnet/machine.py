@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from alexnet import native
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import nearest
 
 PRECISIONS = ("auto", "float32", "float64", "bf16", "fp16")
@@ -20,7 +20,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
 
     Raises:
-        WrongUse: no such device here.
+        UsageError: no such device here.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -29,10 +29,10 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise WrongUse(f"--device {name}: no such device; give auto, cpu, cuda, cuda:N or mps") from error
+        raise UsageError(f"--device {name}: no such device; give auto, cpu, cuda, cuda:N or mps") from error
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, False):
-        raise WrongUse(f"--device {name}: this machine has none that torch {torch.__version__} can use; try cpu")
+        raise UsageError(f"--device {name}: this machine has none that torch {torch.__version__} can use; try cpu")
     return device
 
 
@@ -40,12 +40,12 @@ def choose_precision(name: str, device: torch.device) -> str:
     """``auto`` is bf16 where the device multiplies it natively, fp16 on older CUDA, else float32.
 
     Raises:
-        WrongUse: no such precision, or the device has none.
+        UsageError: no such precision, or the device has none.
     """
     if name not in PRECISIONS:
-        raise WrongUse(f"--precision {name}: unknown; {nearest(name, PRECISIONS)}give one of {', '.join(PRECISIONS)}")
+        raise UsageError(f"--precision {name}: unknown; {nearest(name, PRECISIONS)}give one of {', '.join(PRECISIONS)}")
     if name == "float64" and device.type == "mps":
-        raise WrongUse("--precision float64: Apple's GPU has none; give --device cpu with it")
+        raise UsageError("--precision float64: Apple's GPU has none; give --device cpu with it")
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -158,7 +158,7 @@ def set_up(threads: int | None = None) -> None:
         threads: of torch; ``usual_threads()`` if not given.
 
     Raises:
-        WrongUse: fewer threads than one.
+        UsageError: fewer threads than one.
     """
     torch.set_num_threads(usual_threads() if threads is None else _checked(threads))
     native.keep_freed_memory()
@@ -179,11 +179,11 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 def _checked(threads: int) -> int:
     if threads < 1:
-        raise WrongUse(f"--threads {threads}: must be at least 1")
+        raise UsageError(f"--threads {threads}: must be at least 1")
     return threads
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Waits until the device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -23,12 +23,12 @@ SYNSETS = [
 ]
 WNIDS = ["n01440764", "n01514668", "n02119789"]
 WORDS = ["tench, Tinca tinca", "cock", "kit fox, Vulpes macrotis"]
-COLOUR = {"n01440764": 0, "n01514668": 1, "n02119789": 2}  # a picture's colour says its class
+COLOUR = {"n01440764": 0, "n01514668": 1, "n02119789": 2}  # a picture's color says its class
 TRUTH = [1, 2, 3, 2, 1, 3]  # synset ids of the validation images
 
 
 def jpeg(wnid: str, number: int, width: int = 80, height: int = 64) -> bytes:
-    """A picture in the colour of its class."""
+    """A picture in the color of its class."""
     return encoded(picture(COLOUR[wnid], number, width, height), "JPEG", quality=90)
 
 
@@ -48,8 +48,8 @@ def tar(members: dict[str, bytes], mode: str = "w") -> bytes:
     return buffer.getvalue()
 
 
-def colour(image: np.ndarray) -> int:
-    """The class that a picture shows by its colour."""
+def color(image: np.ndarray) -> int:
+    """The class that a picture shows by its color."""
     return int(image.reshape(-1, 3).mean(0).argmax())
 
 
@@ -83,7 +83,7 @@ def meta(year: int) -> bytes:
 
 
 def ilsvrc_2012(folder: Path, count: int = 5) -> Path:
-    """The organisers' archives of 2012."""
+    """The organizers' archives of 2012."""
     folder.mkdir(parents=True)
     classes = {f"{w}.tar": tar({f"{w}_{i}.JPEG": jpeg(w, i) for i in range(count)}) for w in reversed(WNIDS)}
     (folder / "ILSVRC2012_img_train.tar").write_bytes(tar(classes))
@@ -102,7 +102,7 @@ def ilsvrc_2012(folder: Path, count: int = 5) -> Path:
 
 
 def ilsvrc_2010(folder: Path) -> Path:
-    """The organisers' archives of 2010: test labels, too, and a patch for a damaged image."""
+    """The organizers' archives of 2010: test labels, too, and a patch for a damaged image."""
     folder.mkdir(parents=True)
     classes = {w: {f"{w}_{i}.JPEG": jpeg(w, i) for i in range(4)} for w in WNIDS}
     classes[WNIDS[1]][f"{WNIDS[1]}_2.JPEG"] = b"damaged"
@@ -183,7 +183,7 @@ def tiny_imagenet(folder: Path) -> Path:
 
 
 def hub(folder: Path, form: str = "parquet") -> Path:
-    """The hub's shards: ``image`` a struct, ``label``, class names in the metadata, an unlabelled test split."""
+    """The hub's shards: ``image`` a struct, ``label``, class names in the metadata, an unlabeled test split."""
     (folder / "data").mkdir(parents=True)
     features = {"image": {"_type": "Image"}, "label": {"names": WORDS, "_type": "ClassLabel"}}
     schema = pa.schema(

@@ -9,26 +9,26 @@ import torch
 
 from alexnet import native
 from alexnet.data import batches as batches_module
-from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batches, ahead, between, crop, whole_images
+from alexnet.data.preprocessing import Preprocessing
 from alexnet.data.statistics import Statistics, Sums, products
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_loader_threads_change_no_byte(store, threads):
-    batches = Batches(store, "train", 7, seed=3, crop=48)
+def test_loader_threads_change_no_byte(dataset, threads):
+    batches = Batches(dataset, "train", 7, seed=3, crop=48)
     expected = [batches.load(step) for step in range(20)]
     for found, wanted in zip(
-        ahead(Batches(store, "train", 7, seed=3, crop=48).load, range(20), threads), expected, strict=True
+        ahead(Batches(dataset, "train", 7, seed=3, crop=48).load, range(20), threads), expected, strict=True
     ):
         assert torch.equal(found.images, wanted.images)
         assert torch.equal(found.labels, wanted.labels) and torch.equal(found.rows, wanted.rows)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_loading_between_steps_gives_the_same_and_fetches_what_comes(store, threads):
-    batches, fetched = Batches(store, "train", 7, seed=3, crop=48), []
-    expected = [Batches(store, "train", 7, seed=3, crop=48).load(step) for step in range(3, 20)]
+def test_loading_between_steps_gives_the_same_and_fetches_what_comes(dataset, threads):
+    batches, fetched = Batches(dataset, "train", 7, seed=3, crop=48), []
+    expected = [Batches(dataset, "train", 7, seed=3, crop=48).load(step) for step in range(3, 20)]
 
     def fetch(step: int) -> None:
         batches.fetch(step)
@@ -41,10 +41,10 @@ def test_loading_between_steps_gives_the_same_and_fetches_what_comes(store, thre
         list(between(lambda step: 1 // (step - 4), range(3, 20), threads))
 
 
-def test_a_batchs_pixels_never_change_while_anybody_has_it(store, monkeypatch):
+def test_a_batchs_pixels_never_change_while_anybody_has_it(dataset, monkeypatch):
     """Whatever is loaded beside it; nor where references are not counted, as Python 3.14 leaves those of locals out."""
     monkeypatch.setattr(sys, "getrefcount", lambda thing: 3)
-    batches = Batches(store, "train", 8, seed=0, crop=48)
+    batches = Batches(dataset, "train", 8, seed=0, crop=48)
     alive = [batches.load(step) for step in range(3)]
     views = [batches.load(3).images[2:3], batches.load(4).images.permute(0, 2, 3, 1).numpy()[1]]
     pixels = [batch.images.clone() for batch in alive] + [views[0].clone(), views[1].copy()]
@@ -54,30 +54,30 @@ def test_a_batchs_pixels_never_change_while_anybody_has_it(store, monkeypatch):
     assert torch.equal(views[0], pixels[3]) and (views[1] == pixels[4]).all()
 
 
-def test_started_in_the_middle_it_is_the_same(store):
-    batches = Batches(store, "train", 7, seed=3, crop=48)
+def test_started_in_the_middle_it_is_the_same(dataset):
+    batches = Batches(dataset, "train", 7, seed=3, crop=48)
     late = list(ahead(batches.load, range(13, 15), 2))
     assert [b.rows.tolist() for b in late] == [batches.load(step).rows.tolist() for step in (13, 14)]
 
 
-def test_each_epoch_sees_every_image_once_in_an_order_of_its_own(store):
-    batches = Batches(store, "train", 7, seed=0, crop=48)
+def test_each_epoch_sees_every_image_once_in_an_order_of_its_own(dataset):
+    batches = Batches(dataset, "train", 7, seed=0, crop=48)
     assert batches.steps == 7  # 48 images: 7 batches of 6 or 7
     epochs = [[int(r) for step in range(e * 7, e * 7 + 7) for r in batches.rows(step)] for e in (0, 1)]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == store.rows("train").tolist()
+    assert sorted(epochs[0]) == sorted(epochs[1]) == dataset.rows("train").tolist()
     assert epochs[0] != epochs[1]
     assert {len(batches.rows(step)) for step in range(7)} == {6, 7}
 
 
-def test_windows_are_runs_of_the_store_shuffled(store, monkeypatch):
+def test_windows_are_runs_of_the_store_shuffled(dataset, monkeypatch):
     """Every image once an epoch; each window's come from two runs of four rows; another order every epoch."""
     monkeypatch.setattr(batches_module, "PIECE_ROWS", 4)
     monkeypatch.setattr(batches_module, "WINDOW_PIECES", 2)
-    batches = Batches(store, "train", 8, seed=0, crop=48, shuffle="windows")
+    batches = Batches(dataset, "train", 8, seed=0, crop=48, shuffle="windows")
     epochs = []
     for epoch in range(2):
         order = [int(r) for step in range(epoch * 6, epoch * 6 + 6) for r in batches.rows(step)]
-        assert sorted(order) == store.rows("train").tolist()
+        assert sorted(order) == dataset.rows("train").tolist()
         windows = [order[i : i + 8] for i in range(0, 48, 8)]
         assert all(len({row // 4 for row in window}) == 2 for window in windows)
         assert any(window != sorted(window) for window in windows)
@@ -116,24 +116,24 @@ def test_sums_and_products_are_exact():
     assert (found[0].pixels == 2 * image.astype(int)).all()
 
 
-def test_a_crop_depends_on_epoch_and_row_alone(store):
+def test_a_crop_depends_on_epoch_and_row_alone(dataset):
     """Batch size changes which images come together, and no pixel of theirs."""
     by_row = {}
     for size in (5, 48):
-        batches = Batches(store, "train", size, seed=2, crop=48)
+        batches = Batches(dataset, "train", size, seed=2, crop=48)
         for step in range(batches.steps):
             batch = batches.load(step)
             for row, image in zip(batch.rows.tolist(), batch.images):
                 assert torch.equal(by_row.setdefault(row, image), image)
 
 
-def test_crops_are_pieces_of_the_image_and_reach_everywhere(store):
-    batches = Batches(store, "train", 48, seed=0, crop=62)
+def test_crops_are_pieces_of_the_image_and_reach_everywhere(dataset):
+    batches = Batches(dataset, "train", 48, seed=0, crop=62)
     seen = set()
     for step in range(12):
         batch = batches.load(step)
         for row, piece in zip(batch.rows.tolist(), batch.images.permute(0, 2, 3, 1).numpy()):
-            whole = store.image(row)
+            whole = dataset.image(row)
             places = [
                 (top, left, flipped)
                 for top in range(3)
@@ -146,30 +146,30 @@ def test_crops_are_pieces_of_the_image_and_reach_everywhere(store):
     assert len(seen) == 18  # 3 x 3 places, mirrored or not
 
 
-def test_whole_images_come_in_the_stores_order(store):
-    found = list(whole_images(store, "val", 5, 3))
-    assert torch.cat([b.rows for b in found]).tolist() == store.rows("val").tolist()
-    assert (found[0].images[1].permute(1, 2, 0).numpy() == store.image(int(found[0].rows[1]))).all()
+def test_whole_images_come_in_the_stores_order(dataset):
+    found = list(whole_images(dataset, "val", 5, 3))
+    assert torch.cat([b.rows for b in found]).tolist() == dataset.rows("val").tolist()
+    assert (found[0].images[1].permute(1, 2, 0).numpy() == dataset.image(int(found[0].rows[1]))).all()
 
 
-def test_preparation_is_mean_noise_and_scale(store):
+def test_preparation_is_mean_noise_and_scale(dataset):
     crops = torch.randint(0, 256, (6, 3, 48, 48), dtype=torch.uint8)
-    preparation = Preparation.of(store, 48, "standardized", 0.1)
-    noise = preparation.colour_noise(0, 4, torch.arange(6))
-    found = preparation.apply(crops, torch.float32, noise).numpy()
-    statistics: Statistics = store.statistics
-    centre = statistics.mean_image[:, 8:56, 8:56]
+    preprocessing = Preprocessing.of(dataset, 48, "standardized", 0.1)
+    noise = preprocessing.color_noise(0, 4, torch.arange(6))
+    found = preprocessing.apply(crops, torch.float32, noise).numpy()
+    statistics: Statistics = dataset.statistics
+    center = statistics.mean_image[:, 8:56, 8:56]
     deviation = np.sqrt((statistics.deviation**2).mean())
-    expected = (crops.numpy() - centre + noise.numpy()[:, :, None, None]) / deviation
+    expected = (crops.numpy() - center + noise.numpy()[:, :, None, None]) / deviation
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    pixels = Preparation.of(store, 48, "raw", 0.1).apply(crops, torch.float32)
-    np.testing.assert_allclose(pixels.numpy(), crops.numpy() - centre, atol=1e-4)
+    pixels = Preprocessing.of(dataset, 48, "raw", 0.1).apply(crops, torch.float32)
+    np.testing.assert_allclose(pixels.numpy(), crops.numpy() - center, atol=1e-4)
 
 
-def test_colour_noise_has_a_hundredth_of_the_covariance(store):
-    preparation = Preparation.of(store, 48, "raw", 0.1)
-    noise = preparation.colour_noise(0, 0, torch.arange(40_000)).numpy()
-    statistics = store.statistics
+def test_color_noise_has_a_hundredth_of_the_covariance(dataset):
+    preprocessing = Preprocessing.of(dataset, 48, "raw", 0.1)
+    noise = preprocessing.color_noise(0, 0, torch.arange(40_000)).numpy()
+    statistics = dataset.statistics
     covariance = statistics.eigenvectors @ np.diag(statistics.eigenvalues) @ statistics.eigenvectors.T
     np.testing.assert_allclose(np.cov(noise.T), 0.01 * covariance, atol=0.03 * 0.01 * np.abs(covariance).max())
-    assert torch.equal(preparation.colour_noise(0, 0, torch.tensor([17])), torch.from_numpy(noise[17:18]))
+    assert torch.equal(preprocessing.color_noise(0, 0, torch.tensor([17])), torch.from_numpy(noise[17:18]))

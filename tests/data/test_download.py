@@ -9,7 +9,7 @@ import pytest
 
 from alexnet.data import download as module
 from alexnet.data.download import PUBLISHED, Published, download
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 
 DATA = bytes(range(256)) * 9000
 
@@ -81,7 +81,7 @@ def test_a_cut_transfer_goes_on(server, url, tmp_path):
 def test_it_goes_on_in_the_next_call(server, url, tmp_path, monkeypatch):
     server.cut = 700_000
     monkeypatch.setattr(module, "TRIES", 0)
-    with pytest.raises(Failure, match="700,000 bytes are kept, the same command goes on"):
+    with pytest.raises(AlexNetError, match="700,000 bytes are kept, the same command goes on"):
         download("things", tmp_path)
     assert not (tmp_path / "things.tar.gz").exists()
     server.cut = None
@@ -133,7 +133,7 @@ def test_every_kind_of_checksum(server, url, tmp_path, monkeypatch, kind, digits
         if place == "right":
             assert download("things", tmp_path / place).read_bytes() == DATA
         else:
-            with pytest.raises(Failure, match=f"its {kind} checksum is"):
+            with pytest.raises(AlexNetError, match=f"its {kind} checksum is"):
                 download("things", tmp_path / place)
             assert not list((tmp_path / place).iterdir())
 

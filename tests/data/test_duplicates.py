@@ -36,13 +36,13 @@ def test_changed_copies_are_found_and_nothing_else(tmp_path, change):
     copied = {3: "x", 17: "y", 31: "z"}
     for seed, name in copied.items():  # of class a, now also in class b's validation
         CHANGES[change](scenes(seed)).save(tmp_path / "source" / "val" / "b" / f"{name}.jpg", quality=50)
-    store = prepare(tmp_path / "source", tmp_path / "store", size=64, duplicates=True)
+    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64, duplicates=True)
     with open(tmp_path / "store" / "duplicates.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     found = {(row["training image"].split("/")[-1], row["validation image"].split("/")[-1]) for row in rows}
     assert found == {(f"{seed}.png", f"{name}.jpg") for seed, name in copied.items()}
     assert {row["training class"] for row in rows} == {"a"} and {row["validation class"] for row in rows} == {"b"}
-    assert store.describe()["duplicates"] == 3
+    assert dataset.describe()["duplicates"] == 3
 
 
 def test_candidates_are_all_pairs_of_few_bits():
@@ -69,5 +69,5 @@ def test_told_by_the_command_and_only_on_request(alexnet, tmp_path):
 
 
 def test_a_store_without_validation_has_none(tmp_path):
-    store = prepare(fill(tmp_path / "source"), tmp_path / "store", size=64, val_fraction=0)
-    assert find_duplicates(store) == []
+    dataset = prepare(fill(tmp_path / "source"), tmp_path / "store", size=64, val_fraction=0)
+    assert find_duplicates(dataset) == []

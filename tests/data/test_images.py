@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from alexnet import native, prepare
-from alexnet.data import images
+from alexnet.data import codec as images
 from tests.data.archives import encoded
 
 
@@ -50,7 +50,7 @@ def test_shrinking_is_the_mean_of_the_area_in_float64(kernels, height, width, si
     assert hashlib.sha256(found.tobytes()).hexdigest()[:8] == BYTES[height, size, resize]
 
 
-# The bytes on one machine: either path must give them, so that no store depends on a compiler.
+# The bytes on one machine: either path must give them, so that no dataset depends on a compiler.
 BYTES = {
     (403, 256, "shorter-side"): "ce00b9e4",
     (403, 256, "warp"): "c08e4dc3",
@@ -75,14 +75,14 @@ def test_large_photos_are_reduced_while_they_are_decoded():
     assert np.abs(images.decode_square(data, 256).astype(int) - long_way).max() <= 3
 
 
-def test_jpegs_pixels_are_pillows(store):
+def test_jpegs_pixels_are_pillows(dataset):
     """What simplejpeg decodes is to the bit what Pillow makes of it."""
-    for row in store.rows("train")[:10]:
-        data = bytes(store.encoded(row))
-        assert (store.image(row) == np.asarray(Image.open(io.BytesIO(data)))).all()
+    for row in dataset.rows("train")[:10]:
+        data = bytes(dataset.encoded(row))
+        assert (dataset.image(row) == np.asarray(Image.open(io.BytesIO(data)))).all()
     room = images.room_for(64)
     assert room.shape == (64, 64, 3) and room.flags.c_contiguous and room.ctypes.data % 32 == 16
-    assert np.shares_memory(images.decode_stored(data, "jpeg", 64, room), room) and (room == store.image(row)).all()
+    assert np.shares_memory(images.decode_stored(data, "jpeg", 64, room), room) and (room == dataset.image(row)).all()
 
 
 def test_an_image_of_the_right_size_is_kept_and_a_smaller_one_enlarged():
@@ -92,7 +92,7 @@ def test_an_image_of_the_right_size_is_kept_and_a_smaller_one_enlarged():
 
 
 def scene(mode: str = "RGB") -> Image.Image:
-    """A smooth 64x64 picture with many colours."""
+    """A smooth 64x64 picture with many colors."""
     y, x = np.mgrid[:64, :64]
     pixels = np.stack([4 * x, 4 * y, 128 + 100 * np.sin(x / 9) * np.cos(y / 7)], -1)
     return Image.fromarray(pixels.astype(np.uint8)).convert(mode)
@@ -129,16 +129,16 @@ def rotated(orientation: int) -> bytes:
 
 
 ODD = {
-    "grey JPEG": encoded(scene("L"), "JPEG", quality=95),
+    "gray JPEG": encoded(scene("L"), "JPEG", quality=95),
     "progressive JPEG": encoded(scene(), "JPEG", quality=90, progressive=True),
     "JPEG without subsampling": encoded(scene(), "JPEG", quality=90, subsampling=0),
     "CMYK JPEG of Adobe's": cmyk(0),
     "YCCK JPEG": cmyk(2),
     "CMYK JPEG without a marker": cmyk(None),
-    "grey PNG": encoded(scene("L")),
+    "gray PNG": encoded(scene("L")),
     "PNG of one bit": encoded(scene("1")),
     "palette PNG": encoded(scene().quantize(64)),
-    "grey PNG of 16 bits": sixteen(1),
+    "gray PNG of 16 bits": sixteen(1),
     "RGB PNG of 16 bits": sixteen(3),
     "GIF": encoded(scene().quantize(64), "GIF"),
     "BMP": encoded(scene(), "BMP"),
@@ -167,14 +167,12 @@ def test_odd_images_are_what_opencv_sees(kind):
 def test_what_is_transparent_is_white(data):
     found = np.asarray(images.decode_square(data, 64)).astype(float)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).astype(float)
-    colour, alpha = (
-        (pixels[..., 2::-1], pixels[..., 3:]) if pixels.shape[2] == 4 else (pixels[..., :1], pixels[..., 1:])
-    )
-    expected = colour * alpha / 255 + 255 * (1 - alpha / 255)
+    color, alpha = (pixels[..., 2::-1], pixels[..., 3:]) if pixels.shape[2] == 4 else (pixels[..., :1], pixels[..., 1:])
+    expected = color * alpha / 255 + 255 * (1 - alpha / 255)
     assert np.abs(found - expected).max() <= 2 and found[0].min() >= 253
 
 
-def test_a_palette_with_a_transparent_colour():
+def test_a_palette_with_a_transparent_color():
     image = Image.new("P", (16, 16), 1)
     image.putpalette([0, 0, 0, 200, 10, 10])
     assert (np.asarray(images.decode_square(encoded(image, transparency=1), 16)) == 255).all()
@@ -182,7 +180,7 @@ def test_a_palette_with_a_transparent_colour():
 
 
 def test_an_animations_first_picture():
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (np.asarray(images.decode_square(data, 16)) == (255, 0, 0)).all()
 
@@ -283,17 +281,17 @@ def test_one_folder_with_every_odd_and_bad_file(tmp_path):
     (tmp_path / "source" / "odd" / "loop").symlink_to(tmp_path / "source")
     os.mkfifo(tmp_path / "source" / "odd" / "pipe.jpg")
     (tmp_path / "source" / "odd" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    store = prepare(tmp_path / "source", tmp_path / "store", size=64, format="raw", val_fraction=0, max_bad=0.3)
-    reported = store.skipped()
+    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64, format="raw", val_fraction=0, max_bad=0.3)
+    reported = dataset.skipped()
     assert {row["name"] for row in reported} == {"odd/gone.jpg", *(f"odd/bad {kind}.jpg" for kind in BAD)}
     assert {row["class"] for row in reported} == {"odd"}
     assert next(row["reason"] for row in reported if "gone" in row["name"]).startswith("cannot be read: No such file")
     for row in (row for row in reported if "gone" not in row["name"]):
         assert row["reason"].startswith(BAD[row["name"][8:-4]][1]), row
-    assert store.splits == {"train": len(ODD) + 2 + 12}
-    rows = {store.name(row): row for row in store.rows("train")}
+    assert dataset.splits == {"train": len(ODD) + 2 + 12}
+    rows = {dataset.name(row): row for row in dataset.rows("train")}
     for number, (kind, data) in enumerate(ODD.items()):
-        found = store.image(rows[f"odd/deeper/{number} {kind}.JPEG"]).astype(int)
+        found = dataset.image(rows[f"odd/deeper/{number} {kind}.JPEG"]).astype(int)
         assert np.abs(found - np.asarray(images.decode_square(data, 64)).astype(int)).max() == 0, kind
 
 
@@ -469,12 +467,12 @@ def test_the_users_setting_of_truncated_images_is_kept_and_changes_nothing(setti
 def test_importing_leaves_pillow_as_it_is():
     import subprocess
 
-    code = "from PIL import ImageFile; ImageFile.LOAD_TRUNCATED_IMAGES = True; import alexnet.data.images; "
+    code = "from PIL import ImageFile; ImageFile.LOAD_TRUNCATED_IMAGES = True; import alexnet.data.codec; "
     code += "assert ImageFile.LOAD_TRUNCATED_IMAGES"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_sixteen_bit_grey_with_a_transparent_value():
+def test_sixteen_bit_gray_with_a_transparent_value():
     pixels = np.full((16, 16), 300, np.uint16)
     pixels[:8] = 40_000
     data = encoded(Image.fromarray(pixels))

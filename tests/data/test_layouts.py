@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alexnet import WrongUse
+from alexnet import UsageError
 from alexnet.data.sources import open_source
 from tests.conftest import fill
 from tests.data import archives
@@ -35,7 +35,7 @@ SHAPES = {
     ),
     "splits": (crossed(["train", "val"], "ab"), "a b", {"train": 6, "val": 6}, ""),
     "Training, Validation": (crossed(["Training", "Validation"], "ab"), "a b", {"train": 6, "val": 6}, ""),
-    "an unlabelled test": ([*crossed(["train"], "ab"), "test"], "a b", {"train": 6}, "left out: test"),
+    "an unlabeled test": ([*crossed(["train"], "ab"), "test"], "a b", {"train": 6}, "left out: test"),
     "Kaggle's training_set": (
         [*crossed(["training_set", "test_set"], ["cat", "dog"]), "single_prediction"],
         "cat dog", {"train": 6, "test": 6}, "test_set as test, training_set as train",
@@ -111,7 +111,7 @@ def test_splits_none_takes_every_folder_for_a_class(tmp_path):
     ):
         listing = open_source(touched(tmp_path / str(index), *places), splits="none").listing
         assert listing.classes == expected and list(listing.counts()) == ["train"]
-    with pytest.raises(WrongUse, match=r"--splits none: .* is of layout kaggle"):
+    with pytest.raises(UsageError, match=r"--splits none: .* is of layout kaggle"):
         open_source(archives.kaggle(tmp_path / "kaggle"), splits="none")
 
 
@@ -135,7 +135,7 @@ def test_a_stray_table_beside_photos(alexnet, tmp_path):
 def test_archives_beside_photos_are_refused_naming_both(tmp_path, make):
     source = make(tmp_path / "source")
     touched(source, "cat", "dog")
-    with pytest.raises(WrongUse, match=r"holds folders of images, too \(cat, dog\); say which is meant: --layout"):
+    with pytest.raises(UsageError, match=r"holds folders of images, too \(cat, dog\); say which is meant: --layout"):
         open_source(source)
     assert open_source(source, "folder").listing.classes == ["cat", "dog"]
 
@@ -203,5 +203,5 @@ def test_a_folder_emptied_by_the_rules_is_no_class(tmp_path):
     (photos / "zebra" / ".git").mkdir(parents=True)
     assert open_source(photos).listing.classes == ["blue", "green", "red"]
     (photos / "lion").mkdir()
-    with pytest.raises(WrongUse, match="class folder 'lion' has no images"):
+    with pytest.raises(UsageError, match="class folder 'lion' has no images"):
         open_source(photos)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet import Failure, WrongUse, prepare
+from alexnet import AlexNetError, UsageError, prepare
 from alexnet.data.sources import open_source
 from alexnet.data.sources.text import csv_rows, decode, label_of, lines_of, named
 from tests.data import archives
@@ -42,7 +42,7 @@ def test_every_list_within_a_tree_is_read_so(tmp_path, name):
     (folder / name).write_bytes(codecs.BOM_UTF16_LE + content.encode("utf-16-le"))
     assert open_source(folder).listing.counts() == {"train": [4, 4, 4], "val": [2, 2, 2]}
     (folder / name).write_bytes(content.encode() + b"n01 B\xe4r\n")
-    with pytest.raises(WrongUse, match=rf"{name}: line \d+: byte .*save it as UTF-8"):
+    with pytest.raises(UsageError, match=rf"{name}: line \d+: byte .*save it as UTF-8"):
         open_source(folder)
 
 
@@ -84,7 +84,7 @@ def test_kaggles_solution_is_read_by_the_same_rules(tmp_path):
     lines = (folder / "LOC_val_solution.csv").read_text().splitlines()
     lines[2] = lines[2].replace(",", ',"', 1)
     (folder / "LOC_val_solution.csv").write_text("\n".join(lines))
-    with pytest.raises(WrongUse, match=r"LOC_val_solution\.csv: line 3: a quote is opened"):
+    with pytest.raises(UsageError, match=r"LOC_val_solution\.csv: line 3: a quote is opened"):
         open_source(folder)
 
 
@@ -118,7 +118,7 @@ def test_a_label_is_one_of_a_few_forms(kind):
     value, expected = LABELS[kind]
     refused = isinstance(expected, str) and (" " in expected.replace("a b", "") or expected == "holds")
     if refused:
-        with pytest.raises(WrongUse, match="row 7.*" + expected):
+        with pytest.raises(UsageError, match="row 7.*" + expected):
             label_of(value, "row 7")
     else:
         assert label_of(value, "row 7") == expected
@@ -152,11 +152,11 @@ def test_labels_of_tables(tmp_path):
     assert listing.classes == ["1", "2", "10"] and listing.notes == ["2 images without a label left out"]
     assert open_source(table(tmp_path / "t.parquet", ["10", "9", "8"])).listing.classes == ["8", "9", "10"]
     for labels, said in (([0.5, 1.0], r"t\.parquet/0/0: label 0\.5"), ([[1], [2]], "of type list")):
-        with pytest.raises(WrongUse, match=said):
+        with pytest.raises(UsageError, match=said):
             open_source(table(tmp_path / "t.parquet", labels))
 
 
-def test_a_column_called_image_beats_a_mask_and_unlabelled_shards_are_left_out(tmp_path):
+def test_a_column_called_image_beats_a_mask_and_unlabeled_shards_are_left_out(tmp_path):
     masks = [b"mask"] * 6
     source = open_source(table(tmp_path / "t.parquet", [0, 1] * 3, mask=masks))
     assert next(iter(source.stream(source.listing.members[:1])))[1][:2] == b"\xff\xd8"
@@ -167,7 +167,7 @@ def test_a_column_called_image_beats_a_mask_and_unlabelled_shards_are_left_out(t
     assert listing.counts()["train"] == [5, 5, 5]
     same = pa.Table.from_arrays([pa.array([b"x"]), pa.array([b"x"]), pa.array([1])], ["image", "image", "label"])
     pq.write_table(same, tmp_path / "twice.parquet")
-    with pytest.raises((WrongUse, Failure), match="image"):
+    with pytest.raises((UsageError, AlexNetError), match="image"):
         open_source(tmp_path / "twice.parquet")
     for name in ("a", "b"):
         (tmp_path / "same" / name).mkdir(parents=True)
@@ -188,7 +188,7 @@ def test_labels_of_webdataset(tmp_path):
     listing = shard([b"a", "é".encode(), b"", b"a"])
     assert listing.classes == ["a", "é"] and listing.notes == ["1 images without a label left out"]
     for labels in ([b"B\xe4r", b"a"], [b"a\nb", b"a"]):
-        with pytest.raises(WrongUse, match=r"x\.tar: 0\.cls"):
+        with pytest.raises(UsageError, match=r"x\.tar: 0\.cls"):
             shard(labels)
 
 
@@ -212,8 +212,8 @@ def test_csv_rows_are_read_by_the_folders_limits(tmp_path, monkeypatch):
         file.truncate(6 << 30)
     rows = [f"{i}.jpg,{'ab'[i % 2]}" for i in range(12)] + ["pipe.jpg,a", "huge.jpg,b", "/dev/zero,a", ".,b"]
     (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
-    store = prepare(tmp_path / "list.csv", tmp_path / "store", size=16, val_fraction=0, max_bad=0.5)
-    reasons = {row["name"]: row["reason"] for row in store.skipped()}
+    dataset = prepare(tmp_path / "list.csv", tmp_path / "store", size=16, val_fraction=0, max_bad=0.5)
+    reasons = {row["name"]: row["reason"] for row in dataset.skipped()}
     assert set(reasons) == {"pipe.jpg", "huge.jpg", "/dev/zero", "."}
     assert "6,442,450,944 bytes, which is no image" in reasons["huge.jpg"]
     assert "a pipe, socket or device" in reasons["pipe.jpg"] and "a pipe, socket or device" in reasons["/dev/zero"]
@@ -225,5 +225,5 @@ def test_the_metadatas_names_are_names(tmp_path):
         info = json.dumps({"info": {"features": {"label": {"_type": "ClassLabel", "names": names}}}})
         rows = pa.table([[b"x", b"y"], [0, 1]], schema=schema.with_metadata({"huggingface": info}))
         pq.write_table(rows, tmp_path / "t.parquet")
-        with pytest.raises((WrongUse, Failure), match=said):
+        with pytest.raises((UsageError, AlexNetError), match=said):
             open_source(tmp_path / "t.parquet")

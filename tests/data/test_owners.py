@@ -1,4 +1,4 @@
-"""Two processes at one store or one download: the second is told, parts go on side by side, a dead one is replaced."""
+"""Two processes at one dataset or one download: the second is told, parts run side by side, a dead one is replaced."""
 
 import hashlib
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet import Failure, Store, prepare
+from alexnet import AlexNetError, Dataset, prepare
 from alexnet.data import download as downloads
 from alexnet.data.sources import open_source
 from alexnet.errors import Unfinished
@@ -18,7 +18,7 @@ from tests.conftest import fill
 
 
 def content(folder) -> dict[str, str]:
-    """The SHA-256 of each file of a store."""
+    """The SHA-256 of each file of a dataset."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in Path(folder).iterdir()}
 
 
@@ -29,7 +29,7 @@ def images(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(images, tmp_path_factory) -> Path:
-    """The store as one process writes it, in six shards."""
+    """The dataset as one process writes it, in six shards."""
     place = tmp_path_factory.mktemp("alone") / "store"
     prepare(images, place, size=32, shard_rows=16)
     return place
@@ -56,7 +56,7 @@ def test_a_second_prepare_is_told_who_is_there(images, alone, tmp_path):
     )
     first.start()
     assert slow.reached.wait(60)
-    with pytest.raises(Failure, match=r"process \d+ on .* is writing there; wait for it"):
+    with pytest.raises(AlexNetError, match=r"process \d+ on .* is writing there; wait for it"):
         prepare(images, tmp_path / "store", size=32, shard_rows=16)
     slow.go_on.set()
     first.join()
@@ -99,7 +99,7 @@ def test_overlapping_parts_give_the_same_bytes(images, alone, tmp_path, part):
     slow.go_on.set()
     first.join()
     assert not said and content(tmp_path / "store") == content(alone)
-    assert {problem for _, problem in Store(tmp_path / "store").verify()} == {None}
+    assert {problem for _, problem in Dataset(tmp_path / "store").verify()} == {None}
 
 
 def test_a_killed_prepare_is_said_and_goes_on(images, alone, tmp_path):
@@ -135,13 +135,13 @@ def test_two_downloads_of_one_file(tmp_path, monkeypatch):
     def first():
         try:
             downloads.download("cifar10", tmp_path)
-        except Failure as error:
+        except AlexNetError as error:
             ended.append(str(error))
 
     thread = threading.Thread(target=first)
     thread.start()
     assert reached.wait(60)
-    with pytest.raises(Failure, match="is writing there"):
+    with pytest.raises(AlexNetError, match="is writing there"):
         downloads.download("cifar10", tmp_path)
     go_on.set()
     thread.join()

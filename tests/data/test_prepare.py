@@ -1,4 +1,4 @@
-"""Folders and archives to stores: exact, the same whatever the workers or interruptions, and clear about bad input."""
+"""Folders and archives to datasets: exact, the same whatever the workers or interruptions, clear about bad input."""
 
 import io
 import json
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from alexnet import Failure, Store, WrongUse, prepare
+from alexnet import AlexNetError, Dataset, UsageError, prepare
 from alexnet.data.sources import open_source
 from alexnet.errors import Unfinished
 from tests.conftest import fill, picture
@@ -42,9 +42,9 @@ def pack(source: Path, path: Path) -> Path:
     return path
 
 
-def test_statistics_are_exact_over_the_stored_pixels(store):
-    pixels = np.stack([store.image(row) for row in store.rows("train")]).astype(np.float64)
-    found = store.statistics
+def test_statistics_are_exact_over_the_stored_pixels(dataset):
+    pixels = np.stack([dataset.image(row) for row in dataset.rows("train")]).astype(np.float64)
+    found = dataset.statistics
     np.testing.assert_allclose(found.mean_image, pixels.mean(0).transpose(2, 0, 1), rtol=1e-6)
     flat = pixels.reshape(-1, 3)
     np.testing.assert_allclose(found.mean, flat.mean(0), rtol=1e-12)
@@ -53,40 +53,40 @@ def test_statistics_are_exact_over_the_stored_pixels(store):
     np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, np.cov(flat.T, bias=True), rtol=1e-9, atol=1e-9)
 
 
-def test_split_is_stratified_and_repeatable(pictures, store, tmp_path):
-    assert store.splits == {"train": 48, "val": 12}
-    assert np.bincount(store.labels[store.rows("val")]).tolist() == [4, 4, 4]
+def test_split_is_stratified_and_repeatable(pictures, dataset, tmp_path):
+    assert dataset.splits == {"train": 48, "val": 12}
+    assert np.bincount(dataset.labels[dataset.rows("val")]).tolist() == [4, 4, 4]
     other = prepare(pictures, tmp_path / "other", size=64, val_fraction=0.5, seed=1)
     assert other.splits == {"train": 30, "val": 30}
-    names = [store.name(row) for row in range(60)]
+    names = [dataset.name(row) for row in range(60)]
     assert len(set(names)) == 60 and names[0].split("/")[0] == "blue"
 
 
-def test_shards_are_arrow_streams(store):
-    with pa.memory_map(f"{store.path}/train-00000.arrow") as file:
+def test_shards_are_arrow_streams(dataset):
+    with pa.memory_map(f"{dataset.path}/train-00000.arrow") as file:
         table = pa.ipc.open_stream(file).read_all()
     assert table.schema.names == ["image", "label", "class"] and len(table) == 48
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_workers_change_no_byte(pictures, store, tmp_path, workers):
+def test_workers_change_no_byte(pictures, dataset, tmp_path, workers):
     prepare(pictures, tmp_path / "store", size=64, workers=workers)
-    assert contents(tmp_path / "store") == contents(Path(store.path))
+    assert contents(tmp_path / "store") == contents(Path(dataset.path))
 
 
 @pytest.mark.parametrize("ending", [".tar", ".zip", ".tar.gz", ".tar.xz"])
-def test_archives_give_the_folders_store(pictures, store, tmp_path, ending):
+def test_archives_give_the_folders_store(pictures, dataset, tmp_path, ending):
     archive = pack(pictures, tmp_path / f"pictures{ending}")
     prepare(archive, tmp_path / "store", size=64)
-    assert contents(tmp_path / "store") == contents(Path(store.path))
+    assert contents(tmp_path / "store") == contents(Path(dataset.path))
     assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "store"]  # nothing unpacked
 
 
 def test_splits_as_the_folder_has_them(tmp_path):
     for split, count in (("train", 6), ("val", 3), ("test", 2)):
         fill(tmp_path / "source" / split, count=count)
-    store = prepare(tmp_path / "source", tmp_path / "store", size=64)
-    assert store.splits == {"train": 18, "val": 9, "test": 6}
+    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64)
+    assert dataset.splits == {"train": 18, "val": 9, "test": 6}
 
 
 def test_bad_images_are_left_out_and_named(tmp_path):
@@ -94,11 +94,11 @@ def test_bad_images_are_left_out_and_named(tmp_path):
     (source / "red" / "000.jpg").write_bytes(b"")
     (source / "red" / "002.jpg").write_bytes((source / "red" / "002.jpg").read_bytes()[:700])
     (source / "red" / "notes.txt").write_text("no image")
-    store = prepare(source, tmp_path / "store", size=64)
-    skipped = {row["name"]: row["reason"] for row in store.skipped()}
+    dataset = prepare(source, tmp_path / "store", size=64)
+    skipped = {row["name"]: row["reason"] for row in dataset.skipped()}
     assert set(skipped) == {"red/000.jpg", "red/002.jpg"}
     assert skipped["red/000.jpg"] == "empty file" and "truncated" in skipped["red/002.jpg"]
-    assert sum(store.splits.values()) == 13
+    assert sum(dataset.splits.values()) == 13
 
 
 def test_names_with_spaces_and_unicode_and_nesting(tmp_path):
@@ -107,8 +107,8 @@ def test_names_with_spaces_and_unicode_and_nesting(tmp_path):
         for number in range(3):
             picture(0, number).save(tmp_path / "source" / name / "deeper" / f"x {number}.PNG")
     (tmp_path / "source" / "猫" / "loop").symlink_to(tmp_path / "source")
-    store = prepare(tmp_path / "source", tmp_path / "store", size=64)
-    assert store.classes == ["a b", "große Hunde", "猫"] and sum(store.splits.values()) == 9
+    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64)
+    assert dataset.classes == ["a b", "große Hunde", "猫"] and sum(dataset.splits.values()) == 9
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_class_of_bad_images_only_is_an_error(alexnet, tmp_path):
     source = fill(tmp_path / "source", count=3)
     for file in (source / "green").iterdir():
         picture(0, 0, 5, 5).save(file)
-    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad", 0.5)
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad-fraction", 0.5)
     assert status == 1 and "class 'green' has no usable training image" in err and "5x5 pixels" in err
     assert not (tmp_path / "store" / "dataset.json").exists()
 
@@ -157,11 +157,11 @@ def test_a_damaged_member_of_a_zip_is_left_out(pictures, tmp_path):
     assert skipped["name"] == "red/003.jpg" and "damaged in the archive" in skipped["reason"]
 
 
-def test_linked_folders_are_read(pictures, store, tmp_path):
+def test_linked_folders_are_read(pictures, dataset, tmp_path):
     (tmp_path / "source").mkdir()
-    for name in store.classes:
+    for name in dataset.classes:
         (tmp_path / "source" / name).symlink_to(pictures / name)
-    assert prepare(tmp_path / "source", tmp_path / "store", size=64).fingerprint == store.fingerprint
+    assert prepare(tmp_path / "source", tmp_path / "store", size=64).fingerprint == dataset.fingerprint
 
 
 def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
@@ -175,9 +175,9 @@ def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
         link = tarfile.TarInfo("red/link.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         file.addfile(link)
-    store = prepare(archive, tmp_path / "store", size=64)
-    assert sum(store.splits.values()) == 61 and not (tmp_path.parent / "evil").exists()
-    assert "red/absolute.jpg" in [store.name(row) for row in range(61)]  # as tar itself would unpack it
+    dataset = prepare(archive, tmp_path / "store", size=64)
+    assert sum(dataset.splits.values()) == 61 and not (tmp_path.parent / "evil").exists()
+    assert "red/absolute.jpg" in [dataset.name(row) for row in range(61)]  # as tar itself would unpack it
     said = str(open_source(archive).tree.left_out)
     assert "1 name that leads outside (../evil/x.jpg)" in said and "1 link to nothing (red/link.jpg)" in said
 
@@ -185,10 +185,10 @@ def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
 def test_a_folder_with_something_else_is_refused(pictures, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "letter.txt").write_text("dear")
-    with pytest.raises(WrongUse, match="not empty and no store"):
+    with pytest.raises(UsageError, match="not empty and no dataset"):
         prepare(pictures, tmp_path / "store", size=64)
     prepare(pictures, tmp_path / "other", size=64)
-    with pytest.raises(WrongUse, match="begun with other images or options"):
+    with pytest.raises(UsageError, match="begun with other images or options"):
         prepare(pictures, tmp_path / "other", size=32)
 
 
@@ -212,8 +212,8 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(pictures, tmp_p
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
         if not (target / "dataset.json").exists():
-            with pytest.raises((Failure, WrongUse), match="alexnet prepare"):
-                Store(target)
+            with pytest.raises((AlexNetError, UsageError), match="alexnet prepare"):
+                Dataset(target)
     assert kills
     finished = {path.name: path.stat().st_mtime_ns for path in target.glob("*.arrow")}
     noted = {path.name.removesuffix(".json") + ".arrow" for path in target.glob("unfinished/*.json")}
@@ -223,9 +223,9 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(pictures, tmp_p
         assert (target / name).stat().st_mtime_ns == finished[name]
 
 
-def test_damage_is_found(alexnet, store, tmp_path):
+def test_damage_is_found(alexnet, dataset, tmp_path):
     copy = tmp_path / "store"
-    shutil.copytree(store.path, copy)
+    shutil.copytree(dataset.path, copy)
     assert alexnet("verify", copy)[0] == 0
     shard = copy / "val-00000.arrow"
     data = bytearray(shard.read_bytes())
@@ -234,16 +234,16 @@ def test_damage_is_found(alexnet, store, tmp_path):
     status, _, err = alexnet("verify", copy)
     assert status == 1 and "val-00000.arrow" in err and "SHA-256 differs" in err
     (copy / "statistics.safetensors").write_bytes(b"x")
-    with pytest.raises(Failure, match=r"statistics\.safetensors"):
-        _ = Store(copy).statistics
+    with pytest.raises(AlexNetError, match=r"statistics\.safetensors"):
+        _ = Dataset(copy).statistics
     shard.write_bytes(data[:1000])
-    with pytest.raises(Failure, match="val-00000"):
-        Store(copy).image(59)
+    with pytest.raises(AlexNetError, match="val-00000"):
+        Dataset(copy).image(59)
 
 
-def test_a_store_of_a_newer_format_is_refused(alexnet, store, tmp_path):
+def test_a_store_of_a_newer_format_is_refused(alexnet, dataset, tmp_path):
     copy = tmp_path / "store"
-    shutil.copytree(store.path, copy)
+    shutil.copytree(dataset.path, copy)
     text = (copy / "dataset.json").read_text()
     (copy / "dataset.json").write_text(text.replace('"format_version": 2', '"format_version": 99'))
     status, _, err = alexnet("train", copy, tmp_path / "run")
@@ -270,15 +270,15 @@ def test_parts_make_bitwise_the_store_that_one_makes(pictures, tmp_path, source)
     for k in (3, 1, 4):
         with pytest.raises(Unfinished, match=f"part {k} of 4 is done"):
             prepare(given, tmp_path / "parts", size=64, shard_rows=7, part=(k, 4))
-        with pytest.raises((Failure, WrongUse), match="not finished"):
-            Store(tmp_path / "parts")
+        with pytest.raises((AlexNetError, UsageError), match="not finished"):
+            Dataset(tmp_path / "parts")
     last = prepare(given, tmp_path / "parts", size=64, shard_rows=7, part=(2, 4))
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole") and last.splits == whole.splits
     assert prepare(given, tmp_path / "parts", size=64, shard_rows=7, part=(3, 4)).fingerprint == whole.fingerprint
 
 
-def test_parts_at_once_and_by_torchruns_ranks(pictures, store, tmp_path):
-    """More processes than shards, all started together: one store, nothing left over."""
+def test_parts_at_once_and_by_torchruns_ranks(pictures, dataset, tmp_path):
+    """More processes than shards, all started together: one dataset, nothing left over."""
     for attempt in range(3):
         target = tmp_path / f"store-{attempt}"
         command = [sys.executable, "-m", "alexnet", "prepare", str(pictures), str(target), "--size", "64"]
@@ -288,7 +288,7 @@ def test_parts_at_once_and_by_torchruns_ranks(pictures, store, tmp_path):
         ]
         said = [process.communicate()[1].decode() for process in running]
         assert [process.returncode for process in running] == [0] * 4, said
-        assert contents(target) == contents(Path(store.path))
+        assert contents(target) == contents(Path(dataset.path))
         assert any("60" in each or "48 train" in each for each in said)
 
 
@@ -303,9 +303,9 @@ def test_more_bad_images_than_allowed_stop_it(alexnet, tmp_path):
     for number in range(8):
         (source / "red" / f"{number:03d}.jpg").write_bytes(b"no image")
     status, _, err = alexnet("prepare", source, tmp_path / "store")
-    assert status == 1 and "7 images are bad, more than --max-bad allows (the last: red/00" in err
+    assert status == 1 and "7 images are bad, more than --max-bad-fraction allows (the last: red/00" in err
     assert not (tmp_path / "store" / "dataset.json").exists()
-    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad", 0.3)  # and then it goes on
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad-fraction", 0.3)  # and then it goes on
     assert status == 0 and "8 bad images left out" in err and "skipped red/000.jpg: not decodable" in err
     told = alexnet("info", tmp_path / "store")[1]
     assert "skipped: 8" in told and "skipped because: not decodable 8" in told
@@ -316,8 +316,8 @@ def test_more_bad_images_than_allowed_stop_it(alexnet, tmp_path):
 def test_names_that_are_no_text_and_the_same_names_in_two_classes(tmp_path):
     source = fill(tmp_path / "source", count=4)  # 000.jpg is in each class
     os.rename(source / "red" / "000.jpg", os.fsencode(source / "red") + b"/\xff\xfe.jpg")
-    store = prepare(source, tmp_path / "store", size=64)
-    names = [store.name(row) for row in range(12)]
+    dataset = prepare(source, tmp_path / "store", size=64)
+    names = [dataset.name(row) for row in range(12)]
     assert len(set(names)) == 12 and "red/\\xff\\xfe.jpg" in names and "blue/001.jpg" in names
 
 
@@ -328,9 +328,9 @@ def test_files_called_images_that_are_others(tmp_path):
     picture(0, 2).quantize(16).save(source / "red" / "y.JPEG", "GIF")
     (source / "red" / "z.JPEG").write_text("<html>404</html>")
     os.mkfifo(source / "red" / "pipe.jpg")
-    store = prepare(source, tmp_path / "store", size=64)
-    assert sum(store.splits.values()) == 20
-    assert [(row["name"], row["reason"][:13]) for row in store.skipped()] == [("red/z.JPEG", "not decodable")]
+    dataset = prepare(source, tmp_path / "store", size=64)
+    assert sum(dataset.splits.values()) == 20
+    assert [(row["name"], row["reason"][:13]) for row in dataset.skipped()] == [("red/z.JPEG", "not decodable")]
 
 
 def test_a_huge_member_is_left_out_unread(pictures, tmp_path, monkeypatch):
@@ -355,26 +355,26 @@ def test_balance_and_advice(alexnet, tmp_path):
     assert "advice:" not in prepare_said(alexnet, fill(tmp_path / "many", count=500), tmp_path / "other")
 
 
-def prepare_said(alexnet, source: Path, store: Path) -> str:
-    return alexnet("prepare", source, store, "--size", 16)[2]
+def prepare_said(alexnet, source: Path, dataset: Path) -> str:
+    return alexnet("prepare", source, dataset, "--size", 16)[2]
 
 
-def test_resize_and_size_are_recorded_and_a_run_elsewhere_warns(alexnet, pictures, store, small, tmp_path):
+def test_resize_and_size_are_recorded_and_a_run_elsewhere_warns(alexnet, pictures, dataset, small, tmp_path):
     warped = prepare(pictures, tmp_path / "warped", size=64, resize="warp")
-    assert warped.resize == "warp" and not (warped.image(0) == store.image(0)).all()
+    assert warped.resize == "warp" and not (warped.image(0) == dataset.image(0)).all()
     run = tmp_path / "run"
     assert alexnet("train", warped.path, run, *small)[0] == 0
     assert "warning" not in alexnet("evaluate", run, warped.path)[2]
-    status, _, err = alexnet("evaluate", run, store.path)
+    status, _, err = alexnet("evaluate", run, dataset.path)
     assert status == 0 and "resize: warp in training, shorter-side in" in err and "--size 64 --resize warp" in err
     larger = prepare(pictures, tmp_path / "larger", size=72, resize="warp")
     assert "size: 64 in training, 72 in" in alexnet("evaluate", run, larger.path)[2]
-    with pytest.raises(WrongUse, match="begun with other"):
+    with pytest.raises(UsageError, match="begun with other"):
         prepare(pictures, tmp_path / "warped", size=64)
     for options, said in (
         (["--size", "4"], "--size 4"),
         (["--resize", "crop"], "--resize"),
-        (["--max-bad", "2"], "--max-bad 2"),
+        (["--max-bad-fraction", "2"], "--max-bad-fraction 2"),
     ):
         status, _, err = alexnet("prepare", pictures, tmp_path / "none", *options)
         assert status == 2 and said in err
@@ -439,14 +439,14 @@ def test_small_images_of_one_size_are_stored_as_they_are(alexnet, tmp_path, kind
     elif form != "folder":
         source = pack(photos, tmp_path / f"photos{form}")
     status, _, err = alexnet("prepare", source, tmp_path / "store")
-    store = Store(tmp_path / "store")
-    assert status == 0 and store.size == expected
+    dataset = Dataset(tmp_path / "store")
+    assert status == 0 and dataset.size == expected
     assert (f"stored at {expected} pixels (--size 256 enlarges them)" in err) == (expected < 256)
     if kind == "32x32":
         assert alexnet("prepare", source, tmp_path / "larger", "--size", 256)[0] == 0
-        assert Store(tmp_path / "larger").size == 256
+        assert Dataset(tmp_path / "larger").size == 256
     if form == "folder" and kind == "32x32":
-        assert "once mended, they go into a new store" in err
+        assert "once mended, they go into a new dataset" in err
 
 
 def test_looking_at_sizes_stops_at_the_first_that_differs(tmp_path, monkeypatch):
@@ -467,6 +467,6 @@ def test_looking_at_sizes_stops_at_the_first_that_differs(tmp_path, monkeypatch)
 def test_what_is_set_apart_is_said_truly(alexnet, tmp_path):
     one = fill(tmp_path / "one", count=1)
     _, _, err = alexnet("prepare", one, tmp_path / "store")
-    assert "none set apart: no class has two training images" in err and "20%" not in err
+    assert "none held out: no class has two training images" in err and "20%" not in err
     _, _, err = alexnet("prepare", fill(tmp_path / "two", count=2), tmp_path / "other")
-    assert "20% of each class's training images set apart" in err
+    assert "20% of each class's training images held out" in err

@@ -1,4 +1,4 @@
-"""Every layout in which people have images: recognised, labelled right, and its classes' words along."""
+"""Every layout in which people have images: recognized, labeled right, and its classes' words along."""
 
 import dataclasses
 import json
@@ -12,25 +12,25 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from alexnet import Failure, Store, WrongUse, evaluate, load, predict, prepare
+from alexnet import AlexNetError, Dataset, UsageError, evaluate, load, predict, prepare
 from alexnet.data.sources import open_source
 from alexnet.data.sources.cifar10 import unpickle
 from alexnet.data.sources.mat import read_struct
 from alexnet.data.sources.names import Names
 from alexnet.data.sources.tree import TarTree, open_tree
 from tests.data import archives
-from tests.data.archives import TRUTH, WNIDS, WORDS, colour, wnid_of
+from tests.data.archives import TRUTH, WNIDS, WORDS, color, wnid_of
 
 
-def names_and_colours(store: Store, split: str) -> list[tuple[str, int, int]]:
-    """The name, label and colour of each image of a split."""
-    return [(store.name(row), int(store.labels[row]), colour(store.image(row))) for row in store.rows(split)]
+def names_and_colors(dataset: Dataset, split: str) -> list[tuple[str, int, int]]:
+    """The name, label and color of each image of a split."""
+    return [(dataset.name(row), int(dataset.labels[row]), color(dataset.image(row))) for row in dataset.rows(split)]
 
 
-def check_labels(store: Store) -> None:
-    """Every image's colour is that of its label."""
-    for row in range(sum(store.splits.values())):
-        assert colour(store.image(row)) == store.labels[row], store.name(row)
+def check_labels(dataset: Dataset) -> None:
+    """Every image's color is that of its label."""
+    for row in range(sum(dataset.splits.values())):
+        assert color(dataset.image(row)) == dataset.labels[row], dataset.name(row)
 
 
 IMAGENETS = {
@@ -46,12 +46,12 @@ IMAGENETS = {
 def test_imagenet_as_anyone_has_it(tmp_path, layout):
     """Where synset ids and the alphabet disagree, or lists are in no order, labels go by the WNID."""
     make, splits = IMAGENETS[layout]
-    store = prepare(make(tmp_path / "source"), tmp_path / "store", size=64)
-    assert store.description["layout"] == layout and store.splits == splits
-    assert store.words == WORDS and store.classes == (WORDS if layout in ("table", "webdataset") else WNIDS)
-    check_labels(store)
+    dataset = prepare(make(tmp_path / "source"), tmp_path / "store", size=64)
+    assert dataset.description["layout"] == layout and dataset.splits == splits
+    assert dataset.words == WORDS and dataset.classes == (WORDS if layout in ("table", "webdataset") else WNIDS)
+    check_labels(dataset)
     order = [WNIDS.index(wnid_of(number)) for number in TRUTH]
-    assert sorted(store.labels[store.rows("val")].tolist()) == sorted(order)
+    assert sorted(dataset.labels[dataset.rows("val")].tolist()) == sorted(order)
 
 
 def test_alphabetical_order_of_synset_ids_would_fail(tmp_path):
@@ -65,17 +65,17 @@ def test_ilsvrc_2012_names_and_notes(alexnet, tmp_path):
     source = archives.ilsvrc_2012(tmp_path / "source")
     status, _, err = alexnet("prepare", source, tmp_path / "store", "--size", 64)
     assert status == 0 and "2 test images have no published labels: left out" in err and "layout ilsvrc" in err
-    store = Store(tmp_path / "store")
-    assert store.name(0) == "train/n01440764/n01440764_0.JPEG"
-    val = {name: label for name, label, _ in names_and_colours(store, "val")}
+    dataset = Dataset(tmp_path / "store")
+    assert dataset.name(0) == "train/n01440764/n01440764_0.JPEG"
+    val = {name: label for name, label, _ in names_and_colors(dataset, "val")}
     assert val["val/ILSVRC2012_val_00000001.JPEG"] == 2  # synset 1 is the kit fox, last of the WNIDs
 
 
 def test_ilsvrc_2010_has_test_labels_and_its_patch(tmp_path):
-    store = prepare(archives.ilsvrc_2010(tmp_path / "source"), tmp_path / "store", size=64)
-    assert store.splits == {"train": 12, "val": 6, "test": 3} and not store.skipped()
-    check_labels(store)
-    assert f"patch/patch_images/train/{WNIDS[1]}_2.JPEG" in [name for name, _, _ in names_and_colours(store, "train")]
+    dataset = prepare(archives.ilsvrc_2010(tmp_path / "source"), tmp_path / "store", size=64)
+    assert dataset.splits == {"train": 12, "val": 6, "test": 3} and not dataset.skipped()
+    check_labels(dataset)
+    assert f"patch/patch_images/train/{WNIDS[1]}_2.JPEG" in [name for name, _, _ in names_and_colors(dataset, "train")]
 
 
 @pytest.mark.parametrize("outer", [False, True])
@@ -84,10 +84,10 @@ def test_larger_releases(tmp_path, outer):
     if outer:  # a tar of class tars
         (tmp_path / "all.tar").write_bytes(archives.tar({f.name: f.read_bytes() for f in source.glob("*.tar")}))
         source = tmp_path / "all.tar"
-    store = prepare(source, tmp_path / "store", size=64)
-    assert store.classes == WNIDS and store.words == WORDS  # known even where no list is beside them
-    assert store.splits == {"train": 12, "val": 3} and store.name(0).startswith("n01440764/n01440764_")
-    check_labels(store)
+    dataset = prepare(source, tmp_path / "store", size=64)
+    assert dataset.classes == WNIDS and dataset.words == WORDS  # known even where no list is beside them
+    assert dataset.splits == {"train": 12, "val": 3} and dataset.name(0).startswith("n01440764/n01440764_")
+    check_labels(dataset)
 
 
 def test_an_unpacked_devkit_and_kaggles_zip(tmp_path):
@@ -111,14 +111,14 @@ def test_torchvisions_folder_takes_words_from_the_devkit(tmp_path):
     shutil.copytree(folder / "ILSVRC" / "Data" / "CLS-LOC" / "train", source / "train")
     shutil.copytree(source / "train", source / "val")
     shutil.copy(archives.ilsvrc_2012(tmp_path / "2012") / "ILSVRC2012_devkit_t12.tar.gz", source)
-    store = prepare(source, tmp_path / "store", size=64)
-    assert store.description["layout"] == "folder" and store.classes == WNIDS and store.words == WORDS
+    dataset = prepare(source, tmp_path / "store", size=64)
+    assert dataset.description["layout"] == "folder" and dataset.classes == WNIDS and dataset.words == WORDS
 
 
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_tables_of_the_hub(tmp_path, form):
-    store = prepare(archives.hub(tmp_path / "source", form), tmp_path / "store", size=64)
-    check_labels(store)
+    dataset = prepare(archives.hub(tmp_path / "source", form), tmp_path / "store", size=64)
+    check_labels(dataset)
     listed = open_source(tmp_path / "source").listing
     assert listed.notes == ["1 images without a label left out"]
 
@@ -130,11 +130,11 @@ def test_a_table_without_metadata_and_one_file(tmp_path):
     rows = [(w, i) for w in WNIDS for i in range(4)]
     plain = pa.table({"img": [archives.jpeg(w, i) for w, i in rows], "cls": [w for w, _ in rows]})
     pq.write_table(plain, tmp_path / "all.parquet")
-    store = prepare(tmp_path / "all.parquet", tmp_path / "store", size=64)
-    assert store.classes == WNIDS and store.splits == {"train": 9, "val": 3}
-    check_labels(store)
+    dataset = prepare(tmp_path / "all.parquet", tmp_path / "store", size=64)
+    assert dataset.classes == WNIDS and dataset.splits == {"train": 9, "val": 3}
+    check_labels(dataset)
     pq.write_table(pa.table({"x": [1], "label": [1]}), tmp_path / "none.parquet")
-    with pytest.raises(WrongUse, match="no column of images among x, label"):
+    with pytest.raises(UsageError, match="no column of images among x, label"):
         open_source(tmp_path / "none.parquet")
 
 
@@ -158,22 +158,22 @@ def test_labels_of_other_types(tmp_path):
     assert open_source(tmp_path / "t.parquet").listing.classes == ["x (0)", "x (1)", "y"]
     texts = pa.table({"image": images, "label": ["x", "y", "z"] * 3}).replace_schema_metadata(metadata)
     pq.write_table(texts, tmp_path / "t.parquet")
-    with pytest.raises(WrongUse, match="'x' is not among the classes that it lists"):
+    with pytest.raises(UsageError, match="'x' is not among the classes that it lists"):
         open_source(tmp_path / "t.parquet")
 
 
-def test_a_store_is_a_source_where_that_is_said(tmp_path, store):
-    with pytest.raises(WrongUse, match=r"is a store already.*--layout table"):
-        prepare(store.path, tmp_path / "store", size=64)
-    again = prepare(store.path, tmp_path / "store", size=64, layout="table")
-    assert again.classes == store.classes and again.splits == store.splits
+def test_a_store_is_a_source_where_that_is_said(tmp_path, dataset):
+    with pytest.raises(UsageError, match=r"is a dataset already.*--layout table"):
+        prepare(dataset.path, tmp_path / "store", size=64)
+    again = prepare(dataset.path, tmp_path / "store", size=64, layout="table")
+    assert again.classes == dataset.classes and again.splits == dataset.splits
 
 
 @pytest.mark.parametrize("form", ["python", "binary"])
 def test_cifar10_is_kept_lossless(tmp_path, form):
-    store = prepare(archives.cifar10(tmp_path / "source", form), tmp_path / "store", val_fraction=0)
-    assert (store.size, store.format, store.splits) == (32, "raw", {"train": 50, "test": 10})
-    assert store.classes[:3] == ["airplane", "automobile", "bird"]
+    dataset = prepare(archives.cifar10(tmp_path / "source", form), tmp_path / "store", val_fraction=0)
+    assert (dataset.size, dataset.format, dataset.splits) == (32, "raw", {"train": 50, "test": 10})
+    assert dataset.classes[:3] == ["airplane", "automobile", "bird"]
     expected = sorted(
         (split, label, archives.cifar_pixels(number, label).tobytes())
         for batch in range(6)
@@ -181,12 +181,12 @@ def test_cifar10_is_kept_lossless(tmp_path, form):
         for split in ("test" if batch == 5 else "train",)
     )
     found = sorted(
-        (split, int(store.labels[row]), store.image(row).tobytes())
-        for split in store.splits
-        for row in store.rows(split)
+        (split, int(dataset.labels[row]), dataset.image(row).tobytes())
+        for split in dataset.splits
+        for row in dataset.rows(split)
     )
     assert found == expected
-    assert store.name(0).startswith("thing_s_" if form == "python" else "data_batch_")
+    assert dataset.name(0).startswith("thing_s_" if form == "python" else "data_batch_")
 
 
 class Evil:
@@ -231,12 +231,12 @@ def test_csv_lists(tmp_path):
         lines.append(f"images/é {i}.jpg;{[2, 10, 1][i % 3]};{'validation' if i > 8 else 'train'}")
     lines.append("images/gone.jpg;1;train")
     (tmp_path / "list.csv").write_text("\n".join(lines), encoding="utf-8")
-    store = prepare(tmp_path / "list.csv", tmp_path / "store", size=64)
-    assert store.classes == ["1", "2", "10"]  # as numbers
-    assert store.splits == {"train": 9, "val": 3}
-    assert store.skipped()[0]["reason"].startswith("cannot be read: No such file")
-    colours = {label: found for _, label, found in names_and_colours(store, "train")}
-    assert colours == {0: 2, 1: 0, 2: 1}
+    dataset = prepare(tmp_path / "list.csv", tmp_path / "store", size=64)
+    assert dataset.classes == ["1", "2", "10"]  # as numbers
+    assert dataset.splits == {"train": 9, "val": 3}
+    assert dataset.skipped()[0]["reason"].startswith("cannot be read: No such file")
+    colors = {label: found for _, label, found in names_and_colors(dataset, "train")}
+    assert colors == {0: 2, 1: 0, 2: 1}
 
 
 @pytest.mark.parametrize(
@@ -362,8 +362,8 @@ def test_a_layout_can_be_named(alexnet, tmp_path, pictures):
 
 
 def test_words_come_along_to_predict(alexnet, tmp_path, small):
-    store = prepare(archives.ilsvrc_2012(tmp_path / "source"), tmp_path / "store", size=64)
-    assert alexnet("train", store.path, tmp_path / "run", *small)[0] == 0
+    dataset = prepare(archives.ilsvrc_2012(tmp_path / "source"), tmp_path / "store", size=64)
+    assert alexnet("train", dataset.path, tmp_path / "run", *small)[0] == 0
     image = tmp_path / "a.jpg"
     image.write_bytes(archives.jpeg(WNIDS[2], 7))
     run = load(tmp_path / "run")
@@ -373,7 +373,7 @@ def test_words_come_along_to_predict(alexnet, tmp_path, small):
     status, out, _ = alexnet("predict", tmp_path / "run", image)
     assert status == 0 and "kit fox, Vulpes macrotis" in out
     hub = prepare(archives.hub(tmp_path / "hub"), tmp_path / "hub-store", size=64)
-    assert hub.classes != store.classes  # WNIDs there, words here: the same classes all the same
+    assert hub.classes != dataset.classes  # WNIDs there, words here: the same classes all the same
     assert evaluate([run], hub).errors.images == 6
 
 
@@ -447,11 +447,11 @@ def test_listing_takes_little_memory_a_member(tmp_path):
 
 def test_failures_name_the_member(tmp_path):
     tree = open_tree(write(tmp_path / "a.tar", {"a/1.jpg": b"x"}))
-    with pytest.raises(WrongUse, match="is an archive within"):
+    with pytest.raises(UsageError, match="is an archive within"):
         open_tree(archives.cifar10(tmp_path, "binary")).span(0)
     assert tree.find("1.jpg") == 0 and tree.find("2.jpg") is None
     (tmp_path / "b.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:512])
-    with pytest.raises(Failure, match=r"b\.tar"):
+    with pytest.raises(AlexNetError, match=r"b\.tar"):
         open_tree(tmp_path / "b.tar")
 
 

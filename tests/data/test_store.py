@@ -1,4 +1,4 @@
-"""The store for others: `datasets` and polars open its shards; stores of the first format are read."""
+"""The dataset for others: `datasets` and polars open its shards; datasets of the first format are read."""
 
 import json
 import shutil
@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from alexnet import Failure, Store, prepare
-from alexnet.data import images
+from alexnet import AlexNetError, Dataset, prepare
+from alexnet.data import codec as images
 from alexnet.files import sha256
 from tests.data import archives
 from tests.data.archives import WORDS
 
 
 @pytest.fixture(scope="module", params=["jpeg", "raw"])
-def worded(request, tmp_path_factory) -> Store:
+def worded(request, tmp_path_factory) -> Dataset:
     folder = tmp_path_factory.mktemp("worded")
     return prepare(archives.ilsvrc_2012(folder / "source"), folder / "store", size=64, format=request.param)
 
@@ -43,10 +43,10 @@ def test_polars_opens_a_shard(worded):
     assert (np.asarray(picture) == worded.image(3)).all() and found["image"][3]["path"] == worded.name(3)
 
 
-def test_format_1_is_still_read(store, tmp_path):
+def test_format_1_is_still_read(dataset, tmp_path):
     """A shard of the first format: bytes, int32 label, name; its description without what came later."""
     old = tmp_path / "old"
-    shutil.copytree(store.path, old)
+    shutil.copytree(dataset.path, old)
     description = json.loads((old / "dataset.json").read_text())
     schema = pa.schema([("image", pa.binary()), ("label", pa.int32()), ("name", pa.string())])
     first = 0
@@ -54,9 +54,9 @@ def test_format_1_is_still_read(store, tmp_path):
         rows = range(first, first + entry["rows"])
         first += entry["rows"]
         columns = [
-            pa.array([bytes(store.encoded(row)) for row in rows], pa.binary()),
-            pa.array([int(store.labels[row]) for row in rows], pa.int32()),
-            pa.array([store.name(row) for row in rows]),
+            pa.array([bytes(dataset.encoded(row)) for row in rows], pa.binary()),
+            pa.array([int(dataset.labels[row]) for row in rows], pa.int32()),
+            pa.array([dataset.name(row) for row in rows]),
         ]
         with pa.OSFile(str(old / entry["file"]), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
             writer.write_table(pa.table(columns, schema=schema), 256)
@@ -65,26 +65,26 @@ def test_format_1_is_still_read(store, tmp_path):
     for key in ("words", "resize", "labels_sha256", "seal"):
         del description[key]
     (old / "dataset.json").write_text(json.dumps(description))
-    found = Store(old)
-    assert found.resize == "shorter-side" and found.words == found.classes == store.classes
-    assert [found.name(row) for row in range(60)] == [store.name(row) for row in range(60)]
-    assert all((found.image(row) == store.image(row)).all() for row in range(60))
-    assert (found.labels == store.labels).all() and {problem for _, problem in found.verify()} == {None}
+    found = Dataset(old)
+    assert found.resize == "shorter-side" and found.words == found.classes == dataset.classes
+    assert [found.name(row) for row in range(60)] == [dataset.name(row) for row in range(60)]
+    assert all((found.image(row) == dataset.image(row)).all() for row in range(60))
+    assert (found.labels == dataset.labels).all() and {problem for _, problem in found.verify()} == {None}
 
 
-def test_verify_decodes_what_hashes_pass(store, tmp_path):
+def test_verify_decodes_what_hashes_pass(dataset, tmp_path):
     """A shard whose hash is right and whose image is none: written so, not damaged later."""
     copy = tmp_path / "store"
-    shutil.copytree(store.path, copy)
+    shutil.copytree(dataset.path, copy)
     data = bytearray((copy / "val-00000.arrow").read_bytes())
-    start = data.index(bytes(store.encoded(50)))
+    start = data.index(bytes(dataset.encoded(50)))
     data[start : start + 40] = bytes(40)
     (copy / "val-00000.arrow").write_bytes(data)
     description = json.loads((copy / "dataset.json").read_text())
     description["shards"][1]["sha256"] = sha256(copy / "val-00000.arrow")
     (copy / "dataset.json").write_text(json.dumps(description))
     seen = []
-    found = dict(Store(copy).verify(lambda done, total: seen.append((done, total))))
+    found = dict(Dataset(copy).verify(lambda done, total: seen.append((done, total))))
     assert found["train-00000.arrow"] is None and "row 2 is damaged" in found["val-00000.arrow"]
     assert seen[-1] == (60, 60)
 
@@ -112,10 +112,10 @@ def test_many_classes_are_shown_in_short(alexnet, tmp_path):
     assert "... 6 more" in out and "class 00  " in out and "class 29  " in out and "class 15  " not in out
 
 
-def test_damaged_columns_are_an_error_and_no_crash(store, tmp_path):
+def test_damaged_columns_are_an_error_and_no_crash(dataset, tmp_path):
     """Offsets beyond the data must not be followed."""
     copy = tmp_path / "store"
-    shutil.copytree(store.path, copy)
+    shutil.copytree(dataset.path, copy)
     whole = (copy / "train-00000.arrow").read_bytes()
     rng = np.random.default_rng(0)
     failed = 0
@@ -125,11 +125,11 @@ def test_damaged_columns_are_an_error_and_no_crash(store, tmp_path):
             data[place] = int(rng.integers(0, 256))
         (copy / "train-00000.arrow").write_bytes(data)
         try:
-            found = Store(copy)
+            found = Dataset(copy)
             for row in found.rows("train"):
                 found.image(int(row))
             assert len(found.labels) == 60
-        except (Failure, images.BadImage):
+        except (AlexNetError, images.BadImage):
             failed += 1
     assert failed > 30
 
@@ -156,8 +156,8 @@ def test_damaged_columns_are_an_error_and_no_crash(store, tmp_path):
         ("shards", [{"file": "train-00000.arrow", "split": [], "rows": 48, "sha256": ""}]),
     ],
 )
-def test_a_description_that_is_not_as_it_was_written(store, tmp_path, key, value):
-    told = json.loads((Path(store.path) / "dataset.json").read_text())
+def test_a_description_that_is_not_as_it_was_written(dataset, tmp_path, key, value):
+    told = json.loads((Path(dataset.path) / "dataset.json").read_text())
     (tmp_path / "dataset.json").write_text(json.dumps({**told, key: value}))
-    with pytest.raises(Failure, match=rf"dataset\.json: {key}"):
-        Store(tmp_path)
+    with pytest.raises(AlexNetError, match=rf"dataset\.json: {key}"):
+        Dataset(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet import WrongUse, prepare
+from alexnet import UsageError, prepare
 from alexnet.data.sources import open_source
 from alexnet.data.sources.tree import open_tree
 from alexnet.data.sources.tree.gather import tidy
@@ -42,7 +42,7 @@ ODD_NAMES = ["plain", "with space", "12:30", "back\\slash", "new\nline", "é猫"
 
 
 def album(folder: Path) -> Path:
-    """A folder with all that a file system allows: odd names, links of every kind, holes, hidden files, own stores."""
+    """A folder with all that a file system allows: odd names, links of every kind, holes, hidden files, datasets."""
     for index, name in enumerate(ODD_NAMES):
         write(folder / "pool" / f"{name}.jpg", bytes([index]) * (index * 300))
     write(folder / os.fsdecode(b"pool/\xff\xfe.jpg"), b"no UTF-8")
@@ -108,7 +108,13 @@ def test_a_tar_is_the_folder_that_it_was_made_of(everything, tmp_path, kind, com
     tree = open_tree(path)
     assert contents(path, "album/") == expected(everything)
     said = str(tree.left_out)
-    for reason in ("links that go round", "hidden or system files", "2 hidden or system folders", "pipe", "1 store of"):
+    for reason in (
+        "links that go round",
+        "hidden or system files",
+        "2 hidden or system folders",
+        "pipe",
+        "1 dataset of",
+    ):
         assert reason in said or reason.replace("2", "3") in said, said
     assert open_tree(everything).folders == [name[6:] for name in tree.folders if name != "album"]
 
@@ -235,7 +241,7 @@ def test_links_that_multiply_are_refused(tmp_path, monkeypatch):
                 (folder / f"d{i}" / f"l{j}").symlink_to(f"../d{j}")
     subprocess.run(["tar", "-cf", tmp_path / "f.tar", "-C", folder, "."], check=True)
     for path in (folder, tmp_path / "f.tar"):
-        with pytest.raises(WrongUse, match="links make more than"):
+        with pytest.raises(UsageError, match="links make more than"):
             open_tree(path)
 
 
@@ -302,10 +308,10 @@ def test_system_names_are_left_out_everywhere(tmp_path, name):
 
 
 def test_the_products_own_folders_are_no_input(alexnet, tmp_path):
-    """Stores, unfinished stores, runs, seeds, pictures, wherever they lie, from the folder and its archives."""
+    """Stores, unfinished datasets, runs, seeds, pictures, wherever they lie, from the folder and its archives."""
     photos = fill(tmp_path / "photos", count=4)
     plain = open_source(photos).fingerprint()
-    store = prepare(photos, photos / "store", size=16)
+    dataset = prepare(photos, photos / "store", size=16)
     prepare(photos, photos / "deep" / "er" / "store", size=16)
     (photos / "half" / "unfinished").mkdir(parents=True)
     shutil.copy(photos / "store" / "prepare.json", photos / "half")
@@ -322,13 +328,15 @@ def test_the_products_own_folders_are_no_input(alexnet, tmp_path):
         source = open_source(path)
         assert source.listing.counts() == {"train": [4, 4, 4]} and source.listing.layout == "folder"
         said = source.listing.notes[-1]
-        assert all(words in said for words in ("3 stores of alexnet's", "4 runs of alexnet's", "1 folder of pictures"))
+        assert all(
+            words in said for words in ("3 datasets of alexnet's", "4 runs of alexnet's", "1 folder of pictures")
+        )
     status, _, err = alexnet("prepare", photos, photos / "store", "--size", 16)
-    assert status == 0 and "the store that is being made (store)" in err
-    for path, said in ((photos / "store", "is a store already"), (photos / "run", "is a run, no source")):
+    assert status == 0 and "the dataset that is being made (dataset)" in err
+    for path, said in ((photos / "store", "is a dataset already"), (photos / "run", "is a run, no source")):
         status, _, err = alexnet("prepare", path, tmp_path / "other")
         assert status == 2 and said in err and err.count("\n") == 1
-    assert store.splits == {"train": 9, "val": 3}
+    assert dataset.splits == {"train": 9, "val": 3}
 
 
 def test_an_interrupted_store_within_its_source_goes_on(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ from PIL import Image
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from alexnet import Store, prepare
-from alexnet.data import demo
+from alexnet import Dataset, prepare
+from alexnet.data import synthetic as demo
 from alexnet.experiments import demo as app
 
 
@@ -19,25 +19,25 @@ def shown(tmp_path_factory) -> app.Demonstration:
     return app.demo(tmp_path_factory.mktemp("demo") / "demo")
 
 
-def flat(store: Store, split: str, side: int) -> np.ndarray:
+def flat(dataset: Dataset, split: str, side: int) -> np.ndarray:
     """(n, side * side * 3) pixels, averaged over areas."""
-    rows = store.rows(split)
-    step = store.size // side
+    rows = dataset.rows(split)
+    step = dataset.size // side
     return np.stack(
-        [store.image(row).reshape(side, step, side, step, 3).mean((1, 3), dtype=np.float32).ravel() for row in rows]
+        [dataset.image(row).reshape(side, step, side, step, 3).mean((1, 3), dtype=np.float32).ravel() for row in rows]
     )
 
 
 def test_the_net_learns_what_a_linear_classifier_cannot(shown):
-    store = Store(shown.store)
-    labels = {split: store.labels[store.rows(split)] for split in ("train", "val")}
+    dataset = Dataset(shown.dataset)
+    labels = {split: dataset.labels[dataset.rows(split)] for split in ("train", "val")}
     linear = 1.0
     for side in (8, 16, 32, 64):  # pixels, from coarse to fine: the best of them counts
-        scale = StandardScaler().fit(flat(store, "train", side))
+        scale = StandardScaler().fit(flat(dataset, "train", side))
         model = RidgeClassifierCV(np.logspace(1, 7, 7)).fit(
-            scale.transform(flat(store, "train", side)), labels["train"]
+            scale.transform(flat(dataset, "train", side)), labels["train"]
         )
-        linear = min(linear, 1 - model.score(scale.transform(flat(store, "val", side)), labels["val"]))
+        linear = min(linear, 1 - model.score(scale.transform(flat(dataset, "val", side)), labels["val"]))
     assert linear > 0.4
     assert shown.one_view.top1_error <= min(0.10, linear / 4)
     assert shown.ten_views.top1_error <= 0.10
@@ -54,10 +54,10 @@ def test_what_it_leaves(shown):
 def test_the_images_are_deterministic_and_balanced(tmp_path):
     assert (demo.draw(5, 3) == demo.draw(5, 3)).all()
     assert (demo.draw(5, 3) != demo.draw(6, 3)).any() and (demo.draw(5, 3) != demo.draw(5, 4)).any()
-    stores = [prepare(demo.source(64), tmp_path / str(n), size=32, workers=n) for n in (1, 3)]
-    assert stores[0].fingerprint == stores[1].fingerprint
-    assert np.bincount(stores[0].labels[stores[0].rows("train")]).tolist() == [8] * 8
-    assert stores[0].splits == {"train": 64, "val": 16}
+    datasets = [prepare(demo.source(64), tmp_path / str(n), size=32, workers=n) for n in (1, 3)]
+    assert datasets[0].fingerprint == datasets[1].fingerprint
+    assert np.bincount(datasets[0].labels[datasets[0].rows("train")]).tolist() == [8] * 8
+    assert datasets[0].splits == {"train": 64, "val": 16}
 
 
 def test_quick_and_again(alexnet, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import Recipe, WrongUse
+from alexnet import Recipe, UsageError
 from alexnet.experiments import experiment, fine_tuning, precision, runner, stalling
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
@@ -22,9 +22,9 @@ def conditions(net_file) -> list[str]:
     return [f"default net={net_file} crop_size=48 batch_size=8", f"paper net={net_file} crop_size=48 batch_size=8"]
 
 
-def test_a_stopped_experiment_goes_on_to_the_same_figures(store, conditions, tmp_path, monkeypatch):
+def test_a_stopped_experiment_goes_on_to_the_same_figures(dataset, conditions, tmp_path, monkeypatch):
     whole = runner.reproduce(
-        "stalling", tmp_path / "whole", data=store.path, conditions=conditions, seeds=[0, 1], scale=0.01
+        "stalling", tmp_path / "whole", data=dataset.path, conditions=conditions, seeds=[0, 1], scale=0.01
     )
     measure, calls = stalling.measure, []
 
@@ -36,7 +36,7 @@ def test_a_stopped_experiment_goes_on_to_the_same_figures(store, conditions, tmp
 
     changed = dataclasses.replace(stalling.STALLING, measure=stops)
     monkeypatch.setattr(runner, "EXPERIMENTS", {"stalling": changed})
-    options = {"data": store.path, "conditions": conditions, "seeds": [0, 1], "scale": 0.01}
+    options = {"data": dataset.path, "conditions": conditions, "seeds": [0, 1], "scale": 0.01}
     with pytest.raises(KeyboardInterrupt):
         runner.reproduce("stalling", tmp_path / "stopped", **options)
     again = runner.reproduce("stalling", tmp_path / "stopped", **options)
@@ -48,33 +48,33 @@ def test_a_stopped_experiment_goes_on_to_the_same_figures(store, conditions, tmp
     assert not list((tmp_path / "stopped" / "work").iterdir())
 
 
-def test_the_steps_are_those_of_the_trainer(store, net_file, tmp_path):
+def test_the_steps_are_those_of_the_trainer(dataset, net_file, tmp_path):
     from alexnet import train
 
     recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1)
-    train(store, tmp_path / "run", recipe, show=False)
+    train(dataset, tmp_path / "run", recipe, show=False)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "train"]
     condition = f"default net={net_file} crop_size=48 batch_size=8 epochs=1"
     rows = runner.reproduce(
-        "stalling", tmp_path / "e", data=store.path, conditions=[condition],
+        "stalling", tmp_path / "e", data=dataset.path, conditions=[condition],
         scale=len(losses) / stalling.STEPS, show=False,
     ).rows  # fmt: skip
     assert [row["loss"] for row in rows if "loss" in row] == pytest.approx(losses, rel=1e-5)
 
 
-def test_what_is_refused(store, conditions, tmp_path):
-    with pytest.raises(WrongUse, match="perhaps you meant stalling"):
+def test_what_is_refused(dataset, conditions, tmp_path):
+    with pytest.raises(UsageError, match="perhaps you meant stalling"):
         runner.reproduce("staling", tmp_path / "e")
-    with pytest.raises(WrongUse, match="--scale"):
+    with pytest.raises(UsageError, match="--scale"):
         runner.reproduce("stalling", tmp_path / "e", scale=0)
-    with pytest.raises(WrongUse, match="a recipe has no speed"):
-        runner.reproduce("stalling", tmp_path / "e", data=store.path, conditions=["paper speed=3"], scale=0.01)
-    with pytest.raises(WrongUse, match="begun otherwise"):
-        runner.reproduce("stalling", tmp_path / "e", data=store.path, conditions=conditions, scale=0.02)
+    with pytest.raises(UsageError, match="a recipe has no speed"):
+        runner.reproduce("stalling", tmp_path / "e", data=dataset.path, conditions=["paper speed=3"], scale=0.01)
+    with pytest.raises(UsageError, match="begun otherwise"):
+        runner.reproduce("stalling", tmp_path / "e", data=dataset.path, conditions=conditions, scale=0.02)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").touch()
-    with pytest.raises(WrongUse, match="no experiment"):
+    with pytest.raises(UsageError, match="no experiment"):
         runner.reproduce("stalling", tmp_path / "full")
 
 
@@ -90,13 +90,13 @@ def test_biases_of_a_condition_are_those_of_every_layer(tmp_path):
     assert biases == [0.25] * 8
 
 
-def test_precision_measures_each_run_in_each_precision(store, net_file, tmp_path, monkeypatch):
+def test_precision_measures_each_run_in_each_precision(dataset, net_file, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "BASE", Recipe(net=net_file, crop_size=48, batch_size=8))
-    made = runner.reproduce("precision", tmp_path / "e", data=store.path, seeds=[3], scale=0.1, show=False)
+    made = runner.reproduce("precision", tmp_path / "e", data=dataset.path, seeds=[3], scale=0.1, show=False)
     assert [(row["condition"], row["measured_in"]) for row in made.rows] == [
         (trained, measured) for trained in ("float32", "bf16") for measured in precision.MEASURED
     ]
-    assert all(row["images"] == store.splits["val"] for row in made.rows)
+    assert all(row["images"] == dataset.splits["val"] for row in made.rows)
 
 
 def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monk
     ]
     assert json.loads((tmp_path / "e" / "pretrained" / "run.json").read_text())["classes"] == ["a", "b"]
     assert json.loads((tmp_path / "e" / "few-4-0" / "dataset.json").read_text())["classes"] == ["c", "d", "e"]
-    with pytest.raises(WrongUse, match="condition 'tuned'"):
+    with pytest.raises(UsageError, match="condition 'tuned'"):
         runner.reproduce(
             "fine-tuning", tmp_path / "f", data=tmp_path / "photos", conditions=["tuned"], scale=0.01, show=False
         )

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from alexnet import Failure
+from alexnet import AlexNetError
 from alexnet.files import locks, owned
 
 HOLD = """
@@ -34,7 +34,7 @@ def holder(tmp_path):
 
 
 def test_another_process_is_named(tmp_path, holder):
-    with pytest.raises(Failure) as refused, owned(tmp_path):
+    with pytest.raises(AlexNetError) as refused, owned(tmp_path):
         pass
     said = str(refused.value)
     assert f"process {holder.pid} on {socket.gethostname()} (since 20" in said and "another folder" in said
@@ -65,7 +65,7 @@ def test_one_of_many_threads_owns_it(tmp_path):
                 time.sleep(0.02)
                 with lock:
                     done.append(1)
-        except Failure:
+        except AlexNetError:
             refused.append(1)
 
     done: list[int] = []
@@ -93,7 +93,7 @@ def test_an_owner_on_another_machine_lives_while_it_touches_its_file(tmp_path, a
             pass
         assert "process 17 on elsewhere" in said[0]
     else:
-        with pytest.raises(Failure, match=r"process 17 on elsewhere .* try again then"), owned(tmp_path):
+        with pytest.raises(AlexNetError, match=r"process 17 on elsewhere .* try again then"), owned(tmp_path):
             pass
 
 
@@ -118,7 +118,7 @@ def test_a_lock_file_that_says_nothing_is_nobodys(tmp_path, content):
 
 def test_without_the_systems_locks_a_fresh_file_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "fcntl", None)
-    with owned(tmp_path), pytest.raises(Failure, match=f"process {os.getpid()}"), owned(tmp_path):
+    with owned(tmp_path), pytest.raises(AlexNetError, match=f"process {os.getpid()}"), owned(tmp_path):
         pass
     note(tmp_path / ".lock", socket.gethostname(), 1000)
     with owned(tmp_path):

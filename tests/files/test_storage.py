@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet import Failure, WrongUse, files
+from alexnet import AlexNetError, UsageError, files
 from alexnet.files import storage
 
 
@@ -52,7 +52,7 @@ def test_an_output_is_checked_before_the_work(tmp_path, monkeypatch, make, path,
     elif make == "file":
         (tmp_path / make).touch()
     whole = path if "://" in path or "\0" in path else f"{tmp_path}/{path}"
-    with pytest.raises(WrongUse) as refused:
+    with pytest.raises(UsageError) as refused:
         files.check_output(whole)
     assert said.format(tmp_path) in str(refused.value) and ".partial" not in str(refused.value)
     assert len(os.listdir(tmp_path)) == (make is not None)
@@ -71,7 +71,7 @@ def test_no_refusal_names_a_hidden_file(tmp_path, monkeypatch, number):
         raise OSError(number, os.strerror(number), "/hidden/.f-x.partial")
 
     monkeypatch.setattr(storage.os, "fsync", refuse)
-    with pytest.raises(Failure) as refused:
+    with pytest.raises(AlexNetError) as refused:
         files.write_bytes(tmp_path / "f", b"x")
     assert str(refused.value).startswith(f"{tmp_path / 'f'}: ") and "partial" not in str(refused.value)
 
@@ -109,7 +109,7 @@ def test_any_name_that_the_file_system_takes(tmp_path, name):
 def test_a_folder_that_is_there_is_not_replaced(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "f").write_text("old")
-    with pytest.raises(Failure, match="is there already"), files.atomic_folder(tmp_path / "run") as folder:
+    with pytest.raises(AlexNetError, match="is there already"), files.atomic_folder(tmp_path / "run") as folder:
         (folder / "f").write_text("new")
     assert (tmp_path / "run" / "f").read_text() == "old" and os.listdir(tmp_path) == ["run"]
 
@@ -120,7 +120,7 @@ def test_a_url_that_cannot_be_read_is_said(path):
     said = ""
     try:
         assert not files.exists(path)
-    except (Failure, WrongUse) as error:
+    except (AlexNetError, UsageError) as error:
         said = str(error)
     assert not said or said.startswith(f"{path}: ")
 
@@ -128,6 +128,6 @@ def test_a_url_that_cannot_be_read_is_said(path):
 def test_json_of_another_form_names_file_and_key(tmp_path):
     path = Path(tmp_path, "f.json")
     path.write_text('{"a": [1, "x"]}')
-    with pytest.raises(Failure) as refused:
+    with pytest.raises(AlexNetError) as refused:
         files.read_json(path, dict[str, list[int]], "mend it")
     assert str(refused.value) == f"{path}: a[1]: x: must be a whole number; mend it"

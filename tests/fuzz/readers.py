@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from alexnet import Failure, Net, Store, WrongUse, load
-from alexnet.data import images
-from alexnet.data.augment import Preparation
+from alexnet import AlexNetError, Dataset, Net, UsageError, load
+from alexnet.data import codec as images
+from alexnet.data.preprocessing import Preprocessing
 from alexnet.data.sources import open_source
 from alexnet.data.sources.cifar10 import _read_pickle
 from alexnet.data.sources.pictures import batches, find_pictures
@@ -33,12 +33,15 @@ from alexnet.interchange.importing import import_weights
 from alexnet.interchange.onnx_writer import write_onnx
 from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
-from alexnet.run import Run, describe_run, find_checkpoint, read_journal, read_metrics, verify
+from alexnet.runs.checkpoint import find_checkpoint
+from alexnet.runs.journal import read_journal, read_metrics
+from alexnet.runs.run import Run, describe_run
+from alexnet.runs.verify import verify
 from alexnet.training.recipes import named as named_recipe
 from alexnet.training.state import read
 from tests.weights_files import blob, caffemodel, zoo_onnx
 
-SAID = (Failure, WrongUse)
+SAID = (AlexNetError, UsageError)
 BEFORE = Path(__file__).parents[1] / "before"
 
 
@@ -145,8 +148,8 @@ def arrow(data: bytes) -> None:
     _source(data, ".arrow")
 
 
-def store(data: bytes) -> None:
-    """A store whose only shard is the data, and whose description says what a right one would."""
+def dataset(data: bytes) -> None:
+    """A dataset whose only shard is the data, and whose description says what a right one would."""
     description = {
         "format_version": 2,
         "classes": ["a", "b"],
@@ -166,7 +169,7 @@ def store(data: bytes) -> None:
         Path(room, "train-00000.arrow").write_bytes(data)
         Path(room, "dataset.json").write_text(json.dumps(description))
         with contextlib.suppress(*SAID):
-            opened = Store(room)
+            opened = Dataset(room)
             for row in range(4):
                 opened.image(row)
                 opened.name(row)
@@ -174,11 +177,11 @@ def store(data: bytes) -> None:
 
 
 def description(data: bytes) -> None:
-    """A store's dataset.json."""
+    """A dataset's dataset.json."""
     with tempfile.TemporaryDirectory() as room:
         Path(room, "dataset.json").write_bytes(data)
         with contextlib.suppress(*SAID):
-            opened = Store(room)
+            opened = Dataset(room)
             opened.splits  # noqa: B018
             opened.statistics  # noqa: B018
             opened.describe()
@@ -211,7 +214,7 @@ def _weights(data: bytes, ending: str, mean: bytes | None = None) -> None:
         before = set(os.listdir(room))
         try:
             import_weights(
-                Path(room, f"weights{ending}"), Path(room, "run"), str(Path(room, "net.toml")), preparation="caffe",
+                Path(room, f"weights{ending}"), Path(room, "run"), str(Path(room, "net.toml")), preprocessing="caffe",
                 mean=given if mean is not None else None, classes=Path(room, "classes.txt"),
             )  # fmt: skip
             assert load(Path(room, "run")).net.tensors()["fc2.weight"].shape == (2, 32)
@@ -271,9 +274,9 @@ def _exported() -> str:
     """A whole hub folder of the tiny net."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    preparation = Preparation(16, 9, 1.0, torch.full((3, 16, 16), 100.0), torch.zeros(3, 3))
+    preprocessing = Preprocessing(16, 9, 1.0, torch.full((3, 16, 16), 100.0), torch.zeros(3, 3))
     data = {"path": None, "store": None, "images": {"train": 4}}
-    export(Run(folder, _tiny(), ["a", "b"], ["a", "b"], preparation, data, {}, 0), Path(folder, "hub"))
+    export(Run(folder, _tiny(), ["a", "b"], ["a", "b"], preprocessing, data, {}, 0), Path(folder, "hub"))
     return str(Path(folder, "hub"))
 
 
@@ -368,7 +371,7 @@ READERS: dict[str, Callable[[bytes], None]] = {
     reader.__name__: reader
     for reader in (
         *(linked, zipped_links, text),
-        *(image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, store, description),
+        *(image, pickled, meta, tar, zipped, compressed, listed, parquet, arrow, dataset, description),
         *(torch_weights, safetensors_weights, caffe_weights, onnx_weights, caffe_mean),
         *(hub, hub_preparation, onnx_metadata, classes, described),
         *(journal, recipe, checkpoint, lock, table),
@@ -484,8 +487,8 @@ def make_corpus() -> None:
     from alexnet import prepare
     from tests.data import archives
 
-    def small(colour: int, form: str = "JPEG", **options) -> bytes:
-        return archives.encoded(Image.new("RGB", (16, 16), (colour, 80, 160)), form, **options)
+    def small(color: int, form: str = "JPEG", **options) -> bytes:
+        return archives.encoded(Image.new("RGB", (16, 16), (color, 80, 160)), form, **options)
 
     members = {f"{name}/{i}.jpg": small(20 * i) for name in ("a", "b") for i in range(2)}
     classes = {"n00000001.tar": archives.tar({"1.JPEG": small(1)}), "n00000002.tar": archives.tar({"1.JPEG": small(2)})}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from alexnet import Net, WrongUse
+from alexnet import Net, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 
@@ -45,5 +45,5 @@ def test_a_compiled_net_gives_our_scores_and_gradients(case):
 
 
 def test_symbolic_tracing_is_refused_in_words(case):
-    with pytest.raises(WrongUse, match=r"torch.export.export can"):
+    with pytest.raises(UsageError, match=r"torch.export.export can"):
         torch.fx.symbolic_trace(case[0])

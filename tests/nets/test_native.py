@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alexnet import Net, native
-from alexnet.data.augment import Preparation
+from alexnet.data.preprocessing import Preprocessing
 from alexnet.native import Stage
 from alexnet.nets.fusion import plan
 from alexnet.nets.inference import for_inference
@@ -195,15 +195,15 @@ def test_what_the_stages_cannot_do_is_left_to_torch():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_images_are_prepared_as_on_the_portable_path(store, dtype):
+def test_images_are_prepared_as_on_the_portable_path(dataset, dtype):
     """Mean, noise, divisor and scale, with and without noise; an empty batch; crops that lie in memory otherwise."""
-    preparation = Preparation.of(store, 48, "standardized", 0.1)
+    preprocessing = Preprocessing.of(dataset, 48, "standardized", 0.1)
     crops = torch.randint(0, 256, (5, 48, 48, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    noise = preparation.colour_noise(0, 0, torch.arange(5))
+    noise = preprocessing.color_noise(0, 0, torch.arange(5))
     for given, shift in ((crops, noise), (crops, None), (crops[:0], None), (crops.contiguous(), noise)):
-        found = preparation.apply(given, dtype, shift, 1.1)
+        found = preprocessing.apply(given, dtype, shift, 1.1)
         with native.portable():
-            portable = preparation.apply(given, dtype, shift, 1.1)
+            portable = preprocessing.apply(given, dtype, shift, 1.1)
         assert found.stride() == portable.stride() and found.dtype == dtype
         torch.testing.assert_close(found, portable, atol=1e-6, rtol=2e-7 if dtype == torch.float32 else 1e-2)
 

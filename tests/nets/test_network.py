@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Net, WrongUse
-from alexnet.data.augment import views
+from alexnet import Net, UsageError
+from alexnet.data.preprocessing import views
 from alexnet.nets.costs import costs
 from alexnet.nets.layers import Draw, Dropout
 from alexnet.nets.table_file import load_table, parse_table
@@ -87,7 +87,7 @@ def test_towers_are_slices(net):
     torch.testing.assert_close(other, maps.roll(128, 1), atol=1e-5, rtol=1e-4)
 
 
-def test_initialisation_is_the_papers_and_keyed_by_name():
+def test_initialization_is_the_papers_and_keyed_by_name():
     net = Net("paper", 10)
     tensors = net.tensors()
     for name, value in tensors.items():
@@ -108,7 +108,7 @@ def test_activations_by_name(net):
     assert found["conv1"].shape == (1, 96, 55, 55) and found["fc7"].shape == (1, 4096)
     assert (found["conv1"] >= 0).all()
     torch.testing.assert_close(found["fc8"], net(images))
-    with pytest.raises(WrongUse, match="conv9"):
+    with pytest.raises(UsageError, match="conv9"):
         net.activations(images, ["conv9"])
 
 
@@ -140,12 +140,12 @@ def test_dropout_depends_on_row_not_on_batch():
 )
 def test_mistakes_in_a_table_are_named(change, said):
     assert change[0] in SMALL_NET
-    with pytest.raises(WrongUse, match="mine") as error:
+    with pytest.raises(UsageError, match="mine") as error:
         parse_table(SMALL_NET.replace(*change, 1), "mine.toml")
     assert said in str(error.value)
 
 
-def test_ten_views_are_corners_centre_and_mirrors():
+def test_ten_views_are_corners_center_and_mirrors():
     images = torch.randint(0, 256, (1, 3, 256, 256), dtype=torch.uint8)
     found = views(images, 224, 10)
     for view, (top, left) in zip(found[:5], [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]):
@@ -159,5 +159,5 @@ def test_ten_views_are_corners_centre_and_mirrors():
 )
 def test_names_that_no_layer_can_have(name):
     text = f'input = [3, 9, 9]\n[layers."{name}"]\nkind = "fully_connected"\nunits = "classes"\n'
-    with pytest.raises(WrongUse, match="give it a name of letters and digits"):
+    with pytest.raises(UsageError, match="give it a name of letters and digits"):
         parse_table(text, "t.toml")

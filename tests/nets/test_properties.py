@@ -98,9 +98,9 @@ def test_crops_cover_all_places_uniformly_and_mirror_every_second(tmp_path):
         (tmp_path / "source" / name).mkdir(parents=True)
         for number in range(30):
             image.save(tmp_path / "source" / name / f"{number}.png")
-    store = prepare(tmp_path / "source", tmp_path / "store", size=64, format="raw", val_fraction=0)
-    batches = Batches(store, "train", 60, seed=7, crop=32)
-    assert store.size - batches.crop + 1 == 256 - 224 + 1 == 33
+    dataset = prepare(tmp_path / "source", tmp_path / "store", size=64, format="raw", val_fraction=0)
+    batches = Batches(dataset, "train", 60, seed=7, crop=32)
+    assert dataset.size - batches.crop + 1 == 256 - 224 + 1 == 33
     crops = torch.cat([batches.load(step).images[:, :2, 0, [0, -1]] for step in range(1000)]).long()
     top, left, mirrored = crops[:, 0, 0], crops[:, 1].amin(1), crops[:, 1, 0] > crops[:, 1, 1]
     counts = torch.bincount(top * 33 + left, minlength=33 * 33).double()

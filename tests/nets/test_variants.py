@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet import Net, Recipe, WrongUse, evaluate, load, train
+from alexnet import Net, Recipe, UsageError, evaluate, load, train
 from alexnet.nets.costs import costs
 from alexnet.nets.table_file import load_table, parse_table, tables, to_toml
 from tests.conftest import SMALL_NET, killed_at
@@ -44,7 +44,7 @@ def test_tables_survive_being_written(name):
     table = load_table(name)
     again = parse_table(to_toml(tomllib.loads(table.text)), name)
     assert (again.layers, again.towers, again.title) == (table.layers, table.towers, table.title)
-    old = parse_table(table.text.replace("[initialization]", "[initialisation]"), name)  # as before it was renamed
+    old = parse_table(table.text.replace("[initialization]", "[initialization]"), name)  # as before it was renamed
     assert old.layers == table.layers
 
 
@@ -69,26 +69,26 @@ def test_tables_survive_being_written(name):
 )
 def test_mistakes_are_named(tmp_path, text, said):
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(WrongUse, match="mine") as error:
+    with pytest.raises(UsageError, match="mine") as error:
         load_table(str(tmp_path / "mine.toml"))
     assert said in str(error.value)
 
 
-def test_batch_norms_moments_are_kept_and_resumed(store, tmp_path):
+def test_batch_norms_moments_are_kept_and_resumed(dataset, tmp_path):
     """Killed and resumed it is bitwise one go, running moments included, and evaluates as it was measured."""
     file = tmp_path / "normed.toml"
     text = re.sub(r"\[layers.norm1\]\n.*?\n\n", '[layers.norm1]\nkind = "batch_norm"\n\n', SMALL_NET, flags=re.DOTALL)
     file.write_text(text)
     recipe = Recipe(net=str(file), batch_size=8, epochs=4)
-    train(store, tmp_path / "run", recipe, show=False)
+    train(dataset, tmp_path / "run", recipe, show=False)
     run = load(tmp_path / "run")
     assert float(run.net.state()["norm1.running_mean"].abs().max()) > 0.01
     assert "norm1.running_mean" not in run.net.tensors()
-    errors = evaluate([run], store).errors
+    errors = evaluate([run], dataset).errors
     assert errors.top1_error == pytest.approx(run.errors["val"]["top1_error"], abs=1e-9)
 
     with killed_at(10):
-        train(store, tmp_path / "other", recipe, show=False)
-    train(store, tmp_path / "other", recipe, show=False)
+        train(dataset, tmp_path / "other", recipe, show=False)
+    train(dataset, tmp_path / "other", recipe, show=False)
     other = load(tmp_path / "other").net.state()
     assert all(torch.equal(value, other[name]) for name, value in run.net.state().items())

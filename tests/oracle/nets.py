@@ -26,14 +26,15 @@ def conv(size, stride=1, padding=0, groups=1, up=False):
             dx, dw = np.zeros_like(whole), np.zeros_like(w)
             for part in range(groups):
                 own, its = slice(part * inputs, (part + 1) * inputs), slice(part * filters, (part + 1) * filters)
+                flat = g[:, its].transpose(1, 0, 2, 3).reshape(filters, -1)  # (filters, images x places)
                 for i in range(size):
                     for j in range(size):
                         rows = slice(i, i + stride * (g.shape[2] - 1) + 1, stride)
                         columns = slice(j, j + stride * (g.shape[3] - 1) + 1, stride)
-                        seen = whole[:, own, rows, columns]
-                        dw[its, :, i, j] = np.tensordot(g[:, its], seen, ((0, 2, 3), (0, 2, 3)))
-                        dx[:, own, rows, columns] += np.tensordot(w[its, :, i, j], g[:, its], (0, 1)).transpose(
-                            1, 0, 2, 3
+                        seen = whole[:, own, rows, columns].transpose(1, 0, 2, 3)
+                        dw[its, :, i, j] = flat @ seen.reshape(inputs, -1).T
+                        dx[:, own, rows, columns] += (
+                            (w[its, :, i, j].T @ flat).reshape(seen.shape).transpose(1, 0, 2, 3)
                         )
             return dx[:, :, padding : padding + n, padding : padding + n], dw, g.sum((0, 2, 3))
 
@@ -103,7 +104,7 @@ def norm(size, k, alpha, beta=0.75, towers=1):
 
 
 def within(size, k, alpha, beta=0.75):
-    """Within each map: the squares of a neighbourhood clipped at the borders."""
+    """Within each map: the squares of a neighborhood clipped at the borders."""
 
     def total(x):
         half = size // 2

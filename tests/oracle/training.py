@@ -8,7 +8,7 @@ import numpy as np
 from tests.oracle import nets
 
 
-def colours(images):
+def colors(images):
     """(n, H, W, 3) uint8 training images: mean image (H, W, 3), and eigenvectors and deviations of RGB's covariance."""
     pixels = images.reshape(-1, 3).astype(np.float64)
     values, vectors = np.linalg.eigh(np.cov(pixels.T, bias=True))
@@ -16,7 +16,7 @@ def colours(images):
 
 
 def crop_of(image, corner, mirrored, side, mean, shift, divisor):
-    """Crop and mirror, subtract the mean's own centre crop, add the noise, divide; (3, side, side)."""
+    """Crop and mirror, subtract the mean's own center crop, add the noise, divide; (3, side, side)."""
     top, left = corner
     view = image[top : top + side, left : left + side].astype(np.float64)
     view = view[:, ::-1] if mirrored else view
@@ -26,7 +26,7 @@ def crop_of(image, corner, mirrored, side, mean, shift, divisor):
 
 
 def ten_views(image, side, mean, scores):
-    """Soft-max outputs averaged over corners, centre and their mirrors (paper 4.1); ``scores`` of (1, 3, ...)."""
+    """Soft-max outputs averaged over corners, center and their mirrors (paper 4.1); ``scores`` of (1, 3, ...)."""
     far = len(image) - side
     found = []
     for corner in ((0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)):

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from alexnet import Recipe, Store, load, prepare, train
-from alexnet.data.augment import Preparation, views
+from alexnet import Dataset, Recipe, load, prepare, train
+from alexnet.data.preprocessing import Preprocessing, views
 from alexnet.nets.network import Network
-from alexnet.run import find_checkpoint, load_preparation
+from alexnet.runs.checkpoint import find_checkpoint
+from alexnet.runs.run import load_preprocessing
 from alexnet.training import frozen
 from alexnet.training.frozen import FrozenFeatures
 from alexnet.training.start import set_up
@@ -21,16 +22,16 @@ def recipe(net_file) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def old(store, recipe, tmp_path_factory):
+def old(dataset, recipe, tmp_path_factory):
     """A trained run on three classes."""
     run = tmp_path_factory.mktemp("old") / "run"
-    train(store, run, recipe, show=False)
+    train(dataset, run, recipe, show=False)
     return run
 
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory) -> Store:
-    """A store of three other classes."""
+def others(tmp_path_factory) -> Dataset:
+    """A dataset of three other classes."""
     place = tmp_path_factory.mktemp("others")
     return prepare(fill(place / "pictures", ("azure", "lime", "ruby"), count=12), place / "store", size=64)
 
@@ -45,24 +46,26 @@ def final(run) -> dict[str, torch.Tensor]:
 def test_the_net_is_the_other_runs_and_the_last_layer_is_drawn_where_classes_differ(old, others, tmp_path, alexnet):
     status, _, err = alexnet("train", others.path, tmp_path / "run", "--from", old, "--epochs", 1, "--lr", 0)
     assert status == 0, err
-    assert "conv1, conv2, fc3; drawn anew: fc4" in err
+    assert "conv1, conv2, fc3; initialized: fc4" in err
     before, after = final(old), final(tmp_path / "run")
     for name, tensor in after.items():
         assert torch.equal(tensor, before[name]) == (not name.startswith("fc4")), name
     assert load(tmp_path / "run").classes == ["azure", "lime", "ruby"]
 
 
-def test_with_the_same_classes_the_last_layer_is_taken_too(old, store, tmp_path):
-    train(store, tmp_path / "run", dataclasses.replace(TUNING, epochs=1, learning_rate=0.0), start_from=old, show=False)
+def test_with_the_same_classes_the_last_layer_is_taken_too(old, dataset, tmp_path):
+    train(
+        dataset, tmp_path / "run", dataclasses.replace(TUNING, epochs=1, learning_rate=0.0), start_from=old, show=False
+    )
     before = final(old)
     assert all(torch.equal(tensor, before[name]) for name, tensor in final(tmp_path / "run").items())
 
 
 def test_images_are_prepared_as_the_other_runs_with_noise_of_these_images(old, others, tmp_path):
     train(others, tmp_path / "run", dataclasses.replace(TUNING, epochs=1), start_from=old, show=False)
-    given, own = load_preparation(old), load_preparation(tmp_path / "run")
+    given, own = load_preprocessing(old), load_preprocessing(tmp_path / "run")
     assert torch.equal(own.mean_image, given.mean_image) and own.scale == given.scale and own.crop == given.crop == 48
-    expected = Preparation.of(others, 48, "standardized", 0.1).noise
+    expected = Preprocessing.of(others, 48, "standardized", 0.1).noise
     assert torch.equal(own.noise, expected) and not torch.equal(own.noise, given.noise)
 
 
@@ -91,9 +94,9 @@ def test_what_was_taken_learns_at_a_share_of_the_rate(old, others, tmp_path):
         torch.testing.assert_close(moved[0.1][name], factor * whole, rtol=1e-3, atol=2e-7, msg=name)
 
 
-def drawn_last(store: Store, old) -> dict[str, torch.Tensor]:
+def drawn_last(dataset: Dataset, old) -> dict[str, torch.Tensor]:
     """The last layer as ``Recipe().init`` draws it."""
-    net = Network(load(old).net.table, len(store.classes))
+    net = Network(load(old).net.table, len(dataset.classes))
     net.initialize(0, "he")
     return {name: tensor for name, tensor in net.state().items() if name.startswith("fc4")}
 
@@ -121,7 +124,7 @@ def test_features_are_what_the_first_learning_layer_sees_of_the_drawn_view(old, 
     assert setup.learning == "conv2"
     run = load(old)
     features = FrozenFeatures(
-        run.net, "conv2", run.preparation, others, setup.batches, setup.recipe, 1, lambda done, whole: None
+        run.net, "conv2", run.preprocessing, others, setup.batches, setup.recipe, 1, lambda done, whole: None
     )
     seen_views = set()
     for step in range(2 * setup.batches.steps):
@@ -129,7 +132,7 @@ def test_features_are_what_the_first_learning_layer_sees_of_the_drawn_view(old, 
         assert torch.equal(batch.rows, setup.batches.rows(step))
         for row, seen in zip(batch.rows.tolist(), batch.images):
             image = torch.from_numpy(others.image(row)).permute(2, 0, 1)[None]
-            shown = run.preparation.apply(views(image, 48, 10).flatten(0, 1), torch.float32)
+            shown = run.preprocessing.apply(views(image, 48, 10).flatten(0, 1), torch.float32)
             with torch.no_grad():
                 expected = run.net.activations(shown, ["pool1"])["pool1"]
             near = [float((each - seen).abs().max()) < 1e-5 * float(each.abs().max()) for each in expected]
@@ -144,7 +147,7 @@ def test_measured_from_features_as_from_images(old, others, tmp_path):
     setup = set_up(others, tmp_path / "other", recipe, torch.device("cpu"), old)
     run = load(tmp_path / "run")
     features = FrozenFeatures(
-        run.net, "fc3", run.preparation, others, setup.batches, setup.recipe, 1, lambda done, whole: None
+        run.net, "fc3", run.preprocessing, others, setup.batches, setup.recipe, 1, lambda done, whole: None
     )
     found = features.measure()
     assert found.loss == pytest.approx(run.errors["val"]["loss"], rel=1e-5)
@@ -165,7 +168,7 @@ def test_it_resumes_bitwise(old, others, tmp_path, step):
 
 
 def test_few_photos_are_enough(old, others, tmp_path):
-    """From a run that knows these colours under other names, ten photos a class do at once what takes long alone."""
+    """From a run that knows these colors under other names, ten photos a class do at once what takes long alone."""
     outcome = train(
         others, tmp_path / "run", dataclasses.replace(TUNING, epochs=10, freeze="conv2"), start_from=old, show=False
     )
@@ -193,8 +196,8 @@ def test_what_cannot_be_meant(old, others, tmp_path, alexnet, options, said):
 
 def test_a_store_of_another_size_is_refused(old, tmp_path, alexnet):
     fill(tmp_path / "pictures", ("azure", "lime"), count=4)
-    store = prepare(tmp_path / "pictures", tmp_path / "store", size=72)
-    status, _, err = alexnet("train", store.path, tmp_path / "run", "--from", old)
+    dataset = prepare(tmp_path / "pictures", tmp_path / "store", size=72)
+    status, _, err = alexnet("train", dataset.path, tmp_path / "run", "--from", old)
     assert status == 2 and "--size 64" in err
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, WrongUse, evaluate, features, load, predict, train
+from alexnet import Recipe, UsageError, evaluate, features, load, predict, train
 
 
 @contextlib.contextmanager
@@ -37,9 +37,9 @@ def recipe(net_file) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def usual(store, recipe, tmp_path_factory):
+def usual(dataset, recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("usual") / "run"
-    train(store, folder, recipe, show=False)
+    train(dataset, folder, recipe, show=False)
     return folder
 
 
@@ -51,22 +51,22 @@ def state(folder) -> tuple:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_training_is_the_same(usual, store, recipe, tmp_path, mode):
+def test_a_training_is_the_same(usual, dataset, recipe, tmp_path, mode):
     modes = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
     with MODES[mode]():
         inside = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
-        train(store, tmp_path / "run", recipe, show=False)
+        train(dataset, tmp_path / "run", recipe, show=False)
         assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()) == inside
     assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()) == modes
     assert state(tmp_path / "run") == state(usual)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "device"])
-def test_what_is_measured_is_the_same(usual, store, pictures, mode):
+def test_what_is_measured_is_the_same(usual, dataset, pictures, mode):
     def measured() -> tuple:
         run = load(usual)
         return (
-            evaluate(run, store, precision="float32").errors,
+            evaluate(run, dataset, precision="float32").errors,
             list(predict(run, pictures / "red", precision="float32")),
             features(run, pictures / "red", "fc3")[1]["fc3"],
         )
@@ -83,20 +83,20 @@ def test_what_is_measured_is_the_same(usual, store, pictures, mode):
     [
         ({"threads": 0}, "--threads 0"),
         ({"threads": -1}, "--threads -1"),
-        ({"loaders": 0}, "--loaders 0"),
-        ({"loaders": 10**9}, "--loaders 1000000000: must be between 1 and 1,024"),
-        ({"loaders": 2.5}, "--loaders 2.5: must be a whole number"),
+        ({"loaders": 0}, "--workers 0"),
+        ({"loaders": 10**9}, "--workers 1000000000: must be between 1 and 1,024"),
+        ({"loaders": 2.5}, "--workers 2.5: must be a whole number"),
         ({"keep_every": 0}, "--keep-every 0"),
         ({"keep_every": -1}, "--keep-every -1"),
     ],
 )
-def test_numbers_that_cannot_be_meant(store, recipe, tmp_path, options, said):
-    with pytest.raises(WrongUse) as error:
-        train(store, tmp_path / "run", recipe, show=False, **options)
+def test_numbers_that_cannot_be_meant(dataset, recipe, tmp_path, options, said):
+    with pytest.raises(UsageError) as error:
+        train(dataset, tmp_path / "run", recipe, show=False, **options)
     assert said in str(error.value) and not (tmp_path / "run").exists()
 
 
-def test_a_reader_that_has_gone_does_not_end_a_training(store, recipe, tmp_path, monkeypatch):
+def test_a_reader_that_has_gone_does_not_end_a_training(dataset, recipe, tmp_path, monkeypatch):
     class Gone:
         encoding = "utf-8"
 
@@ -110,7 +110,7 @@ def test_a_reader_that_has_gone_does_not_end_a_training(store, recipe, tmp_path,
             return False
 
     monkeypatch.setattr("sys.stderr", Gone())
-    assert train(store, tmp_path / "run", recipe).steps == 6
+    assert train(dataset, tmp_path / "run", recipe).steps == 6
     shutil.rmtree(tmp_path / "run")
     monkeypatch.setattr("sys.stderr", None)
-    assert train(store, tmp_path / "run", recipe).steps == 6
+    assert train(dataset, tmp_path / "run", recipe).steps == 6

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Net, Recipe, WrongUse, native
+from alexnet import Net, Recipe, UsageError, native
 from alexnet.nets.inference import for_inference
 from alexnet.nets.layers import Draw
 from alexnet.nets.precision import keep_copies
@@ -92,7 +92,7 @@ def test_recipes_of_the_paper():
         90,
     )
     assert (paper.init, paper.input_scale, paper.schedule) == ("net", "raw", "plateau")
-    with pytest.raises(WrongUse, match="--momentum"):
+    with pytest.raises(UsageError, match="--momentum"):
         Recipe(momentum=1.5)
 
 

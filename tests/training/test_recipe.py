@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet import Recipe, WrongUse
+from alexnet import Recipe, UsageError
 from alexnet.training.recipe import annotations, difference, from_json, option
 from alexnet.training.recipes import RECIPES, named
 
@@ -60,7 +60,7 @@ def test_any_wrong_value_of_any_field_is_refused_by_its_name(name):
         if fits(value, annotations()[name]):
             continue
         refused += 1
-        with pytest.raises(WrongUse) as error:
+        with pytest.raises(UsageError) as error:
             Recipe(**{name: value})
         assert str(error.value).startswith(f"{option(name)} "), (value, str(error.value))
     assert refused >= 5
@@ -74,7 +74,7 @@ def test_what_is_taken_is_right(name, value):
     """Whatever passes is of its field's type, and the recipe can be written and read again."""
     try:
         recipe = Recipe(**{name: value})
-    except WrongUse:
+    except UsageError:
         return
     assert fits(getattr(recipe, name), annotations()[name])
     assert from_json(json.loads(json.dumps(dataclasses.asdict(recipe))), "again") == recipe
@@ -93,14 +93,14 @@ def test_what_is_taken_is_right(name, value):
     ],
 )
 def test_words_that_are_nearly_right(change, said):
-    with pytest.raises(WrongUse) as error:
+    with pytest.raises(UsageError) as error:
         Recipe(**change)
     assert said in str(error.value)
 
 
 def test_accumulating_is_held_against_the_settled_batch():
     assert Recipe(grad_accumulation=64).settled(5000, "float32", 224, "paper").batch_size == 64
-    with pytest.raises(WrongUse, match="--grad-accumulation 64: must be at most the batch size, 32"):
+    with pytest.raises(UsageError, match="--grad-accumulation 64: must be at most the batch size, 32"):
         Recipe(grad_accumulation=64).settled(100, "float32", 224, "paper")
 
 
@@ -114,21 +114,21 @@ def test_a_recipe_file_without_a_key_is_none(tmp_path, key):
     content = whole()
     del content[key]
     (tmp_path / "recipe.json").write_text(json.dumps(content))
-    with pytest.raises(WrongUse, match=key):
+    with pytest.raises(UsageError, match=key):
         named(str(tmp_path / "recipe.json"))
 
 
 @pytest.mark.parametrize("key", FIELDS)
 def test_a_recipe_file_with_a_wrong_value_names_file_and_key(tmp_path, key):
     (tmp_path / "recipe.json").write_text(json.dumps({**whole(), key: {"x": 1}}))
-    with pytest.raises(WrongUse) as error:
+    with pytest.raises(UsageError) as error:
         named(str(tmp_path / "recipe.json"))
     assert "recipe.json" in str(error.value) and option(key) in str(error.value)
 
 
 def test_an_unknown_key_is_named_with_the_nearest(tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps({**whole(), "label_smothing": 0.1}))
-    with pytest.raises(WrongUse, match="label_smothing: unknown; perhaps you meant label_smoothing"):
+    with pytest.raises(UsageError, match="label_smothing: unknown; perhaps you meant label_smoothing"):
         named(str(tmp_path / "recipe.json"))
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet import Recipe, Store, WrongUse, load, train
-from alexnet.data.augment import Preparation, noise_directions, views
+from alexnet import Dataset, Recipe, UsageError, load, train
 from alexnet.data.batches import Batches
-from alexnet.run import find_checkpoint
+from alexnet.data.preprocessing import Preprocessing, noise_directions, views
+from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipes import RECIPES, named
 from alexnet.training.schedule import LearningRates, parse_layer_lr
@@ -75,7 +75,7 @@ def test_rates_of_biases_and_layers():
     ],
 )
 def test_recipes_that_cannot_be_meant(change, said):
-    with pytest.raises(WrongUse) as error:
+    with pytest.raises(UsageError) as error:
         Recipe(**change)
     assert said in str(error.value)
 
@@ -143,12 +143,12 @@ def test_twenty_updates_are_the_oracles_and_any_mistake_shows():
         assert followed(mutate) > 1e-4, mutate
 
 
-def test_mini_batches_with_fixed_members(store):
-    fixed, free = (Batches(store, "train", 7, seed=3, crop=48, shuffle=o) for o in ("once", "epoch"))
+def test_mini_batches_with_fixed_members(dataset):
+    fixed, free = (Batches(dataset, "train", 7, seed=3, crop=48, shuffle=o) for o in ("once", "epoch"))
     rows = [[b.rows(step).tolist() for step in range(14)] for b in (fixed, free)]
     assert rows[0][:7] == rows[0][7:] and rows[1][:7] != rows[1][7:]
     first, second = fixed.load(2), fixed.load(9)
-    assert not torch.equal(first.images, second.images)  # crops and mirrors are drawn anew
+    assert not torch.equal(first.images, second.images)  # crops and mirrors are initialized
 
 
 def test_chunks_share_position_and_mirror(tmp_path):
@@ -163,8 +163,8 @@ def test_chunks_share_position_and_mirror(tmp_path):
             )
     from alexnet import prepare
 
-    store = prepare(source, tmp_path / "store", size=64, format="raw", val_fraction=0)
-    batches = Batches(store, "train", 16, seed=1, crop=40, crop_group=8)
+    dataset = prepare(source, tmp_path / "store", size=64, format="raw", val_fraction=0)
+    batches = Batches(dataset, "train", 16, seed=1, crop=40, crop_group=8)
     seen = []
     for step in range(30):
         images = batches.load(step).images
@@ -172,24 +172,24 @@ def test_chunks_share_position_and_mirror(tmp_path):
             assert all(torch.equal(part[0], each) for each in part)
             seen.append(part[0, :2, 0, 0].tolist())
     assert len(seen) == 60 and len({tuple(place) for place in seen}) > 50
-    other = Batches(store, "train", 24, seed=1, crop=40, crop_group=8)  # another batch size, the same chunks
+    other = Batches(dataset, "train", 24, seed=1, crop=40, crop_group=8)  # another batch size, the same chunks
     assert torch.equal(other.load(0).images[:16], batches.load(0).images)
 
 
-def test_noise_by_eigenvalue_is_the_papers_sentence(store):
+def test_noise_by_eigenvalue_is_the_papers_sentence(dataset):
     """Paper 4.1: [p1 p2 p3][a1 l1, a2 l2, a3 l3], with deviations of the source in place of l where asked for."""
-    statistics = store.statistics
+    statistics = dataset.statistics
     for by, sizes in (("eigenvalue", statistics.eigenvalues), ("std", np.sqrt(statistics.eigenvalues))):
         found = noise_directions(statistics, 0.1, by).double().numpy()
         np.testing.assert_allclose(found, 0.1 * statistics.eigenvectors * sizes[None, :], rtol=1e-6, atol=1e-5)
 
 
-def test_order_of_mean_noise_and_division(store):
-    preparation = Preparation.of(store, 48, "raw", 0.1)
+def test_order_of_mean_noise_and_division(dataset):
+    preprocessing = Preprocessing.of(dataset, 48, "raw", 0.1)
     crops = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8)
-    noise = preparation.colour_noise(0, 1, torch.arange(3))
-    found = preparation.apply(crops, torch.float32, noise, divisor=1.1).numpy()
-    mean = store.statistics.mean_image[:, 8:56, 8:56]
+    noise = preprocessing.color_noise(0, 1, torch.arange(3))
+    found = preprocessing.apply(crops, torch.float32, noise, divisor=1.1).numpy()
+    mean = dataset.statistics.mean_image[:, 8:56, 8:56]
     np.testing.assert_allclose(found, (crops.numpy() - mean + noise.numpy()[:, :, None, None]) / 1.1, atol=1e-4)
 
 
@@ -204,9 +204,9 @@ def options(net_file: str, **more) -> Recipe:
     return Recipe(net=net_file, batch_size=8, epochs=3, precision="float32", **more)
 
 
-def test_a_layer_frozen_from_an_epoch_on_is_bit_constant(store, net_file, tmp_path):
+def test_a_layer_frozen_from_an_epoch_on_is_bit_constant(dataset, net_file, tmp_path):
     recipe = options(net_file, layer_lr=("conv1@1=0", "conv1.bias@1=0"), warmup_epochs=0.0)
-    train(store, tmp_path / "run", recipe, keep_every=1, show=False)
+    train(dataset, tmp_path / "run", recipe, keep_every=1, show=False)
     kept = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
     first, last = (load_weights(place) for place in (kept[0], kept[-1]))
     assert torch.equal(first["conv1.weight"], last["conv1.weight"]) and torch.equal(
@@ -221,27 +221,27 @@ def load_weights(place):
     return weights.load_tensors(place / "weights.safetensors")
 
 
-def test_noise_and_its_division_end_together(store, net_file, tmp_path, monkeypatch):
+def test_noise_and_its_division_end_together(dataset, net_file, tmp_path, monkeypatch):
     seen = []
-    apply = Preparation.apply
+    apply = Preprocessing.apply
 
     def noted(self, crops, dtype, noise=None, divisor=1.0):
         seen.append((noise is not None, divisor))
         return apply(self, crops, dtype, noise, divisor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Preparation, "apply", noted)
+        patch.setattr(Preprocessing, "apply", noted)
         recipe = options(net_file, color_noise_until=2, color_noise_divisor=1.1, validate_every=99)
-        train(store, tmp_path / "run", recipe, show=False)
+        train(dataset, tmp_path / "run", recipe, show=False)
     training = [each for each in seen if each[0] or each[1] != 1.0]
     assert training == [(True, 1.1)] * 12  # two epochs of six steps; then, and at test, neither
 
 
-def test_log_spaced_checkpoints_and_seeds(alexnet, store, small, tmp_path):
-    assert alexnet("train", store.path, tmp_path / "run", *small, "--keep", "log")[0] == 0
+def test_log_spaced_checkpoints_and_seeds(alexnet, dataset, small, tmp_path):
+    assert alexnet("train", dataset.path, tmp_path / "run", *small, "--keep", "log")[0] == 0
     kept = sorted(int(place.name.split("-")[1]) for place in (tmp_path / "run" / "checkpoints").glob("step-*"))
     assert kept == [1, 2, 4, 8, 16]
-    status, out, _ = alexnet("train", store.path, tmp_path / "runs", *small, "--seeds", "0..2", "--json")
+    status, out, _ = alexnet("train", dataset.path, tmp_path / "runs", *small, "--seeds", "0..2", "--json")
     assert status == 0 and [each["run"][-6:] for each in json.loads(out)] == ["seed-0", "seed-1", "seed-2"]
     assert json.loads((tmp_path / "runs" / "seed-2" / "recipe.json").read_text())["seed"] == 2
     weights = [
@@ -251,19 +251,19 @@ def test_log_spaced_checkpoints_and_seeds(alexnet, store, small, tmp_path):
         len(set(weights)) == 3
         and weights[0] == (find_checkpoint(tmp_path / "run") / "weights.safetensors").read_bytes()
     )
-    status, _, err = alexnet("train", store.path, tmp_path / "none", *small, "--seeds", "3..1")
+    status, _, err = alexnet("train", dataset.path, tmp_path / "none", *small, "--seeds", "3..1")
     assert status == 2 and "--seeds 3..1" in err
 
 
-def test_a_run_begins_from_another_layer_by_layer(alexnet, store, small, tmp_path):
+def test_a_run_begins_from_another_layer_by_layer(alexnet, dataset, small, tmp_path):
     """As the source's sixth-layer nets did: what has the same name and shape is taken, the rest drawn."""
     first = tmp_path / "first"
-    assert alexnet("train", store.path, first, *small)[0] == 0
+    assert alexnet("train", dataset.path, first, *small)[0] == 0
     other = archives.ilsvrc_2012(tmp_path / "source")
     assert alexnet("prepare", other, tmp_path / "store", "--size", 64)[0] == 0
     status, _, err = alexnet("train", tmp_path / "store", tmp_path / "second", *small, "--from", first, "--keep", "log",
                              "--lr", 0)  # fmt: skip
-    assert status == 0 and f"from {first}: conv1, conv2, fc3; drawn anew: fc4" in err  # other classes
+    assert status == 0 and f"from {first}: conv1, conv2, fc3; initialized: fc4" in err  # other classes
     begun = load_weights(tmp_path / "second" / "checkpoints" / "step-00000001")
     ended = load(first).net.state()
     assert all(torch.equal(begun[name], ended[name]) != name.startswith("fc4") for name in ended)
@@ -273,8 +273,8 @@ def test_a_run_begins_from_another_layer_by_layer(alexnet, store, small, tmp_pat
     assert status == 2 and "no run there" in err
 
 
-def test_rates_of_layers_that_are_not_there(alexnet, store, small, tmp_path):
-    status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--layer-lr", "conv9@1=0")
+def test_rates_of_layers_that_are_not_there(alexnet, dataset, small, tmp_path):
+    status, _, err = alexnet("train", dataset.path, tmp_path / "run", *small, "--layer-lr", "conv9@1=0")
     assert status == 2 and "has no conv9.weight; its layers: conv1, conv2, fc3, fc4" in err
     assert not (tmp_path / "run").exists()
 
@@ -282,57 +282,57 @@ def test_rates_of_layers_that_are_not_there(alexnet, store, small, tmp_path):
 @pytest.mark.parametrize("name", ["cifar-quick", "cifar-18", "cifar-13", "cifar-11"])
 def test_cifar_recipes_run_and_are_measured_by_nine_views(alexnet, tmp_path, name):
     archive = archives.cifar10(tmp_path / "source", "binary")
-    store = tmp_path / "store"
-    assert alexnet("prepare", archive, store, "--val-fraction", 0.2)[0] == 0
-    status, _, err = alexnet("train", store, tmp_path / "run", "--recipe", name, "--epochs", 2, "--milestones", 1)
+    dataset = tmp_path / "store"
+    assert alexnet("prepare", archive, dataset, "--val-fraction", 0.2)[0] == 0
+    status, _, err = alexnet("train", dataset, tmp_path / "run", "--recipe", name, "--epochs", 2, "--milestones", 1)
     assert status == 0, err
     told = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert told["crop_size"] == (24 if name in ("cifar-13", "cifar-11") else 32)
-    found = json.loads(alexnet("evaluate", tmp_path / "run", store, "--split", "test", "--views", 9, "--json")[1])
+    found = json.loads(alexnet("evaluate", tmp_path / "run", dataset, "--split", "test", "--views", 9, "--json")[1])
     assert found["images"] == 10 and found["views"] == 9
-    assert Store(store).splits["test"] == 10
+    assert Dataset(dataset).splits["test"] == 10
 
 
-def test_runs_of_an_older_version_go_on(alexnet, store, small, tmp_path):
+def test_runs_of_an_older_version_go_on(alexnet, dataset, small, tmp_path):
     """A recipe.json that does not know the new fields is that of their defaults."""
-    assert alexnet("train", store.path, tmp_path / "run", *small)[0] == 0
+    assert alexnet("train", dataset.path, tmp_path / "run", *small)[0] == 0
     file = tmp_path / "run" / "recipe.json"
     told = json.loads(file.read_text())
     for new in ("crop_group", "shuffle", "color_noise_by", "color_noise_until", "bias_lr", "layer_lr", "milestones",
                 "start_from"):  # fmt: skip
         del told[new]
     file.write_text(json.dumps(told))
-    assert alexnet("train", store.path, tmp_path / "run", *small)[0] == 0
+    assert alexnet("train", dataset.path, tmp_path / "run", *small)[0] == 0
     assert named(str(file)).crop_group == 1
 
 
-def test_ones_own_transform_loss_and_batches(store, net_file, tmp_path):
+def test_ones_own_transform_loss_and_batches(dataset, net_file, tmp_path):
     """Plain callables: what they return is what is trained on."""
     recipe = options(net_file, warmup_epochs=0.0)
-    batches = Batches(store, "train", 8, recipe.seed, 48)
-    train(store, tmp_path / "plain", recipe, show=False)
+    batches = Batches(dataset, "train", 8, recipe.seed, 48)
+    train(dataset, tmp_path / "plain", recipe, show=False)
     same = {
         "transform": lambda images, rows: images.clone(),
         "loss": lambda scores, labels: torch.nn.functional.cross_entropy(scores, labels),
         "batches": batches.load,
     }
-    train(store, tmp_path / "same", recipe, show=False, **same)
+    train(dataset, tmp_path / "same", recipe, show=False, **same)
     plain, found = (load(tmp_path / name).net.state() for name in ("plain", "same"))
     assert all(torch.equal(plain[name], found[name]) for name in plain)
     seen = []
     train(
-        store,
+        dataset,
         tmp_path / "dark",
         recipe,
         show=False,
         transform=lambda images, rows: seen.append(rows.tolist()) or images * 0,
     )
-    assert sorted(row for rows in seen[:6] for row in rows) == store.rows("train").tolist()
+    assert sorted(row for rows in seen[:6] for row in rows) == dataset.rows("train").tolist()
     dark = load(tmp_path / "dark").net.state()
     begun = load(tmp_path / "dark")  # black images have no gradient for the first layer's weights
     begun.net.initialize(recipe.seed, "he")
     decayed = dark["conv1.weight"] / begun.net.state()["conv1.weight"]
     assert float(decayed.std()) < 1e-4 and 0.99 < float(decayed.mean()) < 1
-    train(store, tmp_path / "still", recipe, show=False, loss=lambda scores, labels: scores.sum() * 0)
+    train(dataset, tmp_path / "still", recipe, show=False, loss=lambda scores, labels: scores.sum() * 0)
     still = load(tmp_path / "still").net.state()
     assert torch.equal(still["fc4.bias"], torch.zeros(3))

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 from tensorboard.backend.event_processing import event_accumulator
 
-from alexnet import Failure, Recipe, load, train
+from alexnet import AlexNetError, Recipe, load, train
 from alexnet.nets import weights
-from alexnet.run import find_checkpoint
+from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.journal import Lines
 from alexnet.training.optimizer import Momentum
 from tests.conftest import killed_at
@@ -38,15 +38,15 @@ def recipe(net_file) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def whole(store, recipe, tmp_path_factory) -> Path:
+def whole(dataset, recipe, tmp_path_factory) -> Path:
     """An undisturbed run."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    train(store, run, recipe, loaders=1, show=False)
+    train(dataset, run, recipe, loaders=1, show=False)
     return run
 
 
-def test_it_learns_and_leaves_a_run(store, recipe, whole):
-    outcome = train(store, whole, recipe, show=False)  # finished already: says how it ended
+def test_it_learns_and_leaves_a_run(dataset, recipe, whole):
+    outcome = train(dataset, whole, recipe, show=False)  # finished already: says how it ended
     assert outcome.errors and outcome.errors.top1_error <= 0.2 and outcome.steps == 144
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").open()]
     steps = [line for line in lines if line["split"] == "train"]
@@ -59,7 +59,7 @@ def test_it_learns_and_leaves_a_run(store, recipe, whole):
     assert load(whole).errors["val"]["top1_error"] == outcome.errors.top1_error
 
 
-def test_best_is_the_one_with_the_lowest_error(store, whole):
+def test_best_is_the_one_with_the_lowest_error(dataset, whole):
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").open()]
     measured = [(line["top1_error"], line["step"]) for line in lines if line["split"] == "val"]
     assert load(whole, "best").step == min(measured)[1]
@@ -67,20 +67,20 @@ def test_best_is_the_one_with_the_lowest_error(store, whole):
 
 
 @pytest.mark.parametrize("loaders", [2, 5])
-def test_loader_threads_change_no_bit(store, recipe, whole, tmp_path, loaders):
-    train(store, tmp_path / "run", recipe, loaders=loaders, show=False)
+def test_loader_threads_change_no_bit(dataset, recipe, whole, tmp_path, loaders):
+    train(dataset, tmp_path / "run", recipe, loaders=loaders, show=False)
     assert final(tmp_path / "run") == final(whole)
 
 
-def test_another_seed_is_another_training(store, recipe, whole, tmp_path):
-    train(store, tmp_path / "run", Recipe(**{**vars(recipe), "seed": 1}), show=False)
+def test_another_seed_is_another_training(dataset, recipe, whole, tmp_path):
+    train(dataset, tmp_path / "run", Recipe(**{**vars(recipe), "seed": 1}), show=False)
     assert final(tmp_path / "run")[0] != final(whole)[0]
 
 
-def test_accumulated_parts_add_up_to_the_batch(store, recipe, tmp_path):
+def test_accumulated_parts_add_up_to_the_batch(dataset, recipe, tmp_path):
     exact = {**vars(recipe), "precision": "float32", "epochs": 1}
     for parts in (1, 4):
-        train(store, tmp_path / str(parts), Recipe(**{**exact, "grad_accumulation": parts}), show=False)
+        train(dataset, tmp_path / str(parts), Recipe(**{**exact, "grad_accumulation": parts}), show=False)
     one, four = (load(tmp_path / str(parts)).net.tensors() for parts in (1, 4))
     for name, tensor in one.items():
         torch.testing.assert_close(four[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
@@ -106,39 +106,39 @@ sys.exit(cli.main(sys.argv[3:]))
 """
 
 
-def command(store, run, recipe: Recipe, number: int = 0, step: int = 0) -> list[str]:
+def command(dataset, run, recipe: Recipe, number: int = 0, step: int = 0) -> list[str]:
     """A training in a process of its own, which gets a signal at its own so manieth step; 0 for none."""
     options = ["--net", recipe.net, "--crop-size", "48", "--batch-size", "8", "--epochs", "24"]
-    return [sys.executable, "-c", CHILD, str(int(number)), str(step), "train", str(store.path), str(run), *options]
+    return [sys.executable, "-c", CHILD, str(int(number)), str(step), "train", str(dataset.path), str(run), *options]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_by_a_signal_it_saves_and_resumes_bitwise(store, recipe, whole, tmp_path, number):
+def test_stopped_by_a_signal_it_saves_and_resumes_bitwise(dataset, recipe, whole, tmp_path, number):
     run = tmp_path / "run"
-    stopped = subprocess.run(command(store, run, recipe, number, 9), stderr=subprocess.PIPE, text=True, check=False)
+    stopped = subprocess.run(command(dataset, run, recipe, number, 9), stderr=subprocess.PIPE, text=True, check=False)
     assert stopped.returncode == 130 and "saved; the same command goes on" in stopped.stderr
     assert f"stopped at step 9 of {24 * 6}" in stopped.stderr and load(run).step == 9
-    assert subprocess.run(command(store, run, recipe), check=False).returncode == 0
+    assert subprocess.run(command(dataset, run, recipe), check=False).returncode == 0
     assert final(run) == final(whole)
 
 
-def test_killed_anywhere_it_resumes_bitwise(store, recipe, whole, tmp_path):
+def test_killed_anywhere_it_resumes_bitwise(dataset, recipe, whole, tmp_path):
     run = tmp_path / "run"
     for step in (1, 13, 20, 44):
-        killed = subprocess.run(command(store, run, recipe, signal.SIGKILL, step), capture_output=True, check=False)
+        killed = subprocess.run(command(dataset, run, recipe, signal.SIGKILL, step), capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL
         if step > 1:
             load(run)  # always readable
-    assert subprocess.run(command(store, run, recipe), check=False).returncode == 0
+    assert subprocess.run(command(dataset, run, recipe), check=False).returncode == 0
     assert final(run) == final(whole)
 
 
-def test_a_long_epoch_is_saved_in_between(store, recipe, whole, tmp_path):
+def test_a_long_epoch_is_saved_in_between(dataset, recipe, whole, tmp_path):
     with killed_at(10):  # an epoch has six steps
-        train(store, tmp_path / "run", recipe, show=False)
+        train(dataset, tmp_path / "run", recipe, show=False)
     place = find_checkpoint(tmp_path / "run", "last")
     assert place and place.name == "last-00000009"
-    train(store, tmp_path / "run", recipe, show=False)
+    train(dataset, tmp_path / "run", recipe, show=False)
     assert load(tmp_path / "run").step == 144
     assert final(tmp_path / "run")[1] == final(whole)[1]
 
@@ -152,40 +152,40 @@ def test_journal_is_cut_back_to_the_checkpoint(tmp_path):
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3, "new": true}\n'
 
 
-def test_other_options_are_refused_and_shown(alexnet, store, whole, net_file):
+def test_other_options_are_refused_and_shown(alexnet, dataset, whole, net_file):
     options = ["--net", net_file, "--crop-size", 48, "--batch-size", 8, "--epochs", 24]
-    status, _, err = alexnet("train", store.path, whole, *options, "--lr", 0.5)
+    status, _, err = alexnet("train", dataset.path, whole, *options, "--lr", 0.5)
     assert status == 2 and "learning_rate 0.01 -> 0.5" in err and err.count("\n") == 1
-    assert alexnet("train", store.path, whole, *options)[0] == 0
-    status, _, err = alexnet("train", store.path, whole, "--recipe", whole / "recipe.json")
+    assert alexnet("train", dataset.path, whole, *options)[0] == 0
+    status, _, err = alexnet("train", dataset.path, whole, "--recipe", whole / "recipe.json")
     assert status == 0  # a run's recipe can be given back
 
 
-def test_not_finite_stops_at_once_and_says_where(alexnet, store, small, tmp_path):
-    status, _, err = alexnet("train", store.path, tmp_path / "run", *small, "--lr", 1e6, "--warmup-epochs", 0)
+def test_not_finite_stops_at_once_and_says_where(alexnet, dataset, small, tmp_path):
+    status, _, err = alexnet("train", dataset.path, tmp_path / "run", *small, "--lr", 1e6, "--warmup-epochs", 0)
     assert status == 1 and "is not finite; first in " in err and "lower --lr" in err and "Traceback" not in err
     assert "none was saved yet" in err or "is kept" in err
 
 
-def test_tensorboard_is_written_or_asked_for(alexnet, store, small, tmp_path, monkeypatch):
-    assert alexnet("train", store.path, tmp_path / "run", *small, "--tensorboard")[0] == 0
+def test_tensorboard_is_written_or_asked_for(alexnet, dataset, small, tmp_path, monkeypatch):
+    assert alexnet("train", dataset.path, tmp_path / "run", *small, "--tensorboard")[0] == 0
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     reader = event_accumulator.EventAccumulator(str(events)).Reload()
     assert {"train/loss", "train/rate", "val/top1_error"} <= set(reader.Tags()["scalars"])
     assert len(reader.Scalars("train/loss")) == 18
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    status, _, err = alexnet("train", store.path, tmp_path / "other", *small, "--tensorboard")
+    status, _, err = alexnet("train", dataset.path, tmp_path / "other", *small, "--tensorboard")
     assert status == 2 and "alexnet[tensorboard]" in err
 
 
-def test_a_stall_is_noticed(store, net_file, tmp_path, capsys):
+def test_a_stall_is_noticed(dataset, net_file, tmp_path, capsys):
     recipe = Recipe(net=net_file, crop_size=48, batch_size=2, epochs=13, init="net", learning_rate=1e-7)
-    train(store, tmp_path / "run", recipe)
+    train(dataset, tmp_path / "run", recipe)
     err = capsys.readouterr().err
-    assert err.count("still that of guessing") == 1 and f"({math.log(3):.3f})" in err and "--recipe default" in err
+    assert err.count("still that of chance") == 1 and f"({math.log(3):.3f})" in err and "--recipe default" in err
     capsys.readouterr()
-    train(store, tmp_path / "other", Recipe(net=net_file, crop_size=48, batch_size=2, epochs=13))
-    assert "guessing" not in capsys.readouterr().err
+    train(dataset, tmp_path / "other", Recipe(net=net_file, crop_size=48, batch_size=2, epochs=13))
+    assert "chance" not in capsys.readouterr().err
 
 
 def damaged(run: Path, name: str, to: Path) -> Path:
@@ -200,22 +200,22 @@ def damaged(run: Path, name: str, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.safetensors", "preparation.safetensors"])
-def test_a_flipped_bit_is_found(alexnet, store, whole, tmp_path, name):
+def test_a_flipped_bit_is_found(alexnet, dataset, whole, tmp_path, name):
     run = damaged(whole, name, tmp_path / "run")
     status, _, err = alexnet("verify", run)
     assert status == 1 and name in err
     recipe = ["--recipe", run / "recipe.json"]
-    status, _, err = alexnet("train", store.path, run, *recipe)
+    status, _, err = alexnet("train", dataset.path, run, *recipe)
     assert status == 1 and name in err and "damaged" in err and err.count("\n") == 1
     if name != "state.safetensors":
-        status, _, err = alexnet("evaluate", run, store.path)
+        status, _, err = alexnet("evaluate", run, dataset.path)
         assert status == 1 and name in err
 
 
 @pytest.mark.parametrize(("errno", "said"), [(28, "no space left"), (30, "cannot write there")])
-def test_a_full_or_read_only_disk_loses_nothing(alexnet, store, recipe, whole, tmp_path, monkeypatch, errno, said):
+def test_a_full_or_read_only_disk_loses_nothing(alexnet, dataset, recipe, whole, tmp_path, monkeypatch, errno, said):
     run = tmp_path / "run"
-    options = command(store, run, recipe)[5:]
+    options = command(dataset, run, recipe)[5:]
     real, calls = os.fsync, 0
 
     def refuse(handle):
@@ -247,8 +247,8 @@ def test_a_full_or_read_only_disk_loses_nothing(alexnet, store, recipe, whole, t
         (["--precision", "int3"], "--precision"),
     ],
 )
-def test_wrong_options_are_named(alexnet, store, tmp_path, arguments, said):
-    status, _, err = alexnet("train", store.path, tmp_path / "run", "--crop-size", 48, *arguments)
+def test_wrong_options_are_named(alexnet, dataset, tmp_path, arguments, said):
+    status, _, err = alexnet("train", dataset.path, tmp_path / "run", "--crop-size", 48, *arguments)
     assert status == 2 and said in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
@@ -264,27 +264,27 @@ def test_a_full_disk_under_the_weights_is_an_error_of_the_system(tmp_path, monke
 
 def test_no_store_there(alexnet, tmp_path):
     status, _, err = alexnet("train", tmp_path / "none", tmp_path / "run")
-    assert status == 2 and "no store there" in err and "alexnet prepare" in err
+    assert status == 2 and "no dataset there" in err and "alexnet prepare" in err
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text('{"format_version": 1}')
-    with pytest.raises(Failure, match=r"run\.json: classes: is missing"):
+    with pytest.raises(AlexNetError, match=r"run\.json: classes: is missing"):
         load(tmp_path / "begun")
 
 
-def test_fp16s_scale_falls_and_rises_again_and_resumes(store, recipe, tmp_path, monkeypatch):
+def test_fp16s_scale_falls_and_rises_again_and_resumes(dataset, recipe, tmp_path, monkeypatch):
     """torch's own scaler: an overflow halves the scale and skips the update, and after a while it grows again."""
     half = dataclasses.replace(recipe, precision="fp16", epochs=4)
     scaler = functools.partial(torch.GradScaler, init_scale=2.0**40, growth_interval=3)
     monkeypatch.setattr("alexnet.training.start.torch.GradScaler", scaler)
-    train(store, tmp_path / "whole", half, show=False)
+    train(dataset, tmp_path / "whole", half, show=False)
     state = json.loads((find_checkpoint(tmp_path / "whole") / "checkpoint.json").read_text())["state"]
     scales = [state["scaler"]["scale"], state["fp16_scale"]]
     assert scales[0] == scales[1] < 2.0**39
     losses = [json.loads(line)["loss"] for line in (tmp_path / "whole" / "metrics.jsonl").open()]
     assert losses[-1] < losses[0]
     with killed_at(13):
-        train(store, tmp_path / "run", half, show=False)
-    train(store, tmp_path / "run", half, show=False)
+        train(dataset, tmp_path / "run", half, show=False)
+    train(dataset, tmp_path / "run", half, show=False)
     assert final(tmp_path / "run") == final(tmp_path / "whole")
 
 

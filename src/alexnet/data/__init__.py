@@ -1,1 +1,1 @@
-"""Everything before the network: sources, the store, batches, augmentation."""
+"""Everything before the network: sources, the dataset, batches, augmentation."""

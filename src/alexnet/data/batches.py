@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from alexnet import native, randomness
-from alexnet.data import images
-from alexnet.data.store import Store
+from alexnet.data import codec as images
+from alexnet.data.dataset import Dataset
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -34,7 +34,7 @@ class Batch:
     Attributes:
         images: (N, 3, H, W) uint8 RGB, channels-last in memory.
         labels: (N,) int64 class indices.
-        rows: (N,) int64 row ids in the store.
+        rows: (N,) int64 row ids in the dataset.
     """
 
     images: Tensor
@@ -53,7 +53,7 @@ class Batches:
     it and no batch is small.
 
     Args:
-        store: where the images are.
+        dataset: where the images are.
         split: which of them.
         size: images a batch, at most.
         seed: the run's seed.
@@ -63,14 +63,14 @@ class Batches:
         shuffle: ``epoch``: anew each epoch. ``once``: the order of the first epoch is that of all, so mini-batches keep
             their members (2012 source). ``windows``: pieces of ``PIECE_ROWS`` rows that lie together are shuffled, and
             the images of ``WINDOW_PIECES`` of them at a time: a disk reads long runs, and what is being read fits
-            into memory, but an image's neighbours in an epoch come from these pieces alone.
+            into memory, but an image's neighbors in an epoch come from these pieces alone.
         crop_group: images that come after each other in an epoch's order and share a position and a flip (2012
             source: 32); chosen by epoch and the group's place in that order.
     """
 
     def __init__(
         self,
-        store: Store,
+        dataset: Dataset,
         split: str,
         size: int,
         seed: int,
@@ -81,9 +81,9 @@ class Batches:
         crop_group: int = 1,
     ):
         self.shuffle, self.crop_group = shuffle, crop_group
-        self.store, self.crop, self.flip, self.seed, self.pin = store, crop, flip, seed, pin
-        self.split_rows = torch.from_numpy(store.rows(split))
-        self.labels = torch.from_numpy(store.labels)
+        self.dataset, self.crop, self.flip, self.seed, self.pin = dataset, crop, flip, seed, pin
+        self.split_rows = torch.from_numpy(dataset.rows(split))
+        self.labels = torch.from_numpy(dataset.labels)
         self.steps = math.ceil(len(self.split_rows) / size)
         self._lock = threading.Lock()
         self._orders = functools.lru_cache(maxsize=2)(self._shuffled)
@@ -112,24 +112,24 @@ class Batches:
     def fetch(self, step: int) -> None:
         """Reads a byte of each page of a step's images, so that a slow disk is waited for before they are wanted."""
         for row in self.rows(step).tolist():
-            np.frombuffer(self.store.encoded(row), np.uint8)[:: mmap.PAGESIZE].max()
+            np.frombuffer(self.dataset.encoded(row), np.uint8)[:: mmap.PAGESIZE].max()
 
     def load(self, step: int) -> Batch:
         """The batch of a step."""
         rows = self.rows(step)
         epoch = step // self.steps
-        positions = self.store.size - self.crop + 1
+        positions = self.dataset.size - self.crop + 1
         ids, of = rows, ""
         if self.crop_group > 1:
             ids, of = torch.tensor(self._places(step)) // self.crop_group, " of a chunk"
         corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
-        shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.store.size)
+        shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.dataset.size)
         out = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
         pixels = out.numpy()
         for i, row in enumerate(rows.tolist()):
             top, left = corners[i]
-            crop(self.store.image(row, room), top, left, bool(self.flip and flips[i]), pixels[i])
+            crop(self.dataset.image(row, room), top, left, bool(self.flip and flips[i]), pixels[i])
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
 
 
@@ -151,19 +151,19 @@ def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray
 
 
 def whole_images(
-    store: Store, split: str, size: int, threads: int, pin: bool = False, rows: np.ndarray | None = None
+    dataset: Dataset, split: str, size: int, threads: int, pin: bool = False, rows: np.ndarray | None = None
 ) -> Iterator[Batch]:
-    """Every image of a split in the store's order, uncropped: batches of (N, 3, 256, 256) uint8."""
-    chosen = store.rows(split) if rows is None else rows
-    labels = torch.from_numpy(store.labels)
+    """Every image of a split in the dataset's order, uncropped: batches of (N, 3, 256, 256) uint8."""
+    chosen = dataset.rows(split) if rows is None else rows
+    labels = torch.from_numpy(dataset.labels)
 
     def load(start: int) -> Batch:
         ids = torch.from_numpy(chosen[start : start + size])
-        out = torch.empty((len(ids), store.size, store.size, 3), dtype=torch.uint8, pin_memory=pin)
+        out = torch.empty((len(ids), dataset.size, dataset.size, 3), dtype=torch.uint8, pin_memory=pin)
         pixels = out.numpy()
         for i, row in enumerate(ids.tolist()):
-            image = store.image(row, pixels[i])
-            if store.format == "raw":
+            image = dataset.image(row, pixels[i])
+            if dataset.format == "raw":
                 pixels[i] = image
         return Batch(out.permute(0, 3, 1, 2), labels[ids], ids)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alexnet import files
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 TRIES = 5  # connections that bring something before it is given up
 TIMEOUT = 60.0  # seconds without a byte
@@ -34,7 +34,7 @@ class Published:
     url: str
     checksum: str
     what: str
-    next: str = "alexnet prepare {} STORE"
+    next: str = "alexnet prepare {} DATASET"
 
     @property
     def file(self) -> str:
@@ -125,13 +125,13 @@ def download(
         The file's path.
 
     Raises:
-        WrongUse: no such name, or what is no URL.
-        Failure: no connection, or another checksum than the published one (then nothing is kept); or another process is
-            fetching it there.
+        UsageError: no such name, or what is no URL.
+        AlexNetError: no connection, another checksum than the published one (then nothing is kept), or another
+            process is fetching it there.
     """
     if name not in PUBLISHED:
         known = ", ".join(f"{each} ({published.what})" for each, published in PUBLISHED.items())
-        raise WrongUse(f"{name}: unknown; give one of {known}")
+        raise UsageError(f"{name}: unknown; give one of {known}")
     wanted = PUBLISHED[name]
     if url is not None:
         _check_url(url)
@@ -146,7 +146,7 @@ def _download(
     if target.exists():
         if _matches(target, wanted):
             return target
-        raise WrongUse(f"{target}: is there, but is not {name} (its checksum differs); move it away")
+        raise UsageError(f"{target}: is there, but is not {name} (its checksum differs); move it away")
     partial = target.with_name(f"{target.name}.part")  # kept when cut, so not among the leftovers
     with files.explained(target):
         _fetch(url, partial, progress)
@@ -154,7 +154,7 @@ def _download(
             kind, _, published = wanted.checksum.partition(":")
             found = _digest(partial, kind)
             partial.unlink()
-            raise Failure(
+            raise AlexNetError(
                 f"{url}: its {kind} checksum is {found}, published is {published}; nothing was kept. "
                 "Try again, or another --url"
             )
@@ -163,7 +163,7 @@ def _download(
 
 
 def _check_url(url: str) -> None:
-    """Raises ``WrongUse`` unless files can be fetched from it."""
+    """Raises ``UsageError`` unless files can be fetched from it."""
     try:
         parts = urllib.parse.urlsplit(url)
         usable = (parts.scheme in ("http", "https", "ftp") and parts.hostname) or parts.scheme == "file"
@@ -171,7 +171,9 @@ def _check_url(url: str) -> None:
     except ValueError:  # brackets that do not match, a port that is no number
         usable = False
     if not usable:
-        raise WrongUse(f"--url {url}: is no URL that files are fetched from; give one of https://, http:// or file://")
+        raise UsageError(
+            f"--url {url}: is no URL that files are fetched from; give one of https://, http:// or file://"
+        )
 
 
 def _matches(path: Path, wanted: Published) -> bool:
@@ -195,13 +197,15 @@ def _fetch(url: str, partial: Path, progress: Callable[[int, int], None] | None)
                 return
             reason: object = "the connection was closed early"
         except urllib.error.HTTPError as error:
-            raise Failure(f"{url}: the server says {error.code} {error.reason}; try again or another --url") from error
+            raise AlexNetError(
+                f"{url}: the server says {error.code} {error.reason}; try again or another --url"
+            ) from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = getattr(error, "reason", error)
         tries = 0 if partial.exists() and partial.stat().st_size > before else tries + 1
         if tries == TRIES:
             kept = f"; {partial.stat().st_size:,} bytes are kept, the same command goes on" if partial.exists() else ""
-            raise Failure(f"{url}: cannot be fetched ({reason}){kept}")
+            raise AlexNetError(f"{url}: cannot be fetched ({reason}){kept}")
 
 
 def _append(url: str, partial: Path, start: int, progress: Callable[[int, int], None] | None) -> bool:
@@ -209,7 +213,7 @@ def _append(url: str, partial: Path, start: int, progress: Callable[[int, int], 
     try:
         request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     except ValueError as error:
-        raise WrongUse(f"--url {url}: {error}; give one that begins with https://") from error
+        raise UsageError(f"--url {url}: {error}; give one that begins with https://") from error
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:

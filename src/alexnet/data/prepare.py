@@ -1,4 +1,4 @@
-"""Images in, store out: parallel, in flat memory, and it goes on where it was stopped.
+"""Images in, dataset out: parallel, in flat memory, and it goes on where it was stopped.
 
 ``prepare`` claims the folder with a note of what goes into it; ``shards`` makes them; the folder of notes goes when
 ``dataset.json`` has been written.
@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from alexnet import files, machine
-from alexnet.data import images
+from alexnet.data import codec as images
+from alexnet.data.dataset import DESCRIPTION, FORMAT_VERSION, SHARD_ROWS, Dataset
 from alexnet.data.duplicates import find_duplicates
 from alexnet.data.shards import (
     UNFINISHED,
     Progress,
     Shard,
     Storage,
-    describe_store,
+    describe_dataset,
     make_shards,
     missing,
     plan_shards,
 )
 from alexnet.data.sizes import with_own_size
 from alexnet.data.sources import Listing, Source, open_source, split_off_validation
-from alexnet.data.store import DESCRIPTION, FORMAT_VERSION, SHARD_ROWS, Store
-from alexnet.errors import MOST_THREADS, Failure, Unfinished, WrongUse
+from alexnet.errors import MOST_THREADS, AlexNetError, Unfinished, UsageError
 from alexnet.files import Misfit, Within, checked
 
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
@@ -36,7 +36,7 @@ MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 def prepare(
     source: str | os.PathLike | Source,
-    store: str | os.PathLike,
+    dataset: str | os.PathLike,
     *,
     val_fraction: float = 0.2,
     seed: int = 0,
@@ -53,24 +53,24 @@ def prepare(
     found: Callable[[Listing], None] | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
-) -> Store:
-    """Makes a store of a folder, archive or table of images; goes on with one that was not finished.
+) -> Dataset:
+    """Makes a dataset of a folder, archive or table of images; goes on with one that was not finished.
 
     Args:
         source: folder, archive, CSV, Parquet or Arrow file, or an opened source.
-        store: folder to make.
-        val_fraction: share of each class's training images set apart where there are no validation images.
+        dataset: folder to make.
+        val_fraction: share of each class's training images held out where there are no validation images.
         seed: which ones.
         size: side of the stored square in pixels; 256, or the shorter side of the source's images where they all have
             one size and it is at most 128.
         resize: ``shorter-side`` (paper 2) or ``warp`` (as Caffe's figures were measured).
         format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); jpeg, or raw where the source is pixels.
-        layout: name of the source's layout; recognised by itself if not given.
+        layout: name of the source's layout; recognized by itself if not given.
         splits: ``auto``, or ``none``: every folder of the source is a class, whatever it is called.
         max_bad: share of bad images beyond which it stops.
         duplicates: looks for near-duplicates between training and validation.
         part: (3, 16), the third of sixteen parts, where processes or machines share the work in one folder.
-            Whichever ends last finishes the store, whose bytes are those that one process would write.
+            Whichever ends last finishes the dataset, whose bytes are those that one process would write.
         workers: threads; every core if not given.
         shard_rows: source images a shard.
         found: called with the listing before the first image is read.
@@ -78,26 +78,26 @@ def prepare(
         say: is told where the place of a process that died is taken.
 
     Raises:
-        WrongUse: the source cannot be meant, or the folder holds something else.
-        Failure: a class without one usable image, too many bad ones, a full or read-only disk; or another process is
-            at the same part.
+        UsageError: the source cannot be meant, or the folder holds something else.
+        AlexNetError: a class without one usable image, too many bad ones, a full or read-only disk; or another process
+            is at the same part.
         Unfinished: this part is done, others are not.
     """
     _check_options(
         val_fraction=val_fraction, seed=seed, size=size, resize=resize, format=format, max_bad=max_bad, part=part,
         workers=workers, shard_rows=shard_rows,
     )  # fmt: skip
-    source, storage = _open(source, store, layout, splits, val_fraction, seed, size, resize, format)
+    source, storage = _open(source, dataset, layout, splits, val_fraction, seed, size, resize, format)
     if found:
         found(source.listing)
     plan = _plan(source, storage, shard_rows)
-    folder = _claim(store, plan)
+    folder = _claim(dataset, plan)
     with files.owned(folder, f"{files.LOCK}-{part[0]}-of-{part[1]}", say or (lambda line: None)):
         shards = plan_shards(source.listing, shard_rows)
         if not (folder / DESCRIPTION).exists():
             allowed = max_bad * len(source.listing)
             _finish(source, folder, shards, part, plan, storage, workers or machine.cores(), allowed, progress)
-        made = Store(folder)
+        made = Dataset(folder)
         files.remove_leftovers(folder)
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         if duplicates and made.description.get("duplicates") is None:
@@ -107,7 +107,7 @@ def prepare(
 
 def _open(
     source: str | os.PathLike | Source,
-    store: str | os.PathLike,
+    dataset: str | os.PathLike,
     layout: str | None,
     splits: str,
     val_fraction: float,
@@ -117,16 +117,16 @@ def _open(
     format: str | None,
 ) -> tuple[Source, Storage]:
     """The source with its splits, and how its images are stored."""
-    opened = source if isinstance(source, Source) else open_source(source, layout, splits=splits, without=store)
+    opened = source if isinstance(source, Source) else open_source(source, layout, splits=splits, without=dataset)
     opened = split_off_validation(opened, val_fraction, seed)
-    size = _begun_with(store) if size is None else size
+    size = _begun_with(dataset) if size is None else size
     if size is None:
         opened = with_own_size(opened)
     return opened, Storage(format or opened.listing.format, size or opened.listing.size, resize)
 
 
 def _plan(source: Source, storage: Storage, shard_rows: int) -> dict[str, Any]:
-    """What goes into the store: a command that is given again must agree with it."""
+    """What goes into the dataset: a command that is given again must agree with it."""
     listing = source.listing
     return {
         "format_version": FORMAT_VERSION,
@@ -150,19 +150,19 @@ def _finish(
     allowed: float,
     progress: Progress | None,
 ) -> None:
-    """Makes a part's shards, and the store where it is the last. Raises ``Unfinished`` where others are missing."""
+    """Makes a part's shards, and the dataset where it is the last. Raises ``Unfinished`` where others are missing."""
     first, last = (len(shards) * k // part[1] for k in (part[0] - 1, part[0]))
     try:
         make_shards(source, folder, shards[first:last], storage, workers, allowed, progress)
         if not missing(folder, shards):
-            describe_store(folder, source, shards, plan, allowed)
-    except (FileNotFoundError, Failure):
-        if not (folder / DESCRIPTION).exists():  # else another part has finished the store, and tidied it
+            describe_dataset(folder, source, shards, plan, allowed)
+    except (FileNotFoundError, AlexNetError):
+        if not (folder / DESCRIPTION).exists():  # else another part has finished the dataset, and tidied it
             raise
     if not (folder / DESCRIPTION).exists():
         raise Unfinished(
             f"{folder}: part {part[0]} of {part[1]} is done; {missing(folder, shards):,} of {len(shards):,} "
-            "shards are other parts', and whichever ends last finishes the store"
+            "shards are other parts', and whichever ends last finishes the dataset"
         )
 
 
@@ -181,46 +181,46 @@ OPTIONS: dict[str, Any] = {  # what each may be, from Python as from the command
 
 
 def _check_options(**options: Any) -> None:
-    """Raises ``WrongUse`` naming the option that cannot be meant."""
+    """Raises ``UsageError`` naming the option that cannot be meant."""
     for name, value in options.items():
         try:
             checked(value, OPTIONS[name])
         except Misfit as misfit:
-            raise WrongUse(f"--{name.replace('_', '-')} {misfit}") from misfit
+            raise UsageError(f"--{name.replace('_', '-')} {misfit}") from misfit
     part = options["part"]
     if not 1 <= part[0] <= part[1]:
-        raise WrongUse(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
+        raise UsageError(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
 
 
-def _claim(store: str | os.PathLike, plan: dict) -> Path:
-    """The store's folder with this plan noted in it, or an error if it holds something else."""
-    folder = files.make_folder(store)
+def _claim(dataset: str | os.PathLike, plan: dict) -> Path:
+    """The dataset's folder with this plan noted in it, or an error if it holds something else."""
+    folder = files.make_folder(dataset)
     note = folder / "prepare.json"
     if not note.exists():
         others = [entry for entry in folder.iterdir() if entry != note and not _own(entry.name)]
         if (folder / DESCRIPTION).exists() and not note.exists():
-            raise WrongUse(
-                f"{store}: is a store whose prepare.json is missing, so what it was made of is not known; give another "
-                "folder, or remove it and prepare again"
+            raise UsageError(
+                f"{dataset}: is a dataset whose prepare.json is missing, so what it was made of is not known; give "
+                "another folder, or remove it and prepare again"
             )
         if others and not note.exists():  # another part may have come first
-            raise WrongUse(f"{store}: is not empty and no store; give another folder")
+            raise UsageError(f"{dataset}: is not empty and no dataset; give another folder")
         files.write_json(note, plan)
     old = files.read_json(note, dict, "remove the folder and prepare again")
     plan = json.loads(files.to_json(plan))
     differ = [key for key in plan if old.get(key) != plan[key]]
     if differ:
-        raise WrongUse(
-            f"{store}: was begun with other images or options ({', '.join(differ)} differ); "
+        raise UsageError(
+            f"{dataset}: was begun with other images or options ({', '.join(differ)} differ); "
             "give the command it was begun with, another folder, or remove it"
         )
     return folder
 
 
-def _begun_with(store: str | os.PathLike) -> int | None:
-    """The size of a store that was begun, for whoever gives none again; None where none was begun."""
-    note = files.join(store, "prepare.json")
-    if files.is_remote(store) or not files.exists(note):
+def _begun_with(dataset: str | os.PathLike) -> int | None:
+    """The size of a dataset that was begun, for whoever gives none again; None where none was begun."""
+    note = files.join(dataset, "prepare.json")
+    if files.is_remote(dataset) or not files.exists(note):
         return None
     size = files.read_json(note, dict, "remove the folder and prepare again").get("size")
     return size if isinstance(size, int) and images.SMALLEST <= size <= 4096 else None

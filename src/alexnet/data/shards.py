@@ -1,8 +1,8 @@
-"""The shards of a store to be: planned, made in parallel, noted when finished, and put together.
+"""The shards of a dataset to be: planned, made in parallel, noted when finished, and put together.
 
 Which source image belongs to which shard is settled before the first is read, so the number of workers,
 processes or machines, or how often it was interrupted, changes no byte. A shard that is finished has a note of its
-sums beside it in ``STORE/unfinished``.
+sums beside it in ``DATASET/unfinished``.
 """
 
 import collections
@@ -15,12 +15,12 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import numpy as np
 
 from alexnet import files
-from alexnet.data import images
+from alexnet.data import codec as images
+from alexnet.data.dataset import FORMAT_VERSION, ShardWriter, write_description, write_labels
 from alexnet.data.sources import SPLITS, Listing, Source
 from alexnet.data.sources.tree import Content
 from alexnet.data.statistics import Statistics, Sums, products
-from alexnet.data.store import FORMAT_VERSION, ShardWriter, write_description, write_labels
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 from alexnet.files import Form, Within
 
 Progress = Callable[[int, int], None]
@@ -196,7 +196,7 @@ def make_shards(
             if progress:
                 progress(done, total)
         if opened:
-            raise Failure(f"{source.tree.path}: changed while it was read; give the same command again")
+            raise AlexNetError(f"{source.tree.path}: changed while it was read; give the same command again")
     finally:
         for unfinished in opened.values():
             unfinished.writer.abandon()
@@ -204,8 +204,8 @@ def make_shards(
 
 def _check_bad(bad: int, allowed: float, name: str, reason: str) -> None:
     if bad > allowed:
-        raise Failure(
-            f"{bad:,} images are bad, more than --max-bad allows (the last: {name}: {reason}); "
+        raise AlexNetError(
+            f"{bad:,} images are bad, more than --max-bad-fraction allows (the last: {name}: {reason}); "
             "see whether the source is whole, or allow a larger share"
         )
 
@@ -226,17 +226,17 @@ def _sums_of(folder: Path, shard: Shard, size: int, rows: int) -> Sums:
 
 
 def _note_of(folder: Path, shard: Shard) -> dict[str, Any]:
-    """A finished shard's note. Raises ``Failure`` where it, or the shard, is not as it was written."""
+    """A finished shard's note. Raises ``AlexNetError`` where it, or the shard, is not as it was written."""
     path = folder / UNFINISHED / f"{shard.name}.json"
     remedy = f"remove {folder} and prepare again"
     note = files.read_json(path, ShardNote, remedy)
     file = folder / f"{shard.name}.arrow"
     if not file.exists() or files.size(file) != note.get("bytes", files.size(file)):
-        raise Failure(f"{file}: missing or damaged since it was written; {remedy}")
+        raise AlexNetError(f"{file}: missing or damaged since it was written; {remedy}")
     return note
 
 
-def describe_store(folder: Path, source: Source, shards: list[Shard], plan: dict, allowed: float) -> None:
+def describe_dataset(folder: Path, source: Source, shards: list[Shard], plan: dict, allowed: float) -> None:
     listing = source.listing
     sums = Sums.zero(plan["size"])
     entries, skipped = [], []
@@ -254,7 +254,7 @@ def describe_store(folder: Path, source: Source, shards: list[Shard], plan: dict
     if usable.min() == 0:
         name = listing.classes[int(usable.argmin())]
         why = next((f" ({row[0]}: {row[3]})" for row in skipped if row[1:3] == ("train", name)), "")
-        raise Failure(
+        raise AlexNetError(
             f"class {name!r} has no usable training image{why}; mend or remove the class, "
             f"remove {folder} and prepare again"
         )

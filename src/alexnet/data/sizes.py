@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alexnet.data import images
+from alexnet.data import codec as images
 from alexnet.data.sources import Source
 from alexnet.data.sources.tree import Content
 

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from alexnet import files, native
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 
 
 @dataclasses.dataclass
@@ -55,15 +55,15 @@ class Sums:
 
     @classmethod
     def load(cls, path: str | os.PathLike, size: int) -> "Sums":
-        """Reads what ``save`` wrote of images of ``size``. Raises ``Failure`` where the file is damaged."""
+        """Reads what ``save`` wrote of images of ``size``. Raises ``AlexNetError`` where the file is damaged."""
         try:
             tensors = load(files.read_bytes(path))
             sums = cls(int(tensors["images"][0]), tensors["pixels"], tensors["products"])
         except Exception as error:
-            raise Failure(f"{path}: damaged ({error}); prepare the store again") from error
+            raise AlexNetError(f"{path}: damaged ({error}); prepare the dataset again") from error
         problem = sums.problem(size)
         if problem:
-            raise Failure(f"{path}: damaged ({problem}); prepare the store again")
+            raise AlexNetError(f"{path}: damaged ({problem}); prepare the dataset again")
         return sums
 
     def problem(self, size: int) -> str | None:

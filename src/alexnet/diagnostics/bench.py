@@ -21,10 +21,10 @@ from PIL import Image
 from torch import Tensor
 
 from alexnet import files, machine, native
-from alexnet.data import demo as drawn
+from alexnet.data import synthetic as drawn
 from alexnet.data.batches import Batch, Batches, ahead
+from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
-from alexnet.data.store import Store
 from alexnet.diagnostics.plain_port import PlainPort
 from alexnet.nets.costs import multiply_adds
 from alexnet.nets.inference import for_inference
@@ -37,7 +37,7 @@ from alexnet.training.step import Step
 
 SIDE = 4096  # of the matrices whose product gives the rate
 COPIED = 256 << 20  # bytes
-IMAGES, PHOTOS = 192, 64  # drawn images for the loader; JPEG files of the size of ImageNet's for prepare
+IMAGES, PHOTOS = 192, 64  # synthetic images for the loader; JPEG files of the size of ImageNet's for prepare
 NOISY = 0.10  # spread beyond which a machine was too busy to compare
 
 
@@ -101,7 +101,7 @@ def bench(
         say: is told what is being done.
 
     Raises:
-        WrongUse: no such net or device.
+        UsageError: no such net or device.
     """
     where = machine.choose_device(device)
     precision = machine.choose_precision("auto", where)
@@ -109,9 +109,9 @@ def bench(
         running.enter_context(machine.torch_threads(threads))
         room = running.enter_context(tempfile.TemporaryDirectory())
         say("drawing images, building both nets")
-        store = prepare(drawn.source(IMAGES), Path(room, "store"), val_fraction=0)
+        dataset = prepare(drawn.source(IMAGES), Path(room, "store"), val_fraction=0)
         plain = running.enter_context(PlainPort(batch, classes, where))
-        tasks = _tasks(Network(net, classes), batch, where, precision, store, Path(room), plain)
+        tasks = _tasks(Network(net, classes), batch, where, precision, dataset, Path(room), plain)
         values = interleaved(
             {key: task for key, (_, _, task) in tasks.items()},
             rounds,
@@ -197,7 +197,7 @@ def training_step(net: Network, images: Tensor, precision: str) -> Callable[[], 
     """What takes the trainer's step on images that lie on the device: forward, backward, update.
 
     Args:
-        net: is initialised and moved to the images' device.
+        net: is initialized and moved to the images' device.
         images: from ``random_images``.
         precision: of products.
     """
@@ -220,17 +220,17 @@ def _tasks(
     batch: int,
     device: torch.device,
     precision: str,
-    store: Store,
+    dataset: Dataset,
     room: Path,
     plain: Callable[[str], float],
 ) -> dict[str, Task]:
     """Name, unit and what measures it once."""
 
     def seconds(work: Callable[[], object]) -> float:
-        machine.synchronise(device)
+        machine.synchronize(device)
         begun = time.perf_counter()
         work()
-        machine.synchronise(device)
+        machine.synchronize(device)
         return time.perf_counter() - begun
 
     wide = torch.randn(SIDE, SIDE, device=device).to(input_dtype(precision))
@@ -254,14 +254,14 @@ def _tasks(
         "plain_inference": ("inference, plain port", "images/s", lambda: batch / plain("infer")),
         "one": ("one image", "ms", lambda: 1e3 * seconds(lambda: infer(1))),
         "plain_one": ("one image, plain port", "ms", lambda: 1e3 * plain("one")),
-        **_data_tasks(store, room),
+        **_data_tasks(dataset, room),
     }
 
 
-def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
+def _data_tasks(dataset: Dataset, room: Path) -> dict[str, Task]:
     """The loader and ``prepare``, each on one core."""
-    batches = Batches(store, "train", 64, 0)
-    rows = store.rows("train")
+    batches = Batches(dataset, "train", 64, 0)
+    rows = dataset.rows("train")
     photos = _photos(room)
 
     def load() -> float:
@@ -273,7 +273,7 @@ def _data_tasks(store: Store, room: Path) -> dict[str, Task]:
     def decode() -> float:
         begun = time.perf_counter()
         for row in rows:
-            simplejpeg.decode_jpeg(np.frombuffer(store.encoded(int(row)), np.uint8))
+            simplejpeg.decode_jpeg(np.frombuffer(dataset.encoded(int(row)), np.uint8))
         return len(rows) / (time.perf_counter() - begun)
 
     def pillow() -> float:

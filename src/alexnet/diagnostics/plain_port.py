@@ -1,6 +1,6 @@
 """The port to compare with: AlexNet as public ones have it, in a process of its own that this project does nothing to.
 
-float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialisation, layers and ``torch.optim.SGD``. A process of its
+float32, NCHW, ``nn.LocalResponseNorm``, torch's own initialization, layers and ``torch.optim.SGD``. A process of its
 own, because what ``machine.set_up`` does for large tensors would make the port faster than its users know it.
 
     python -m alexnet.diagnostics.plain_port BATCH CLASSES DEVICE THREADS
@@ -22,7 +22,7 @@ from alexnet import machine
 
 
 def plain_port(classes: int) -> nn.Sequential:
-    """AlexNet as public ports have it: torch's own layers and initialisation, (N, 3, 227, 227) to (N, classes)."""
+    """AlexNet as public ports have it: torch's own layers and initialization, (N, 3, 227, 227) to (N, classes)."""
 
     def norm() -> nn.LocalResponseNorm:
         return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # torch divides alpha by the size
@@ -82,13 +82,13 @@ def tasks(batch: int, classes: int, device: torch.device) -> dict[str, Callable[
     net = plain_port(classes).to(device)
     images = torch.randn(batch, 3, 227, 227, device=device)
     labels = torch.arange(batch, device=device) % classes
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
 
     def step() -> None:
         net.train()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(net(images), labels).backward()
-        optimiser.step()
+        optimizer.step()
 
     @torch.inference_mode()
     def infer(count: int = batch) -> torch.Tensor:
@@ -102,10 +102,10 @@ def serve(batch: int, classes: int, device: torch.device, asked: IO[str], answer
     """Answers each line with the seconds that its task took."""
     known = tasks(batch, classes, device)
     for line in asked:
-        machine.synchronise(device)
+        machine.synchronize(device)
         begun = time.perf_counter()
         known[line.strip()]()
-        machine.synchronise(device)
+        machine.synchronize(device)
         print(time.perf_counter() - begun, file=answers, flush=True)
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet import evaluation, files, machine
-from alexnet.data import demo as drawn
+from alexnet import files, machine
+from alexnet.data import synthetic as drawn
 from alexnet.data.prepare import prepare
-from alexnet.errors import WrongUse
-from alexnet.evaluation import Errors
+from alexnet.errors import UsageError
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.errors import Errors
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import Case, Experiment, Row
 from alexnet.figures.show import show
 from alexnet.figures.style import RIGHT, WRONG, clean
 from alexnet.progress import Display
-from alexnet.run import load, read_journal
+from alexnet.runs.journal import read_journal
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
@@ -31,10 +33,10 @@ class Demonstration:
 
     Attributes:
         one_view, ten_views: errors on the validation images.
-        chance: the error of guessing.
+        chance: the error of chance.
         training_images, epochs: what it was trained on.
         training_seconds: spent on training steps, over all calls.
-        run, store: folders, for more commands.
+        run, dataset: folders, for more commands.
         pictures: files to look at.
     """
 
@@ -45,7 +47,7 @@ class Demonstration:
     epochs: int
     training_seconds: float
     run: str
-    store: str
+    dataset: str
     pictures: list[str]
 
 
@@ -57,44 +59,42 @@ def demo(
     The same call goes on where it was stopped. The data set is always the same; ``seed`` is of the training.
 
     Args:
-        folder: to write to: ``store``, ``run`` and the pictures.
+        folder: to write to: ``dataset``, ``run`` and the pictures.
         quick: less data and fewer epochs; what it learns is not worth looking at.
         seed: 0..2**32-1.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
 
     Raises:
-        WrongUse: the folder holds something else, or a demo with other options.
-        Failure: a full or read-only disk.
+        UsageError: the folder holds something else, or a demo with other options.
+        AlexNetError: a full or read-only disk.
     """
     folder = _folder(folder)
     images, epochs = (QUICK_IMAGES, QUICK_EPOCHS) if quick else (IMAGES, EPOCHS)
     display = Display(unit="images")
     with contextlib.closing(display):
-        store = prepare(
+        dataset = prepare(
             drawn.source(images),
             folder / "store",
             found=lambda listing: display.line(listing.describe("the demo")),
             progress=display.counter("drawing"),
         )
         run = folder / "run"
-        train(store, run, Recipe(epochs=epochs, seed=seed), device=device)
+        train(dataset, run, Recipe(epochs=epochs, seed=seed), device=device)
         opened = load(run, device=machine.choose_device(device))
         measured = {
-            views: evaluation.evaluate(
-                [opened], store, views=views, progress=display.counter(f"evaluating, views: {views}")
-            )
+            views: evaluate([opened], dataset, views=views, progress=display.counter(f"evaluating, views: {views}"))
             for views in (1, 10)
         }
-    pictures = show(run, output=folder, store=store, device=machine.choose_device(device))
+    pictures = show(run, output=folder, dataset=dataset, device=machine.choose_device(device))
     return Demonstration(
         one_view=measured[1].errors,
         ten_views=measured[10].errors,
-        chance=1 - 1 / len(store.classes),
+        chance=1 - 1 / len(dataset.classes),
         training_images=images,
         epochs=epochs,
         training_seconds=sum(line.get("seconds", 0.0) for _, line in read_journal(run / "timings.jsonl")[0]),
         run=str(run),
-        store=store.path,
+        dataset=dataset.path,
         pictures=[str(Path(path)) for path in pictures],
     )
 
@@ -104,7 +104,7 @@ def _folder(path: str | os.PathLike) -> Path:
     folder = files.make_folder(path)
     unknown = sorted({entry.name for entry in folder.iterdir()} - {"store", "run"})
     if unknown and not (folder / "store").exists():
-        raise WrongUse(f"{folder}: is not empty and no demo; give another folder")
+        raise UsageError(f"{folder}: is not empty and no demo; give another folder")
     return folder
 
 
@@ -151,7 +151,7 @@ def figure(rows: Sequence[Row]) -> Figure:
 
 
 DEMO = Experiment(
-    "drawn images that a linear classifier cannot tell apart, learnt in minutes",
+    "synthetic images that a linear classifier cannot tell apart, learnt in minutes",
     conditions=("default",),
     seeds=(0,),
     measure=measure,

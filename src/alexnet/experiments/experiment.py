@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from alexnet import files
-from alexnet.data import demo as drawn
+from alexnet.data import synthetic as drawn
+from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
-from alexnet.data.store import Store
 from alexnet.files.old_names import current_condition
 from alexnet.progress import Display
 
@@ -47,10 +47,10 @@ class Case:
         """A number of images, epochs or steps at this scale."""
         return max(least, round(count * self.scale))
 
-    def dataset(self) -> Store:
+    def dataset(self) -> Dataset:
         """The images as a data set: as given, or prepared from what was given, or drawn."""
         if self.data is not None and files.exists(files.join(self.data, "dataset.json")):
-            return Store(self.data)
+            return Dataset(self.data)
         source = drawn.source(self.scaled(DRAWN_IMAGES // 32) * 32) if self.data is None else self.data
         return prepare(source, self.folder / "dataset", progress=self.display.counter("preparing"))
 

@@ -17,14 +17,15 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet import evaluation, files, machine, randomness
-from alexnet.data import demo as drawn
+from alexnet import files, machine, randomness
+from alexnet.data import synthetic as drawn
+from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, by_condition
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
-from alexnet.run import load
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
@@ -80,7 +81,7 @@ def write_list(folder: Path, file: Path, classes: Sequence[str], count: int | No
     return file
 
 
-def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> Store:
+def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> Dataset:
     """A data set of some classes' photos, prepared once for all conditions."""
     list_file = case.folder / f"{name}.csv"
     if not list_file.exists():
@@ -91,7 +92,7 @@ def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> 
 def measure(case: Case) -> list[Row]:
     """A row for each number of photos per class: the error, and the seconds of the training."""
     if case.condition not in KINDS:
-        raise WrongUse(f"condition {case.condition!r}: unknown; one of {'; '.join(KINDS)}")
+        raise UsageError(f"condition {case.condition!r}: unknown; one of {'; '.join(KINDS)}")
     tuned, change = KINDS[case.condition]
     classes = sorted(path.name for path in (photos(case) / "train").iterdir())
     pretrained = case.folder / "pretrained"
@@ -107,7 +108,7 @@ def measure(case: Case) -> list[Row]:
         run, started = case.work / f"run-{count}", time.monotonic()
         outcome = train(dataset, run, recipe, start_from=pretrained if tuned else None, show=False, device=case.device)
         seconds = time.monotonic() - started
-        errors = evaluation.evaluate([load(run, device=machine.choose_device(case.device))], dataset).errors
+        errors = evaluate([load(run, device=machine.choose_device(case.device))], dataset).errors
         rows.append(
             {"count": count, "epochs": outcome.epochs, "seconds": seconds, "top1_error": errors.top1_error}
         )  # fmt: skip

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from alexnet import evaluation, machine
+from alexnet import machine
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
-from alexnet.run import load
 from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
@@ -26,7 +27,7 @@ def measure(case: Case) -> list[Row]:
     run = load(path, device=machine.choose_device(case.device))
     rows = []
     for precision in MEASURED:
-        errors = evaluation.evaluate([run], dataset, precision=precision).errors
+        errors = evaluate([run], dataset, precision=precision).errors
         rows.append(
             {
                 "trained_in": case.condition,

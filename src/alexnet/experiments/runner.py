@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from alexnet import files, machine, native
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import Case, Experiment, Row, read_rows
 from alexnet.experiments.fine_tuning import FINE_TUNING
@@ -68,7 +68,7 @@ def reproduce(
     Args:
         name: one of ``listing()``.
         folder: to write to.
-        data: images: a data set, or what ``prepare`` takes; the drawn images if not given.
+        data: images: a data set, or what ``prepare`` takes; the synthetic images if not given.
         conditions: some of the experiment's, or others of their form; all of its own if not given.
         seeds: 0..2**32-1; the experiment's own if not given.
         scale: share of the experiment's full size (images, epochs, steps), above 0 and at most 1.
@@ -76,12 +76,12 @@ def reproduce(
         show: shows progress on the standard error.
 
     Raises:
-        WrongUse: no such experiment; a folder that holds something else, or the experiment at another scale or on
+        UsageError: no such experiment; a folder that holds something else, or the experiment at another scale or on
             other images.
     """
     experiment = _experiment(name)
     if not 0 < scale <= 1:
-        raise WrongUse(f"--scale {scale}: must be above 0 and at most 1")
+        raise UsageError(f"--scale {scale}: must be above 0 and at most 1")
     root = files.make_folder(folder)
     display = Display(show, unit="images")
     with files.owned(root, say=display.line), contextlib.closing(display):
@@ -111,7 +111,7 @@ def draw(name: str, raw: str | os.PathLike[str], picture: str | os.PathLike[str]
 def _experiment(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         nearest = files.nearest(name, list(EXPERIMENTS))
-        raise WrongUse(f"experiment {name!r}: unknown; {nearest}give one of {', '.join(EXPERIMENTS)}")
+        raise UsageError(f"experiment {name!r}: unknown; {nearest}give one of {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
 
 
@@ -122,9 +122,9 @@ def _begin(folder: Path, asked: Row) -> None:
         before = files.read_json(note, dict)
         changed = [f"{key}: {before.get(key)}, now {value}" for key, value in asked.items() if before.get(key) != value]
         if changed:
-            raise WrongUse(f"{folder}: was begun otherwise ({'; '.join(changed)}); give another folder")
+            raise UsageError(f"{folder}: was begun otherwise ({'; '.join(changed)}); give another folder")
     elif any(entry.name != files.LOCK for entry in folder.iterdir()):
-        raise WrongUse(f"{folder}: is not empty and no experiment; give another folder")
+        raise UsageError(f"{folder}: is not empty and no experiment; give another folder")
     else:
         about = {
             "machine": machine.cpu_name(),

@@ -8,33 +8,29 @@ after so many steps.
 """
 
 import dataclasses
-import functools
 import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch, ahead
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
 from alexnet.figures.style import clean
+from alexnet.files.old_names import current_recipe
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
-from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import named
-from alexnet.training.schedule import parse_layer_weight_decay
-from alexnet.training.start import set_up
-from alexnet.training.step import NotFinite, Sight, Step
+from alexnet.training.start import optimizer_of, preprocessing_of, set_up, training_step
+from alexnet.training.step import NotFinite, Sight
 
 WINDOW, STARTED = 20, 0.85
 STEPS = 400
@@ -59,16 +55,16 @@ def changed(condition: str, folder: Path) -> Recipe:
         folder: where a net that is changed is written.
 
     Raises:
-        WrongUse: no such recipe or field.
+        UsageError: no such recipe or field.
     """
     name, *changes = condition.split()
     recipe = named(name)
-    values = dict(change.split("=", 1) for change in changes)
+    values = current_recipe(dict(change.split("=", 1) for change in changes))
     bias = values.pop("bias", None)
     now = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     unknown = sorted(values.keys() - now.keys())
     if unknown:
-        raise WrongUse(f"condition {condition!r}: a recipe has no {unknown[0]}")
+        raise UsageError(f"condition {condition!r}: a recipe has no {unknown[0]}")
     texts = {key for key, value in now.items() if isinstance(value, str) or key in ("net", "freeze")}
     recipe = dataclasses.replace(
         recipe, **{key: text if key in texts else json.loads(text) for key, text in values.items()}
@@ -110,42 +106,37 @@ def layers_of(net: Network, images: Tensor) -> list[Row]:
     return rows
 
 
-def first_steps(dataset: Store, recipe: Recipe, steps: int, note: Callable[[Row], None]) -> None:
+def first_steps(dataset: Dataset, recipe: Recipe, steps: int, note: Callable[[Row], None]) -> None:
     """The first steps of a training, by the trainer's own step; ``note`` is called with each row."""
-    setup = set_up(dataset, Path("nowhere"), recipe, torch.device("cpu"))  # nothing is written
+    setup = set_up(dataset, Path("nothing is written"), recipe, torch.device("cpu"))
     settled, net, batches = setup.recipe, setup.net, setup.batches
     net.initialize(settled.seed, settled.init)
-    preparation = Preparation.of(
-        dataset, settled.crop_size, settled.input_scale, settled.color_noise, settled.color_noise_by
-    )
-    decays = parse_layer_weight_decay(settled.layer_weight_decay)
-    optimizer = Momentum(net.tensors(), settled.learning_rate, settled.momentum, settled.weight_decay, decays)
-    sight = Sight.of(settled, preparation, setup.device, batches.steps)
-    loss_of = functools.partial(F.cross_entropy, label_smoothing=settled.label_smoothing)
-    update = Step(net, optimizer, settled.precision, settled.seed, sight, loss_of)
+    preprocessing = preprocessing_of(setup)
+    update = training_step(setup, preprocessing, optimizer_of(setup))
+    sight = Sight.of(settled, preprocessing, setup.device, batches.steps)
     rates = settled.learning_rates(batches.steps)
-    watched: list[tuple[int, Batch]] = []  # steps whose layers are noted: between their gradients and their update
+    watched: list[tuple[int, Batch]] = []
 
     def watch(*_: object) -> None:
+        """Between the gradients and the update."""
         for number, batch in watched:
-            images = sight.images(batch.images, batch.rows, sight.shifts(batch.rows, number, setup.device))
             with autocast(setup.device, settled.precision):
-                for row in layers_of(net, images):
+                for row in layers_of(net, sight.batch(batch, number)):
                     note({"step": number, **row})
 
-    optimizer.register_step_pre_hook(watch)
+    update.optimizer.register_step_pre_hook(watch)
     chance, recent = math.log(len(dataset.classes)), []
     for step, batch in enumerate(ahead(batches.load, range(steps), 2)):
         watched[:] = [(step, batch)] if step & (step - 1) == 0 else []
         lr = rates.lr(step)
-        optimizer.set_lr(rates.by_name(lr, step / batches.steps, optimizer.tensors))
+        update.optimizer.set_lr(rates.by_name(lr, step / batches.steps, update.optimizer.tensors))
         try:
-            value = float(update(batch, step).loss)
+            loss = float(update(batch, step).loss)
         except NotFinite:
-            value = math.nan
-        note({"step": step, "loss": value, "rate": lr})
-        recent = [*recent[1 - WINDOW :], value]
-        if not math.isfinite(value) or (len(recent) == WINDOW and sum(recent) / WINDOW < STARTED * chance):
+            loss = math.nan
+        note({"step": step, "loss": loss, "rate": lr})
+        recent = [*recent[1 - WINDOW :], loss]
+        if not math.isfinite(loss) or (len(recent) == WINDOW and sum(recent) / WINDOW < STARTED * chance):
             return
 
 

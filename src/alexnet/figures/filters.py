@@ -10,7 +10,7 @@ from alexnet.nets.network import Network
 def filters(net: Network, title: str = "") -> Figure:
     """The first layer's filters as RGB (paper Figure 3); tower one above, tower two below.
 
-    Each is scaled by its own largest weight, grey being zero.
+    Each is scaled by its own largest weight, gray being zero.
     """
     name = net.names[0]
     weights = net.tensors()[f"{name}.weight"].detach().float().cpu().numpy().transpose(0, 2, 3, 1)

@@ -23,7 +23,7 @@ def predictions(
         pictures: (H, W, 3) uint8 each.
         shares: (n, classes) probabilities.
         classes: their names.
-        labels: right classes, written above each picture; the right class's bar is green, others red or grey.
+        labels: right classes, written above each picture; the right class's bar is green, others red or gray.
         captions: what to write above where there are no labels.
         columns: 4, or more where there are more than 32 pictures.
     """
@@ -37,13 +37,13 @@ def predictions(
         left, top = i % columns * width, i // columns * height
         right = None if labels is None else int(labels[i])
         caption = classes[right] if right is not None else (captions[i] if captions else "")
-        write(draw, legible(caption, 24), left + width // 2, top + bar, size, centred=True)
+        write(draw, legible(caption, 24), left + width // 2, top + bar, size, centered=True)
         tile = Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)
         sheet.paste(tile, (left + (width - side) // 2, top + 2 * bar))
         x, longest = left + bar // 2, width - bar
         for rank, index in enumerate(np.argsort(-shares[i], kind="stable")[:5]):
             y = top + 2 * bar + side + bar // 2 + rank * bar
-            colour = RIGHT if index == right else WRONG if rank == 0 and right is not None else OTHER
-            draw.rectangle((x, y, x + longest * float(shares[i, index]), y + 0.8 * bar), fill=colour)
+            color = RIGHT if index == right else WRONG if rank == 0 and right is not None else OTHER
+            draw.rectangle((x, y, x + longest * float(shares[i, index]), y + 0.8 * bar), fill=color)
             write(draw, legible(classes[index], 26), x + bar // 4, y + round(0.4 * bar), small)
     return sheet

@@ -92,7 +92,7 @@ def clean(axes: Axes) -> None:
     axes.tick_params(colors=INK, labelsize=9)
 
 
-def write(draw: ImageDraw.ImageDraw, text: str, x: float, y: int, size: int, centred: bool = False) -> None:
+def write(draw: ImageDraw.ImageDraw, text: str, x: float, y: int, size: int, centered: bool = False) -> None:
     """Writes a legible text, its middle at a height; each stretch of it in a font that has its letters."""
     stretches = [
         (_pillow_font(font, size), "".join(letters))
@@ -100,7 +100,7 @@ def write(draw: ImageDraw.ImageDraw, text: str, x: float, y: int, size: int, cen
             text, lambda letter: FONT if letter.isascii() else _font_of(letter) or FONT
         )
     ]
-    if centred:
+    if centered:
         x -= sum(font.getlength(letters) for font, letters in stretches) / 2
     for font, letters in stretches:
         draw.text((x, y), letters, INK, font, anchor="lm")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, TypedDict
 
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 from alexnet.files.checked import Misfit, Within, checked, parse_json, to_json
 
 try:
@@ -63,7 +63,7 @@ def owned(
         say: is told where a dead owner's place is taken.
 
     Raises:
-        Failure: another process owns it.
+        AlexNetError: another process owns it.
     """
     path = Path(folder, name)
     file = _taken(path, say)
@@ -101,7 +101,7 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
                 left = max(1, round(STALE_SECONDS - seen.age))
                 more = "" if locked is False else f"; if it is dead, this is known in {left} s: try again then"
                 to_do = f"wait for it, stop it, or give another folder{more}"
-                raise Failure(f"{path.parent}: {seen.words()} is writing there; {to_do}")
+                raise AlexNetError(f"{path.parent}: {seen.words()} is writing there; {to_do}")
             if seen.owner:
                 say(f"{path.parent}: {seen.words()} ended without finishing; taking over")
             content: Owner = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
@@ -113,7 +113,7 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                raise Failure(f"{path.parent}: cannot be written ({error.strerror}); free some space") from error
+                raise AlexNetError(f"{path.parent}: cannot be written ({error.strerror}); free some space") from error
             os.lseek(file, 0, os.SEEK_SET)
             if locked is None and os.read(file, len(text) + 1) != text:
                 continue  # without the system's locks another one may have come at the same moment
@@ -122,7 +122,7 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
         finally:
             if file >= 0:
                 os.close(file)
-    raise Failure(f"{path.parent}: its lock {path.name} changes all the time; try again")
+    raise AlexNetError(f"{path.parent}: its lock {path.name} changes all the time; try again")
 
 
 def _is_there(path: Path, file: int) -> bool:

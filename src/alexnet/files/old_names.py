@@ -40,6 +40,16 @@ OPTIONS = {  # of the command line
     **{f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in FIELDS.items()},
     "--rate": "--lr",
     "--no-mirror": "--no-flip",
+    "--loaders": "--workers",
+    "--shares": "--ensemble-weights",
+    "--search-shares": "--tune-ensemble-weights",
+    "--unsure": "--min-confidence",
+    "--max-bad": "--max-bad-fraction",
+    "--store": "--dataset",
+    "--preparation": "--preprocessing",
+    "--colours": "--color-order",
+    "--without-preparation": "--without-preprocessing",
+    "--licence": "--license",
 }
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 from alexnet import files
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 HEAD = 4096  # bytes that are looked at
 MOST_NAMES = 1 << 16  # members of a zip
@@ -104,13 +104,13 @@ def refuse(path: str | os.PathLike, wanted: str = "a file of weights", but: Sequ
         but: words of signatures that are allowed.
 
     Raises:
-        Failure: it came by a download that went wrong.
-        WrongUse: it is another kind of file.
+        AlexNetError: it came by a download that went wrong.
+        UsageError: it is another kind of file.
     """
     signature = recognize(path)
     if signature is None or signature.words in but:
         return
-    kind = Failure if signature.fetched else WrongUse
+    kind = AlexNetError if signature.fetched else UsageError
     raise kind(f"{path}: is {signature.words}, not {wanted}; {signature.remedy}")
 
 
@@ -240,7 +240,7 @@ def _directory_bytes(path: str | os.PathLike) -> int:
 
 
 def refuse_folder(path: str | os.PathLike) -> None:
-    """Says of a folder that is no exported one what it is. Raises ``WrongUse`` where it is known."""
+    """Says of a folder that is no exported one what it is. Raises ``UsageError`` where it is known."""
     folder = Path(path)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     files = [name for name in sorted(names) if Path(name).suffix.lower() in WEIGHTS]
@@ -248,7 +248,7 @@ def refuse_folder(path: str | os.PathLike) -> None:
     if "run.json" in names:
         words = "a run already; `alexnet predict` takes it as it is"
     elif "dataset.json" in names:
-        words = "a store of images; `alexnet train` makes a run from it"
+        words = "a dataset of images; `alexnet train` makes a run from it"
     elif "saved_model.pb" in names:
         words = f"a SavedModel of TensorFlow; {CONVERT}"
     elif {"blobs", "snapshots"} <= names:
@@ -263,7 +263,7 @@ def refuse_folder(path: str | os.PathLike) -> None:
     elif files and not {"config.json", "preparation.safetensors"} <= names:
         words = f"a folder that alexnet did not export; give the file of weights in it: {', '.join(files[:5])}"
     if words:
-        raise WrongUse(f"{path}: is {words}")
+        raise UsageError(f"{path}: is {words}")
 
 
 WEIGHTS = (".pth", ".pt", ".safetensors", ".caffemodel", ".onnx", ".bin", ".ckpt")

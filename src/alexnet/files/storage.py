@@ -17,14 +17,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-import fsspec
-import pyarrow as pa
-
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
 from alexnet.files.text import plain
+
+if TYPE_CHECKING:  # imported where they are used: help and mistakes are answered without
+    import fsspec
+    import pyarrow as pa
 
 T = TypeVar("T")
 PARTIAL = ".partial"
@@ -38,26 +39,28 @@ def is_remote(path: str | os.PathLike) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[^/]*)*://", os.fspath(path)) is not None
 
 
-def _remote(path: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system that a URL is of, and the path in it. Raises ``WrongUse`` where it cannot be used here."""
+def _remote(path: str | os.PathLike) -> "tuple[fsspec.AbstractFileSystem, str]":
+    """The file system that a URL is of, and the path in it. Raises ``UsageError`` where it cannot be used here."""
+    import fsspec
+
     try:
         return fsspec.core.url_to_fs(str(path))
     except ImportError as error:
-        raise WrongUse(f"{path}: reading from there needs a package more: {error}") from error
+        raise UsageError(f"{path}: reading from there needs a package more: {error}") from error
     except Exception as error:  # a protocol that nobody knows, a URL without a host, credentials: each its own
-        raise WrongUse(
+        raise UsageError(
             f"{path}: cannot be read from ({error or type(error).__name__}); see whether the URL is right"
         ) from error
 
 
-def _on_remote(path: str | os.PathLike, act: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
+def _on_remote(path: str | os.PathLike, act: "Callable[[fsspec.AbstractFileSystem, str], T]") -> T:
     """What comes of a call to a remote file system, which may raise anything: here one line."""
     try:
         return act(*_remote(path))
-    except (OSError, Failure, WrongUse):
+    except (OSError, AlexNetError):
         raise
     except Exception as error:
-        raise Failure(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+        raise AlexNetError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
 def join(folder: str | os.PathLike, *names: str) -> str:
@@ -91,7 +94,7 @@ def size(path: str | os.PathLike) -> int:
 def below(folder: str) -> list[str]:
     """The names of all files at any depth below a remote folder, relative to it."""
 
-    def names(fs: fsspec.AbstractFileSystem, inner: str) -> list[str]:
+    def names(fs: "fsspec.AbstractFileSystem", inner: str) -> list[str]:
         prefix = inner.rstrip("/") + "/"
         return [str(name).removeprefix(prefix) for name in fs.find(inner)]
 
@@ -111,8 +114,10 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return file.read()
 
 
-def map_file(path: str | os.PathLike) -> pa.NativeFile:
+def map_file(path: str | os.PathLike) -> "pa.NativeFile":
     """``path`` for pyarrow: memory-mapped where it is local, read whole where it is remote."""
+    import pyarrow as pa
+
     if is_remote(path):
         return pa.BufferReader(read_bytes(path))
     return pa.memory_map(os.fsencode(path))  # as bytes: a name may be no UTF-8
@@ -127,18 +132,20 @@ def read_json(path: str | os.PathLike, kind: Any = Any, remedy: str = "it was da
         remedy: what to say behind what is wrong.
 
     Raises:
-        Failure: it is no JSON, or of another form; names the file and the key.
+        AlexNetError: it is no JSON, or of another form; names the file and the key.
     """
     try:
         if size(path) > LARGEST_JSON:
             raise ValueError(f"{size(path):,} bytes")
         content = parse_json(read_bytes(path))
+    except UsageError:
+        raise
     except ValueError as error:
-        raise Failure(f"{path}: not readable as JSON ({error}); {remedy}") from error
+        raise AlexNetError(f"{path}: not readable as JSON ({error}); {remedy}") from error
     try:
         return checked(content, kind)
     except Misfit as misfit:
-        raise Failure(f"{path}: {misfit}; {remedy}") from misfit
+        raise AlexNetError(f"{path}: {misfit}; {remedy}") from misfit
 
 
 REFUSED = {  # by the operating system, and what to do
@@ -169,7 +176,7 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
             words = _no_folder(Path(path).parent)
         if words is None:
             words = f"cannot be written ({error.strerror or error})"
-        raise Failure(f"{path}: {words}") from error
+        raise AlexNetError(f"{path}: {words}") from error
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to an open file may meet
@@ -187,28 +194,28 @@ def check_output(path: str | os.PathLike) -> None:
     """Sees that a file can be written, before the work that it is for; leaves nothing behind.
 
     Raises:
-        WrongUse: there is no such folder, it is a folder itself, or nobody may write there.
+        UsageError: there is no such folder, it is a folder itself, or nobody may write there.
     """
     if is_remote(path):
-        raise WrongUse(f"{path}: can be read from there but not written; give a local file")
+        raise UsageError(f"{path}: can be read from there but not written; give a local file")
     target = Path(path)
     if not target.name or os.fspath(path).endswith(("/", os.sep)):
-        raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
+        raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
     try:
         with explained(target):
             if target.is_dir():
-                raise WrongUse(f"{path}: {REFUSED[errno.EISDIR]}")
+                raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
             if target.exists() and not target.is_file():  # a device or pipe would be replaced by a file
-                raise WrongUse(f"{path}: is a device or a pipe; give a file's name")
+                raise UsageError(f"{path}: is a device or a pipe; give a file's name")
             partial = _partial(target)
             partial.touch()
             partial.unlink()
             if len(os.fsencode(target.name)) > 255:
                 raise OSError(errno.ENAMETOOLONG, "")
-    except Failure as error:
-        raise WrongUse(str(error)) from error
+    except AlexNetError as error:
+        raise UsageError(str(error)) from error
     except ValueError as error:  # a name with a zero byte
-        raise WrongUse(f"{plain(str(path))!r}: {error}; give another name") from error
+        raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
 
 
 def _host() -> str:
@@ -333,14 +340,14 @@ def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
     if is_remote(path):
-        raise WrongUse(f"{path}: can be read from there but not written; give a local folder")
+        raise UsageError(f"{path}: can be read from there but not written; give a local folder")
     try:
         if folder.exists() and not folder.is_dir():
-            raise WrongUse(f"{path}: is a file; give a folder")
+            raise UsageError(f"{path}: is a file; give a folder")
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
     except ValueError as error:  # a name with a zero byte
-        raise WrongUse(f"{plain(str(path))!r}: {error}; give another name") from error
+        raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
     return folder
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.interchange.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
 from alexnet.interchange.protobuf import check_fields
 
@@ -74,11 +74,11 @@ PACKED = ("dim", "data", "double_data")
 
 @functools.cache
 def messages() -> Any:
-    """The message classes by name. Raises ``WrongUse`` where protobuf is missing."""
+    """The message classes by name. Raises ``UsageError`` where protobuf is missing."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     except ImportError as error:
-        raise WrongUse("reading Caffe's files needs protobuf: pip install 'alexnet[caffe]'") from error
+        raise UsageError("reading Caffe's files needs protobuf: pip install 'alexnet[caffe]'") from error
     file = descriptor_pb2.FileDescriptorProto(name="alexnet/caffe.proto", package="alexnet.caffe", syntax="proto2")
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -108,7 +108,9 @@ def _parse(path: str | os.PathLike, message: str) -> Any:
             check_fields(content, {100: {}, 2: {}}, path)
         parsed.ParseFromString(content)
     except (DecodeError, RecursionError) as error:
-        raise Failure(f"{path}: not readable as Caffe's ({message}): damaged or cut off; fetch it again") from error
+        raise AlexNetError(
+            f"{path}: not readable as Caffe's ({message}): damaged or cut off; fetch it again"
+        ) from error
     return parsed
 
 
@@ -117,21 +119,21 @@ def _array(blob: Any, where: str) -> Tensor:
     values = np.array(blob.data if len(blob.data) else blob.double_data, np.float32)
     shape = list(blob.shape.dim) if blob.HasField("shape") else [blob.num, blob.channels, blob.height, blob.width]
     if min(shape, default=0) < 0 or int(np.prod(np.array(shape, object))) != len(values):
-        raise Failure(f"{where}: {len(values):,} numbers for the shape {shape}; damaged, fetch it again")
+        raise AlexNetError(f"{where}: {len(values):,} numbers for the shape {shape}; damaged, fetch it again")
     return torch.from_numpy(values.reshape(shape))
 
 
 def read_caffemodel(path: str | os.PathLike) -> Foreign:
-    """The weights of a ``.caffemodel``, under its layers' names, colours as they lie in it (BGR).
+    """The weights of a ``.caffemodel``, under its layers' names, colors as they lie in it (BGR).
 
     Raises:
-        Failure: damaged, or no net.
-        WrongUse: layers of the oldest kind, or of a kind that no AlexNet has.
+        AlexNetError: damaged, or no net.
+        UsageError: layers of the oldest kind, or of a kind that no AlexNet has.
     """
     net = _parse(path, "Net")
     old = [layer for layer in net.layers if not layer.HasField("layer")]
     if net.layers and not old:
-        raise WrongUse(
+        raise UsageError(
             f"{path}: layers of Caffe's first format (V0); Caffe's upgrade_net_proto_binary turns them to V1"
         )
     tensors: dict[str, Tensor] = {}
@@ -140,9 +142,9 @@ def read_caffemodel(path: str | os.PathLike) -> Foreign:
         for layer in [*net.layer, *old]:
             _read_layer(layer, os.fspath(path), tensors, operations)
     except UnicodeDecodeError as error:
-        raise Failure(f"{path}: a layer's name is damaged; fetch it again") from error
+        raise AlexNetError(f"{path}: a layer's name is damaged; fetch it again") from error
     if not tensors:
-        raise Failure(f"{path}: holds no layer with weights; it is no .caffemodel, or damaged")
+        raise AlexNetError(f"{path}: holds no layer with weights; it is no .caffemodel, or damaged")
     return Foreign(f"Caffe, {'V1 layers' if old else 'layers'}", tensors, operations)
 
 
@@ -153,7 +155,7 @@ def _read_layer(layer: Any, path: str, tensors: dict[str, Tensor], operations: l
         return
     where = f"{path}: layer {layer.name}"
     if kind is None or kind not in KINDS_V1.values():
-        raise WrongUse(f"{where}: of type {layer.type}, which no net here has")
+        raise UsageError(f"{where}: of type {layer.type}, which no net here has")
     operations += _operation(kind, layer, where)
     for name, blob in zip(("weight", "bias"), layer.blobs):
         value = _array(blob, where)
@@ -178,19 +180,19 @@ def _operation(kind: str, layer: Any, where: str) -> list[str]:
     if kind == "LRN":
         options = layer.lrn_param
         if options.norm_region:
-            raise WrongUse(f"{where}: a response norm within maps, which no net of Caffe's here has")
+            raise UsageError(f"{where}: a response norm within maps, which no net of Caffe's here has")
         size, beta = options.local_size or 5, options.beta if options.HasField("beta") else 0.75
         return [norm_words(size, options.alpha if options.HasField("alpha") else 1.0, beta, options.k or 1.0)]
     options = layer.pooling_param
     if options.pool:
-        raise WrongUse(f"{where}: pools by another rule than the largest, which no net of Caffe's here does")
+        raise UsageError(f"{where}: pools by another rule than the largest, which no net of Caffe's here does")
     return [pool_words(options.kernel_size, options.stride or 1)]
 
 
 def read_mean(path: str | os.PathLike) -> Tensor:
-    """The mean image of a ``.binaryproto``: (3, H, W) float32, BGR as it lies there. Raises ``Failure``."""
+    """The mean image of a ``.binaryproto``: (3, H, W) float32, BGR as it lies there. Raises ``AlexNetError``."""
     mean = _array(_parse(path, "BlobProto"), os.fspath(path))
     mean = mean[0] if mean.dim() == 4 and mean.shape[0] == 1 else mean
     if mean.dim() != 3 or mean.shape[0] != 3:
-        raise Failure(f"{path}: a mean of shape {tuple(mean.shape)}; expected three colours' images")
+        raise AlexNetError(f"{path}: a mean of shape {tuple(mean.shape)}; expected three colors' images")
     return mean

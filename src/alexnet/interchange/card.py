@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.run import Run
+from alexnet.runs.run import Run
 
 
-def write(run: Run, recipe: dict | None, licence: str | None) -> str:
+def write(run: Run, recipe: dict | None, license: str | None) -> str:
     """A model card from the run: YAML for the hub, then net, data, recipe, errors, limits in words.
 
     The YAML's values are written as JSON, which YAML contains.
@@ -15,7 +15,7 @@ def write(run: Run, recipe: dict | None, licence: str | None) -> str:
     data = run.data
     origin, name = data.get("imported") or {}, data_name(run)
     head: dict[str, object] = {
-        "license": licence or "unknown",
+        "license": license or "unknown",
         "library_name": "alexnet",
         "pipeline_tag": "image-classification",
         "tags": ["alexnet", "image-classification", "vision"],
@@ -46,8 +46,8 @@ def write(run: Run, recipe: dict | None, licence: str | None) -> str:
         + (f" ({origin['format']}, SHA-256 `{origin['sha256']}`)." if origin else ".")),
         f"## Recipe\n\n{_recipe_words(recipe)}",
         f"## Errors\n\n{_errors_words(run)}",
-        "## Licence\n\n" + (f"{licence}." if licence else "Not said by whoever exported it: ask before you use it.")
-        + " The licence of the images that it learnt from is another matter.",
+        "## License\n\n" + (f"{license}." if license else "Not said by whoever exported it: ask before you use it.")
+        + " The license of the images that it learnt from is another matter.",
         "## Limits\n\n" + _limits(run),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -83,7 +83,7 @@ def _errors_words(run: Run) -> str:
 
 def _limits(run: Run) -> str:
     few = sum((run.data.get("images") or {}).values())
-    seen = f" It was measured on images like its {few:,} own; others may be recognised far worse." if few else ""
+    seen = f" It was measured on images like its {few:,} own; others may be recognized far worse." if few else ""
     shown: Sequence[str] = run.words[:5]
     more = f" and {len(run.words) - len(shown):,} more" if len(run.words) > len(shown) else ""
     return (
@@ -94,9 +94,10 @@ def _limits(run: Run) -> str:
 
 def images_words(run: Run, prepared: bool) -> str:
     """How whoever has the file must prepare images, in words."""
-    preparation, crop = run.preparation, run.preparation.crop
-    scale = ", ".join(f"{factor:.8g}" for factor in preparation.channel_scale().tolist())
-    square = f"{preparation.size}x{preparation.size} RGB ({preparation.resized})"
+    preprocessing = run.preprocessing
+    size, crop = preprocessing.size, preprocessing.crop
+    scale = ", ".join(f"{factor:.8g}" for factor in preprocessing.channel_scale().tolist())
+    square = f"{size}x{size} RGB ({preprocessing.resized})"
     if prepared:
-        return f"uint8 (N, {preparation.size}, {preparation.size}, 3), {square}; crop, mean and scale are in the graph"
+        return f"uint8 (N, {size}, {size}, 3), {square}; crop, mean and scale are in the graph"
     return f"float32 (N, 3, {crop}, {crop}): {square}, its central {crop}x{crop}, minus the mean image's, times {scale}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from alexnet import files
 from alexnet.data import imagenet
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.interchange.exported import AGAIN
 
 MOST_CLASSES_BYTES = 1 << 26  # of a list of classes
@@ -23,38 +23,40 @@ def read_classes(file: str | os.PathLike) -> tuple[list[str], list[str] | None]:
     The text is UTF-8, or what the mark at its beginning says (UTF-16 from Windows, say).
 
     Raises:
-        WrongUse: no such file, no text, no class, or one that comes twice; names the line.
+        UsageError: no such file, no text, no class, or one that comes twice; names the line.
     """
     if not files.exists(file) or files.is_folder(file):
-        raise WrongUse(f"--classes {file}: no such file")
+        raise UsageError(f"--classes {file}: no such file")
     if files.size(file) > MOST_CLASSES_BYTES:
-        raise WrongUse(f"--classes {file}: {files.size(file):,} bytes; give a text with a class a line")
+        raise UsageError(f"--classes {file}: {files.size(file):,} bytes; give a text with a class a line")
     lines = [line.strip() for line in re.split("\r\n|\r|\n", _text(files.read_bytes(file), f"--classes {file}"))]
     for number, line in enumerate(lines, 1):
         wrong = next((letter for letter in line if _no_letter(letter)), None)
         if wrong is not None:
-            raise WrongUse(f"--classes {file}: line {number}: has the control character U+{ord(wrong):04X}; remove it")
+            raise UsageError(
+                f"--classes {file}: line {number}: has the control character U+{ord(wrong):04X}; remove it"
+            )
     parts = [(number, re.fullmatch(r"(n\d{8})[\s,]+(.+)", line)) for number, line in enumerate(lines, 1) if line]
     with_words = all(part for _, part in parts)
     names = [(number, part[1] if with_words and part else lines[number - 1]) for number, part in parts]
     first: dict[str, int] = {}
     for number, name in names:
         if first.setdefault(name, number) != number:
-            raise WrongUse(f"--classes {file}: line {number}: the class {name!r} comes twice (line {first[name]})")
+            raise UsageError(f"--classes {file}: line {number}: the class {name!r} comes twice (line {first[name]})")
     if not names:
-        raise WrongUse(f"--classes {file}: is empty")
+        raise UsageError(f"--classes {file}: is empty")
     return [name for _, name in names], [part[2] for _, part in parts if part] if with_words else None
 
 
 def _text(content: bytes, where: str) -> str:
-    """Text by the mark at its beginning, else UTF-8. Raises ``WrongUse`` with the line that is none."""
+    """Text by the mark at its beginning, else UTF-8. Raises ``UsageError`` with the line that is none."""
     mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
     encoding = MARKS.get(mark, "utf-8")
     try:
         return content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         number = content[len(mark) : len(mark) + error.start].decode(encoding, "ignore").count("\n") + 1
-        raise WrongUse(f"{where}: line {number}: is no text in {encoding.upper()}; save the file in UTF-8") from error
+        raise UsageError(f"{where}: line {number}: is no text in {encoding.upper()}; save the file in UTF-8") from error
 
 
 def _no_letter(letter: str) -> bool:
@@ -67,13 +69,15 @@ def classes_of(
     """Names of the classes, and their words: those said by the caller, those in the file, or ImageNet's."""
     if own_names is not None:
         if len(own_names[0]) != count:
-            raise WrongUse(f"--classes: {len(own_names[0])} classes, {where} has {count}")
+            raise UsageError(f"--classes: {len(own_names[0])} classes, {where} has {count}")
         return own_names
     if own:
         if len(own["classes"]) != count:
-            raise Failure(f"{where}: classes: {len(own['classes']):,} names, its last layer has {count:,}; {AGAIN}")
+            raise AlexNetError(
+                f"{where}: classes: {len(own['classes']):,} names, its last layer has {count:,}; {AGAIN}"
+            )
         return own["classes"], own.get("words")
     known = imagenet.classes()
     if count == len(known):
         return list(known), list(known.values())
-    raise WrongUse(f"{where}: {count} classes, whose names are not in it; give --classes FILE, one a line")
+    raise UsageError(f"{where}: {count} classes, whose names are not in it; give --classes FILE, one a line")

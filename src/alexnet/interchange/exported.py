@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any
 
-from alexnet import files, run
-from alexnet.errors import Failure
+from alexnet import files
+from alexnet.errors import AlexNetError
 from alexnet.files import Length
 from alexnet.interchange.foreign import Foreign
 from alexnet.interchange.onnx_writer import KEY
+from alexnet.runs.run import Described, described
 
 AGAIN = "it was changed since `alexnet export` wrote it: export it again"
 
 
-class InOnnx(run.Described):
+class InOnnx(Described):
     """What our own exporter writes into an ONNX file."""
 
     noise: Annotated[list[float], Length(9, 9)]
@@ -21,8 +22,8 @@ def own_description(part: Foreign, file: str) -> dict[str, Any]:
     """What our own exporter wrote beside the weights; empty where another one did.
 
     Raises:
-        Failure: it is not as that writes it.
-        WrongUse: it is of a newer version's.
+        AlexNetError: it is not as that writes it.
+        UsageError: it is of a newer version's.
     """
     if KEY not in part.metadata:
         return {}
@@ -30,9 +31,9 @@ def own_description(part: Foreign, file: str) -> dict[str, Any]:
     try:
         content = files.checked(files.parse_json(part.metadata[KEY]), dict)
     except ValueError as error:
-        raise Failure(f"{where}: not readable as JSON ({error}); {AGAIN}") from error
-    own = run.described(content, InOnnx, where, AGAIN)
+        raise AlexNetError(f"{where}: not readable as JSON ({error}); {AGAIN}") from error
+    own = described(content, InOnnx, where, AGAIN)
     crop = own["preparation"].get("crop")
     if part.side is not None and crop != part.side:
-        raise Failure(f"{where}: preparation.crop: {crop}, but its graph sees {part.side} pixels; {AGAIN}")
+        raise AlexNetError(f"{where}: preprocessing.crop: {crop}, but its graph sees {part.side} pixels; {AGAIN}")
     return {**own, "mean_image": part.metadata.get("mean_image")}

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet import files, machine, run
-from alexnet.data.augment import Preparation
-from alexnet.errors import Failure, WrongUse
+from alexnet import files, machine
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import signatures
 from alexnet.interchange import caffe_file, class_names, onnx_reader, torch_file
 from alexnet.interchange.exported import AGAIN, own_description
@@ -24,6 +24,8 @@ from alexnet.nets.costs import check_side, costs
 from alexnet.nets.network import Network
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
+from alexnet.runs.checkpoint import write_checkpoint
+from alexnet.runs.run import Described, begin, check_new_folder, describe, preprocessing_of, read_described, table_of
 
 MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
 MOST_WORK = 10**11  # multiply-adds of a layer for one image
@@ -39,7 +41,7 @@ class Imported:
         net: its name.
         format: of the file, for people.
         classes: how many.
-        preparation: how images are prepared, for people.
+        preprocessing: how images are prepared, for people.
         parameters: how many.
         notes: what whoever uses it must know.
     """
@@ -48,7 +50,7 @@ class Imported:
     net: str
     format: str
     classes: int
-    preparation: str
+    preprocessing: str
     parameters: int
     notes: tuple[str, ...] = ()
 
@@ -59,9 +61,9 @@ def import_weights(
     folder: str | os.PathLike,
     net: str | None = None,
     *,
-    preparation: str | None = None,
+    preprocessing: str | None = None,
     mean: str | os.PathLike | None = None,
-    colours: str | None = None,
+    colors: str | None = None,
     classes: str | os.PathLike | None = None,
 ) -> Imported:
     """Makes a run of published weights; ``evaluate``, ``predict``, ``show``, ``export`` and ``train --from`` take it.
@@ -73,29 +75,33 @@ def import_weights(
             ``export`` made.
         folder: the run's; must not be there yet.
         net: name or .toml file; found by shapes and layers if not given and there is only one.
-        preparation: ``caffe`` (256x256 warped, 0..255 minus mean) or ``torchvision`` (shorter side 256, 0..1,
-            normalised); the net's usual one if not given.
-        mean: Caffe's mean image (``.binaryproto``); not given: its mean colours.
-        colours: ``rgb`` or ``bgr``, the order in which the file's weights see them; not given: ``bgr`` for Caffe's
+        preprocessing: ``caffe`` (256x256 warped, 0..255 minus mean) or ``torchvision`` (shorter side 256, 0..1,
+            normalized); the net's usual one if not given.
+        mean: Caffe's mean image (``.binaryproto``); not given: its mean colors.
+        colors: ``rgb`` or ``bgr``, the order in which the file's weights see them; not given: ``bgr`` for Caffe's
             files and the ONNX zoo's copies of them, ``rgb`` for all others.
         classes: text file with a class a line, ``n01440764 tench`` or ``tench``; not given: ImageNet's thousand.
 
     Raises:
-        WrongUse: another net's weights, or what cannot be told from the file and was not said.
-        Failure: the file is damaged, or asks to run code.
+        UsageError: another net's weights, or what cannot be told from the file and was not said.
+        AlexNetError: the file is damaged, or asks to run code.
     """
-    run.check_new_folder(folder, "the run")
+    check_new_folder(folder, "the run")
     if not Path(file).exists():
-        raise WrongUse(f"{file}: no such file; `alexnet download` fetches published weights")
-    if preparation not in (None, CAFFE, TORCHVISION) or colours not in (None, "rgb", "bgr"):
-        raise WrongUse(f"preparation is {CAFFE} or {TORCHVISION}, colours are rgb or bgr; not {preparation}, {colours}")
+        raise UsageError(f"{file}: no such file; `alexnet download` fetches published weights")
+    if preprocessing not in (None, CAFFE, TORCHVISION) or colors not in (None, "rgb", "bgr"):
+        raise UsageError(
+            f"preprocessing is {CAFFE} or {TORCHVISION}, colors are rgb or bgr; not {preprocessing}, {colors}"
+        )
     if mean is not None and not Path(mean).is_file():
-        raise WrongUse(f"--mean {mean}: no such file")
+        raise UsageError(f"--mean {mean}: no such file")
     names = None if classes is None else class_names.read_classes(classes)
     if not Path(file).is_dir():
-        return _import_file(file, Path(folder), net, preparation, mean, colours, names)
-    if (net, preparation, mean, colours, classes) != (None,) * 5:
-        raise WrongUse(f"{file}: a folder says itself of which net it is, and how images are prepared; only for files")
+        return _import_file(file, Path(folder), net, preprocessing, mean, colors, names)
+    if (net, preprocessing, mean, colors, classes) != (None,) * 5:
+        raise UsageError(
+            f"{file}: a folder says itself of which net it is, and how images are prepared; only for files"
+        )
     return _import_hub(Path(file), Path(folder))
 
 
@@ -105,7 +111,7 @@ def _import_file(
     net: str | None,
     like: str | None,
     mean: str | os.PathLike | None,
-    colours: str | None,
+    colors: str | None,
     names: tuple[list[str], list[str] | None] | None,
 ) -> Imported:
     """A run of the one net's weights that are in a file."""
@@ -114,26 +120,26 @@ def _import_file(
     own = own_description(parts[0], where)
     choice, notes = choose(parts, _tables(net, own, where), net, where)
     side = choice.part.side or (own["preparation"]["crop"] if own else choice.table.input[1])
-    preparation, usual_colours = prepared(choice.part, own, like, mean, choice.table.name, side, where)
+    preprocessing, usual_colors = prepared(choice.part, own, like, mean, choice.table.name, side, where)
     classes = class_names.classes_of(choice.classes, own, names, where)
     tensors = named(choice.part, weights.outline(choice.table, choice.classes))
     network = _network(choice.table, choice.classes, tensors, where)
     try:
-        _try(network, preparation.crop)
-    except WrongUse as error:
-        raise WrongUse(f"{file}: {error}; export it for images of {choice.table.input[1]} pixels") from error
-    colours = colours or usual_colours
-    if colours == "bgr":
+        _try(network, preprocessing.crop)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}; export it for images of {choice.table.input[1]} pixels") from error
+    colors = colors or usual_colors
+    if colors == "bgr":
         first = next(iter(network.tensors().values()))
         first.data.copy_(first.flip(1))
     origin = {
         "file": Path(file).name,
         "sha256": files.sha256(file),
         "format": choice.part.format,
-        "colours": "bgr in the file, turned to rgb in the first layer" if colours == "bgr" else "rgb",
+        "colours": "bgr in the file, turned to rgb in the first layer" if colors == "bgr" else "rgb",
     }
-    _write(target, network, *classes, preparation, {"path": None, "store": None, "images": {}, "imported": origin})
-    return _imported(target, network, choice.part.format, preparation, notes)
+    _write(target, network, *classes, preprocessing, {"path": None, "store": None, "images": {}, "imported": origin})
+    return _imported(target, network, choice.part.format, preprocessing, notes)
 
 
 def read(file: str | os.PathLike) -> list[Foreign]:
@@ -141,7 +147,7 @@ def read(file: str | os.PathLike) -> list[Foreign]:
     path = Path(file)
     size = path.stat().st_size
     if size > MOST_BYTES:
-        raise WrongUse(f"{file}: {size:,} bytes; no AlexNet has as many")
+        raise UsageError(f"{file}: {size:,} bytes; no AlexNet has as many")
     signatures.refuse(path)
     with open(path, "rb") as opened:
         head = opened.read(64)
@@ -155,21 +161,21 @@ def read(file: str | os.PathLike) -> list[Foreign]:
     if ending == ".caffemodel":
         return [caffe_file.read_caffemodel(path)]
     if ending == ".binaryproto":
-        raise WrongUse(f"{file}: a mean image, no weights; give it with --mean beside a .caffemodel")
+        raise UsageError(f"{file}: a mean image, no weights; give it with --mean beside a .caffemodel")
     if ending in (".pth", ".pt", ".ckpt"):
-        raise Failure(f"{file}: not readable as a torch file: it is neither a zip nor a pickle; fetch it again")
-    raise WrongUse(f"{file}: neither torch's, safetensors, .caffemodel nor .onnx")
+        raise AlexNetError(f"{file}: not readable as a torch file: it is neither a zip nor a pickle; fetch it again")
+    raise UsageError(f"{file}: neither torch's, safetensors, .caffemodel nor .onnx")
 
 
 def _tables(net: str | None, own: dict[str, Any], file: str) -> list[Table]:
     """The nets that a file's weights may be of."""
     if net is not None:
         return [load_table(net)]
-    return [run.table_of(own, file, AGAIN)] if own else [load_table(name) for name in FIRST]
+    return [table_of(own, file, AGAIN)] if own else [load_table(name) for name in FIRST]
 
 
 def _network(table: Table, classes: int, tensors: Mapping[str, Tensor], file: str) -> Network:
-    """The net with a file's weights, in float32. Raises ``WrongUse`` or ``Failure`` where they cannot be taken."""
+    """The net with a file's weights, in float32. Raises an ``AlexNetError`` where they cannot be taken."""
     return weights.filled(table, classes, {name: _usable(name, tensor, file) for name, tensor in tensors.items()}, file)
 
 
@@ -177,24 +183,24 @@ def _usable(name: str, tensor: Tensor, file: str) -> Tensor:
     """A tensor in float32, whatever it was saved as."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_meta:
-        raise WrongUse(f"{file}: {name} has a shape and no numbers (it was saved on the meta device)")
+        raise UsageError(f"{file}: {name} has a shape and no numbers (it was saved on the meta device)")
     if tensor.layout != torch.strided:
-        raise WrongUse(f"{file}: {name} is sparse; save it dense: tensor.to_dense()")
+        raise UsageError(f"{file}: {name} is sparse; save it dense: tensor.to_dense()")
     if tensor.is_quantized or not tensor.is_floating_point() or tensor.element_size() < 2:
-        raise WrongUse(
-            f"{file}: {name} is {kind}; weights here are real floating-point numbers: of a quantised model, "
+        raise UsageError(
+            f"{file}: {name} is {kind}; weights here are real floating-point numbers: of a quantized model, "
             "import the one that it was made from"
         )
     tensor = tensor.detach().float()
     if not bool(torch.isfinite(tensor).all()):
-        raise Failure(
+        raise AlexNetError(
             f"{file}: {name} holds numbers that are not finite in float32: it is damaged, or its training went wrong"
         )
     return tensor
 
 
 def _try(net: Network, side: int) -> None:
-    """Runs a net once, on an image of its side. Raises ``WrongUse`` where that cannot be, or takes too much."""
+    """Runs a net once, on an image of its side. Raises ``UsageError`` where that cannot be, or takes too much."""
     try:
         check_side(net.table, side)
         layers = costs(net.table, net.classes, side)
@@ -204,13 +210,17 @@ def _try(net: Network, side: int) -> None:
         ):
             largest = max(layers, key=of_layer)
             if of_layer(largest) > most:
-                raise WrongUse(f"layer {largest.name}: {of_layer(largest):,} {words} an image; no AlexNet has as many")
+                raise UsageError(
+                    f"layer {largest.name}: {of_layer(largest):,} {words} an image; no AlexNet has as many"
+                )
         with torch.inference_mode():
             scores = net.eval()(torch.zeros(1, net.table.input[0], side, side))
+    except UsageError:
+        raise
     except (ValueError, RuntimeError) as error:
-        raise WrongUse(f"net {net.table.name} cannot be run on images of {side} pixels ({error})") from error
+        raise UsageError(f"net {net.table.name} cannot be run on images of {side} pixels ({error})") from error
     if not bool(torch.isfinite(scores).all()):
-        raise WrongUse(f"net {net.table.name} gives scores that are not finite")
+        raise UsageError(f"net {net.table.name} gives scores that are not finite")
 
 
 def _import_hub(source: Path, target: Path) -> Imported:
@@ -218,22 +228,22 @@ def _import_hub(source: Path, target: Path) -> Imported:
     signatures.refuse_folder(source)
     for name in HUB:
         if not (source / name).is_file():
-            raise WrongUse(f"{source}: has no {name}; give a folder that `alexnet export` made, or a file of weights")
+            raise UsageError(f"{source}: has no {name}; give a folder that `alexnet export` made, or a file of weights")
     where = str(source / "config.json")
-    config = run.read_described(source / "config.json", run.Described, AGAIN)
-    table = run.table_of(config, where, AGAIN)
+    config = read_described(source / "config.json", Described, AGAIN)
+    table = table_of(config, where, AGAIN)
     tensors = {name: weights.load_tensors(source / name) for name in HUB[1:]}
-    preparation = run.preparation_of(config["preparation"], tensors[HUB[2]], where)
+    preprocessing = preprocessing_of(config["preparation"], tensors[HUB[2]], where)
     state, last = tensors[HUB[1]], f"{list(table.layers)[-1]}.weight"
     count = len(state[last]) if last in state else len(config["classes"])
     names, words = class_names.classes_of(count, config, None, where)
     network = _network(table, len(names), state, str(source / "model.safetensors"))
     try:
-        _try(network, preparation.crop)
-    except WrongUse as error:
-        raise Failure(f"{where}: {error}; {AGAIN}") from error
-    _write(target, network, names, words, preparation, {**config["data"], "path": None}, config["errors"])
-    return _imported(target, network, "safetensors with config.json", preparation)
+        _try(network, preprocessing.crop)
+    except UsageError as error:
+        raise AlexNetError(f"{where}: {error}; {AGAIN}") from error
+    _write(target, network, names, words, preprocessing, {**config["data"], "path": None}, config["errors"])
+    return _imported(target, network, "safetensors with config.json", preprocessing)
 
 
 def _write(
@@ -241,23 +251,23 @@ def _write(
     network: Network,
     names: Sequence[str],
     words: Sequence[str] | None,
-    preparation: Preparation,
+    preprocessing: Preprocessing,
     data: dict,
     errors: dict | None = None,
 ) -> None:
     """A run with one checkpoint of step 0, whole or not at all."""
-    described = run.describe(network, list(names), list(words) if words else None, preparation, data)
+    described = describe(network, list(names), list(words) if words else None, preprocessing, data)
     with contextlib.suppress(OSError):
         target.rmdir()  # empty, or another import's
     with files.atomic_folder(target) as partial:
         checkpoint = files.make_folder(partial / "checkpoints" / "last-00000000")
-        run.write_checkpoint(checkpoint, 0, {"weights.safetensors": network.state()}, {})
-        run.begin(partial, {**described, "errors": errors or {}}, preparation)
+        write_checkpoint(checkpoint, 0, {"weights.safetensors": network.state()}, {})
+        begin(partial, {**described, "errors": errors or {}}, preprocessing)
 
 
 def _imported(
-    target: Path, network: Network, form: str, preparation: Preparation, notes: Sequence[str] = ()
+    target: Path, network: Network, form: str, preprocessing: Preprocessing, notes: Sequence[str] = ()
 ) -> Imported:
     count = sum(tensor.numel() for tensor in network.tensors().values())
-    words = f"{preparation.resize}, {preparation.size} pixels, crop {preparation.crop}"
+    words = f"{preprocessing.resize}, {preprocessing.size} pixels, crop {preprocessing.crop}"
     return Imported(str(target), network.table.name, form, network.classes, words, count, tuple(notes))

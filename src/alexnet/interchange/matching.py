@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.interchange.foreign import Foreign, difference, matched_words, shape_words
 from alexnet.interchange.preprocessing import USUAL
 from alexnet.interchange.torch_file import AVERAGED
@@ -37,19 +37,19 @@ def choose(
     """The one set of tensors, and the one net that it is of; and what whoever uses it must know."""
     fits = [fit for part in parts for fit in _fits(part, choices)]
     if not fits:
-        raise WrongUse(_no_fit(parts, choices, asked, file))
+        raise UsageError(_no_fit(parts, choices, asked, file))
     plain = [fit for fit in fits if not fit.averaged] or fits
     chosen = plain[0]
     others = [fit for fit in plain if fit.part is not chosen.part and not _same(fit.part, chosen.part)]
     if others:
         names = ", ".join(dict.fromkeys(_path_words(fit) for fit in (chosen, *others)))
-        raise WrongUse(
+        raise UsageError(
             f"{file}: holds the weights of several nets: {names}; save one of them alone: "
             f"torch.save(torch.load(FILE)[KEY], OTHER)"
         )
     nets = [fit.table.name for fit in plain if fit.part is chosen.part]
     if len(nets) > 1:
-        raise WrongUse(f"{file}: could be {', '.join(nets)}, whose tensors have the same shapes; give --net")
+        raise UsageError(f"{file}: could be {', '.join(nets)}, whose tensors have the same shapes; give --net")
     left = list(dict.fromkeys(_path_words(fit) for fit in fits if fit.averaged != chosen.averaged))
     notes = [f"the weights are those of {_path_words(chosen)}, not of {', '.join(left)}"] if left else []
     if chosen.averaged:
@@ -83,7 +83,7 @@ def _fits(part: Foreign, choices: Sequence[Table]) -> list[Choice]:
 def _difference(part: Foreign, table: Table, classes: int) -> str | None:
     try:
         return difference(part, weights.outline(table, classes), part.side or table.input[1])
-    except WrongUse as error:
+    except UsageError as error:
         return str(error)
     except RuntimeError:
         return f"it sees images of {part.side} pixels"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.interchange.foreign import Foreign, connected_words, convolution_words, norm_words, pool_words
 from alexnet.interchange.onnx_writer import CROP, KEY, MEAN, onnx_library
 from alexnet.interchange.protobuf import Fields, check_fields
@@ -29,8 +29,8 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
     """The weights of an ONNX file: those of its convolutions and ``Gemm``s in order, and what lies between them.
 
     Raises:
-        Failure: damaged, or its tensors lie in other files.
-        WrongUse: quantised, or with operators that no net here has.
+        AlexNetError: damaged, or its tensors lie in other files.
+        UsageError: quantized, or with operators that no net here has.
     """
     onnx = onnx_library()
     from google.protobuf.message import DecodeError
@@ -40,12 +40,16 @@ def read_onnx(path: str | os.PathLike) -> Foreign:
         check_fields(content, MESSAGES, path)
         model = onnx.load_model_from_string(content)
         if not model.graph.node:
-            raise Failure(f"{path}: holds no graph; it is no ONNX file, or damaged")
+            raise AlexNetError(f"{path}: holds no graph; it is no ONNX file, or damaged")
         return _Reader(onnx, model, os.fspath(path)).read()
     except (DecodeError, RecursionError) as error:
-        raise Failure(f"{path}: not readable as ONNX: damaged or cut off; fetch it again") from error
+        raise AlexNetError(f"{path}: not readable as ONNX: damaged or cut off; fetch it again") from error
+    except UsageError:
+        raise
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # of attributes, shapes, types
-        raise Failure(f"{path}: a graph that is damaged, or none of a net ({error or type(error).__name__})") from error
+        raise AlexNetError(
+            f"{path}: a graph that is damaged, or none of a net ({error or type(error).__name__})"
+        ) from error
 
 
 class _Reader:
@@ -70,7 +74,7 @@ class _Reader:
         for node in self.model.graph.node:
             attributes = {item.name: self.onnx.helper.get_attribute_value(item) for item in node.attribute}
             if any(part in node.op_type for part in ("uantize", "QLinear", "Integer")):
-                raise WrongUse(f"{self.path}: operator {node.op_type}: a quantised model; import the one in float32")
+                raise UsageError(f"{self.path}: operator {node.op_type}: a quantized model; import the one in float32")
             if node.op_type in ("Conv", "Gemm"):
                 weight, bias, words = self.learnt(node, attributes)
                 number = len(tensors) // 2
@@ -79,23 +83,23 @@ class _Reader:
             elif node.op_type not in SILENT:
                 operations += _operation(node.op_type, attributes, self.path)
         if not tensors:
-            raise Failure(f"{self.path}: no convolution and no Gemm in it; it is no net of this kind")
+            raise AlexNetError(f"{self.path}: no convolution and no Gemm in it; it is no net of this kind")
         return Foreign(version, tensors, operations, self.side())
 
     def tensor(self, name: str) -> Tensor:
-        """A tensor of the file, float32. Raises ``WrongUse`` where it has another type or is computed."""
+        """A tensor of the file, float32. Raises ``UsageError`` where it has another type or is computed."""
         if name not in self.values:
-            raise WrongUse(
+            raise UsageError(
                 f"{self.path}: {name} is computed in the graph; import a model whose weights are in it as such"
             )
         if self.values[name].data_location == self.onnx.TensorProto.EXTERNAL:
-            raise Failure(f"{self.path}: {name} lies in another file; save the model in one file")
+            raise AlexNetError(f"{self.path}: {name} lies in another file; save the model in one file")
         try:
             array = self.onnx.numpy_helper.to_array(self.values[name])
         except (ValueError, TypeError, MemoryError) as error:
-            raise Failure(f"{self.path}: {name} is damaged ({error}); fetch it again") from error
+            raise AlexNetError(f"{self.path}: {name} is damaged ({error}); fetch it again") from error
         if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
-            raise WrongUse(f"{self.path}: {name} is {array.dtype}: a quantised model; import the one in float32")
+            raise UsageError(f"{self.path}: {name} is {array.dtype}: a quantized model; import the one in float32")
         return torch.from_numpy(array.astype(np.float32))
 
     def learnt(self, node: Any, attributes: Mapping[str, Any]) -> tuple[Tensor, Tensor, str]:
@@ -105,7 +109,7 @@ class _Reader:
         usual = {"alpha": 1.0, "beta": 1.0, "transA": 0, "auto_pad": b"NOTSET", "dilations": [1, 1]}
         for key, value in usual.items():
             if attributes.get(key, value) != value:
-                raise WrongUse(
+                raise UsageError(
                     f"{self.path}: {node.op_type} {node.name}: {key} {attributes[key]}, which no net here has"
                 )
         if node.op_type == "Gemm":
@@ -126,7 +130,7 @@ class _Reader:
         return int(self.input_dims()[-1])
 
     def whole(self, name: str) -> np.ndarray:
-        """An initialiser of whole numbers."""
+        """An initializer of whole numbers."""
         return self.onnx.numpy_helper.to_array(self.values[name])
 
     def input_dims(self) -> list[int]:
@@ -135,23 +139,25 @@ class _Reader:
         return [item.dim_value for item in inputs[0].type.tensor_type.shape.dim] if inputs else []
 
     def side(self) -> int | None:
-        """The side of the images that a graph sees; None where it does not say. Raises ``WrongUse``."""
+        """The side of the images that a graph sees; None where it does not say. Raises ``UsageError``."""
         dims = self.input_dims()
         if len(dims) != 4 or 0 in dims[1:]:
             return None
         if dims[1] != 3 or dims[2] != dims[3] or not 1 <= dims[2] <= MOST_SIDE:
             seen = "x".join(map(str, dims[1:]))
-            raise WrongUse(f"{self.path}: sees images of {seen}; a net here sees squares of 3 colours, 3xSIDExSIDE")
+            raise UsageError(f"{self.path}: sees images of {seen}; a net here sees squares of 3 colors, 3xSIDExSIDE")
         return dims[2]
 
 
 def _check_square(attributes: Mapping[str, Any], where: str) -> None:
-    """Raises ``WrongUse`` where a window is another one up and down than to the sides."""
+    """Raises ``UsageError`` where a window is another one up and down than to the sides."""
     pads = attributes.get("pads", [0, 0, 0, 0])
     for key, parts in (("kernel_shape", None), ("strides", None), ("pads", (pads[:2], pads[2:]))):
         for part in parts or [attributes.get(key, [1])]:
             if len(set(part)) > 1:
-                raise WrongUse(f"{where}: {key} {list(attributes[key])}: not the same both ways, as in every net here")
+                raise UsageError(
+                    f"{where}: {key} {list(attributes[key])}: not the same both ways, as in every net here"
+                )
 
 
 def _operation(kind: str, attributes: Mapping[str, Any], path: str) -> list[str]:
@@ -166,8 +172,8 @@ def _operation(kind: str, attributes: Mapping[str, Any], path: str) -> list[str]
         _check_square(attributes, f"{path}: {kind}")
         pads = attributes.get("pads", [0, 0, 0, 0])
         if any(pads[:2]):
-            raise WrongUse(f"{path}: a max pooling with padding before the first pixel, which no net here has")
+            raise UsageError(f"{path}: a max pooling with padding before the first pixel, which no net here has")
         return [pool_words(attributes["kernel_shape"][0], attributes.get("strides", [1])[0])]
     if kind in ("AveragePool", "GlobalAveragePool") and set(attributes.get("kernel_shape", [0])) == {1}:
         return []  # torchvision's adaptive pooling to 6x6 at 224
-    raise WrongUse(f"{path}: operator {kind}, which the nets that are read from ONNX do not have")
+    raise UsageError(f"{path}: operator {kind}, which the nets that are read from ONNX do not have")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.nets.layers import (
     Dropout,
     FullyConnected,
@@ -22,20 +22,20 @@ from alexnet.nets.table import Layer, Sized, WindowLayer
 
 OPSET, IR_VERSION = 17, 9
 KEY = "alexnet"  # of what our own exporter writes into a file's metadata
-MEAN, CROP = "preparation.mean_image", ("crop.from", "crop.to")  # initialisers of our exporter's
+MEAN, CROP = "preparation.mean_image", ("crop.from", "crop.to")  # initializers of our exporter's
 
 
 def onnx_library() -> Any:
-    """The ``onnx`` package. Raises ``WrongUse`` where it is missing."""
+    """The ``onnx`` package. Raises ``UsageError`` where it is missing."""
     try:
         import onnx
     except ImportError as error:
-        raise WrongUse("ONNX files need two packages more: pip install 'alexnet[onnx]'") from error
+        raise UsageError("ONNX files need two packages more: pip install 'alexnet[onnx]'") from error
     return onnx
 
 
 class Graph:
-    """Nodes and initialisers as they come; each method appends and answers with the name of what it gives."""
+    """Nodes and initializers as they come; each method appends and answers with the name of what it gives."""
 
     def __init__(self) -> None:
         self.onnx = onnx_library()
@@ -43,7 +43,7 @@ class Graph:
         self.tensors: list[Any] = []
 
     def constant(self, name: str, value: Tensor | np.ndarray | Sequence[int] | float) -> str:
-        """An initialiser."""
+        """An initializer."""
         if isinstance(value, Tensor):
             value = value.detach().cpu().contiguous().numpy()
         array = (
@@ -65,7 +65,7 @@ def write_onnx(
     net: Network,
     side: int,
     metadata: Mapping[str, str],
-    preparation: tuple[Tensor, Tensor] | None = None,
+    preprocessing: tuple[Tensor, Tensor] | None = None,
 ) -> bytes:
     """A net as an ONNX model with a batch of any size.
 
@@ -73,23 +73,23 @@ def write_onnx(
         net: on the CPU, in float32; fully connected layers may be ``Int8FullyConnected`` (int8 in the file).
         side: of the images that the net sees, pixels.
         metadata: key and text.
-        preparation: the mean image (3, size, size) and the scale of red, green and blue (3,). With them the input
+        preprocessing: the mean image (3, size, size) and the scale of red, green and blue (3,). With them the input
             is ``images``, (N, size, size, 3) uint8 RGB, and the output ``probabilities``, (N, classes); without, the
             input is (N, 3, side, side) float32 as the run prepares images, and the output ``scores``.
     """
     graph = Graph()
     helper, proto = graph.onnx.helper, graph.onnx.TensorProto
-    if preparation is None:
+    if preprocessing is None:
         images = helper.make_tensor_value_info("images", proto.FLOAT, ["N", net.table.input[0], side, side])
         last = "images"
     else:
-        size = preparation[0].shape[-1]
+        size = preprocessing[0].shape[-1]
         images = helper.make_tensor_value_info("images", proto.UINT8, ["N", size, size, 3])
-        last = _prepared(graph, side, *preparation)
+        last = _prepared(graph, side, *preprocessing)
     for row in net.table.sized(net.classes, side):
         last = _layer(graph, net, row, last)
-    output = "scores" if preparation is None else "probabilities"
-    if preparation is None:
+    output = "scores" if preprocessing is None else "probabilities"
+    if preprocessing is None:
         graph.node("Identity", [last], output)
     else:
         graph.node("Softmax", [last], output, axis=1)
@@ -105,7 +105,7 @@ def write_onnx(
 
 
 def _prepared(graph: Graph, side: int, mean: Tensor, scale: Tensor) -> str:
-    """Centre crop, minus the mean's, times the scale (2012 source: the mean's own centre crop)."""
+    """Center crop, minus the mean's, times the scale (2012 source: the mean's own center crop)."""
     edge = (mean.shape[-1] - side) // 2
     ends = [edge + side] * 2
     crop = [graph.constant(CROP[0], [edge, edge]), graph.constant(CROP[1], ends)]
@@ -170,7 +170,7 @@ def _operator(graph: Graph, module: nn.Module, row: Sized, last: str) -> str:
     if isinstance(module, LocallyConnected):
         return _locally_connected(graph, name, module, last, row.made[1:])
     if not isinstance(row.layer, WindowLayer):
-        raise WrongUse(f"layer {name}: {type(module).__name__} has no form in ONNX here")
+        raise UsageError(f"layer {name}: {type(module).__name__} has no form in ONNX here")
     window = row.layer.window
     pads = [window.padding] * 2 + [window.padding + window.overhang(length) for length in row.seen[1:]]
     shape = {"kernel_shape": [window.size] * 2, "strides": [window.stride] * 2, "pads": pads}

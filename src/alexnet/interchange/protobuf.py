@@ -3,21 +3,23 @@
 import os
 from typing import Any
 
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 
 MOST_FIELDS = 1 << 18  # an AlexNet has hundreds
 Fields = dict[int, Any]  # of a message: number of a field that is one itself, and that one's fields
 
 
 def check_fields(data: bytes, fields: Fields, path: str | os.PathLike) -> None:
-    """Raises ``Failure`` where a file is of more messages than any net; what is damaged is left to the parser."""
+    """Raises ``AlexNetError`` where a file is of more messages than any net; what is damaged is left to the parser."""
     count, waiting = 0, [(0, len(data), fields)]
     while waiting:
         position, end, inner = waiting.pop()
         while position < end:
             count += 1
             if count > MOST_FIELDS:
-                raise Failure(f"{path}: of more than {MOST_FIELDS:,} fields; it is damaged, or made to fill the memory")
+                raise AlexNetError(
+                    f"{path}: of more than {MOST_FIELDS:,} fields; it is damaged, or made to fill the memory"
+                )
             tag, position = _varint(data, position)
             length = {1: 8, 5: 4}.get(tag & 7, 0)
             if tag & 7 == 0:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files.signatures import is_utf8, read_tensors
 from alexnet.interchange.foreign import Foreign
 
@@ -46,13 +46,15 @@ SAVE = "torch.save(net.state_dict(), FILE)"
 
 
 def read_safetensors(path: str | os.PathLike) -> list[Foreign]:
-    """The sets of tensors in a safetensors file. Raises ``Failure`` where it is damaged."""
+    """The sets of tensors in a safetensors file. Raises ``AlexNetError`` where it is damaged."""
     try:
         tensors = read_tensors(path)
+    except UsageError:
+        raise
     except (SafetensorError, OSError, ValueError, LookupError, AttributeError) as error:
-        raise Failure(f"{path}: not readable as safetensors ({error}); fetch it again") from error
+        raise AlexNetError(f"{path}: not readable as safetensors ({error}); fetch it again") from error
     if not tensors:
-        raise Failure(f"{path}: holds no tensors")
+        raise AlexNetError(f"{path}: holds no tensors")
     return [
         Foreign("safetensors", part, path=key, ordered=False) for key, part in list(_parts("", tensors))[:MOST_PARTS]
     ]
@@ -62,18 +64,18 @@ def read_torch(path: str | os.PathLike) -> list[Foreign]:
     """The sets of tensors in a file of ``torch.save``: a state dict, or those that lie anywhere in a checkpoint.
 
     Raises:
-        Failure: truncated, no state dict, or a pickle that asks for more than tensors; nothing of it is executed.
+        AlexNetError: truncated, no state dict, or a pickle that asks for more than tensors; nothing of it is executed.
     """
     with open(path, "rb") as file:
         is_zip = file.read(2) == b"PK"
     kind = "torch, zip" if is_zip else "torch, the older pickle"
-    damaged = Failure(f"{path}: not readable as a torch file; it is damaged or cut off; fetch it again")
+    damaged = AlexNetError(f"{path}: not readable as a torch file; it is damaged or cut off; fetch it again")
     try:
         _check_pickle(_zips_pickle(path) if is_zip else _older_pickle(path), path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old protocols
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=(is_zip and is_utf8(path)) or None)
-    except Failure:
+    except AlexNetError:
         raise
     except pickle.UnpicklingError as error:
         if "global" not in str(error).lower() and "class" not in str(error).lower():
@@ -90,21 +92,21 @@ def read_torch(path: str | os.PathLike) -> list[Foreign]:
     for tensor in (tensor for tensor in tensors if not tensor.is_meta):
         held = tensor.untyped_storage().nbytes()
         if tensor.numel() * tensor.element_size() > held or (sizes is not None and held not in sizes):
-            raise Failure(f"{path}: claims more numbers than it has bytes; {DAMAGED}")
+            raise AlexNetError(f"{path}: claims more numbers than it has bytes; {DAMAGED}")
     if not parts:
         optimizer = isinstance(content, Mapping) and (
             _is_optimizer(content) or any(OPTIMIZERS.search(str(key)) for key in content)
         )
         what = "an optimizer's state" if optimizer else type(content).__name__
-        raise Failure(f"{path}: holds no state dict (tensors by name), but {what}; {SAVE} makes one")
+        raise AlexNetError(f"{path}: holds no state dict (tensors by name), but {what}; {SAVE} makes one")
     return parts[:MOST_PARTS]
 
 
 MORE = "it asks for more than tensors"
 
 
-def _refused(path: str | os.PathLike, asked: str) -> Failure:
-    return Failure(
+def _refused(path: str | os.PathLike, asked: str) -> AlexNetError:
+    return AlexNetError(
         f"{path}: refused: {asked}; a pickle can run any program, so nothing of it was executed. "
         f"Ask its maker for a state dict or safetensors ({SAVE})"
     )
@@ -115,11 +117,11 @@ def _zips_pickle(path: str | os.PathLike) -> bytes:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise Failure(
+            raise AlexNetError(
                 f"{path}: refused: its parts are compressed, which torch.save never does, and may fill the memory"
             )
         if sum(member.file_size for member in members) > os.path.getsize(path):
-            raise Failure(f"{path}: claims more numbers than it has bytes; {DAMAGED}")
+            raise AlexNetError(f"{path}: claims more numbers than it has bytes; {DAMAGED}")
         pickled = next(member for member in members if member.filename.rpartition("/")[2] == "data.pkl")
         if pickled.file_size > MOST_PICKLE:
             raise _too_much(path)
@@ -150,14 +152,14 @@ def _older_pickle(path: str | os.PathLike) -> bytes:
     return head.getvalue()[: head.tell()]
 
 
-def _too_much(path: str | os.PathLike) -> Failure:
-    return Failure(
+def _too_much(path: str | os.PathLike) -> AlexNetError:
+    return AlexNetError(
         f"{path}: holds more than {MOST_PICKLE:,} bytes besides its numbers; save the state dict alone ({SAVE})"
     )
 
 
 def _check_pickle(pickled: bytes, path: str | os.PathLike) -> None:
-    """Refuses what torch would execute though it fills the memory. Raises ``Failure``."""
+    """Refuses what torch would execute though it fills the memory. Raises ``AlexNetError``."""
     calls, head = 0, io.BytesIO(pickled)
     while head.tell() < len(pickled):
         for operation, argument, _ in pickletools.genops(head):

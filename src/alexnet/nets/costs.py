@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.nets.table import (
     AveragePoolLayer,
     ConvolutionLayer,
@@ -136,15 +136,17 @@ def multiply_adds(table: Table, classes: int) -> tuple[int, int]:
 
 
 def check_side(table: Table, side: int) -> None:
-    """Raises ``WrongUse`` where a net cannot take images of ``side`` x ``side`` pixels."""
+    """Raises ``UsageError`` where a net cannot take images of ``side`` x ``side`` pixels."""
     usual, seen = costs(table, 2), costs(table, 2, side)
     if table.input[1] != table.input[2]:
-        raise WrongUse(f"net {table.name}: takes images of {table.input[1]}x{table.input[2]} pixels; crops are square")
+        raise UsageError(
+            f"net {table.name}: takes images of {table.input[1]}x{table.input[2]} pixels; crops are square"
+        )
     if table.input[0] != 3:
-        raise WrongUse(f"net {table.name}: takes images of {table.input[0]} channels; photos have 3")
+        raise UsageError(f"net {table.name}: takes images of {table.input[0]} channels; photos have 3")
     for own, other in zip(usual, seen):
         if own.parameters != other.parameters:
-            raise WrongUse(
+            raise UsageError(
                 f"net {table.name} takes images of {table.input[1]} pixels, not of {side}: {own.name} would have "
                 f"{other.parameters:,} parameters in place of {own.parameters:,}"
             )

@@ -42,7 +42,7 @@ def ready(net: Network, precision: str, device: torch.device) -> tuple[Network, 
         device: where the net is.
 
     Raises:
-        WrongUse: no such precision.
+        UsageError: no such precision.
     """
     check_precision(precision)
     products = machine.choose_precision("auto" if precision == "int8" else precision, device)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet import randomness
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import nearest
 from alexnet.nets.fusion import BEFORE, Step, plan
 from alexnet.nets.kernels.stage_native import run_stage, runs
@@ -57,13 +57,13 @@ class Network(nn.Module):
         names: of the layers, in order.
 
     Raises:
-        WrongUse: no such net, a mistake in its table, or no such rule.
+        UsageError: no such net, a mistake in its table, or no such rule.
     """
 
     def __init__(self, table: Table | str = "paper", classes: int = 1000, seed: int = 0, init: str = "net"):
         super().__init__()
         if not 1 <= classes <= MOST["units"]:
-            raise WrongUse(f"classes {classes}: must be between 1 and {MOST['units']:,}")
+            raise UsageError(f"classes {classes}: must be between 1 and {MOST['units']:,}")
         self.table = load_table(table) if isinstance(table, str) else table
         self.classes = classes
         self.names = list(self.table.layers)
@@ -150,7 +150,7 @@ class Network(nn.Module):
 
     def _check_input(self, images: Tensor) -> None:
         if isinstance(images, torch.fx.Proxy):
-            raise WrongUse("torch.fx.symbolic_trace: cannot follow a net; torch.export.export can")
+            raise UsageError("torch.fx.symbolic_trace: cannot follow a net; torch.export.export can")
         if images.dim() != 4 or images.shape[1] != self.table.input[0]:
             raise ValueError(
                 f"images {tuple(images.shape)}: must be (N, {self.table.input[0]}, height, width); "
@@ -200,7 +200,7 @@ class Network(nn.Module):
             (N, ...) float for each name.
 
         Raises:
-            WrongUse: no such layer.
+            UsageError: no such layer.
         """
         self._check_input(images)
         wanted = list(names)
@@ -246,10 +246,10 @@ class Network(nn.Module):
                 biases 0 (He, Zhang, Ren, Sun, ICCV 2015), with which deep ReLU nets start to learn anywhere.
 
         Raises:
-            WrongUse: no such rule.
+            UsageError: no such rule.
         """
         if init not in INITS:
-            raise WrongUse(f"initialization {init!r}: unknown; {nearest(init, INITS)}give one of {', '.join(INITS)}")
+            raise UsageError(f"initialization {init!r}: unknown; {nearest(init, INITS)}give one of {', '.join(INITS)}")
         with torch.no_grad():
             for name, layer in self.table.layers.items():
                 module = self.get_submodule(name)

@@ -3,17 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import nearest
 
 PRECISIONS = ("auto", "float32", "bf16", "fp16", "float64", "int8")
 
 
 def check_precision(precision: str) -> None:
-    """Raises ``WrongUse`` where there is no precision of that name."""
+    """Raises ``UsageError`` where there is no precision of that name."""
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
-        raise WrongUse(f"precision {precision!r}: unknown; {nearest(str(precision), PRECISIONS)}give one of {known}")
+        raise UsageError(f"precision {precision!r}: unknown; {nearest(str(precision), PRECISIONS)}give one of {known}")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

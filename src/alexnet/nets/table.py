@@ -7,7 +7,7 @@ import dataclasses
 import math
 from typing import ClassVar
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.native import Window
 
 Shape = tuple[int, ...]  # (maps, height, width) or (units,)
@@ -57,7 +57,7 @@ class Layer:
     dropout: DropoutRule | None = None
 
     def output(self, shape: Shape, classes: int) -> Shape:
-        """The shape that it makes of one. Raises ``WrongUse`` where it cannot see such a shape."""
+        """The shape that it makes of one. Raises ``UsageError`` where it cannot see such a shape."""
         _maps(shape, self.kind)
         return shape
 
@@ -68,7 +68,7 @@ class Layer:
 
 def _maps(shape: Shape, kind: str) -> tuple[int, int, int]:
     if len(shape) != 3:
-        raise WrongUse(f"{kind} after a fully connected layer")
+        raise UsageError(f"{kind} after a fully connected layer")
     return shape[0], shape[1], shape[2]
 
 
@@ -83,11 +83,11 @@ class WindowLayer(Layer):
     window: Window = dataclasses.field(kw_only=True)
 
     def sides(self, shape: Shape) -> tuple[int, int]:
-        """Height and width of what it makes. Raises ``WrongUse`` where the window is larger than the maps."""
+        """Height and width of what it makes. Raises ``UsageError`` where the window is larger than the maps."""
         _, height, width = _maps(shape, self.kind)
         size = self.window.size
         if size > min(height, width) + 2 * self.window.padding:
-            raise WrongUse(f"{size}x{size} windows on {height}x{width} maps")
+            raise UsageError(f"{size}x{size} windows on {height}x{width} maps")
         return self.window.outputs(height), self.window.outputs(width)
 
     def output(self, shape: Shape, classes: int) -> Shape:
@@ -218,7 +218,7 @@ Learning = ConvolutionLayer | LocallyConnectedLayer | FullyConnectedLayer  # tho
 
 def _check_towers(maps: int, groups: int) -> None:
     if maps % groups:
-        raise WrongUse(f"{maps} maps do not divide into {groups} towers")
+        raise UsageError(f"{maps} maps do not divide into {groups} towers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +265,7 @@ class Table:
             side: of the images, pixels; as the table says if not given.
 
         Raises:
-            WrongUse: a layer that cannot see what the one before makes, by its name.
+            UsageError: a layer that cannot see what the one before makes, by its name.
         """
         rows: list[Sized] = []
         shape: Shape = self.input if side is None else (self.input[0], side, side)
@@ -273,22 +273,22 @@ class Table:
             try:
                 made = layer.output(shape, classes)
                 rows.append(Sized(layer, shape, made, layer.parameters(shape, classes)))
-            except WrongUse as error:
-                raise WrongUse(f"{self.name}: layer {layer.name}: {error}") from error
+            except UsageError as error:
+                raise UsageError(f"{self.name}: layer {layer.name}: {error}") from error
             shape = made
         return rows
 
     def check_layers(self, names: list[str]) -> None:
-        """Raises ``WrongUse`` where one of these is no layer of the table."""
+        """Raises ``UsageError`` where one of these is no layer of the table."""
         for name in names:
             if name not in self.layers:
-                raise WrongUse(f"layer {name!r}: net {self.name} has {', '.join(self.layers)}")
+                raise UsageError(f"layer {name!r}: net {self.name} has {', '.join(self.layers)}")
 
     def next_learning(self, layer: str) -> str:
-        """The first layer with parameters after another. Raises ``WrongUse`` where there is none, or no such layer."""
+        """The first layer with parameters after another. Raises ``UsageError`` where there is none, or no such one."""
         self.check_layers([layer])
         names = list(self.layers)
         for row in self.sized(2)[names.index(layer) + 1 :]:
             if row.parameters:
                 return row.layer.name
-        raise WrongUse(f"layer {layer!r}: no layer with weights comes after it")
+        raise UsageError(f"layer {layer!r}: no layer with weights comes after it")

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import nearest
 from alexnet.native import Window
 from alexnet.nets.table import (
@@ -76,24 +76,24 @@ def load_table(net: str) -> Table:
     """The table of a net by its name, or of a TOML file by its path.
 
     Raises:
-        WrongUse: no such net, or a mistake in the table, naming file, layer and key.
+        UsageError: no such net, or a mistake in the table, naming file, layer and key.
     """
     if net.endswith(".toml"):
         try:
             text = Path(net).read_text(encoding="utf-8-sig")
         except OSError as error:
-            raise WrongUse(f"{net}: cannot be read ({error.strerror})") from error
+            raise UsageError(f"{net}: cannot be read ({error.strerror})") from error
         except ValueError as error:  # not UTF-8, or a name with a zero byte
-            raise WrongUse(f"{net}: is no text in UTF-8 ({error})") from error
+            raise UsageError(f"{net}: is no text in UTF-8 ({error})") from error
         return parse_table(text, net)
     if net not in tables():
-        raise WrongUse(f"net {net!r}: unknown; {nearest(net, tables())}give {', '.join(tables())}, or a .toml file")
+        raise UsageError(f"net {net!r}: unknown; {nearest(net, tables())}give {', '.join(tables())}, or a .toml file")
     text = resources.files("alexnet.nets").joinpath("tables", f"{net}.toml").read_text(encoding="utf-8")
     return parse_table(text, net)
 
 
 def parse_table(text: str, name: str) -> Table:
-    """A table from TOML text. Raises ``WrongUse`` naming the layer and the key that is wrong.
+    """A table from TOML text. Raises ``UsageError`` naming the layer and the key that is wrong.
 
     With ``base = "paper"`` it says only what differs from that net: a layer's keys are changed, or all of them where
     its kind is given; a new layer says ``after`` which one it comes; ``remove`` names those that go. The table's
@@ -106,7 +106,7 @@ def parse_table(text: str, name: str) -> Table:
     _check_keys(name, content, {"input": list, "layers": dict}, {"title": str, "towers": int, "initialization": dict})
     size = content["input"]
     if len(size) != 3 or not all(type(n) is int and 0 < n <= MOST["input"] for n in size):
-        raise WrongUse(f"{name}: input = {size}: give [channels, height, width]")
+        raise UsageError(f"{name}: input = {size}: give [channels, height, width]")
     towers = content.get("towers", 1)
     _check_ranges(name, {"towers": towers})
     init = content.get("initialization", {})
@@ -130,7 +130,7 @@ def _parse_toml(text: str, name: str) -> dict[str, Any]:
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise WrongUse(f"{name}: not TOML: {error}") from error
+        raise UsageError(f"{name}: not TOML: {error}") from error
     return {OLD_KEYS.get(key, key): value for key, value in content.items()}
 
 
@@ -182,16 +182,16 @@ def _laid_over_base(content: dict[str, Any], name: str) -> dict[str, Any]:
     _check_keys(name, content, {"base": str}, changes)
     base = content["base"]
     if base not in tables():
-        raise WrongUse(f"{name}: base = {base!r}: unknown; give one of {', '.join(tables())}")
+        raise UsageError(f"{name}: base = {base!r}: unknown; give one of {', '.join(tables())}")
     whole = _parse_toml(load_table(base).text, base)
     layers = whole["layers"]
     for layer in content.get("remove", []):
         if layer not in layers:
-            raise WrongUse(f"{name}: remove = {layer!r}: {base} has {', '.join(layers)}")
+            raise UsageError(f"{name}: remove = {layer!r}: {base} has {', '.join(layers)}")
         del layers[layer]
     for layer, keys in content.get("layers", {}).items():
         if not isinstance(keys, dict):
-            raise WrongUse(f"{name}: layer {layer}: give its keys below [layers.{layer}]")
+            raise UsageError(f"{name}: layer {layer}: give its keys below [layers.{layer}]")
         layers = _with_layer(layers, layer, dict(keys), name)
     rest = {key: value for key, value in content.items() if key not in ("base", "layers", "remove")}
     title = {} if "title" in content else {"title": f"{base}, changed"}
@@ -205,7 +205,7 @@ def _with_layer(layers: dict[str, Any], layer: str, keys: dict[str, Any], name: 
         return {**layers, layer: keys if "kind" in keys else {**layers[layer], **keys}}
     if after not in layers or layer in layers:
         known = ", ".join(layers)
-        raise WrongUse(f"{name}: layer {layer}: after = {after!r}: a new layer comes after one of {known}")
+        raise UsageError(f"{name}: layer {layer}: after = {after!r}: a new layer comes after one of {known}")
     index = list(layers).index(after) + 1
     ordered = list(layers.items())
     return dict([*ordered[:index], (layer, keys), *ordered[index:]])
@@ -235,13 +235,13 @@ def to_toml(content: dict[str, Any]) -> str:
 def _check_layer(name: str, layer: str, keys: Any, towers: int) -> None:
     where = f"{name}: layer {layer}"
     if not isinstance(keys, dict):
-        raise WrongUse(f"{where}: give its keys below [layers.{layer}]")
+        raise UsageError(f"{where}: give its keys below [layers.{layer}]")
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", layer) or layer in TAKEN:
-        raise WrongUse(f"{name}: layer {layer!r}: give it a name of letters and digits that begins with a letter, "
+        raise UsageError(f"{name}: layer {layer!r}: give it a name of letters and digits that begins with a letter, "
                        "such as conv1")  # fmt: skip
     kind = keys.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise WrongUse(f"{where}: kind = {kind!r}: give one of {', '.join(KINDS)}")
+        raise UsageError(f"{where}: kind = {kind!r}: give one of {', '.join(KINDS)}")
     required, optional = KINDS[kind]
     _check_keys(where, keys, {"kind": str, **required}, optional)
     _check_values(where, keys, towers)
@@ -250,21 +250,21 @@ def _check_layer(name: str, layer: str, keys: Any, towers: int) -> None:
 def _check_last(name: str, layers: dict[str, Any]) -> None:
     last = list(layers.values())[-1:]
     if not last or last[0].get("units") != "classes":
-        raise WrongUse(f'{name}: the last layer must be fully connected with units = "classes"')
+        raise UsageError(f'{name}: the last layer must be fully connected with units = "classes"')
     if last[0].get("dropout") and last[0].get("dropout_of") != "inputs":
-        raise WrongUse(f"{name}: layer {list(layers)[-1]}: dropout: no layer comes after the last one")
+        raise UsageError(f"{name}: layer {list(layers)[-1]}: dropout: no layer comes after the last one")
 
 
 def _check_keys(where: str, keys: dict, required: dict, optional: dict) -> None:
     for key in required:
         if key not in keys:
-            raise WrongUse(f"{where}: {key} is missing")
+            raise UsageError(f"{where}: {key} is missing")
     for key, value in keys.items():
         expected = required.get(key) or optional.get(key)
         if expected is None:
-            raise WrongUse(f"{where}: {key} is not a key here; known: {', '.join([*required, *optional])}")
+            raise UsageError(f"{where}: {key} is not a key here; known: {', '.join([*required, *optional])}")
         if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
-            raise WrongUse(f"{where}: {key} = {value!r}: wrong type")
+            raise UsageError(f"{where}: {key} = {value!r}: wrong type")
 
 
 def _check_ranges(where: str, keys: dict) -> None:
@@ -275,7 +275,7 @@ def _check_ranges(where: str, keys: dict) -> None:
         if not math.isfinite(value) or not LEAST[key] <= value <= MOST.get(key, math.inf):
             least = f"at least {LEAST[key]}" if LEAST[key] != TINY else "above 0"
             most = f" and at most {MOST[key]:,}" if key in MOST else ""
-            raise WrongUse(f"{where}: {key} = {value}: must be {least}{most}")
+            raise UsageError(f"{where}: {key} = {value}: must be {least}{most}")
 
 
 def _check_values(where: str, keys: dict, towers: int) -> None:
@@ -289,16 +289,16 @@ def _check_values(where: str, keys: dict, towers: int) -> None:
     }
     for key, allowed in choices.items():
         if key in keys and keys[key] not in allowed:
-            raise WrongUse(f"{where}: {key} = {keys[key]!r}: give one of {', '.join(map(repr, allowed))}")
+            raise UsageError(f"{where}: {key} = {keys[key]!r}: give one of {', '.join(map(repr, allowed))}")
     for key in ("filters", "units"):
         if isinstance(keys.get(key), int) and keys[key] % towers:
-            raise WrongUse(f"{where}: {key} = {keys[key]}: does not divide into {towers} towers")
+            raise UsageError(f"{where}: {key} = {keys[key]}: does not divide into {towers} towers")
     if isinstance(keys.get("units"), str) and keys["units"] != "classes":
-        raise WrongUse(f'{where}: units = {keys["units"]!r}: give a number or "classes"')
+        raise UsageError(f'{where}: units = {keys["units"]!r}: give a number or "classes"')
     if not 0 <= keys.get("dropout", 0) < 1:
-        raise WrongUse(f"{where}: dropout = {keys['dropout']}: must be at least 0 and below 1")
+        raise UsageError(f"{where}: dropout = {keys['dropout']}: must be at least 0 and below 1")
     if keys["kind"] == "response_norm_within_map" and keys["size"] % 2 == 0:
-        raise WrongUse(f"{where}: size = {keys['size']}: must be odd")
+        raise UsageError(f"{where}: size = {keys['size']}: must be odd")
     _check_init(where, keys)
 
 
@@ -309,6 +309,6 @@ def _check_init(where: str, keys: dict) -> None:
     right = len(weights) == 1 and rule in known and isinstance(value, known[rule]) and not isinstance(value, bool)
     right = right and (value == FROM_INPUTS if rule == "uniform" else 0 <= float(value or 0) < math.inf)
     if not right:
-        raise WrongUse(f'{where}: weights = {weights}: give {{ normal = STD }} or {{ uniform = "{FROM_INPUTS}" }}')
+        raise UsageError(f'{where}: weights = {weights}: give {{ normal = STD }} or {{ uniform = "{FROM_INPUTS}" }}')
     if bias != FROM_INPUTS if isinstance(bias, str) else not abs(bias) < 1e6:
-        raise WrongUse(f'{where}: bias = {bias!r}: give a number or "{FROM_INPUTS}"')
+        raise UsageError(f'{where}: bias = {bias!r}: give a number or "{FROM_INPUTS}"')

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, randomness
-from alexnet.data.augment import Preparation, views
+from alexnet import randomness
 from alexnet.data.batches import Batch, Batches, whole_images
-from alexnet.data.store import Store
-from alexnet.evaluation import Errors
+from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import Preprocessing, views
+from alexnet.evaluation.classifier import BATCH
+from alexnet.evaluation.errors import Errors, Judged
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype
 from alexnet.progress import Display
@@ -29,8 +30,8 @@ class FrozenFeatures:
     Args:
         net: on its device, its weights in place.
         layer: the first that learns.
-        preparation: on the net's device.
-        store: the images.
+        preprocessing: on the net's device.
+        dataset: the images.
         batches: which images each step has.
         recipe: settled.
         loaders: threads that decode.
@@ -41,21 +42,21 @@ class FrozenFeatures:
         self,
         net: Network,
         layer: str,
-        preparation: Preparation,
-        store: Store,
+        preprocessing: Preprocessing,
+        dataset: Dataset,
         batches: Batches,
         recipe: Settled,
         loaders: int,
         progress: Callable[[int, int], None],
     ):
-        self.net, self.layer, self.preparation, self.store = net, layer, preparation, store
+        self.net, self.layer, self.preprocessing, self.dataset = net, layer, preprocessing, dataset
         self.batches, self.recipe, self.loaders = batches, recipe, loaders
         self.device = next(net.parameters()).device
         self.views = VIEWS if recipe.flip else UNFLIPPED
-        splits = [split for split in ("train", "val") if split in store.splits]
-        self._progress, self._done, self._all = progress, 0, sum(store.splits[split] for split in splits)
+        splits = [split for split in ("train", "val") if split in dataset.splits]
+        self._progress, self._done, self._all = progress, 0, sum(dataset.splits[split] for split in splits)
         self.seen = {split: self._compute(split, self.views if split == "train" else 1) for split in splits}
-        self.places = torch.full((len(store.labels),), -1)
+        self.places = torch.full((len(dataset.labels),), -1)
         self.places[batches.split_rows] = torch.arange(len(batches.split_rows))
 
     @torch.no_grad()
@@ -63,10 +64,10 @@ class FrozenFeatures:
         """(images, views, ...) in the type that products give, on the CPU."""
         self.net.eval()
         found = []
-        for batch in whole_images(self.store, split, IMAGES_AT_ONCE, self.loaders):
+        for batch in whole_images(self.dataset, split, IMAGES_AT_ONCE, self.loaders):
             pixels = batch.to(self.device).images
-            seen = views(pixels, self.preparation.crop, VIEWS if count > 1 else 1)[:count]
-            given = self.preparation.apply(seen.flatten(0, 1), input_dtype(self.recipe.precision))
+            seen = views(pixels, self.preprocessing.crop, VIEWS if count > 1 else 1)[:count]
+            given = self.preprocessing.apply(seen.flatten(0, 1), input_dtype(self.recipe.precision))
             with autocast(self.device, self.recipe.precision):
                 outputs = self.net.before(given, self.layer)
             found.append(outputs.unflatten(0, (count, len(pixels))).transpose(0, 1).cpu())
@@ -84,39 +85,39 @@ class FrozenFeatures:
     def measure(self) -> Errors:
         """Errors on the validation split, one view."""
         self.net.eval()
-        labels = torch.from_numpy(self.store.labels[self.store.rows("val")]).split(evaluation.BATCH)
+        labels = torch.from_numpy(self.dataset.labels[self.dataset.rows("val")]).split(BATCH)
         judged = []
-        for part, right in zip(self.seen["val"][:, 0].split(evaluation.BATCH), labels):
+        for part, right in zip(self.seen["val"][:, 0].split(BATCH), labels):
             with autocast(self.device, self.recipe.precision):
                 scores = self.net.onwards(part.to(self.device), self.layer)
-            judged.append(evaluation.Judged.of(F.softmax(scores.float(), 1).cpu(), right))
-        return evaluation.Judged.joined(judged).errors(1)
+            judged.append(Judged.of(F.softmax(scores.float(), 1).cpu(), right))
+        return Judged.joined(judged).errors(1)
 
 
-def bytes_needed(net: Network, layer: str, crop: int, store: Store, recipe: Settled) -> int:
+def bytes_needed(net: Network, layer: str, crop: int, dataset: Dataset, recipe: Settled) -> int:
     """Memory that ``FrozenFeatures`` would keep."""
     with torch.device("meta"):
         copy = Network(net.table, 2).eval()
         seen = copy.before(torch.zeros(1, net.table.input[0], crop, crop), layer).numel()
     each = seen * input_dtype(recipe.precision).itemsize
     views = VIEWS if recipe.flip else UNFLIPPED
-    return each * (store.splits["train"] * views + store.splits.get("val", 0))
+    return each * (dataset.splits["train"] * views + dataset.splits.get("val", 0))
 
 
-def computed(
-    setup: Setup, options: Options, net: Network, preparation: Preparation, display: Display
+def compute(
+    setup: Setup, options: Options, net: Network, preprocessing: Preprocessing, display: Display
 ) -> FrozenFeatures | None:
     """What the frozen layers give, where there are any, it fits into memory, and nobody changes the images."""
     if setup.learning is None or options.transform or options.batches:
         return None
-    if bytes_needed(net, setup.learning, setup.recipe.crop_size, setup.store, setup.recipe) > MOST_BYTES:
+    if bytes_needed(net, setup.learning, setup.recipe.crop_size, setup.dataset, setup.recipe) > MOST_BYTES:
         return None
     with contextlib.closing(Display(display.show, unit="images")) as counting:
         return FrozenFeatures(
             net,
             setup.learning,
-            preparation.to(setup.device),
-            setup.store,
+            preprocessing.to(setup.device),
+            setup.dataset,
             setup.batches,
             setup.recipe,
             options.loaders,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import files
-from alexnet.errors import WrongUse
-from alexnet.evaluation import Errors
-from alexnet.run import read_journal
+from alexnet.errors import UsageError
+from alexnet.evaluation.errors import Errors
+from alexnet.runs.journal import read_journal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Journal:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise WrongUse("--tensorboard: is not installed; pip install 'alexnet[tensorboard]'") from error
+                raise UsageError("--tensorboard: is not installed; pip install 'alexnet[tensorboard]'") from error
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def write(self, **values: Any) -> None:

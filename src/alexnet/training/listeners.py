@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alexnet import run
 from alexnet.figures.curve import curve
 from alexnet.figures.style import save
+from alexnet.runs.journal import read_metrics
 from alexnet.training.journal import StepReport
 from alexnet.training.state import RECENT, State
 
@@ -18,7 +18,7 @@ CURVE_SECONDS = 30.0
 
 
 class StallWatch:
-    """Remembers losses, and says so, once, when after ``STALL_STEPS`` steps they are still those of guessing.
+    """Remembers losses, and says so, once, when after ``STALL_STEPS`` steps they are still those of chance.
 
     Args:
         state: the training's.
@@ -38,7 +38,7 @@ class StallWatch:
         if sum(state.recent) / len(state.recent) > self._chance * (1 - STALL_MARGIN):
             state.note_stall()
             self._say(
-                f"warning: after {report.step:,} steps the loss ({report.loss:.3f}) is still that of guessing "
+                f"warning: after {report.step:,} steps the loss ({report.loss:.3f}) is still that of chance "
                 f"({self._chance:.3f}). Weights of standard deviation 0.01 (`--init net`) start to learn on pixels of "
                 "0..255 alone (`--input-scale raw`); `--recipe default` starts at once. See docs/stalling.md"
             )
@@ -57,7 +57,7 @@ class Curve:
 
     def draw(self) -> None:
         """Draws it from ``metrics.jsonl``."""
-        save(curve(run.read_metrics(self._folder), self._folder.resolve().name), self._folder / "curve.png")
+        save(curve(read_metrics(self._folder), self._folder.resolve().name), self._folder / "curve.png")
         self._drawn = time.monotonic()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alexnet import native
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 BLOCK_ELEMENTS = 1 << 20  # weight, velocity and gradient of a block stay in the cache between the passes
 VELOCITY = "velocity"
@@ -31,7 +31,7 @@ class Momentum(torch.optim.Optimizer):
         weight_decays: of single parameters, by name.
 
     Raises:
-        WrongUse: parameters without names, or a number that cannot be meant.
+        UsageError: parameters without names, or a number that cannot be meant.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Momentum(torch.optim.Optimizer):
     ):
         for name, value in {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}.items():
             if not 0 <= value < math.inf:
-                raise WrongUse(f"Momentum: {name} {value}: must be at least 0")
+                raise UsageError(f"Momentum: {name} {value}: must be at least 0")
         pairs: list[Any] = list(named_parameters.items() if isinstance(named_parameters, Mapping) else named_parameters)
         if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-            raise WrongUse("Momentum: its parameters have no names; give net.named_parameters()")
+            raise UsageError("Momentum: its parameters have no names; give net.named_parameters()")
         own = weight_decays or {}
         groups: list[dict[str, Any]] = [
             {

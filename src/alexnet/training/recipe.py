@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from alexnet import files
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import Misfit, Within, checked
 from alexnet.files.old_names import FIELDS, VALUES, current_recipe
 from alexnet.training.schedule import (
@@ -41,18 +41,18 @@ class Recipe:
     """What determines a training besides its data, as it is asked for. The defaults are the recipe ``default``.
 
     Raises:
-        WrongUse: a value that cannot be meant, named by its option.
+        UsageError: a value that cannot be meant, named by its option.
     """
 
     net: str | None = None
-    """Name of a net, or path of a .toml table; if not given: paper, or with --from that run's net."""
+    """Name of a net (see `alexnet nets`), or path of a .toml table (default: paper; with --from, that run's net)."""
 
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    """Seed of everything random; 0 to 4294967295."""
+    """Random seed, 0 to 4294967295."""
 
     epochs: Annotated[int, Within(1, 10**6)] | None = None
-    """Passes over the training images; if not given: enough for about 160,000 crops, from 24 to 200; with --from for
-    16,000, from 10 to 100."""
+    """Passes over the training images (default: enough for about 160,000 crops, from 24 to 200; with --from for 16,000,
+    from 10 to 100)."""
 
     # data and augmentation
 
@@ -60,13 +60,13 @@ class Recipe:
     """raw: 0..255 minus the mean image (paper 2). standardized: that, divided by the pixels' standard deviation."""
 
     crop_size: Annotated[int, Within(1, 4096)] | None = None
-    """Side of the random crops in pixels (paper 4.1: 224); if not given: what the net's table says."""
+    """Side of the random crops in pixels (paper 4.1: 224; default: what the net's table says)."""
 
     flip: bool = True
     """Flips every second crop left to right (paper 4.1)."""
 
     crop_group: Annotated[int, Within(1, 10**6)] = 1
-    """Images that share a crop's position and flip; 1: each has its own (paper 4.1). The 2012 source: 32."""
+    """Number of consecutive images that share one random crop and flip (paper 4.1: 1; 2012 source: 32)."""
 
     shuffle: Literal["epoch", "once", "windows"] = "epoch"
     """epoch: a new order every epoch. once: shuffled once, so that mini-batches keep their members (2012 source).
@@ -84,7 +84,7 @@ class Recipe:
     """What images are divided by while color noise is on, in training alone (2012 source: 1.1)."""
 
     color_noise_until: Annotated[int, Within(0, 10**6)] | None = None
-    """Epochs after which color noise and its divisor are switched off (2012 source: 67); if not given: never."""
+    """Epochs after which color noise and its divisor are switched off (2012 source: 67; default: never)."""
 
     label_smoothing: Annotated[float, Within(0, 0.999)] = 0.0
     """Share of the target spread over all classes (Szegedy and others, 2016)."""
@@ -92,7 +92,7 @@ class Recipe:
     # optimizer
 
     batch_size: Annotated[int, Within(1, 10**6)] | None = None
-    """Images per step (the paper: 128); if not given: 64, or 32 for fewer than 4,000 training images."""
+    """Images per step (paper 5: 128; default: 64, or 32 for fewer than 4,000 training images)."""
 
     grad_accumulation: Annotated[int, Within(1, 10**6)] = 1
     """Parts in which a batch goes through the net, to save memory; their gradients are summed."""
@@ -105,10 +105,10 @@ class Recipe:
     """The highest learning rate."""
 
     bias_lr: Annotated[float, Within(0, 1e6)] | None = None
-    """Learning rate of the biases (2012 source: 0.02; its CIFAR-10 nets: 0.002); if not given: that of the weights."""
+    """Learning rate of the biases (2012 source: 0.02; its CIFAR-10 nets: 0.002; default: that of the weights)."""
 
     layer_lr: tuple[str, ...] = ()
-    """Learning rates of single layers from an epoch on: conv1@67=1e-5 conv1@72=0 conv1.bias@72=0 (2012 source). A rate
+    """Learning rates of single layers from an epoch on: conv1@67=1e-5,conv1@72=0,conv1.bias@72=0 (2012 source). A rate
     of 0 freezes weights completely: no gradient, no decay, no momentum."""
 
     momentum: Annotated[float, Within(0, 0.9999)] = 0.9
@@ -118,15 +118,16 @@ class Recipe:
     """Weight decay (paper 5); biases have none (2012 source)."""
 
     layer_weight_decay: tuple[str, ...] = ()
-    """Weight decay of single layers: fc10=1.0 (2012 source's CIFAR-10 nets)."""
+    """Weight decay of single layers: conv1=0.004,fc10=1.0 (2012 source's CIFAR-10 nets)."""
 
     precision: Literal["auto", "float32", "float64", "bf16", "fp16"] = "auto"
-    """Type of the products; weights and their updates stay float32. auto: bf16 where the machine has it. float64:
-    everything, for checks."""
+    """Precision of matrix products and convolutions; weights and their updates stay float32. auto: bf16 where the
+    machine has it. float64: everything, for checks."""
 
     freeze: str | None = None
     """With --from: the last of the layers that keep their weights. Their outputs are computed once, for the ten views
-    of paper 4.1; each epoch then takes one view of each image, without color noise."""
+    of paper 4.1; each epoch then takes one view of each image, without color noise
+    (default: none)."""
 
     pretrained_lr_factor: Annotated[float, Within(0, 100)] = 0.1
     """With --from: what the learning rate of layers taken from that run is multiplied by (2012 source's sixth-layer
@@ -136,14 +137,14 @@ class Recipe:
 
     schedule: NameOrSchedule = "cosine"
     """cosine: half a cosine wave down to 0. plateau: divided by 10 when the validation error stalls (paper 5).
-    multistep: divided by 10 at each of the milestones. exponential: down to final_lr (source numbers 155, 156).
+    multistep: divided by 10 at each of the milestones. exponential: down to --final-lr (source numbers 155, 156).
     staircase: the same, in equally long stages (source numbers 169, 170)."""
 
     warmup_epochs: Annotated[float, Within(0, 1e6)] = 1.0
     """Epochs over which the learning rate rises from 0."""
 
     milestones: tuple[float, ...] = ()
-    """With multistep: epochs at which the rate is divided by 10 (2012 source, by hand: 25 51 79; in 2010 23 51 78)."""
+    """With multistep: epochs at which the rate is divided by 10 (2012 source, by hand: 25,51,79; in 2010 23,51,78)."""
 
     plateau_patience: Annotated[int, Within(1, 10**6)] = 5
     """With plateau: epochs without a lower validation error before the rate drops."""
@@ -166,7 +167,7 @@ class Recipe:
     """Epochs between measurements on the validation split."""
 
     def __post_init__(self) -> None:
-        """Holds every field against its annotation. Raises ``WrongUse`` naming the option that cannot be meant."""
+        """Holds every field against its annotation. Raises ``UsageError`` naming the option that cannot be meant."""
         if isinstance(self.schedule, Schedule):
             for name, value in self.schedule.flat().items():
                 object.__setattr__(self, name, value)
@@ -177,23 +178,23 @@ class Recipe:
             except Misfit as misfit:
                 new = VALUES.get(name, {}).get(value) if isinstance(value, str) else None
                 why = f"{value}: is now {new}" if new else misfit
-                raise WrongUse(f"{option(name)} {why}") from misfit
+                raise UsageError(f"{option(name)} {why}") from misfit
         self._check_together()
 
     def _check_together(self) -> None:
-        """Raises ``WrongUse`` where fields contradict each other."""
+        """Raises ``UsageError`` where fields contradict each other."""
         if self.batch_size is not None and self.grad_accumulation > self.batch_size:
-            raise WrongUse(
+            raise UsageError(
                 f"--grad-accumulation {self.grad_accumulation}: must be at most the batch size, {self.batch_size}"
             )
         if list(self.milestones) != sorted(self.milestones) or min(self.milestones, default=0) < 0:
-            raise WrongUse(f"--milestones {self.milestones}: give epochs in rising order")
+            raise UsageError(f"--milestones {self.milestones}: give epochs in rising order")
         if self.schedule == "multistep" and not self.milestones:
-            raise WrongUse("--schedule multistep: give --milestones, the epochs at which the rate is divided by 10")
+            raise UsageError("--schedule multistep: give --milestones, the epochs at which the rate is divided by 10")
         if self.schedule in ("exponential", "staircase") and not self.learning_rate:
-            raise WrongUse(f"--schedule {self.schedule}: falls from --lr, which is 0; give one above it")
+            raise UsageError(f"--schedule {self.schedule}: falls from --lr, which is 0; give one above it")
         if self.epochs is not None and self.warmup_epochs > self.epochs:
-            raise WrongUse(f"--warmup-epochs {self.warmup_epochs:g}: must be at most the epochs, {self.epochs}")
+            raise UsageError(f"--warmup-epochs {self.warmup_epochs:g}: must be at most the epochs, {self.epochs}")
         parse_layer_lr(self.layer_lr)
         parse_layer_weight_decay(self.layer_weight_decay)
 
@@ -270,30 +271,31 @@ def option(field: str) -> str:
 BESIDE = ("table", "store", "start_from", "start_from_weights", files.SEAL)  # what a run's recipe.json says beside it
 
 
-def from_json(content: dict[str, Any], where: str) -> Recipe:
+def from_json(content: dict[str, Any], where: str, of_run: bool = False) -> Recipe:
     """A recipe from what a run's ``recipe.json`` says, or another file of some of its fields.
 
     Args:
         content: of the file, under the names of today or of before; what it lacks has its default.
         where: what to call it.
+        of_run: whether it lies in a run's folder; others are told by what runs say besides their recipe.
 
     Raises:
-        WrongUse: a key or a value that no recipe has; a run's file that lacks what every version wrote.
+        UsageError: a key or a value that no recipe has; a run's file that lacks what every version wrote.
     """
     fields, content = annotations(), current_recipe(content)
-    if any(key in content for key in BESIDE):
+    if of_run or any(key in content for key in BESIDE):
         lacking = [name for name in ("net", "seed", "epochs", "batch_size", "learning_rate") if name not in content]
         if lacking:
-            raise WrongUse(f"{where}: is no recipe of a run: it has no {lacking[0]!r}")
+            raise UsageError(f"{where}: is no recipe of a run: it has no {lacking[0]!r}")
     for key in content:
         if key in FIELDS:
-            raise WrongUse(f"{where}: {key}: is now {FIELDS[key]}, which is given as well; leave one of them out")
+            raise UsageError(f"{where}: {key}: is now {FIELDS[key]}, which is given as well; leave one of them out")
         if key not in fields and key not in BESIDE:
-            raise WrongUse(f"{where}: {key}: unknown; {files.nearest(key, fields)}a recipe has {', '.join(fields)}")
+            raise UsageError(f"{where}: {key}: unknown; {files.nearest(key, fields)}a recipe has {', '.join(fields)}")
     try:
         return Recipe(**{key: value for key, value in content.items() if key in fields})
-    except WrongUse as error:
-        raise WrongUse(f"{where}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _same_net(old: Any, new: Any) -> bool:
@@ -304,7 +306,7 @@ def _same_net(old: Any, new: Any) -> bool:
 
     try:
         one, other = (dataclasses.replace(parse_table(text, "net"), text="", title="") for text in (old, new))
-    except WrongUse:
+    except UsageError:
         return False
     return one == other
 

@@ -5,7 +5,7 @@ import tomllib
 from typing import Any
 
 from alexnet import files
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files.old_names import FIELDS
 from alexnet.training.recipe import Recipe, annotations, from_json
 
@@ -88,7 +88,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def default(**changes: object) -> Recipe:
-    """Ours for any data set: starts to learn at once. ``changes``: fields of ``Recipe``; so for all below."""
+    """Ours for any data set: starts to learn at once.
+
+    ``changes``: fields of ``Recipe``; so for all below.
+    """
     return _changed("default", changes)
 
 
@@ -128,12 +131,12 @@ def cifar_11(**changes: object) -> Recipe:
 
 
 def _changed(name: str, changes: dict[str, Any]) -> Recipe:
-    """A named recipe with changes. Raises ``WrongUse`` naming a field that no recipe has."""
+    """A named recipe with changes. Raises ``UsageError`` naming a field that no recipe has."""
     fields = annotations()
     for key in changes:
         if key not in fields:
             new = f"is now {FIELDS[key]}" if key in FIELDS else f"unknown; {files.nearest(key, fields)}"
-            raise WrongUse(f"recipe {name}: {key}: {new}".removesuffix("; "))
+            raise UsageError(f"recipe {name}: {key}: {new}".removesuffix("; "))
     return dataclasses.replace(RECIPES[name], **changes)
 
 
@@ -141,23 +144,25 @@ def named(name: str) -> Recipe:
     """A recipe by name, from a run's ``recipe.json``, or from a JSON or TOML file of some of a recipe's fields.
 
     Raises:
-        WrongUse: there is none, or it has a field or a value that no recipe has.
-        Failure: a file that is no JSON.
+        UsageError: there is none, or it has a field or a value that no recipe has.
+        AlexNetError: a file that is no JSON.
     """
     if name in RECIPES:
         return RECIPES[name]
     if not name.endswith((".json", ".toml")):
         near = files.nearest(name, RECIPES)
-        raise WrongUse(
+        raise UsageError(
             f"--recipe {name}: unknown; {near}give one of {', '.join(RECIPES)}, a run's recipe.json, or a .json or "
             ".toml file of a recipe's fields"
         )
     if not files.exists(name):
-        raise WrongUse(f"--recipe {name}: no such file")
+        raise UsageError(f"--recipe {name}: no such file")
     if name.endswith(".json"):
         return from_json(files.read_json(name, dict, "mend it or give another recipe"), f"--recipe {name}")
     try:
         content = tomllib.loads(files.read_bytes(name).decode("utf-8-sig"))
+    except UsageError:
+        raise
     except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
-        raise WrongUse(f"--recipe {name}: not TOML: {error}") from error
+        raise UsageError(f"--recipe {name}: not TOML: {error}") from error
     return from_json(content, f"--recipe {name}")

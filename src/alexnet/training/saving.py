@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alexnet import files
-from alexnet.run import write_checkpoint
+from alexnet.runs.checkpoint import write_checkpoint
 
 SHARE = 0.02  # of the training's time that writing may take
 
@@ -58,7 +58,7 @@ class Writer:
             best: not copied: nobody may change them any more. They cannot be resumed from.
 
         Raises:
-            Failure: this write's predecessor did not succeed (a full disk, say).
+            AlexNetError: this write's predecessor did not succeed (a full disk, say).
         """
         self.wait()
         started = time.monotonic()

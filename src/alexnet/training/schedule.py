@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,23 +169,23 @@ NUMBER = r"(\+?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"  # not negative
 
 
 def parse_layer_lr(rules: Sequence[str]) -> tuple[LayerLr, ...]:
-    """``LAYER@EPOCH=LR`` in the order of the epochs. Raises ``WrongUse`` naming the one that is wrong."""
+    """``LAYER@EPOCH=LR`` in the order of the epochs. Raises ``UsageError`` naming the one that is wrong."""
     parsed = []
     for rule in rules:
         match = re.fullmatch(rf"([^@=]+?)(\.bias)?@{NUMBER}={NUMBER}", rule)
         if not match:
-            raise WrongUse(f"--layer-lr {rule}: give LAYER@EPOCH=LR, conv1@72=0 or conv1.bias@72=0 say")
+            raise UsageError(f"--layer-lr {rule}: give LAYER@EPOCH=LR, conv1@72=0 or conv1.bias@72=0 say")
         parsed.append(LayerLr(match[1] + (match[2] or ".weight"), float(match[3]), float(match[4])))
     return tuple(sorted(parsed, key=lambda rule: rule.epoch))
 
 
 def parse_layer_weight_decay(rules: Sequence[str]) -> dict[str, float]:
-    """``LAYER=DECAY`` by the tensor's name. Raises ``WrongUse`` naming the one that is wrong."""
+    """``LAYER=DECAY`` by the tensor's name. Raises ``UsageError`` naming the one that is wrong."""
     parsed = {}
     for rule in rules:
         match = re.fullmatch(rf"([^@=]+)={NUMBER}", rule)
         if not match:
-            raise WrongUse(f"--layer-weight-decay {rule}: give LAYER=DECAY, fc10=1.0 say")
+            raise UsageError(f"--layer-weight-decay {rule}: give LAYER=DECAY, fc10=1.0 say")
         parsed[match[1] + ".weight"] = float(match[2])
     return parsed
 

@@ -1,30 +1,34 @@
 """How a training starts: from nothing, from a checkpoint, or from another run's weights."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
-from alexnet import files, machine, native, run
-from alexnet.data.augment import Preparation
+from alexnet import files, machine, native
 from alexnet.data.batches import Batch, Batches
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.errors import UsageError
 from alexnet.nets.costs import check_side
 from alexnet.nets.network import Network
 from alexnet.nets.precision import keep_copies
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
+from alexnet.runs import checkpoint
+from alexnet.runs import run as run_folder
 from alexnet.training import state as checkpoints
 from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Recipe, Settled, difference, from_json
 from alexnet.training.schedule import parse_layer_lr, parse_layer_weight_decay
 from alexnet.training.state import State
-from alexnet.training.step import Loss, Transform
+from alexnet.training.step import Loss, Sight, Step, Transform
 
 FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
 Say = Callable[[str], None]
@@ -50,7 +54,7 @@ class Setup:
     """A training of which everything is decided and checked, and nothing written.
 
     Attributes:
-        store: the images.
+        dataset: the images.
         folder: the run's.
         recipe: settled.
         device: of the net.
@@ -60,7 +64,7 @@ class Setup:
         batches: which images each step has.
     """
 
-    store: Store
+    dataset: Dataset
     folder: Path
     recipe: Settled
     device: torch.device
@@ -83,30 +87,30 @@ class Setup:
         return {name for name in self.net.tensors() if name.split(".")[0] in layers}
 
 
-def set_up(store: Store, folder: Path, recipe: Recipe, device: torch.device, start_from: Source = None) -> Setup:
+def set_up(dataset: Dataset, folder: Path, recipe: Recipe, device: torch.device, start_from: Source = None) -> Setup:
     """Decides what a recipe leaves open and checks that all goes together.
 
     Raises:
-        WrongUse: it does not; nothing was written.
+        UsageError: it does not; nothing was written.
     """
-    table, crop_size = _table(store, recipe.net, start_from)
-    net = Network.empty(table, len(store.classes))
+    table, crop_size = _table(dataset, recipe.net, start_from)
+    net = Network.empty(table, len(dataset.classes))
     precision = machine.choose_precision(recipe.precision, device)
-    settled = recipe.settled(len(store.rows("train")), precision, crop_size, table.name, start_from is not None)
-    _check_crop(store, table, settled.crop_size)
+    settled = recipe.settled(len(dataset.rows("train")), precision, crop_size, table.name, start_from is not None)
+    _check_crop(dataset, table, settled.crop_size)
     _check_layers(net, settled)
-    if settled.schedule == "plateau" and "val" not in store.splits:
-        raise WrongUse(
-            f"--schedule plateau: {store.path} has no validation images, so nobody would know when the rate falls; "
+    if settled.schedule == "plateau" and "val" not in dataset.splits:
+        raise UsageError(
+            f"--schedule plateau: {dataset.path} has no validation images, so nobody would know when the rate falls; "
             "prepare it with some (--val-fraction), or give another --schedule"
         )
     learning = None
     if settled.freeze is not None:
         if start_from is None:
-            raise WrongUse("--freeze: goes with --from; layers that were drawn must learn")
-        learning = net.table.next_learning(settled.freeze)
+            raise UsageError("--freeze: goes with --from; layers that were drawn must learn")
+        learning = table.next_learning(settled.freeze)
     batches = Batches(
-        store,
+        dataset,
         "train",
         settled.batch_size,
         settled.seed,
@@ -116,37 +120,37 @@ def set_up(store: Store, folder: Path, recipe: Recipe, device: torch.device, sta
         shuffle=settled.shuffle,
         crop_group=settled.crop_group,
     )
-    return Setup(store, folder, settled, device, start_from, net, learning, batches)
+    return Setup(dataset, folder, settled, device, start_from, net, learning, batches)
 
 
-def _table(store: Store, net: str | None, start_from: Source) -> tuple[Table, int]:
+def _table(dataset: Dataset, net: str | None, start_from: Source) -> tuple[Table, int]:
     """The net's table and the side of its crops: as the recipe says, or as the run that it starts from."""
     if start_from is None:
         table = load_table(net or "paper")
         return table, table.input[1]
-    description = run.read_description(start_from)
+    description = run_folder.read_description(start_from)
     prepared = description["preparation"]
-    if prepared["size"] != store.size:
-        raise WrongUse(
-            f"{store.path}: its images are {store.size} pixels wide, those of {start_from} were "
-            f"{prepared['size']}; prepare the store again with --size {prepared['size']}"
+    if prepared["size"] != dataset.size:
+        raise UsageError(
+            f"{dataset.path}: its images are {dataset.size} pixels wide, those of {start_from} were "
+            f"{prepared['size']}; prepare the dataset again with --size {prepared['size']}"
         )
-    own = run.table_of(description, str(start_from))
+    own = run_folder.table_of(description, str(start_from))
     table = own if net is None else load_table(net)
     return table, prepared["crop"] if table.layers == own.layers else table.input[1]
 
 
-def _check_crop(store: Store, table: Table, crop_size: int) -> None:
-    """Refuses a crop that the store does not have or the net cannot take."""
-    if crop_size > store.size:
-        raise WrongUse(
-            f"--crop-size {crop_size}: the store's images are {store.size} pixels wide; prepare a larger store, or "
+def _check_crop(dataset: Dataset, table: Table, crop_size: int) -> None:
+    """Refuses a crop that the dataset does not have or the net cannot take."""
+    if crop_size > dataset.size:
+        raise UsageError(
+            f"--crop-size {crop_size}: the dataset's images are {dataset.size} pixels wide; prepare a larger one, or "
             f"choose a --net whose input is smaller ({table.name} takes {table.input[1]})"
         )
     try:
         check_side(table, crop_size)
-    except WrongUse as error:
-        raise WrongUse(f"--crop-size {crop_size}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"--crop-size {crop_size}: {error}") from error
 
 
 def _check_layers(net: Network, recipe: Settled) -> None:
@@ -156,12 +160,12 @@ def _check_layers(net: Network, recipe: Settled) -> None:
     for name in (*names, *parse_layer_weight_decay(recipe.layer_weight_decay)):
         if name not in own:
             layers = dict.fromkeys(tensor.split(".")[0] for tensor in own)
-            raise WrongUse(
+            raise UsageError(
                 f"--layer-lr, --layer-weight-decay: net {net.table.name} has no {name}; its layers: {', '.join(layers)}"
             )
 
 
-def start(setup: Setup, say: Say) -> tuple[State, Preparation]:
+def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
     """Makes the run's folder, or checks that it holds the same training and reads where that is.
 
     Args:
@@ -172,19 +176,19 @@ def start(setup: Setup, say: Say) -> tuple[State, Preparation]:
         What changes in the training, on its device, and how its images are prepared, on the CPU.
 
     Raises:
-        WrongUse: the folder holds something else, or a training with other options.
-        Failure: a damaged checkpoint.
+        UsageError: the folder holds something else, or a training with other options.
+        AlexNetError: a damaged checkpoint.
     """
     folder, recipe, net = files.make_folder(setup.folder), setup.recipe, setup.net
     if (folder / "recipe.json").exists():
         _check_same(setup)
-        preparation = run.load_preparation(folder)
+        preprocessing = run_folder.load_preprocessing(folder)
         saved, taken = _weights(setup, say)
     else:
         _check_free(folder)
-        preparation = _preparation(setup)
+        preprocessing = preprocessing_of(setup)
         saved, taken = _weights(setup, say)  # before anything is written: what it starts from may not be meant
-        _write(setup, preparation)
+        _write(setup, preprocessing)
     net.to(setup.device, torch.float64 if recipe.precision == "float64" else torch.float32)
     decays = parse_layer_weight_decay(recipe.layer_weight_decay)
     optimizer = Momentum(net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
@@ -198,15 +202,56 @@ def start(setup: Setup, say: Say) -> tuple[State, Preparation]:
             )
     if recipe.precision == "bf16" and recipe.grad_accumulation == 1:  # parts' gradients add up in float32
         optimizer.keep(keep_copies(net, torch.bfloat16))
-    return state, preparation
+    return state, preprocessing
+
+
+def optimizer_of(setup: Setup) -> Momentum:
+    """The recipe's, of the net's parameters."""
+    recipe = setup.recipe
+    decays = parse_layer_weight_decay(recipe.layer_weight_decay)
+    return Momentum(setup.net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
+
+
+def training_step(
+    setup: Setup,
+    preprocessing: Preprocessing,
+    optimizer: Momentum,
+    scaler: torch.GradScaler | None = None,
+    options: Options | None = None,
+    computed: bool = False,
+) -> Step:
+    """The recipe's training step.
+
+    Args:
+        setup: the training; its net has its weights and is on its device.
+        preprocessing: of images, on the CPU.
+        optimizer: of the net's parameters.
+        scaler: of the loss, with fp16.
+        options: the caller's own loss and transform, if any.
+        computed: whether the batches' images are what the first learning layer sees.
+    """
+    recipe, options = setup.recipe, options or Options()
+    sight = Sight.of(recipe, preprocessing, setup.device, setup.batches.steps, options.transform)
+    return Step(
+        net=setup.net,
+        optimizer=optimizer,
+        precision=recipe.precision,
+        seed=recipe.seed,
+        sight=None if computed else sight,
+        loss=options.loss or functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing),
+        parts=recipe.grad_accumulation,
+        scaler=scaler,
+        learning=setup.learning,
+        computed=computed,
+    )
 
 
 def _asked(setup: Setup) -> dict[str, Any]:
     """What ``recipe.json`` says."""
-    asked = {**dataclasses.asdict(setup.recipe), "table": setup.net.table.text, "store": setup.store.fingerprint}
+    asked = {**dataclasses.asdict(setup.recipe), "table": setup.net.table.text, "store": setup.dataset.fingerprint}
     if setup.start_from is None:
         return {**asked, "start_from": None}
-    weights = run.weights_digest(setup.start_from)
+    weights = checkpoint.weights_digest(setup.start_from)
     return {**asked, "start_from": os.path.abspath(setup.start_from), "start_from_weights": weights}
 
 
@@ -214,11 +259,11 @@ def _check_same(setup: Setup) -> None:
     """Refuses a folder whose training was begun with other options."""
     note = setup.folder / "recipe.json"
     old = files.read_json(note, dict, "give another folder, or mend it")
-    from_json(old, str(note))
+    from_json(old, str(note), of_run=True)
     changed = difference(old, _asked(setup))
     if changed:
         shown = ["the net's table" if change.startswith("table ") else change for change in changed]
-        raise WrongUse(
+        raise UsageError(
             f"{setup.folder}: was begun with other options: {'; '.join(shown)}. "
             "Give the options it was begun with to go on, or another folder"
         )
@@ -228,32 +273,34 @@ def _check_same(setup: Setup) -> None:
 
 def _check_free(folder: Path) -> None:
     """Refuses a folder that holds something else than a new training may."""
-    if run.is_run(folder) and run.find_checkpoint(folder):
+    if run_folder.is_run(folder) and checkpoint.find_checkpoint(folder):
         imported = not (folder / "metrics.jsonl").exists()
         holds = "holds imported weights" if imported else "cannot be resumed, since its recipe.json is missing"
-        raise WrongUse(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
+        raise UsageError(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
     leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
     if set(leftover) - {"run.json", "preparation.safetensors", files.LOCK}:
-        raise WrongUse(f"{folder}: is not empty and no run; give another folder")
+        raise UsageError(f"{folder}: is not empty and no run; give another folder")
 
 
-def _preparation(setup: Setup) -> Preparation:
-    """By the store's statistics; mean and scale are those of the run that it starts from."""
+def preprocessing_of(setup: Setup) -> Preprocessing:
+    """By the dataset's statistics; mean and scale are those of the run that it starts from."""
     recipe = setup.recipe
-    own = Preparation.of(setup.store, recipe.crop_size, recipe.input_scale, recipe.color_noise, recipe.color_noise_by)
+    own = Preprocessing.of(
+        setup.dataset, recipe.crop_size, recipe.input_scale, recipe.color_noise, recipe.color_noise_by
+    )
     if setup.start_from is None:
         return own
-    other = run.load_preparation(setup.start_from)
+    other = run_folder.load_preprocessing(setup.start_from)
     return dataclasses.replace(own, mean_image=other.mean_image, scale=other.scale)
 
 
-def _write(setup: Setup, preparation: Preparation) -> None:
+def _write(setup: Setup, preprocessing: Preprocessing) -> None:
     """What a run's folder has before its first checkpoint."""
-    store = setup.store
-    path = store.path if files.is_remote(store.path) else os.path.abspath(store.path)
-    data = {"path": path, "store": store.fingerprint, "images": store.splits}
-    description = run.describe(setup.net, store.classes, store.description.get("words"), preparation, data)
-    run.begin(setup.folder, description, preparation)
+    dataset = setup.dataset
+    path = dataset.path if files.is_remote(dataset.path) else os.path.abspath(dataset.path)
+    data = {"path": path, "store": dataset.fingerprint, "images": dataset.splits}
+    description = run_folder.describe(setup.net, dataset.classes, dataset.description.get("words"), preprocessing, data)
+    run_folder.begin(setup.folder, description, preprocessing)
     files.write_json(setup.folder / "recipe.json", files.seal(_asked(setup)))
 
 
@@ -270,9 +317,9 @@ def _weights(setup: Setup, say: Say) -> tuple[checkpoints.Checkpoint | None, lis
 
 def _take_from(setup: Setup, path: str | os.PathLike[str], say: Say) -> list[str]:
     """Takes another run's weights where name and shape agree, and says which; the parameters among them."""
-    other, net, store = run.load(path), setup.net, setup.store
+    other, net, dataset = run_folder.open_run(path), setup.net, setup.dataset
     theirs, own, last = other.net.state(), net.state(), f"{net.names[-1]}."
-    same_classes = store.classes == other.classes or store.words == other.words
+    same_classes = dataset.classes == other.classes or dataset.words == other.words
     taken = [
         name
         for name, tensor in own.items()
@@ -280,24 +327,24 @@ def _take_from(setup: Setup, path: str | os.PathLike[str], say: Say) -> list[str
     ]
     lacking = setup.frozen - set(taken)
     if lacking:
-        raise WrongUse(f"--freeze {setup.recipe.freeze}: {path} has no {min(lacking)} of this shape to keep")
+        raise UsageError(f"--freeze {setup.recipe.freeze}: {path} has no {min(lacking)} of this shape to keep")
     if not taken:
-        raise WrongUse(f"--from {path}: its net has no layer of the same name and shape as {net.table.name}'s")
+        raise UsageError(f"--from {path}: its net has no layer of the same name and shape as {net.table.name}'s")
     with torch.no_grad():
         for name in taken:
             own[name].copy_(theirs[name])
     layers = list(dict.fromkeys(name.split(".")[0] for name in taken))
     drawn = list(dict.fromkeys(name.split(".")[0] for name in own if name not in taken))
-    say(f"from {path}: {', '.join(layers)}; drawn anew: {', '.join(drawn) or 'none'}")
+    say(f"from {path}: {', '.join(layers)}; initialized: {', '.join(drawn) or 'none'}")
     return [name for name in taken if name in net.tensors()]
 
 
 def say_start(setup: Setup, state: State, say: Say) -> None:
     """Says what is trained from which step on, and what about it may surprise."""
-    step, store, images = state.step, setup.store, len(setup.batches.split_rows)
+    step, dataset, images = state.step, setup.dataset, len(setup.batches.split_rows)
     say(
         f"{'going on' if step else 'beginning'} at step {step:,} of {setup.steps:,}: net {setup.net.table.name}, "
-        f"{images:,} images of {len(store.classes)} classes, "
+        f"{images:,} images of {len(dataset.classes)} classes, "
         f"{setup.recipe.epochs} epochs, {setup.device.type}, {setup.recipe.precision}, "
         f"{torch.get_num_threads()} threads, {native.kernels(setup.device)} kernels"
     )
@@ -305,13 +352,13 @@ def say_start(setup: Setup, state: State, say: Say) -> None:
         say(
             f"note: {images:,} images are few to learn from alone; better start from "
             "published weights: alexnet download torchvision-weights weights; alexnet import "
-            "weights/alexnet-owt-7be5be79.pth published; alexnet train STORE RUN --from published --freeze conv5"
+            "weights/alexnet-owt-7be5be79.pth published; alexnet train DATASET RUN --from published --freeze conv5"
         )
     crop_size = setup.recipe.crop_size
-    if 2 * crop_size < store.size:
+    if 2 * crop_size < dataset.size:
         say(
-            f"warning: the net sees {crop_size}x{crop_size} pixels of images of {store.size}x"
-            f"{store.size}, less than a quarter of each; prepare the store again with a --size from "
+            f"warning: the net sees {crop_size}x{crop_size} pixels of images of {dataset.size}x"
+            f"{dataset.size}, less than a quarter of each; prepare the dataset again with a --size from "
             f"{crop_size} to {4 * crop_size // 3}"
         )
     if setup.batches.steps == 1:

@@ -12,11 +12,12 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import torch
 from torch import Tensor
 
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 from alexnet.files import Misfit, Within, checked
 from alexnet.nets import weights
 from alexnet.nets.network import Network
-from alexnet.run import REMOVE, JournalMark, Share, check_hashes, find_checkpoint, read_checkpoint, step_of
+from alexnet.runs.checkpoint import REMOVE, JournalMark, check_hashes, find_checkpoint, read_checkpoint, step_of
+from alexnet.runs.journal import Share
 from alexnet.training.optimizer import Momentum
 
 RECENT = 100  # losses that are remembered
@@ -111,12 +112,12 @@ class State:
             where: the run's folder, for messages.
 
         Raises:
-            Failure: it is of another net.
+            AlexNetError: it is of another net.
         """
         weights.put(self.net, saved.tensors, where)
         for name, velocity in self.optimizer.velocities.items():
             if name not in saved.velocities or saved.velocities[name].shape != velocity.shape:
-                raise Failure(f"{where}: its checkpoint has no velocity of {name}'s shape; {REMOVE}")
+                raise AlexNetError(f"{where}: its checkpoint has no velocity of {name}'s shape; {REMOVE}")
             velocity.copy_(saved.velocities[name])
         note = saved.note
         self.step = saved.step
@@ -151,13 +152,15 @@ def read(folder: Path) -> Checkpoint | None:
     """The run's newest checkpoint that can be resumed from, its hashes checked, or None where there is none yet.
 
     Raises:
-        Failure: it was damaged.
+        AlexNetError: it was damaged.
     """
     kept = [place for place in map(find_checkpoint, (folder, folder), ("last", "step")) if place]
     if not kept:
         broken = sorted(Path(folder, "checkpoints").glob("last-*"))
         if broken:
-            raise Failure(f"{broken[-1]}: has no checkpoint.json, so nobody can tell what is whole in it; {REMOVE}")
+            raise AlexNetError(
+                f"{broken[-1]}: has no checkpoint.json, so nobody can tell what is whole in it; {REMOVE}"
+            )
         return None
     return read_checkpoint(folder, max(kept, key=step_of).name.partition("-")[0], _read)
 
@@ -167,7 +170,7 @@ def _read(place: Path) -> Checkpoint:
     try:
         kept = checked(note["state"], Note)
     except Misfit as misfit:
-        raise Failure(f"{place / 'checkpoint.json'}: state.{misfit}; {REMOVE}") from misfit
+        raise AlexNetError(f"{place / 'checkpoint.json'}: state.{misfit}; {REMOVE}") from misfit
     return Checkpoint(
         step=note["step"],
         tensors=weights.load_tensors(place / "weights.safetensors"),

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet.data.augment import Preparation
 from alexnet.data.batches import Batch
-from alexnet.evaluation import autocast, input_dtype
+from alexnet.data.preprocessing import Preprocessing
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
+from alexnet.nets.precision import autocast, input_dtype
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Settled
 
@@ -37,7 +37,7 @@ class Sight:
     """What the net sees of a training batch: minus the mean, color noise, scaled (paper 2 and 4.1).
 
     Attributes:
-        preparation: on the CPU.
+        preprocessing: on the CPU.
         on_device: the same where the net is.
         seed, steps_per_epoch: of the training.
         dtype: of the net's input.
@@ -47,8 +47,8 @@ class Sight:
         transform: the caller's own, of images as the net would see them and their row ids.
     """
 
-    preparation: Preparation
-    on_device: Preparation
+    preprocessing: Preprocessing
+    on_device: Preprocessing
     seed: int
     steps_per_epoch: int
     dtype: torch.dtype
@@ -61,15 +61,15 @@ class Sight:
     def of(
         cls,
         recipe: Settled,
-        preparation: Preparation,
+        preprocessing: Preprocessing,
         device: torch.device,
         steps_per_epoch: int,
         transform: Transform | None = None,
     ) -> "Sight":
         """As a recipe says: with frozen layers, there is no color noise."""
         return cls(
-            preparation,
-            preparation.to(device),
+            preprocessing,
+            preprocessing.to(device),
             recipe.seed,
             steps_per_epoch,
             input_dtype(recipe.precision),
@@ -84,7 +84,12 @@ class Sight:
         epoch = step // self.steps_per_epoch
         if not self.noise or (self.noise_until is not None and epoch >= self.noise_until):
             return None
-        return self.preparation.colour_noise(self.seed, epoch, rows).to(device, non_blocking=True)
+        return self.preprocessing.color_noise(self.seed, epoch, rows).to(device, non_blocking=True)
+
+    def batch(self, batch: Batch, step: int) -> Tensor:
+        """(N, 3, crop, crop) what the net sees of a batch at a step."""
+        device = self.on_device.mean_image.device
+        return self.images(batch.to(device).images, batch.rows, self.shifts(batch.rows, step, device))
 
     def images(self, images: Tensor, rows: Tensor, shifts: Tensor | None) -> Tensor:
         """(N, 3, crop, crop) uint8 on the device, and their row ids and shifts, to what the net sees."""
@@ -149,7 +154,7 @@ class Step:
             NotFinite: on a CPU: the loss is no number; nothing was updated.
         """
         device, count = next(self.net.parameters()).device, len(batch.rows)
-        shifts = self.sight.shifts(batch.rows, number, device) if self.sight else None
+        shifts = self.sight.shifts(batch.rows, number, device) if self.sight else None  # before the rows go there
         batch = batch.to(device)
         self.net.train()
         losses, scores, images = [], [], batch.images

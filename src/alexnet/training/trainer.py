@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import math
 import os
 import time
@@ -11,24 +10,27 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation, files, machine, run
-from alexnet.data.augment import Preparation
+from alexnet import files, machine
 from alexnet.data.batches import Batch, ahead, between
-from alexnet.data.store import Store
-from alexnet.errors import Failure, Interrupted, WrongUse, check_number, check_threads
-from alexnet.evaluation import Errors, top_k_errors
+from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.errors import AlexNetError, Interrupted, UsageError, check_number, check_threads
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.errors import Errors, top_k_errors
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.progress import Display, clock
-from alexnet.training.frozen import computed
+from alexnet.runs.checkpoint import find_checkpoint, step_of
+from alexnet.runs.run import Run, note_errors
+from alexnet.training.frozen import compute
 from alexnet.training.journal import Journal, StepReport
 from alexnet.training.listeners import Curve, Pace, Signals, StallWatch
 from alexnet.training.recipe import Recipe
 from alexnet.training.saving import Writer
-from alexnet.training.start import Options, Setup, say_start, set_up, start
+from alexnet.training.start import Options, Setup, say_start, set_up, start, training_step
 from alexnet.training.state import State
-from alexnet.training.step import Loss, NotFinite, Result, Sight, Step, Transform, first_not_finite
+from alexnet.training.step import Loss, NotFinite, Result, Transform, first_not_finite
 
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
@@ -42,7 +44,7 @@ class Outcome:
     Attributes:
         run: the run's folder.
         epochs, steps: done.
-        errors: on the validation split at the end, None where the store has none.
+        errors: on the validation split at the end, None where the dataset has none.
         seconds: spent by this call.
     """
 
@@ -55,7 +57,7 @@ class Outcome:
 
 @machine.as_imported()
 def train(
-    store: Store | str | os.PathLike,
+    dataset: Dataset | str | os.PathLike,
     folder: str | os.PathLike,
     recipe: Recipe | None = None,
     *,
@@ -81,7 +83,7 @@ def train(
     with the process, which is up to a third faster on a CPU.
 
     Args:
-        store: the images.
+        dataset: the images.
         folder: the run's.
         recipe: ``Recipe()`` if not given.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
@@ -96,7 +98,7 @@ def train(
         transform: your own, of a training batch as the net will see it: (N, 3, crop, crop) float images and the
             (N,) row ids that randomness may be keyed by, to images of the same shape.
         loss: your own in place of cross-entropy: (N, classes) float32 scores and (N,) labels to their mean loss.
-        batches: your own in place of crops of the store's training images: a step's number to a ``Batch`` of
+        batches: your own in place of crops of the dataset's training images: a step's number to a ``Batch`` of
             uint8 images; called from several threads, so a function of the step alone.
         on_step: called with a ``StepReport`` after every step: ``on_step=print`` prints a line each. On a GPU it hears
             of steps a few at a time, so that the device is never waited for.
@@ -104,20 +106,20 @@ def train(
         show: shows progress on the standard error.
 
     Raises:
-        WrongUse: a recipe, store or folder that cannot be meant.
-        Failure: the loss is no number any more; a full disk; a damaged checkpoint.
+        UsageError: a recipe, dataset or folder that cannot be meant.
+        AlexNetError: the loss is no number any more; a full disk; a damaged checkpoint.
         Interrupted: a signal came; everything was saved.
     """
     if not isinstance(recipe, Recipe | None):
-        raise WrongUse(f"recipe {recipe!r}: give a Recipe")
+        raise UsageError(f"recipe {recipe!r}: give a Recipe")
     check_threads("--threads", threads)
-    check_threads("--loaders", loaders)
+    check_threads("--workers", loaders)
     if keep_every is not None:
         check_number("--keep-every", keep_every, 1)
     loaders = loaders or max(2, min(8, machine.cores()))
     options = Options(loaders, keep_every, keep_log, tensorboard, transform, loss, batches, on_step)
-    store = store if isinstance(store, Store) else Store(store)
-    setup = set_up(store, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+    setup = set_up(dataset, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
     display = Display(show)
     with machine.torch_threads(threads), files.owned(files.make_folder(setup.folder), say=display.line):
         files.remove_leftovers(setup.folder)
@@ -127,7 +129,7 @@ def train(
 def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     """Trains to the end, from wherever the run's folder is; nobody else writes there meanwhile."""
     started = time.monotonic()
-    state, preparation = start(setup, display.line)
+    state, preprocessing = start(setup, display.line)
     errors = None
     if state.step == setup.steps:
         display.line(f"{setup.folder}: finished already ({setup.recipe.epochs} epochs)")
@@ -143,19 +145,19 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
                     display.line(f"note: {lines.path}: {lines.unreadable:,} unreadable lines were left out")
             say_start(setup, state, display.line)
             signals = stack.enter_context(Signals())
-            trainer = Trainer(setup, options, state, preparation, writer, journal, signals, display)
+            trainer = Trainer(setup, options, state, preprocessing, writer, journal, signals, display)
             errors = trainer.run()
         Curve(setup.folder).draw()
-    if errors is None and "val" in setup.store.splits:  # else of the last step: it is always measured
-        errors = measure(setup, state, preparation, options.loaders)
+    if errors is None and "val" in setup.dataset.splits:  # else of the last step: it is always measured
+        errors = measure(setup, state, preprocessing, options.loaders)
     if errors:
-        run.note_errors(setup.folder, "val", dataclasses.asdict(errors))
+        note_errors(setup.folder, "val", dataclasses.asdict(errors))
     epochs = state.step // setup.batches.steps
     return Outcome(str(setup.folder), epochs, state.step, errors, time.monotonic() - started)
 
 
 def train_seeds(
-    store: Store | str | os.PathLike,
+    dataset: Dataset | str | os.PathLike,
     folder: str | os.PathLike,
     recipe: Recipe | None,
     seeds: Sequence[int],
@@ -164,29 +166,25 @@ def train_seeds(
     """Trains one run a seed, in ``FOLDER/seed-N``; those that are finished are left as they are.
 
     Args:
-        store, recipe, options: as for ``train``.
+        dataset, recipe, options: as for ``train``.
         folder: of all runs.
         seeds: which.
     """
-    store = store if isinstance(store, Store) else Store(store)
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     runs = files.make_folder(folder)
     return [
-        train(store, runs / f"seed-{seed}", dataclasses.replace(recipe or Recipe(), seed=seed), **options)
+        train(dataset, runs / f"seed-{seed}", dataclasses.replace(recipe or Recipe(), seed=seed), **options)
         for seed in seeds
     ]
 
 
-def measure(setup: Setup, state: State, preparation: Preparation, loaders: int) -> Errors:
+def measure(setup: Setup, state: State, preprocessing: Preprocessing, loaders: int) -> Errors:
     """Errors of the net as it is on the validation split, one view."""
-    return evaluation.measure(
-        state.net,
-        preparation.to(setup.device),
-        setup.store,
-        "val",
-        precision=setup.recipe.precision,
-        device=setup.device,
-        loaders=loaders,
-    )
+    dataset = setup.dataset
+    here = preprocessing.to(setup.device)
+    run = Run(str(setup.folder), state.net, dataset.classes, dataset.words, here, {}, {}, state.step)
+    classifier = Classifier(run, precision=setup.recipe.precision)
+    return evaluate(classifier, dataset, split="val", loaders=loaders, keep_probabilities=False).errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +204,7 @@ class Trainer:
         setup: what is trained.
         options: see ``train``.
         state: all that changes.
-        preparation: of images, on the CPU.
+        preprocessing: of images, on the CPU.
         writer, journal, signals, display: open.
     """
 
@@ -215,35 +213,23 @@ class Trainer:
         setup: Setup,
         options: Options,
         state: State,
-        preparation: Preparation,
+        preprocessing: Preprocessing,
         writer: Writer,
         journal: Journal,
         signals: Signals,
         display: Display,
     ):
-        self.setup, self.options, self.state, self.preparation = setup, options, state, preparation
+        self.setup, self.options, self.state, self.preprocessing = setup, options, state, preprocessing
         self.writer, self.journal, self.signals, self.display = writer, journal, signals, display
         recipe = setup.recipe
-        self.features = computed(setup, options, state.net, preparation, display)
-        self.update = Step(
-            net=state.net,
-            optimizer=state.optimizer,
-            precision=recipe.precision,
-            seed=recipe.seed,
-            sight=None
-            if self.features
-            else Sight.of(recipe, preparation, setup.device, setup.batches.steps, options.transform),
-            loss=options.loss or functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing),
-            parts=recipe.grad_accumulation,
-            scaler=state.scaler,
-            learning=setup.learning,
-            computed=self.features is not None,
-        )
+        self.features = compute(setup, options, state.net, preprocessing, display)
+        computed = self.features is not None
+        self.update = training_step(setup, preprocessing, state.optimizer, state.scaler, options, computed)
         self.rates = recipe.learning_rates(setup.batches.steps)
         self.factors = dict.fromkeys(state.taken, recipe.pretrained_lr_factor) | dict.fromkeys(setup.frozen, 0.0)
         self.listeners: list[Callable[[StepReport], object]] = [
             journal.write_step,
-            StallWatch(state, len(setup.store.classes), display.line),
+            StallWatch(state, len(setup.dataset.classes), display.line),
         ]
         if options.on_step:
             self.listeners.append(options.on_step)
@@ -343,16 +329,16 @@ class Trainer:
     def _validate(self, epoch: int) -> None:
         """Measures the validation split, writes it down, remembers the best weights."""
         speed, state = self.pace.images_per_second, self.state
-        if "val" not in self.setup.store.splits:
+        if "val" not in self.setup.dataset.splits:
             self.display.line(f"epoch {epoch:>3}  {speed:6.0f} images/s")
             return
         if self.features and state.step < self.setup.steps:
             errors = self.features.measure()
         else:
-            errors = measure(self.setup, state, self.preparation, self.options.loaders)
+            errors = measure(self.setup, state, self.preprocessing, self.options.loaders)
         self.errors = errors
         self.journal.write_validation(state.step, epoch, errors)
-        top5 = f"  top-5 {errors.top5_error:6.1%}" if len(self.setup.store.classes) > 5 else ""
+        top5 = f"  top-5 {errors.top5_error:6.1%}" if len(self.setup.dataset.classes) > 5 else ""
         self.display.line(
             f"epoch {epoch:>3} of {self.setup.recipe.epochs}  training loss {state.mean_loss:.3f}  "
             f"validation error {errors.top1_error:6.1%}{top5}  {speed:5.0f} images/s"
@@ -375,12 +361,12 @@ class Trainer:
     def _diverged(self, step: int, images: Tensor) -> NoReturn:
         """Stops with the layer where it began; what was saved before stays."""
         self.writer.wait()
-        saved = run.find_checkpoint(self.setup.folder, "last")
-        kept = f"the checkpoint of step {run.step_of(saved):,} is kept" if saved else "none was saved yet"
+        saved = find_checkpoint(self.setup.folder, "last")
+        kept = f"the checkpoint of step {step_of(saved):,} is kept" if saved else "none was saved yet"
         where = first_not_finite(self.state.net, images)
         if self.features:
             where = f"what comes from {self.setup.learning} on"
-        raise Failure(
+        raise AlexNetError(
             f"{self.setup.folder}: the loss of step {step:,} is not finite; first in {where}. Training stopped, "
             f"{kept}. Begin a new run with a lower --lr than {self.setup.recipe.learning_rate} or a longer "
             "--warmup-epochs"

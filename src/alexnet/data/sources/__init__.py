@@ -21,7 +21,7 @@ from alexnet.data.sources import (
 )
 from alexnet.data.sources.listing import SPLITS, Listing, Source, split_off_validation
 from alexnet.data.sources.tree import LeftOut, Tree, open_tree, printable
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 LAYOUTS = {
     "csv": csv_list,
@@ -37,7 +37,7 @@ LAYOUTS = {
 # Layouts whose images are in files that may lie beside anything else, folders of photos among it.
 IN_FILES = ("table", "cifar10", "ilsvrc", "wnid-tars", "webdataset")
 OWN_FOLDER = {
-    "store": "is a store already: `alexnet train {path} RUN` trains on it; --layout table makes another of its images",
+    "dataset": "is a dataset already: `alexnet train {path} RUN` trains on it; --layout table makes another of it",
     "run": "is a run, no source of images; give the folder of photos",
     "export": "is an exported run, no source of images; give the folder of photos",
 }
@@ -52,42 +52,42 @@ def open_source(
     splits: str = "auto",
     without: str | os.PathLike | None = None,
 ) -> Source:
-    """The source at ``path``, its layout recognised by itself unless named.
+    """The source at ``path``, its layout recognized by itself unless named.
 
     Args:
         path: folder, archive or list.
         layout: its name.
         splits: of the layout ``folder``: ``auto``, or ``none``, every folder is a class.
-        without: a folder that is left out where it lies in the source: the store that is being made.
+        without: a folder that is left out where it lies in the source: the dataset that is being made.
 
     Raises:
-        WrongUse: nothing there, not a folder or an archive, not of the layout that was named, or of two layouts.
-        Failure: a damaged archive, list or table.
+        UsageError: nothing there, not a folder or an archive, not of the layout that was named, or of two layouts.
+        AlexNetError: a damaged archive, list or table.
     """
     if layout is not None and layout not in LAYOUTS:
-        raise WrongUse(f"--layout {layout}: unknown; give one of {', '.join(LAYOUTS)}")
+        raise UsageError(f"--layout {layout}: unknown; give one of {', '.join(LAYOUTS)}")
     if splits not in ("auto", "none"):
-        raise WrongUse(f"--splits {splits}: unknown; give auto or none")
+        raise UsageError(f"--splits {splits}: unknown; give auto or none")
     tree = open_tree(path, without)
     if tree.own and layout != "table":
-        raise WrongUse(f"{tree.path}: {OWN_FOLDER[tree.own].format(path=tree.path)}")
+        raise UsageError(f"{tree.path}: {OWN_FOLDER[tree.own].format(path=tree.path)}")
     notes: list[str] = []
-    name = layout or _recognised(tree, notes)
+    name = layout or _recognized(tree, notes)
     if not LAYOUTS[name].matches(tree):
-        raise WrongUse(f"--layout {name}: {path} does not look so; expected {LAYOUTS[name].EXPECTED}")
+        raise UsageError(f"--layout {name}: {path} does not look so; expected {LAYOUTS[name].EXPECTED}")
     if splits != "auto" and name != "folder":
-        raise WrongUse(f"--splits {splits}: {path} is of layout {name}, which says itself what its splits are")
+        raise UsageError(f"--splits {splits}: {path} is of layout {name}, which says itself what its splits are")
     source = folder.source(tree, splits) if name == "folder" else LAYOUTS[name].source(tree)
     return _with_notes(source, tree, notes)
 
 
-def _recognised(tree: Tree, notes: list[str]) -> str:
+def _recognized(tree: Tree, notes: list[str]) -> str:
     """The layout that a tree has, with notes where it could be taken for another."""
     name = next(name for name, module in LAYOUTS.items() if module.matches(tree))
     photos = folder.classes_at_hand(tree) if name in (*IN_FILES, "folder") and tree.kind != "file" else []
     if name in IN_FILES and len(photos) > 1:
         if name != "table" or table.holds_images(tree):
-            raise WrongUse(
+            raise UsageError(
                 f"{tree.path}: is of layout {name} and holds folders of images, too "
                 f"({', '.join(map(printable, photos))}); say which is meant: --layout {name} or --layout folder"
             )
@@ -97,7 +97,7 @@ def _recognised(tree: Tree, notes: list[str]) -> str:
     if name == "folder" and len(photos) < 2:
         lacking = webdataset.missing(tree)
         if lacking:
-            raise WrongUse(f"{tree.path}: {lacking}")
+            raise UsageError(f"{tree.path}: {lacking}")
     return name
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet.data.sources.listing import Listing, Source
 from alexnet.data.sources.tree import Tree
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 
 EXPECTED = "cifar-10-batches-py/ or cifar-10-batches-bin/, in their archive or unpacked"
 BATCH = re.compile(r"(?:.*/)?(data_batch_[1-5]|test_batch)(\.bin)?")
@@ -109,7 +109,7 @@ def source(tree: Tree) -> Source:
     """The batches' images; there is no validation split.
 
     Raises:
-        Failure: a batch is damaged, or its pickle names something that is no array.
+        AlexNetError: a batch is damaged, or its pickle names something that is no array.
     """
     pixels, labels, names, splits = [], [], [], []
     wanted = [place for place, name in enumerate(tree.names) if BATCH.fullmatch(name)]
@@ -140,7 +140,7 @@ def source(tree: Tree) -> Source:
 
 def _read_binary(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if not content or len(content) % (1 + BYTES):
-        raise Failure(f"{where}: {len(content):,} bytes are not records of {1 + BYTES:,}; fetch it again")
+        raise AlexNetError(f"{where}: {len(content):,} bytes are not records of {1 + BYTES:,}; fetch it again")
     records = np.frombuffer(content, np.uint8).reshape(-1, 1 + BYTES)
     return (*_checked(records[:, 1:], records[:, 0].astype(np.int32), where), [])
 
@@ -156,14 +156,14 @@ def _read_pickle(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray, li
             n.decode("utf-8", "surrogateescape") if isinstance(n, bytes) else str(n) for n in told.get("filenames", [])
         ]
     except Exception as error:  # a pickle can fail in any way
-        raise Failure(f"{where}: no batch of CIFAR-10 ({error}); fetch it again") from error
+        raise AlexNetError(f"{where}: no batch of CIFAR-10 ({error}); fetch it again") from error
     found = _checked(data, labels.astype(np.int32), where)
     return (*found, names if len(names) == len(labels) else [])
 
 
 def _checked(data: np.ndarray, labels: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
-        raise Failure(
+        raise AlexNetError(
             f"{where}: labels from {labels.min()} to {labels.max()} where CIFAR-10 has 0 to 9; fetch it again"
         )
     return data, labels

@@ -3,10 +3,10 @@
 import os
 
 from alexnet import files
-from alexnet.data.sources.listing import SPLIT_NAMES, Source, labelled
+from alexnet.data.sources.listing import SPLIT_NAMES, Source, labeled
 from alexnet.data.sources.text import csv_rows, label_of, lines_of
 from alexnet.data.sources.tree import Tree, read_image_file
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 EXPECTED = "a .csv or .tsv file whose first line names the columns path, label and, if wanted, split"
 COLUMNS = {
@@ -42,7 +42,7 @@ def matches(tree: Tree) -> bool:
 
 
 def source(tree: Tree) -> Source:
-    """The listed images. Raises ``WrongUse`` naming the line that cannot be meant."""
+    """The listed images. Raises ``UsageError`` naming the line that cannot be meant."""
     text = tree.text(tree.names[0]) or ""
     first = next(iter(lines_of(text)), "")
     delimiter = "\t" if tree.path.lower().endswith(".tsv") else max(",;\t", key=first.count)
@@ -50,31 +50,31 @@ def source(tree: Tree) -> Source:
     header = [name.strip().lower() for name in next(iter(rows), (1, [""]))[1]]
     path, label, split = (_column(tree.path, header, names) for names in COLUMNS.values())
     if path is None or label is None:
-        raise WrongUse(f"{tree.path}: the first line is {first[:80]!r}; it must name the columns path and label")
+        raise UsageError(f"{tree.path}: the first line is {first[:80]!r}; it must name the columns path and label")
     names: list[str] = []
     labels: list[tuple[str, str]] = []
-    unlabelled = 0
+    unlabeled = 0
     for number, row in rows:
         where = f"{tree.path}: line {number:,}"
         if len(row) != len(header):
-            raise WrongUse(f"{where}: {len(row)} values where the first line names {len(header)} columns")
+            raise UsageError(f"{where}: {len(row)} values where the first line names {len(header)} columns")
         said = row[split].strip().lower() if split is not None else "train"
         if not row[path].strip():
-            raise WrongUse(f"{where}: no path")
+            raise UsageError(f"{where}: no path")
         if said not in SPLIT_NAMES:
-            raise WrongUse(f"{where}: split {said!r}: give train, val or test")
+            raise UsageError(f"{where}: split {said!r}: give train, val or test")
         name = label_of(row[label], where)
         if name is None:
-            unlabelled += 1
+            unlabeled += 1
             continue
         labels.append((SPLIT_NAMES[said], name))
         names.append(row[path].strip())
-    return labelled(ListedTree(tree.path, names), "csv", [(*pair, i) for i, pair in enumerate(labels)], unlabelled)
+    return labeled(ListedTree(tree.path, names), "csv", [(*pair, i) for i, pair in enumerate(labels)], unlabeled)
 
 
 def _column(path: str, header: list[str], names: tuple[str, ...]) -> int | None:
     """The place of the column that has one of the names, the first of them that is there."""
     name = next((name for name in names if name in header), None)
     if name is not None and header.count(name) > 1:
-        raise WrongUse(f"{path}: the first line names the column {name} twice; remove one")
+        raise UsageError(f"{path}: the first line names the column {name} twice; remove one")
     return None if name is None else header.index(name)

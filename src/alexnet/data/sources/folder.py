@@ -9,7 +9,7 @@ from alexnet.data.sources import splits as folders_of_splits
 from alexnet.data.sources.listing import SPLIT_NAMES, Source, by_class
 from alexnet.data.sources.tree import IMAGE_ENDINGS, Tree, is_image
 from alexnet.data.sources.words import find_words
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 LISTS = (".csv", ".tsv", ".parquet", ".arrow", ".json", ".txt", ".xml")  # of a folder that is no class
 EXPECTED = "train/CLASS/*, val/CLASS/* or CLASS/*"
@@ -40,19 +40,19 @@ def source(tree: Tree, splits: str = "auto") -> Source:
         splits: ``auto``, or ``none``: every folder is a class, whatever it is called.
 
     Raises:
-        WrongUse: no images, no class folders, one class only, a class without images, a class in validation or test
+        UsageError: no images, no class folders, one class only, a class without images, a class in validation or test
             that training lacks, or folders that may be splits or classes.
     """
     images = [(i, name) for i, name in enumerate(tree.names) if is_image(name)]
     if not images:
         left_out = f"; {tree.left_out}" if tree.left_out else ""
-        raise WrongUse(f"{tree.path}: holds no images ({', '.join(IMAGE_ENDINGS)}){left_out}")
+        raise UsageError(f"{tree.path}: holds no images ({', '.join(IMAGE_ENDINGS)}){left_out}")
     names = [name for _, name in images]
     root = _unwrap(names, () if splits == "none" else SPLIT_NAMES)
     reading = folders_of_splits.read(folders_of_splits.Shape(tree.path, root, names), splits)
     rows = [row for i, name in images if (row := _row(i, name, reading))]
     if not rows:
-        raise WrongUse(
+        raise UsageError(
             f"{tree.path}: holds images but no folders of classes; put each class's images in a folder of its name"
         )
     _check_full(tree, reading, {name for _, name, _ in rows})
@@ -80,12 +80,12 @@ def _row(member: int, name: str, reading: folders_of_splits.Reading) -> tuple[st
 
 
 def _check_full(tree: Tree, reading: folders_of_splits.Reading, classes: set[str]) -> None:
-    """Raises ``WrongUse`` where a class's folder has no image."""
+    """Raises ``UsageError`` where a class's folder has no image."""
     for folder in tree.folders:
         for prefix in reading.roots:
             name = folder[len(prefix) :]
             if folder.startswith(prefix) and "/" not in name and name not in classes and not _holds_lists(tree, folder):
-                raise WrongUse(f"{tree.path}: class folder {name!r} has no images; add some or remove the folder")
+                raise UsageError(f"{tree.path}: class folder {name!r} has no images; add some or remove the folder")
 
 
 def _holds_lists(tree: Tree, folder: str) -> bool:

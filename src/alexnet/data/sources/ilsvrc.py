@@ -22,7 +22,7 @@ from alexnet.data.sources.listing import SPLITS, Listing, Source
 from alexnet.data.sources.tree import Span, TarTree, Tree
 from alexnet.data.sources.wnid_tars import check_full, class_tars
 from alexnet.data.sources.words import Devkit, find_devkit
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 EXPECTED = "ILSVRC2012_img_train.tar with ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz (or 2010's)"
 ARCHIVE = re.compile(r"(?:.*/)?ILSVRC(\d{4})_(?:img|images)_(train|val|test)(?:_v\d+)?\.tar")
@@ -39,13 +39,13 @@ def source(tree: Tree) -> Source:
     """Training, validation and, where labels are published, test images.
 
     Raises:
-        WrongUse: an archive or the devkit is missing.
-        Failure: one is damaged, or ground truth and images differ in number.
+        UsageError: an archive or the devkit is missing.
+        AlexNetError: one is damaged, or ground truth and images differ in number.
     """
     archives = _archives(tree)
     devkit = find_devkit(tree)
     if devkit is None:
-        raise WrongUse(
+        raise UsageError(
             f"{tree.path}: no devkit, which says what the labels are; put ILSVRC2012_devkit_t12.tar.gz "
             "(2010: ILSVRC2010_devkit-1.0.tar.gz) beside the archives"
         )
@@ -53,7 +53,7 @@ def source(tree: Tree) -> Source:
     tars = class_tars(outer)
     classes = list(tars)
     if not classes:
-        raise WrongUse(f"{archives['train'].path}: holds no class archives (n01440764.tar, ...)")
+        raise UsageError(f"{archives['train'].path}: holds no class archives (n01440764.tar, ...)")
     held = [split for split in ("val", "test") if split in archives]
     spans = [outer.span(place) for place in tars.values()] + [archives[split] for split in held]
     prefixes = [f"train/{name}/" for name in classes] + [f"{split}/" for split in held]
@@ -74,7 +74,7 @@ def _archives(tree: Tree) -> dict[str, Span]:
             years.add(match[1])
             found[match[2]] = tree.span(place)
     if len(years) > 1:
-        raise WrongUse(f"{tree.path}: holds archives of {' and '.join(sorted(years))}; give a folder of one year")
+        raise UsageError(f"{tree.path}: holds archives of {' and '.join(sorted(years))}; give a folder of one year")
     return found
 
 
@@ -117,9 +117,9 @@ def _labels(truth: str, images: int, classes: list[str], devkit: Devkit, split: 
     try:
         numbers = [int(word) for word in truth.split()]
     except ValueError as error:
-        raise Failure(f"{devkit.place}: {TRUTH[split]}: not one number a line; fetch the devkit again") from error
+        raise AlexNetError(f"{devkit.place}: {TRUTH[split]}: not one number a line; fetch the devkit again") from error
     if len(numbers) != images:
-        raise Failure(
+        raise AlexNetError(
             f"{devkit.place}: {TRUTH[split]} has {len(numbers):,} lines for {images:,} {split} images; "
             "one of the two is not complete"
         )
@@ -127,7 +127,7 @@ def _labels(truth: str, images: int, classes: list[str], devkit: Devkit, split: 
     wnid = {synset.number: synset.wnid for synset in devkit.synsets}
     for number in sorted(set(numbers)):
         if wnid.get(number) not in index:
-            raise Failure(
+            raise AlexNetError(
                 f"{devkit.place}: synset {number} ({wnid.get(number, 'not in meta.mat')}) has {split} images but no "
                 "archive among the training images; the training archive is not complete"
             )

@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet.data.sources.text import named
 from alexnet.data.sources.tree import Content, Tree
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import plain, sha256_text
 
 SPLITS = ("train", "val", "test")
@@ -61,7 +61,7 @@ class Listing:
         self.classes = [plain(name) for name in self.classes]  # a folder's bytes may be no UTF-8
         twice = [name for name, count in collections.Counter(self.classes).items() if count > 1]
         if twice:
-            raise WrongUse(f"two classes are called {twice[0]!r}, once by bytes that are no UTF-8; rename one")
+            raise UsageError(f"two classes are called {twice[0]!r}, once by bytes that are no UTF-8; rename one")
         self.words = distinct([plain(word) for word in self.words], self.classes) if self.words else None
 
     def __len__(self) -> int:
@@ -114,25 +114,25 @@ def by_class(
         more: further fields of the listing.
 
     Raises:
-        WrongUse: no training images, one class only, or a class without training images.
+        UsageError: no training images, one class only, or a class without training images.
     """
     used = {name for _, name, _ in rows}
     trained = {name for split, name, _ in rows if split == "train"}
     if not trained:
-        raise WrongUse(f"{tree.path}: layout {layout}: no training images")
+        raise UsageError(f"{tree.path}: layout {layout}: no training images")
     unknown = sorted(used - set(classes)) if classes else []
     if unknown:
-        raise WrongUse(f"{tree.path}: class {unknown[0]!r} is not among the classes that it lists; mend the list")
+        raise UsageError(f"{tree.path}: class {unknown[0]!r} is not among the classes that it lists; mend the list")
     classes = classes or sorted(trained)
     index = {name: place for place, name in enumerate(classes)}
     missing = sorted(used - trained) or [name for name in classes if name not in trained]
     if missing:
-        raise WrongUse(
+        raise UsageError(
             f"{tree.path}: class {missing[0]!r} has no training images, though it has others or is listed; "
             "add some or remove it"
         )
     if len(classes) < 2:
-        raise WrongUse(f"{tree.path}: one class only ({classes[0]!r}); a classifier needs two or more")
+        raise UsageError(f"{tree.path}: one class only ({classes[0]!r}); a classifier needs two or more")
     listing = Listing(
         layout,
         classes,
@@ -177,25 +177,23 @@ def advice(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     return found
 
 
-def labelled(
-    tree: Tree, layout: str, rows: Sequence[tuple[str, str, int]], unlabelled: int = 0, **more: Any
-) -> "Source":
+def labeled(tree: Tree, layout: str, rows: Sequence[tuple[str, str, int]], unlabeled: int = 0, **more: Any) -> "Source":
     """A source of images whose labels come from a list or a table; numbers are sorted as such.
 
     Args:
         tree: what holds them.
         layout: its name.
         rows: split, label (a text of ``label_of``) and place in the tree of each image.
-        unlabelled: images without a label.
+        unlabeled: images without a label.
         more: further arguments of ``by_class``.
 
     Raises:
-        WrongUse: as ``by_class``.
+        UsageError: as ``by_class``.
     """
     names, classes = named(label for _, label, _ in rows)
     kept = [(split, name, member) for split, label, member in rows if (name := names[label]) is not None]
-    unlabelled += len(rows) - len(kept)
-    notes = [f"{unlabelled:,} images without a label left out"] if unlabelled else []
+    unlabeled += len(rows) - len(kept)
+    notes = [f"{unlabeled:,} images without a label left out"] if unlabeled else []
     return by_class(tree, layout, kept, classes=classes or None, notes=[*more.pop("notes", []), *notes], **more)
 
 
@@ -244,7 +242,7 @@ def split_off_validation(source: Source, fraction: float, seed: int) -> Source:
     At least one image of a class goes to validation and at least one stays, if it has two.
     """
     if not 0 <= fraction < 1:
-        raise WrongUse(f"--val-fraction {fraction}: must be at least 0 and below 1")
+        raise UsageError(f"--val-fraction {fraction}: must be at least 0 and below 1")
     listing = source.listing
     train, val = SPLITS.index("train"), SPLITS.index("val")
     if fraction == 0 or (listing.splits == val).any():
@@ -259,7 +257,7 @@ def split_off_validation(source: Source, fraction: float, seed: int) -> Source:
         splits[[row for _, row in sorted(keys)[:count]]] = val
         moved += count
     if moved:
-        note = f"no validation images: {fraction:.0%} of each class's training images set apart (seed {seed})"
+        note = f"no validation images: {fraction:.0%} of each class's training images held out (seed {seed})"
     else:
-        note = "no validation images, and none set apart: no class has two training images"
+        note = "no validation images, and none held out: no class has two training images"
     return Source(source.tree, dataclasses.replace(listing, splits=splits, notes=[*listing.notes, note]))

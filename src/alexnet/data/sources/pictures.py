@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from alexnet import files
 from alexnet.data.sources.tree import Content, FolderTree, Tree, is_image, open_archive, read_image_file
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 Paths = str | bytes | os.PathLike | Iterable[str | bytes | os.PathLike]
 Read = Callable[[], Content]
@@ -67,19 +67,19 @@ def find_pictures(paths: Paths, note: Callable[[str], None] | None = None) -> li
         note: called with a line on what was left out of a folder or archive.
 
     Raises:
-        WrongUse: nothing at a path, or no image in a folder or archive.
-        Failure: a damaged archive.
+        UsageError: nothing at a path, or no image in a folder or archive.
+        AlexNetError: a damaged archive.
     """
     several = [paths] if isinstance(paths, str | bytes | os.PathLike) else paths
     pictures = []
     for path in map(os.fsdecode, several):
         tree = _tree(path)
         if tree.own:
-            raise WrongUse(f"{path}: is a {tree.own} of alexnet's; give images, or a folder or an archive of them")
+            raise UsageError(f"{path}: is a {tree.own} of alexnet's; give images, or a folder or an archive of them")
         pictures.append(Pictures(tree))
         if not pictures[-1].members:
             left_out = f"; {tree.left_out}" if tree.left_out else ""
-            raise WrongUse(f"{path}: holds no images{left_out}")
+            raise UsageError(f"{path}: holds no images{left_out}")
         if note and tree.left_out:
             note(f"{path}: {tree.left_out}")
     return pictures
@@ -87,7 +87,7 @@ def find_pictures(paths: Paths, note: Callable[[str], None] | None = None) -> li
 
 def _tree(path: str) -> Tree:
     if not files.exists(path):
-        raise WrongUse(f"{path}: no such file or folder")
+        raise UsageError(f"{path}: no such file or folder")
     if files.is_folder(path):
         return FolderTree(path)
     try:

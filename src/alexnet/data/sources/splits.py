@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from alexnet.data.sources.listing import SPLIT_NAMES
 from alexnet.data.sources.tree import printable
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 WORDS = {**SPLIT_NAMES, "dev": "val", "trainset": "train", "valset": "val", "testset": "test"}
 SHARED = 0.5  # of the folders' names that two folders have together: then they are splits or versions of one set
@@ -126,7 +126,7 @@ def read(shape: Shape, mode: str) -> Reading:
         mode: ``auto``, or ``none``: every folder is a class.
 
     Raises:
-        WrongUse: nobody can say, or splits without a training split.
+        UsageError: nobody can say, or splits without a training split.
     """
     classes = Reading({shape.root: "train"})
     if mode == "none":
@@ -163,7 +163,7 @@ def _with_words(shape: Shape, splits: dict[str, str]) -> dict[str, str]:
     for split in sorted(set(accepted.values())):
         same = sorted(top for top, kind in accepted.items() if kind == split)
         if len(same) > 1 and training:
-            raise WrongUse(
+            raise UsageError(
                 f"{shape.path}: {_and(same)} both read as the split {split}; give them one name ({split}), or say by a "
                 "CSV of path,label,split what is what"
             )
@@ -197,12 +197,12 @@ def _words_without_training(shape: Shape, exact: dict[str, str], classes: Readin
     others = [top for top in shape.tops if top not in exact]
     nested = [top for top in exact if top in shape.nested]
     if nested and not any(top in shape.flat for top in others):
-        raise WrongUse(
+        raise UsageError(
             f"{shape.path}: has {_and(nested)} but no train folder with folders of classes; add it, or say "
             "--splits none if these are classes"
         )
     if not any(split_of(top) is None for top in others):
-        raise WrongUse(
+        raise UsageError(
             f"{shape.path}: holds images but no folders of classes; put each class's images in a folder of its name "
             f"(within {_and(exact)}, or say --splits none if these are classes)"
         )
@@ -221,7 +221,7 @@ def _refuse_mismatch(shape: Shape, classes: Reading) -> None:
     if "train" not in words.values() or len(set(words.values())) < 2:
         return
     if set(words) == set(shape.tops):
-        raise WrongUse(
+        raise UsageError(
             f"{shape.path}: {_and(sorted(words))} are called like splits but do not hold folders of the same names; "
             "give a class one name in all, or say --splits none if they are the classes"
         )
@@ -238,7 +238,7 @@ def _within_classes(shape: Shape) -> Reading | None:
     if shape.flat or "train" not in splits.values() or set(splits) != names:
         return None
     if shape.deep:
-        raise WrongUse(
+        raise UsageError(
             f"{shape.path}: {_and(shape.tops)} hold {_and(sorted(names))} each, and folders in these; give one of them "
             f"as the source ({shape.path}/{printable(shape.tops[0])})"
         )
@@ -247,7 +247,7 @@ def _within_classes(shape: Shape) -> Reading | None:
 
 
 def _refuse_versions(shape: Shape, classes: Reading) -> None:
-    """Raises ``WrongUse`` where all folders hold the same folders: versions or splits of one set, and no classes."""
+    """Raises ``UsageError`` where all folders hold the same folders: versions or splits of one set, and no classes."""
     if len(shape.tops) < 2 or shape.nested != shape.tops:
         return
     sets = [shape.core(top) for top in shape.tops]
@@ -260,7 +260,7 @@ def _refuse_versions(shape: Shape, classes: Reading) -> None:
             "of path,label,split"
         )
         return
-    raise WrongUse(
+    raise UsageError(
         f"{shape.path}: {_and(shape.tops)} hold folders of the same names ({_and(sorted(common))}), so they are splits "
         f"or versions of one set; give one as the source ({shape.path}/{printable(shape.tops[0])}), rename them to "
         "train, val and test, or say --splits none if they are the classes"

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alexnet import files
-from alexnet.data.sources.listing import SPLIT_NAMES, Source, by_class, distinct, labelled
+from alexnet.data.sources.listing import SPLIT_NAMES, Source, by_class, distinct, labeled
 from alexnet.data.sources.text import label_of
 from alexnet.data.sources.tree import Content, FileTree, FolderTree, Tree, within
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 EXPECTED = "*.parquet or *.arrow shards with a column of images and one of labels"
 ENDINGS = (".parquet", ".arrow")
@@ -38,7 +38,7 @@ def holds_images(tree: Tree) -> bool:
     assert isinstance(tree, FolderTree | FileTree)
     for member, name in enumerate(tree.names):
         if name.lower().endswith(ENDINGS):
-            with contextlib.suppress(Failure, WrongUse):
+            with contextlib.suppress(AlexNetError, UsageError):
                 schema = _Shard(tree.place(member), name).schema
                 features = _features(schema)
                 if _image_column(schema, features) and _label_column(schema, features):
@@ -70,8 +70,10 @@ class _Shard:
                 self._batches = _batches(place)
                 self.schema = self._batches[0].schema
                 self.rows = [batch.num_rows for batch in self._batches]
+        except UsageError:
+            raise
         except (pa.ArrowException, OSError, IndexError, ValueError) as error:
-            raise Failure(f"{place}: damaged or no such table ({_first(error)}); fetch it again") from error
+            raise AlexNetError(f"{place}: damaged or no such table ({_first(error)}); fetch it again") from error
 
     def read(self, piece: int, column: str) -> Iterator[pa.Array]:
         """A column of a piece, some rows at a time."""
@@ -84,7 +86,7 @@ class _Shard:
                 for start in range(0, len(whole), READ_ROWS):
                     yield whole[start : start + READ_ROWS]
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise Failure(f"{self.place}: damaged ({_first(error)}); fetch it again") from error
+            raise AlexNetError(f"{self.place}: damaged ({_first(error)}); fetch it again") from error
 
 
 def _first(error: Exception) -> str:
@@ -158,13 +160,13 @@ def source(tree: Tree) -> Source:
     """The images of all tables; a shard's name says its split.
 
     Raises:
-        WrongUse: no column of images or of labels.
-        Failure: a damaged shard, or labels that have no name.
+        UsageError: no column of images or of labels.
+        AlexNetError: a damaged shard, or labels that have no name.
     """
     try:
         return _listed(tree)
     except (pa.ArrowException, UnicodeError) as error:  # names or labels that are no text
-        raise Failure(f"{tree.path}: damaged ({_first(error)}); fetch it again") from error
+        raise AlexNetError(f"{tree.path}: damaged ({_first(error)}); fetch it again") from error
 
 
 def _listed(tree: Tree) -> Source:
@@ -176,7 +178,7 @@ def _listed(tree: Tree) -> Source:
     notes = [f"{shard.name}: has no column {label}: left out" for shard in shards if label not in shard.schema.names]
     wrong = next((shard for shard in with_labels if image not in shard.schema.names), None)
     if wrong:
-        raise Failure(f"{wrong.place}: lacks the column {image} of the other shards; fetch it again")
+        raise AlexNetError(f"{wrong.place}: lacks the column {image} of the other shards; fetch it again")
     names = _class_names(features, label, shards[0].place)
     values: list[Any] = []
     splits: list[str] = []
@@ -194,7 +196,7 @@ def _class_names(features: dict[str, dict], label: str, place: str) -> list[str]
     if names is None:
         return None
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise Failure(f"{place}: its metadata names no classes for {label}; fetch it again")
+        raise AlexNetError(f"{place}: its metadata names no classes for {label}; fetch it again")
     names = [label_of(name, f"{place}: the metadata's names") or "" for name in names]
     return distinct(names, [str(number) for number in range(len(names))])
 
@@ -208,14 +210,14 @@ def _columns(shards: Sequence[_Shard]) -> tuple[dict[str, dict], str, str]:
         image, label = _image_column(schema, features), _label_column(schema, features)
         twice = next((name for name in (image, label) if name and schema.names.count(name) > 1), None)
         if twice:
-            raise WrongUse(f"{shard.place}: has two columns called {twice}; rename one")
+            raise UsageError(f"{shard.place}: has two columns called {twice}; rename one")
         if image and label:
             return features, image, label
         lacking = lacking or (
             f"{shard.place}: no column of {'labels' if image else 'images'} among {', '.join(schema.names)}; "
             "images are a struct of bytes and path or binary, labels are called 'label'"
         )
-    raise WrongUse(lacking)
+    raise UsageError(lacking)
 
 
 def _source(
@@ -223,22 +225,22 @@ def _source(
 ) -> Source:
     """The images that have a label; ``names`` are what a whole number stands for."""
     rows: list[tuple[str, str, int]] = []
-    unlabelled = 0
+    unlabeled = 0
     for member, (value, split) in enumerate(zip(values, splits)):
         where = f"{images.path}: {images.names[member]}"
         text = label_of(value, where)
         if text is None or (text == "-1" and not isinstance(value, str | bytes)):  # so the hub marks test images
-            unlabelled += 1
+            unlabeled += 1
             continue
         if names is not None and not isinstance(value, str | bytes | bool):
             number = int(text)
             if not 0 <= number < len(names):
-                raise Failure(f"{where}: label {number} where there are {len(names)} names")
+                raise AlexNetError(f"{where}: label {number} where there are {len(names)} names")
             text = names[number]
         rows.append((split, text, member))
     if names is None:
-        return labelled(images, "table", rows, unlabelled, notes=notes)
-    notes = [*notes, f"{unlabelled:,} images without a label left out"] if unlabelled else notes
+        return labeled(images, "table", rows, unlabeled, notes=notes)
+    notes = [*notes, f"{unlabeled:,} images without a label left out"] if unlabeled else notes
     return by_class(images, "table", rows, classes=names, notes=notes)
 
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 # A mark at the beginning says the encoding; the longer ones first, for UTF-32's begins with UTF-16's.
 BYTE_ORDER_MARKS = (
@@ -29,7 +29,7 @@ def decode(data: bytes, where: str) -> str:
         where: its name, for the error.
 
     Raises:
-        WrongUse: anything else, naming the line and the byte.
+        UsageError: anything else, naming the line and the byte.
     """
     mark, encoding = next(((m, e) for m, e in BYTE_ORDER_MARKS if data.startswith(m)), (b"", "utf-8"))
     try:
@@ -37,11 +37,11 @@ def decode(data: bytes, where: str) -> str:
     except UnicodeDecodeError as error:
         before = data[len(mark) :][: error.start].decode(encoding, "replace")
         line, at = _line(before), len(mark) + error.start
-        raise WrongUse(
+        raise UsageError(
             f"{where}: line {line}: byte {at:,} ({data[at]:#04x}) is no {encoding.upper()}; save it as UTF-8"
         ) from error
     if "\0" in text:
-        raise WrongUse(
+        raise UsageError(
             f"{where}: line {_line(text[: text.index(chr(0))])}: holds a NUL character, as UTF-16 without its mark and "
             "binary files do; save it as UTF-8"
         )
@@ -69,7 +69,7 @@ def label_of(value: object, where: str) -> str | None:
         The class's name; None where there is no label: None, NaN, nothing but spaces.
 
     Raises:
-        WrongUse: anything else, and text with control characters or line breaks.
+        UsageError: anything else, and text with control characters or line breaks.
     """
     if value is None:
         return None
@@ -87,8 +87,8 @@ def label_of(value: object, where: str) -> str | None:
         odd = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c == "\ufffd"), None)
         if odd is None:
             return text or None
-        raise WrongUse(f"{where}: label {_short(text)} holds {odd!a}, which no class's name does; mend it")
-    raise WrongUse(
+        raise UsageError(f"{where}: label {_short(text)} holds {odd!a}, which no class's name does; mend it")
+    raise UsageError(
         f"{where}: label {_short(value)} of type {type(value).__name__}: give whole numbers, truth values or names"
     )
 
@@ -122,7 +122,7 @@ def csv_rows(text: str, delimiter: str, where: str) -> Iterator[tuple[int, list[
     A row is a line, so that a quote that is never closed is an error where it stands.
 
     Raises:
-        WrongUse: a quote left open or in the midst of a cell, or a cell of more than 131,072 characters.
+        UsageError: a quote left open or in the midst of a cell, or a cell of more than 131,072 characters.
     """
     for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
@@ -134,5 +134,5 @@ def csv_rows(text: str, delimiter: str, where: str) -> Iterator[tuple[int, list[
                 why = "a quote is opened and not closed on this line (a cell of several lines is not read)"
             else:
                 why = str(error)
-            raise WrongUse(f"{where}: line {number:,}: {why}; mend it") from error
+            raise UsageError(f"{where}: line {number:,}: {why}; mend it") from error
         yield number, row

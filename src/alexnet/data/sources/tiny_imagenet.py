@@ -1,4 +1,4 @@
-"""Tiny ImageNet: ``train/WNID/images/*``, ``val/images/*`` with ``val_annotations.txt``, and an unlabelled test."""
+"""Tiny ImageNet: ``train/WNID/images/*``, ``val/images/*`` with ``val_annotations.txt``, and an unlabeled test."""
 
 import re
 
@@ -6,7 +6,7 @@ from alexnet.data.sources.listing import Source, by_class
 from alexnet.data.sources.text import label_of, lines_of
 from alexnet.data.sources.tree import Tree
 from alexnet.data.sources.words import find_words
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 
 EXPECTED = "train/WNID/images/* and val/val_annotations.txt"
 ANNOTATIONS = "val/val_annotations.txt"
@@ -29,7 +29,7 @@ def _root(tree: Tree) -> str | None:
 
 
 def source(tree: Tree) -> Source:
-    """Training and validation images. Raises ``Failure`` where the annotations do not name an image."""
+    """Training and validation images. Raises ``AlexNetError`` where the annotations do not name an image."""
     root = _root(tree)
     assert root is not None
     text = tree.text("val_annotations.txt") or ""
@@ -39,7 +39,7 @@ def source(tree: Tree) -> Source:
         if len(cells := line.split("\t")) > 1
     }
     rows: list[tuple[str, str, int]] = []
-    unlabelled = 0
+    unlabeled = 0
     for member, name in enumerate(tree.names):
         parts = name.removeprefix(root).split("/")
         if not name.startswith(root) or not name.lower().endswith((".jpeg", ".jpg")):
@@ -48,9 +48,9 @@ def source(tree: Tree) -> Source:
             rows.append(("train", parts[1], member))
         elif parts[0] == "val":
             if parts[-1] not in annotated:
-                raise Failure(f"{tree.path}: {name} is not named in {ANNOTATIONS}; fetch the archive again")
+                raise AlexNetError(f"{tree.path}: {name} is not named in {ANNOTATIONS}; fetch the archive again")
             rows.append(("val", annotated[parts[-1]], member))
         else:
-            unlabelled += parts[0] == "test"
-    notes = [f"{unlabelled:,} test images have no published labels: left out"] if unlabelled else []
+            unlabeled += parts[0] == "test"
+    notes = [f"{unlabeled:,} test images have no published labels: left out"] if unlabeled else []
     return by_class(tree, "tiny-imagenet", rows, words=lambda classes: find_words(tree, classes), notes=notes)

@@ -2,7 +2,7 @@
 
 import re
 
-from alexnet.data.sources.listing import Source, by_class, labelled
+from alexnet.data.sources.listing import Source, by_class, labeled
 from alexnet.data.sources.table import split_of
 from alexnet.data.sources.text import label_of, lines_of
 from alexnet.data.sources.tree import (
@@ -16,7 +16,7 @@ from alexnet.data.sources.tree import (
     printable,
 )
 from alexnet.data.sources.words import find_words
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 
 EXPECTED = "tars of key.jpg and key.cls"
 PEEKED = 64  # members of a tar that are looked at to see what it is
@@ -65,7 +65,7 @@ def source(tree: Tree) -> Source:
     """The images of all tars; the split is in a tar's name (``imagenet-train-000001.tar``).
 
     Raises:
-        Failure: an image without a class.
+        AlexNetError: an image without a class.
     """
     if isinstance(tree, TarTree):
         names = [tree.path.replace("\\", "/").split("/")[-1]]
@@ -84,27 +84,27 @@ def source(tree: Tree) -> Source:
             members.append((_key(name), member))
     without = next((key for key, _ in members if key not in labels), None)
     if without is not None:
-        raise Failure(f"{tree.path}: {without} has an image and no class (.cls); make the shards again")
+        raise AlexNetError(f"{tree.path}: {without} has an image and no class (.cls); make the shards again")
     splits = [split_of(name) for name in names]
     rows = [
         (splits[images.spans_of[member]], label, member)
         for key, member in members
         if (label := labels[key]) is not None
     ]
-    unlabelled = len(members) - len(rows)
+    unlabeled = len(members) - len(rows)
     listed = _class_names(tree) if rows and all(re.fullmatch(r"[0-9]+", label) for _, label, _ in rows) else None
     if listed is None:
-        return labelled(images, "webdataset", rows, unlabelled, words=lambda classes: find_words(tree, classes))
+        return labeled(images, "webdataset", rows, unlabeled, words=lambda classes: find_words(tree, classes))
     unknown = next((label for _, label, _ in rows if label not in listed), None)
     if unknown is not None:
-        raise Failure(f"{tree.path}: class {unknown} is used, but the list of class names has only {len(listed)}")
+        raise AlexNetError(f"{tree.path}: class {unknown} is used, but the list of class names has only {len(listed)}")
     return by_class(
         images,
         "webdataset",
         [(split, listed[label], member) for split, label, member in rows],
         classes=list(listed.values()),
         words=lambda classes: find_words(tree, classes),
-        notes=[f"{unlabelled:,} images without a label left out"] if unlabelled else [],
+        notes=[f"{unlabeled:,} images without a label left out"] if unlabeled else [],
     )
 
 

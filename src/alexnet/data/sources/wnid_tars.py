@@ -11,7 +11,7 @@ import numpy as np
 from alexnet.data.sources.listing import Listing, Source
 from alexnet.data.sources.tree import TarTree, Tree
 from alexnet.data.sources.words import find_words
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 EXPECTED = "nXXXXXXXX.tar, one a class"
 CLASS_TAR = re.compile(r"(?:.*/)?(n\d{8})\.tar")
@@ -33,7 +33,7 @@ def class_tars(tree: Tree) -> dict[str, int]:
     for place, name in enumerate(tree.names):
         match = CLASS_TAR.fullmatch(name)
         if match and match[1] in found:
-            raise WrongUse(
+            raise UsageError(
                 f"{tree.path}: {match[1]} is there twice ({tree.names[found[match[1]]]}, {name}); remove one"
             )
         if match:
@@ -42,9 +42,9 @@ def class_tars(tree: Tree) -> dict[str, int]:
 
 
 def check_full(tree: Tree, classes: list[str], counts: np.ndarray) -> None:
-    """Raises ``WrongUse`` where a class's archive is empty."""
+    """Raises ``UsageError`` where a class's archive is empty."""
     if counts.min(initial=1) == 0:
-        raise WrongUse(f"{tree.path}: {classes[int(counts.argmin())]}.tar holds no images; add some or remove it")
+        raise UsageError(f"{tree.path}: {classes[int(counts.argmin())]}.tar holds no images; add some or remove it")
 
 
 def source(tree: Tree) -> Source:

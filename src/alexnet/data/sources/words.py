@@ -13,7 +13,7 @@ from alexnet.data import imagenet
 from alexnet.data.sources.mat import read_struct
 from alexnet.data.sources.text import decode, lines_of
 from alexnet.data.sources.tree import Tree
-from alexnet.errors import Failure
+from alexnet.errors import AlexNetError
 
 WNID = re.compile(r"n\d{8}")
 LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")
@@ -40,7 +40,7 @@ class Devkit:
         self.place, self._members = place, members
         data = next((data for name, data in members.items() if name.split("/")[-1] == "meta.mat"), None)
         if data is None:
-            raise Failure(f"{place}: has no data/meta.mat; fetch the devkit again")
+            raise AlexNetError(f"{place}: has no data/meta.mat; fetch the devkit again")
         self.synsets = read_meta(data, f"{place}: data/meta.mat")
 
     def text(self, ending: str) -> str | None:
@@ -76,12 +76,12 @@ def _unpack(content: bytes, place: str) -> dict[str, bytes]:
                     assert file is not None
                     found[member.name] = file.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise Failure(f"{place}: damaged or not complete ({error}); fetch the devkit again") from error
+        raise AlexNetError(f"{place}: damaged or not complete ({error}); fetch the devkit again") from error
     return found
 
 
 def read_meta(data: bytes, place: str) -> list[Synset]:
-    """The synsets of a ``meta.mat``. Raises ``Failure`` where it is none."""
+    """The synsets of a ``meta.mat``. Raises ``AlexNetError`` where it is none."""
     try:
         rows = read_struct(data, "synsets")
         number = next((name for name in rows[0] if re.fullmatch(r"ILSVRC\d{4}_ID", name)), None) if rows else None
@@ -94,7 +94,7 @@ def read_meta(data: bytes, place: str) -> list[Synset]:
             if isinstance(i, float) and isinstance(w, str) and isinstance(t, str)
         ]
     except (ValueError, OverflowError) as error:
-        raise Failure(f"{place}: not readable as a devkit's ({error}); fetch the devkit again") from error
+        raise AlexNetError(f"{place}: not readable as a devkit's ({error}); fetch the devkit again") from error
 
 
 def find_words(tree: Tree, classes: list[str]) -> list[str] | None:

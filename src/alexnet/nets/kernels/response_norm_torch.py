@@ -1,6 +1,6 @@
 """The response norm across maps in plain torch: no compiler needed, any device, any float type.
 
-A tensor in channels-last order is a matrix of pixels by maps, and the window sum over neighbouring maps is its
+A tensor in channels-last order is a matrix of pixels by maps, and the window sum over neighboring maps is its
 product with a band matrix, which the matrix unit does for almost nothing. With beta 0.75 the power is
 ``rsqrt(s) * sqrt(rsqrt(s))``. On a CPU the work goes block by block, so that all that is between reading ``x``
 and writing ``y`` stays in the cache, and the sum is computed again on the way back rather than stored.
@@ -85,7 +85,7 @@ def _block_rows(flat: Tensor) -> int:
 def response_norm(
     x: Tensor, *, size: int, towers: int = 1, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75
 ) -> Tensor:
-    """Local response normalisation across maps (paper 3.3).
+    """Local response normalization across maps (paper 3.3).
 
     Args:
         x: (N, C, H, W) float, fastest in channels-last memory format.

@@ -1,6 +1,6 @@
 """The response norm across maps on CUDA: one Triton kernel forward, one backward, each element read from the cache.
 
-Channels-last tensors are flat runs in which an element's window is its neighbours; sums are float32 and are taken again
+Channels-last tensors are flat runs in which an element's window is its neighbors; sums are float32 and are taken again
 on the way back rather than stored (paper 3.3).
 """
 
@@ -93,7 +93,7 @@ class ResponseNormTriton(torch.autograd.Function):
 
 
 def response_norm(x: Tensor, *, size: int, towers: int, k: float, alpha: float, beta: float) -> Tensor:
-    """Local response normalisation across maps (paper 3.3), for tensors for which ``runs`` is true.
+    """Local response normalization across maps (paper 3.3), for tensors for which ``runs`` is true.
 
     Args:
         x: (N, C, H, W) float on CUDA; channels-last costs no copy.

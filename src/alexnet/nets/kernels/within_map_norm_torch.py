@@ -1,6 +1,6 @@
 """The response norm within a map in plain torch: any device, any float type; the sum is computed again on the way back.
 
-The window sum over a map's neighbourhood is an average pool times the window's area, padded with zeros: at the borders
+The window sum over a map's neighborhood is an average pool times the window's area, padded with zeros: at the borders
 the window is clipped and the divisor stays.
 """
 
@@ -34,7 +34,7 @@ class WithinMapNormFunction(torch.autograd.Function):
 
 
 def within_map_norm(x: Tensor, *, size: int, k: float = 1.0, alpha: float = 1e-3, beta: float = 0.75) -> Tensor:
-    """Local response normalisation within each map (2012 source, ``cnorm2``; the paper does not mention it).
+    """Local response normalization within each map (2012 source, ``cnorm2``; the paper does not mention it).
 
     Args:
         x: (N, C, H, W) float.

@@ -12,7 +12,7 @@ from alexnet.data.sources.tree.folder import FolderTree
 from alexnet.data.sources.tree.rules import IMAGE_ENDINGS, LeftOut, hidden, is_image, printable
 from alexnet.data.sources.tree.tar import CompressedTarTree, TarTree, is_tar, peek
 from alexnet.data.sources.tree.zip import ZipTree
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 LISTS = (".csv", ".tsv", ".parquet", ".arrow")
 OTHERS = {
@@ -54,12 +54,12 @@ def open_tree(path: str | os.PathLike, without: str | os.PathLike | None = None)
         without: a folder that is left out where it lies in this one.
 
     Raises:
-        WrongUse: nothing there, or nothing of these.
-        Failure: a damaged archive.
+        UsageError: nothing there, or nothing of these.
+        AlexNetError: a damaged archive.
     """
     path = os.fsdecode(path)
     if not files.exists(path):
-        raise WrongUse(f"{path}: no such folder or archive")
+        raise UsageError(f"{path}: no such folder or archive")
     if files.is_folder(path):
         return FolderTree(path, None if without is None else os.fsdecode(without))
     if path.lower().endswith(LISTS):
@@ -70,7 +70,7 @@ def open_tree(path: str | os.PathLike, without: str | os.PathLike | None = None)
     with files.open_read(path) as file:
         head = file.read(16)
     other = next((f"; a {name} archive: unpack it first" for mark, name in OTHERS.items() if head.startswith(mark)), "")
-    raise WrongUse(
+    raise UsageError(
         f"{path}: neither a folder nor a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip archive, "
         f"nor a {', '.join(LISTS)} file{other}"
     )
@@ -80,8 +80,8 @@ def open_archive(path: str) -> Tree | None:
     """The archive that a file is, known by its first bytes; None where it is none.
 
     Raises:
-        WrongUse: an archive that cannot be read here.
-        Failure: a damaged one.
+        UsageError: an archive that cannot be read here.
+        AlexNetError: a damaged one.
     """
     if not files.is_remote(path) and not os.path.isfile(path):  # a pipe would wait for who writes into it
         return None

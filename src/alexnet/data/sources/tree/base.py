@@ -22,7 +22,7 @@ import numpy as np
 from alexnet import files
 from alexnet.data.sources.text import decode
 from alexnet.data.sources.tree.rules import LeftOut
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 LARGEST = 1 << 29  # bytes of one image file; more is damage or an attack
 
@@ -50,7 +50,7 @@ class Tree:
         names: every file's name: sorted, or in the archive's order where the tree is sequential.
         folders: every folder that the tree mentions, sorted.
         left_out: what is there and not listed.
-        own: what the whole tree is where it is one of this program's: a ``store``, a ``run``, an ``export``.
+        own: what the whole tree is where it is one of this program's: a ``dataset``, a ``run``, an ``export``.
     """
 
     kind = "tree"
@@ -67,7 +67,7 @@ class Tree:
             if isinstance(content, OSError):
                 raise content
             return content
-        raise Failure(f"{self.path}: {self.names[member]} is not there any more; it changed while it was read")
+        raise AlexNetError(f"{self.path}: {self.names[member]} is not there any more; it changed while it was read")
 
     def stream(self, members: Sequence[int]) -> Iterator[tuple[int, Content]]:
         """The contents of members, given in rising order, one after the other."""
@@ -78,8 +78,8 @@ class Tree:
                 yield member, error
 
     def span(self, member: int) -> Span:
-        """Where a member's bytes lie. Raises ``WrongUse`` where they lie nowhere in one piece."""
-        raise WrongUse(
+        """Where a member's bytes lie. Raises ``UsageError`` where they lie nowhere in one piece."""
+        raise UsageError(
             f"{self.path}: {self.names[member]} is an archive within a {self.kind}, which cannot be read in place; "
             "unpack the outer one"
         )
@@ -90,14 +90,16 @@ class Tree:
         return min(places)[1] if places else None
 
     def text(self, name: str) -> str | None:
-        """A small text file's content, found as by ``find``. Raises ``WrongUse`` where it is no UTF-8."""
+        """A small text file's content, found as by ``find``. Raises ``UsageError`` where it is no UTF-8."""
         member = self.find(name)
         if member is None:
             return None
         try:
             content = self.read(member)
         except OSError as error:
-            raise Failure(f"{self.path}/{self.names[member]}: cannot be read ({error.strerror or error})") from error
+            raise AlexNetError(
+                f"{self.path}/{self.names[member]}: cannot be read ({error.strerror or error})"
+            ) from error
         assert isinstance(content, bytes)
         return decode(content, f"{self.path}/{self.names[member]}")
 
@@ -171,12 +173,12 @@ class explained:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, zipfile.BadZipFile) and "multiple disks" in str(error):
-            raise WrongUse(f"{self.path}: is one part of a split zip; join the parts or unzip them first") from error
+            raise UsageError(f"{self.path}: is one part of a split zip; join the parts or unzip them first") from error
         broken = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, NotImplementedError)
         # gzip and bz2 raise OSError without a number, a seek to an impossible place EINVAL
         damaged = isinstance(error, OSError) and error.errno in (None, errno.EINVAL, errno.EOVERFLOW)
         if isinstance(error, (*broken, *UNFORESEEN)) or damaged:
-            raise Failure(f"{self.path}: damaged or not complete ({error}); fetch the archive again") from error
+            raise AlexNetError(f"{self.path}: damaged or not complete ({error}); fetch the archive again") from error
 
 
 def within(parts: Sequence[int], place: int) -> tuple[int, int]:

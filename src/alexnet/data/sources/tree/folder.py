@@ -22,7 +22,7 @@ from alexnet.data.sources.tree.rules import (
     hidden,
     mark_of,
 )
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 
 class _Folder(NamedTuple):
@@ -48,7 +48,7 @@ class FolderTree(Tree):
 
     Args:
         path: of the folder.
-        without: a folder that is left out wherever it is met: the store that is being made of this one.
+        without: a folder that is left out wherever it is met: the dataset that is being made of this one.
     """
 
     kind = "folder"
@@ -105,7 +105,7 @@ class FolderTree(Tree):
             with os.scandir(folder.path) as entries:
                 return list(entries)
         except OSError as error:
-            raise Failure(f"{folder.path}: cannot be read ({error.strerror}); allow it or leave it out") from error
+            raise AlexNetError(f"{folder.path}: cannot be read ({error.strerror}); allow it or leave it out") from error
 
     def _kind(self, folder: _Folder, entries: list[os.DirEntry[str]]) -> str | None:
         """What of this program's a folder is, by the files in it."""
@@ -161,7 +161,7 @@ class FolderTree(Tree):
     def _count(self, linked: bool) -> None:
         self._linked += linked
         if self._linked > MOST_NAMES:
-            raise WrongUse(f"{self.path}: its links make more than {MOST_NAMES:,} names of its files; remove some")
+            raise UsageError(f"{self.path}: its links make more than {MOST_NAMES:,} names of its files; remove some")
 
     def _leave_out(self, reason: str, name: str) -> None:
         self.left_out.add(reason, name)

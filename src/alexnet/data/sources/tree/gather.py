@@ -120,7 +120,7 @@ class Gathered:
         return listed, positions, self._visible(listed, gone)
 
     def _own_folders(self, listed: Names, positions: np.ndarray) -> dict[str, str]:
-        """The folders that are stores, runs, exports or hold nothing but pictures of runs, sorted."""
+        """The folders that are datasets, runs, exports or hold nothing but pictures of runs, sorted."""
         folders: dict[str, str] = {}
         if self.marks:
             for i in np.flatnonzero(np.isin(positions, list(self.marks))).tolist():

@@ -11,7 +11,7 @@ import numpy as np
 
 from alexnet.data.sources.names import Names
 from alexnet.data.sources.tree.rules import LEAVES, NOTHING, ROUND, LeftOut, hidden
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 MOST_HOPS = 40  # links in one path, as Linux has it
 MOST_NAMES = 10_000_000  # that links to folders may make
@@ -175,7 +175,7 @@ class _Walk:
         self.names[name] = position
         self.made |= _above(name)
         if len(self.names) > MOST_NAMES:
-            raise WrongUse(f"its links make more than {MOST_NAMES:,} names of its files; unpack it and remove some")
+            raise UsageError(f"its links make more than {MOST_NAMES:,} names of its files; unpack it and remove some")
 
     def _links_below(self, prefix: str) -> list[str]:
         first = bisect.bisect_left(self._sorted, prefix)

@@ -21,8 +21,8 @@ HIDDEN = re.compile(r"(?:^|/)(?:\.[^/]*|FOUND\.\d{3}|" + "|".join(map(re.escape,
 
 # Files that tell a folder of this program's, and what they hold at least.
 MARKS = {
-    "dataset.json": ("store", {"format_version", "classes", "shards"}),
-    "prepare.json": ("store", {"shard_rows", "source"}),
+    "dataset.json": ("dataset", {"format_version", "classes", "shards"}),
+    "prepare.json": ("dataset", {"shard_rows", "source"}),
     "run.json": ("run", {"net", "classes"}),
     "recipe.json": ("run", {"net", "epochs"}),
     "config.json": ("export", {"architectures", "id2label", "classes"}),
@@ -33,8 +33,8 @@ PICTURES = frozenset({"curve.png", "filters.png", "predictions.png"})
 HIDDEN_FILE, HIDDEN_FOLDER = "hidden or system file", "hidden or system folder"
 LEAVES, NOTHING, ROUND = "link that leaves the source", "link to nothing", "link that goes round"
 OUTSIDE, DEVICE, UNKNOWN = "name that leads outside", "pipe, socket or device", "member of unknown kind"
-TARGET = "the store that is being made"
-OWN = {kind: f"{kind} of alexnet's" for kind in ("store", "run", "export", "folder of pictures")}
+TARGET = "the dataset that is being made"
+OWN = {kind: f"{kind} of alexnet's" for kind in ("dataset", "run", "export", "folder of pictures")}
 SEVERAL = {
     HIDDEN_FILE: "hidden or system files",
     HIDDEN_FOLDER: "hidden or system folders",
@@ -100,7 +100,7 @@ def is_image(name: str) -> bool:
 
 
 def mark_of(name: str, content: bytes) -> str | None:
-    """What a folder that holds this file is: a ``store``, ``run`` or ``export`` of this program's, or None."""
+    """What a folder that holds this file is: a ``dataset``, ``run`` or ``export`` of this program's, or None."""
     kind, keys = MARKS[name.rpartition("/")[2]]
     try:
         value = json.loads(content)

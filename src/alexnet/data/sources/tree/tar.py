@@ -15,7 +15,7 @@ from alexnet.data.sources.tree.base import UNFORESEEN, Content, Span, Tree, chec
 from alexnet.data.sources.tree.gather import Gathered, tidy
 from alexnet.data.sources.tree.links import Link
 from alexnet.data.sources.tree.rules import DEVICE, UNKNOWN, hidden, printable
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 
 OPEN_FILES = 32  # archives that a thread keeps open
 BLOCK = 4096  # members
@@ -112,7 +112,7 @@ class TarTree(Tree):
 
     def span(self, member: int) -> Span:
         if member in self._sparse:
-            raise WrongUse(
+            raise UsageError(
                 f"{self.path}: {self.names[member]} is an archive stored with holes (tar -S), which cannot be read in "
                 "place; unpack the outer one"
             )
@@ -141,7 +141,7 @@ def _members(span: Span) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
                 holes = _holes(member)
                 stored = member.size if holes is None else sum(length for _, length in holes)
                 if member.isreg() and member.offset_data + stored > end:
-                    raise Failure(f"{span.path}: truncated in {printable(member.name)}; fetch the archive again")
+                    raise AlexNetError(f"{span.path}: truncated in {printable(member.name)}; fetch the archive again")
                 yield archive, member
 
 
@@ -246,7 +246,7 @@ def peek(span: Span, most: int) -> list[str]:
                 names.append(name)
                 if len(names) == most:
                     break
-    except Failure:
+    except AlexNetError:
         return []
     return names
 

@@ -14,7 +14,7 @@ from alexnet.data.sources.tree.base import UNFORESEEN, Tree, check_size, explain
 from alexnet.data.sources.tree.gather import Gathered
 from alexnet.data.sources.tree.links import Link
 from alexnet.data.sources.tree.rules import DEVICE, NOTHING, is_image, printable
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 
 WINDOWS, UNIX = 0, 3  # what system made a member
 ENCRYPTED, PATCHED, UTF8, STRONG = 0x1, 0x20, 0x800, 0x40
@@ -32,8 +32,8 @@ class ZipTree(Tree):
     """A zip archive.
 
     Raises:
-        WrongUse: its images are encrypted, or compressed in a way that Python lacks.
-        Failure: damaged.
+        UsageError: its images are encrypted, or compressed in a way that Python lacks.
+        AlexNetError: damaged.
     """
 
     kind = "zip archive"
@@ -50,7 +50,7 @@ class ZipTree(Tree):
         self.left_out, self.own = gathered.left_out, gathered.own
         for name, member in zip(self.names, self._members):
             if is_image(name) and (why := _unreadable(member)):
-                raise WrongUse(f"{path}: {printable(name)} is {why}; unzip it elsewhere and give the folder")
+                raise UsageError(f"{path}: {printable(name)} is {why}; unzip it elsewhere and give the folder")
 
     def _listed(self, gathered: Gathered, regular: list[zipfile.ZipInfo]) -> Iterator[str]:
         """The name of each file; its member goes to ``regular``."""

@@ -1,33 +1,36 @@
-"""On the device: from uint8 images to what the network sees - mean, colour noise, scale, the ten views."""
+"""On the device: from uint8 images to what the network sees - mean, color noise, scale, the ten views."""
 
 import dataclasses
 import math
 from typing import Annotated, Literal, get_type_hints
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from alexnet import native, randomness
-from alexnet.data import images as stored_images
+from alexnet import machine, native, randomness
+from alexnet.data import codec as stored_images
+from alexnet.data.dataset import Dataset
 from alexnet.data.statistics import Statistics
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse
+from alexnet.errors import UsageError
 from alexnet.files import Misfit, Within, checked
 
+Picture = Image.Image | np.ndarray | Tensor
 BLOCK_IMAGES = 4  # on a CPU: what the passes over them share stays in the cache
 
 
 @dataclasses.dataclass(frozen=True)
-class Preparation:
-    """How a net's images are prepared; it stays with the run.
+class Preprocessing:
+    """How a net's images are prepared; it stays with the run. A transform for other people's data sets, too.
 
     Attributes:
         size: side of the stored square, pixels.
         crop: side of what the net sees, pixels.
         scale: what pixels minus mean are multiplied with; 1 keeps the paper's 0..255 scale. Three numbers where red,
             green and blue have their own, as torchvision's weights want it.
-        mean_image: (3, size, size) float32, 0..255; its centre crop is subtracted whatever the crop's position.
-        noise: (3, 3) float32, colour noise (paper 4.1): one column an eigenvector of the RGB covariance times
+        mean_image: (3, size, size) float32, 0..255; its center crop is subtracted whatever the crop's position.
+        noise: (3, 3) float32, color noise (paper 4.1): one column an eigenvector of the RGB covariance times
             0.1 times its standard deviation, 0..255 scale. The paper writes eigenvalues; the 2012 source takes
             standard deviations, and on 0..255 pixels only they make sense.
         resized: how images get to ``size``, in words.
@@ -43,9 +46,9 @@ class Preparation:
     resize: Literal["shorter-side", "warp"] = stored_images.SHORTER_SIDE
 
     def __post_init__(self) -> None:
-        """Raises ``WrongUse`` where the values do not go together: nothing after this looks at them again."""
+        """Raises ``UsageError`` where the values do not go together: nothing after this looks at them again."""
         try:
-            for name, kind in get_type_hints(Preparation, include_extras=True).items():
+            for name, kind in get_type_hints(Preprocessing, include_extras=True).items():
                 object.__setattr__(self, name, checked(getattr(self, name), kind, name))
             if min(self.scale if isinstance(self.scale, tuple) else (self.scale,)) <= 0:
                 raise Misfit("scale", f"{self.scale}: must be above 0")
@@ -54,41 +57,77 @@ class Preparation:
             _check_tensor("mean_image", self.mean_image, (3, self.size, self.size))
             _check_tensor("noise", self.noise, (3, 3))
         except Misfit as misfit:
-            raise WrongUse(f"preparation: {misfit}") from misfit
+            raise UsageError(f"preprocessing: {misfit}") from misfit
 
     @classmethod
-    def of(cls, store: Store, crop: int, input_scale: str, strength: float, noise_by: str = "std") -> "Preparation":
-        """From a store's statistics.
+    def of(
+        cls, dataset: Dataset, crop: int, input_scale: str, strength: float, noise_by: str = "std"
+    ) -> "Preprocessing":
+        """From a dataset's statistics.
 
         Args:
-            store: whose.
+            dataset: whose.
             crop: side of what the net sees.
             input_scale: ``raw`` or ``standardized`` (divides by the pixels' standard deviation).
-            strength: of the colour noise.
+            strength: of the color noise.
             noise_by: ``std`` or ``eigenvalue``.
         """
-        statistics = store.statistics
+        statistics = dataset.statistics
         deviation = math.sqrt(float((statistics.deviation**2).mean()))
         return cls(
-            size=store.size,
+            size=dataset.size,
             crop=crop,
             scale={"standardized": 1 / max(deviation, 1.0), "raw": 1.0}[input_scale],
             mean_image=torch.from_numpy(statistics.mean_image).float().contiguous(),
             noise=noise_directions(statistics, strength, noise_by),
-            resized=store.description["resized"],
-            resize=store.resize,
+            resized=dataset.description["resized"],
+            resize=dataset.resize,
         )
 
-    def to(self, device: torch.device | str) -> "Preparation":
+    def to(self, device: torch.device | str) -> "Preprocessing":
         """The same with its tensors on a device."""
         return dataclasses.replace(self, mean_image=self.mean_image.to(device), noise=self.noise.to(device))
+
+    def square(self, image: Picture) -> np.ndarray:
+        """An image as the data set would have stored it.
+
+        Args:
+            image: a PIL image; (H, W, 3) or (H, W) uint8, 0..255, as an array; (3, H, W) uint8 as a tensor.
+
+        Returns:
+            (size, size, 3) uint8.
+
+        Raises:
+            UsageError: nothing that is such an image.
+        """
+        try:
+            pixels = stored_images.check_sides(_pixels(image))
+            return stored_images.decode_square(pixels, self.size, self.resize)
+        except stored_images.BadImage as error:
+            raise UsageError(f"image: {error}") from error
+
+    @machine.as_imported(gradients=False)
+    def __call__(self, image: Picture) -> Tensor:
+        """An image as the net sees it in evaluation: resized unless it has the size, the center, minus the mean.
+
+        Args:
+            image: as for ``square``.
+
+        Returns:
+            (3, crop, crop) float32 on the device of ``mean_image``, channels-last in memory.
+
+        Raises:
+            UsageError: nothing that is such an image.
+        """
+        pixels = torch.from_numpy(np.array(self.square(image))).permute(2, 0, 1)[None]
+        return self.apply(views(pixels.to(self.mean_image.device), self.crop, 1)[0], torch.float32)[0]
 
     def channel_scale(self) -> Tensor:
         """(3,) float64, what red, green and blue are multiplied with."""
         return torch.tensor(self.scale if isinstance(self.scale, tuple) else (self.scale,) * 3, dtype=torch.float64)
 
     def apply(self, crops: Tensor, dtype: torch.dtype, noise: Tensor | None = None, divisor: float = 1.0) -> Tensor:
-        """Crops as the net sees them: minus the mean's centre crop, plus noise, divided, times the scale.
+        """Crops as the net sees them: minus the mean's center crop, plus noise, divided, times the scale.
 
         Args:
             crops: (N, 3, crop, crop) uint8, channels-last in memory.
@@ -124,10 +163,35 @@ class Preparation:
             out[i : i + block] = part.mul_(scale)
         return out.permute(0, 3, 1, 2)
 
-    def colour_noise(self, seed: int, epoch: int, rows: Tensor) -> Tensor:
+    def color_noise(self, seed: int, epoch: int, rows: Tensor) -> Tensor:
         """(N, 3) float32 on the device of ``noise``, one RGB shift an image, keyed by epoch and row id (paper 4.1)."""
         drawn = randomness.normal(seed, "colour noise", epoch, rows, 3)
         return drawn.to(self.noise.device) @ self.noise.t()
+
+
+def _pixels(image: Picture) -> np.ndarray:
+    """(H, W, 3) uint8 of what a program has as an image. Raises ``UsageError`` in words for all else."""
+    if isinstance(image, Image.Image):
+        return stored_images.from_pil(image)
+    if not isinstance(image, np.ndarray | Tensor):
+        raise UsageError(
+            f"image: a {type(image).__name__}; give a path, a PIL image, a uint8 array of (height, width, 3), or a "
+            "uint8 tensor of (3, height, width)"
+        )
+    kind, shape = ("array", "(height, width, 3)") if isinstance(image, np.ndarray) else ("tensor", "(3, height, width)")
+    if image.dtype not in (np.uint8, torch.uint8):
+        raise UsageError(
+            f"image: {kind} of {image.dtype}; give uint8, 0..255: a float image of 0..1 times 255, rounded"
+        )
+    pixels = image if isinstance(image, np.ndarray) else image.numpy(force=True)
+    if isinstance(image, Tensor) and pixels.ndim == 3:
+        pixels = pixels.transpose(1, 2, 0)
+    elif isinstance(image, np.ndarray) and pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        several = "; of several images give a list" if image.ndim == 4 else ""
+        raise UsageError(f"image: {kind} of shape {tuple(image.shape)}; give {shape}{several}")
+    return pixels
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
@@ -149,7 +213,7 @@ def views(images: Tensor, crop: int, count: int) -> Tensor:
     Args:
         images: (N, 3, size, size) uint8, channels-last in memory.
         crop: side of a view, pixels.
-        count: 1, the centre; 10, four corners and the centre, then the mirrors of these five; 9, a grid of 3 by 3
+        count: 1, the center; 10, four corners and the center, then the mirrors of these five; 9, a grid of 3 by 3
             without mirrors (2012 source on CIFAR-10).
 
     Returns:

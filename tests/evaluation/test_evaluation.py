@@ -11,17 +11,18 @@ import torch
 from PIL import Image
 
 from alexnet import Recipe, evaluate, features, load, predict, train
-from alexnet.evaluation import probabilities, search_shares, top_k_errors, wilson
+from alexnet.evaluation.errors import top_k_errors, wilson
+from alexnet.evaluation.evaluate import search_shares
 from tests.conftest import fill, picture
 
 
 @pytest.fixture(scope="module")
-def runs(store, net_file, tmp_path_factory):
+def runs(dataset, net_file, tmp_path_factory):
     """Two trained small nets."""
     folder = tmp_path_factory.mktemp("runs")
     recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=12, precision="float32")
     for seed in (0, 1):
-        train(store, folder / str(seed), Recipe(**{**vars(recipe), "seed": seed}), show=False)
+        train(dataset, folder / str(seed), Recipe(**{**vars(recipe), "seed": seed}), show=False)
     return [folder / "0", folder / "1"]
 
 
@@ -42,16 +43,16 @@ def test_top_k_errors_count_ties_by_chance():
     assert top_k_errors(torch.from_numpy(scores), torch.from_numpy(labels), 5).tolist() == [float(e) for e in expected]
 
 
-def test_errors_are_those_of_the_images_one_by_one(runs, store):
+def test_errors_are_those_of_the_images_one_by_one(runs, dataset):
     run = load(runs[0])
-    found = evaluate([run], store)
+    found = evaluate([run], dataset)
     wrong, total = 0, 0.0
     with torch.no_grad():
-        for row in store.rows("val"):
-            image = torch.from_numpy(store.image(row).copy()).permute(2, 0, 1)[None, :, 8:56, 8:56]
-            shares = run.net(run.preparation.apply(image, torch.float32)).softmax(1)[0]
-            wrong += int(shares.argmax()) != store.labels[row]
-            total -= float(shares[store.labels[row]].log())
+        for row in dataset.rows("val"):
+            image = torch.from_numpy(dataset.image(row).copy()).permute(2, 0, 1)[None, :, 8:56, 8:56]
+            shares = run.net(run.preprocessing.apply(image, torch.float32)).softmax(1)[0]
+            wrong += int(shares.argmax()) != dataset.labels[row]
+            total -= float(shares[dataset.labels[row]].log())
     assert found.errors.top1_error == pytest.approx(wrong / 12, abs=0.09)  # bf16 may turn one
     assert found.errors.loss == pytest.approx(total / 12, rel=0.05)
     assert found.confusion.sum() == 12 and (found.confusion.sum(1) == 4).all()
@@ -59,24 +60,24 @@ def test_errors_are_those_of_the_images_one_by_one(runs, store):
     np.testing.assert_allclose(found.class_errors, 1 - np.diag(found.confusion) / 4)
 
 
-def test_ten_views_are_averaged(runs, store):
-    run = load(runs[0])
-    images = torch.from_numpy(np.stack([store.image(row) for row in range(3)])).permute(0, 3, 1, 2)
+def test_ten_views_are_averaged(runs, dataset):
+    run = load(runs[0], precision="float32")
+    images = torch.from_numpy(np.stack([dataset.image(row) for row in range(3)])).permute(0, 3, 1, 2)
     expected = torch.zeros(3, 3)
     with torch.no_grad():
         for top, left in [(0, 0), (0, 16), (16, 0), (16, 16), (8, 8)]:
             view = images[:, :, top : top + 48, left : left + 48]
             for each in (view, view.flip(3)):
-                expected += run.net(run.preparation.apply(each, torch.float32)).softmax(1) / 10
-    torch.testing.assert_close(probabilities(run.net, run.preparation, images, 10), expected, atol=1e-6, rtol=1e-5)
+                expected += run.net(run.preprocessing.apply(each, torch.float32)).softmax(1) / 10
+    torch.testing.assert_close(run.probabilities(images, 10), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_several_runs_are_averaged(runs, store):
+def test_several_runs_are_averaged(runs, dataset):
     opened = [load(path) for path in runs]
-    alone = [evaluate([run], store).probabilities for run in opened]
-    both = evaluate(opened, store)
+    alone = [evaluate([run], dataset).probabilities for run in opened]
+    both = evaluate(opened, dataset)
     np.testing.assert_allclose(both.probabilities, (alone[0] + alone[1]) / 2, atol=1e-6)
-    weighted = evaluate(opened, store, shares=[3, 1])
+    weighted = evaluate(opened, dataset, shares=[3, 1])
     np.testing.assert_allclose(weighted.probabilities, 0.75 * alone[0] + 0.25 * alone[1], atol=1e-6)
 
 
@@ -90,44 +91,45 @@ def test_searched_shares_find_the_better_net():
     assert shares[1] >= shares[0] and float(top_k_errors(mixed, labels, 5).mean()) == 0
 
 
-def test_evaluate_command(alexnet, runs, store, tmp_path):
-    status, out, _ = alexnet("evaluate", *runs, store.path, "--views", 10, "--search-shares", "val", "--json")
+def test_evaluate_command(alexnet, runs, dataset, tmp_path):
+    status, out, _ = alexnet("evaluate", *runs, dataset.path, "--views", 10, "--tune-ensemble-weights", "val", "--json")
     told = json.loads(out)
     assert status == 0 and told["views"] == 10 and told["shares_searched_on"] == "val" and len(told["shares"]) == 2
     low, high = told["top1_interval"]
     assert 0 <= low <= told["top1_error"] <= high <= 1
     files = ["--per-class", tmp_path / "classes.csv", "--confusion", tmp_path / "confusion.csv"]
-    status, out, _ = alexnet("evaluate", runs[0], store.path, *files)
+    status, out, _ = alexnet("evaluate", runs[0], dataset.path, *files)
     assert status == 0 and "95% interval" in out and "12 val images" in out
     rows = list(csv.DictReader((tmp_path / "classes.csv").open()))
-    assert [row["class"] for row in rows] == store.classes and all(row["images"] == "4" for row in rows)
+    assert [row["class"] for row in rows] == dataset.classes and all(row["images"] == "4" for row in rows)
     table = list(csv.reader((tmp_path / "confusion.csv").open()))
-    assert table[0][1:] == store.classes and sum(int(n) for row in table[1:] for n in row[1:]) == 12
+    assert table[0][1:] == dataset.classes and sum(int(n) for row in table[1:] for n in row[1:]) == 12
 
 
-def test_predict_agrees_with_evaluate_and_names_bad_files(alexnet, runs, store, pictures, tmp_path):
+def test_predict_agrees_with_evaluate_and_names_bad_files(alexnet, runs, dataset, pictures, tmp_path):
     folder = tmp_path / "some"
     folder.mkdir()
-    for row in store.rows("val"):
-        Image.open(pictures / store.name(row)).save(folder / f"{row:03d}.png")
+    for row in dataset.rows("val"):
+        Image.open(pictures / dataset.name(row)).save(folder / f"{row:03d}.png")
     (folder / "bad.jpg").write_bytes(b"not at all")
     found = {p.name: p for p in predict(load(runs[0]), [folder])}
     assert len(found) == 13 and "not decodable" in (found[str(folder / "bad.jpg")].problem or "")
-    best = evaluate([load(runs[0])], store).probabilities.argmax(1)
+    best = evaluate([load(runs[0])], dataset).probabilities.argmax(1)
     same = [
-        found[str(folder / f"{row:03d}.png")].top[0][0] == store.classes[i] for row, i in zip(store.rows("val"), best)
+        found[str(folder / f"{row:03d}.png")].top[0][0] == dataset.classes[i]
+        for row, i in zip(dataset.rows("val"), best)
     ]
-    assert sum(same) >= 11  # the store's JPEG may turn a close one
+    assert sum(same) >= 11  # the dataset's JPEG may turn a close one
 
     status, out, err = alexnet("predict", runs[0], folder, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert status == 1 and len(lines) == 13 and "bad.jpg: not decodable" in err
     assert all(sum(share for _, share in line["top"]) == pytest.approx(1, abs=1e-3) for line in lines if line["top"])
-    status, out, _ = alexnet("predict", runs[0], folder / "048.png", "--unsure", 1, "--top", 2)
+    status, out, _ = alexnet("predict", runs[0], folder / "048.png", "--min-confidence", 1, "--top", 2)
     assert status == 0 and out.count("\n") == 1 and "unsure: " in out
     status, out, _ = alexnet("predict", runs[0], folder, "--csv", tmp_path / "out.csv")
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
-    assert status == 1 and len(rows) == 13 and {row["class1"] for row in rows} <= {*store.classes, ""}
+    assert status == 1 and len(rows) == 13 and {row["class1"] for row in rows} <= {*dataset.classes, ""}
 
 
 def test_predict_wrong_use(alexnet, runs, tmp_path):
@@ -135,7 +137,7 @@ def test_predict_wrong_use(alexnet, runs, tmp_path):
         ([tmp_path / "none.jpg"], "none.jpg: no such file or folder"),
         ([tmp_path], "holds no images"),
         ([], "give images or folders"),
-        ([tmp_path, "--unsure", 2], "--unsure 2.0"),
+        ([tmp_path, "--min-confidence", 2], "--min-confidence 2.0"),
     ]:
         status, _, err = alexnet("predict", runs[0], *arguments)
         assert status == 2 and said in err and err.count("\n") == 1
@@ -196,7 +198,7 @@ def test_predict_lists_by_the_rules_of_all_sources(alexnet, runs, tmp_path, endi
     for prediction in predictions:
         top = dict(plain[str(photos / prediction.name[len(str(path)) + 1 :])])
         assert all(abs(top[name] - share) < 1e-5 for name, share in prediction.top)
-    assert "1 store of alexnet's (store)" in notes[0] and "4 hidden or system folders" in notes[0]
+    assert "1 dataset of alexnet's (store)" in notes[0] and "4 hidden or system folders" in notes[0]
     status, out, err = alexnet("predict", runs[0], path)
     assert status == 0 and len(out.splitlines()) == 12 and "left out: " in err
 

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet import evaluation
 from alexnet.data.batches import whole_images
-from alexnet.data.store import Store
-from alexnet.errors import WrongUse, check_threads
-from alexnet.evaluation import Errors
-from alexnet.run import Run
+from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError, check_threads
+from alexnet.evaluation.classifier import BATCH, AnyRun, Classifier, opened
+from alexnet.evaluation.errors import Errors, summary
+from alexnet.evaluation.evaluate import check_size
 
 MOST_INPUTS = 9216  # of maps: pooled to so many numbers at most, as many as pool5 has (Zhang, Isola, Efros, ECCV 2016)
 DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean loss, that are tried
@@ -42,46 +42,48 @@ class Probe:
 
 
 def probe(
-    run: Run | str | os.PathLike,
-    store: Store | str | os.PathLike,
+    run: AnyRun,
+    dataset: Dataset | str | os.PathLike,
     layers: str | Sequence[str],
     *,
     split: str = "val",
+    precision: str = "float32",
     loaders: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Probe]:
     """Fits a multinomial logistic regression to each layer's activations on the training images, and measures it.
 
-    Activations are of the centre view, in float32, each number divided by its deviation. Maps are averaged over a
+    Activations are of the center view, each number divided by its deviation. Maps are averaged over a
     grid that leaves 9,216 numbers at most. The solver is scikit-learn's (L-BFGS).
 
     Args:
         run: opened, or its folder.
-        store: with training images, opened, or its path; its classes may be others than the run's.
+        dataset: with training images, opened, or its path; its classes may be others than the run's.
         layers: of the net's table, or one.
         split: to measure on.
+        precision: of the products that give the activations, as for ``load``.
         loaders: threads that decode.
         progress: called with images done and images in all.
 
     Raises:
-        WrongUse: no such layer or split, too few training images, or scikit-learn is missing.
+        UsageError: no such layer or split, too few training images, or scikit-learn is missing.
     """
     try:
         import sklearn.linear_model  # noqa: F401  (before the activations are computed, not after)
     except ImportError as error:
-        raise WrongUse("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
-    check_threads("--loaders", loaders)
-    run, layers = evaluation.opened(run), [layers] if isinstance(layers, str) else list(layers)
-    store = store if isinstance(store, Store) else Store(store)
-    evaluation.check_size(run, store)
+        raise UsageError("--probe needs scikit-learn: pip install 'alexnet[probe]'") from error
+    check_threads("--workers", loaders)
+    classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+    check_size(classifier, dataset)
     splits = list(dict.fromkeys(("train", split)))
-    labels = {each: store.labels[store.rows(each)] for each in splits}
-    _check_folds(labels["train"], store.path)
-    total, done = sum(len(store.rows(each)) for each in splits), 0
+    labels = {each: dataset.labels[dataset.rows(each)] for each in splits}
+    _check_folds(labels["train"], dataset.path)
+    total, done = sum(len(dataset.rows(each)) for each in splits), 0
     seen: dict[str, dict[str, np.ndarray]] = {}
     for each in splits:
         parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-        for activations in _activations(run, store, each, layers, loaders):
+        for activations in _activations(classifier, dataset, each, layers, loaders):
             for layer, tensor in activations.items():
                 parts[layer].append(tensor)
             done += len(next(iter(activations.values())))
@@ -92,9 +94,9 @@ def probe(
     for layer in layers:
         decay, scaler, model = _fitted(seen["train"][layer], labels["train"])
         shown = seen[split][layer]
-        probability = np.zeros((len(shown), len(store.classes)), np.float32)
+        probability = np.zeros((len(shown), len(dataset.classes)), np.float32)
         probability[:, model.classes_] = model.predict_proba(scaler.transform(shown))
-        measured = evaluation.summary(torch.from_numpy(probability), torch.from_numpy(labels[split]), 1)
+        measured = summary(torch.from_numpy(probability), torch.from_numpy(labels[split]), 1)
         found.append(Probe(layer, shown.shape[1], decay, measured))
     return found
 
@@ -105,14 +107,14 @@ def _held_out(count: int) -> np.ndarray:
 
 
 def _check_folds(labels: np.ndarray, path: str) -> None:
-    """Raises ``WrongUse`` unless there is something to fit on, and something to choose the decay on."""
+    """Raises ``UsageError`` unless there is something to fit on, and something to choose the decay on."""
     held = _held_out(len(labels))
     if len(np.unique(labels)) < 2:
-        raise WrongUse(f"{path}: --probe needs training images of two classes at least")
+        raise UsageError(f"{path}: --probe needs training images of two classes at least")
     if not held.any() or len(np.unique(labels[~held])) < 2:
-        raise WrongUse(
+        raise UsageError(
             f"{path}: --probe fits a classifier on four of five training images and chooses its decay on the fifth; "
-            f"{len(labels):,} images are too few, or all but the fifths are of one class. Prepare a store of more"
+            f"{len(labels):,} images are too few, or all but the fifths are of one class. Prepare a dataset of more"
         )
 
 
@@ -135,13 +137,13 @@ def _fitted(x: np.ndarray, labels: np.ndarray) -> tuple[float, Any, Any]:
     return decay, scaler, fit(decay, np.full(len(labels), True))
 
 
-@torch.inference_mode()
-def _activations(run: Run, store: Store, split: str, layers: Sequence[str], loaders: int):
+def _activations(
+    classifier: Classifier, dataset: Dataset, split: str, layers: Sequence[str], loaders: int
+) -> Iterator[dict[str, Tensor]]:
     """For each batch (n, numbers) float32 of each layer, on the CPU."""
-    device = next(run.net.parameters()).device
-    for batch in whole_images(store, split, evaluation.BATCH, loaders):
-        found = evaluation.centre_activations(run, batch.to(device).images, layers)
-        yield {layer: _pooled(tensor).cpu() for layer, tensor in found.items()}
+    for batch in whole_images(dataset, split, BATCH, loaders):
+        activations = classifier.activations(batch.images, layers)
+        yield {layer: _pooled(tensor).cpu() for layer, tensor in activations.items()}
 
 
 def _pooled(maps: Tensor) -> Tensor:

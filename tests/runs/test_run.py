@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet import Failure, Recipe, WrongUse, cli, load, train
-from alexnet import run as runs
+from alexnet import AlexNetError, Recipe, UsageError, cli, load, train
+from alexnet.runs import checkpoint as checkpoints
+from alexnet.runs.run import is_run, note_errors
+from alexnet.runs.verify import verify
 from tests.conftest import killed_at
 
 STRANGE = [None, True, -1, 2**40, 1.5, "x", [], {}, [1, 2], [[1]], {"x": {}}, "\udce9"]
@@ -20,10 +22,10 @@ JUNK = [b"\n", b"\0" * 300, b"\0\0\n", b"{\n", b"[]\n", b'{"step": "x"}\n', b"\x
 
 
 @pytest.fixture(scope="module")
-def trained(store, net_file, tmp_path_factory) -> Path:
+def trained(dataset, net_file, tmp_path_factory) -> Path:
     """A run of two epochs."""
     place = tmp_path_factory.mktemp("trained") / "run"
-    train(store, place, Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2), show=False)
+    train(dataset, place, Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2), show=False)
     return place
 
 
@@ -34,7 +36,7 @@ def copy(trained, tmp_path) -> Path:
 
 
 def last(run: Path) -> Path:
-    place = runs.find_checkpoint(run)
+    place = checkpoints.find_checkpoint(run)
     assert place
     return place
 
@@ -52,9 +54,9 @@ def keys(content: dict, at=()):
             yield from keys(value, (*at, key))
 
 
-def commands(run: Path, store, *, status=(0, 1, 2)) -> None:
+def commands(run: Path, dataset, *, status=(0, 1, 2)) -> None:
     """Every command that reads a run; each may only refuse in a line."""
-    for name, *more in (["info"], ["verify"], ["predict", run / "curve.png"], ["evaluate", store.path]):
+    for name, *more in (["info"], ["verify"], ["predict", run / "curve.png"], ["evaluate", dataset.path]):
         assert cli.main([name, str(run), *map(str, more)]) in status, name
 
 
@@ -62,12 +64,12 @@ def refusal(run: Path) -> str | None:
     """What opening a run says, or None."""
     try:
         load(run)
-    except (Failure, WrongUse) as error:
+    except (AlexNetError, UsageError) as error:
         return str(error)
     return None
 
 
-def test_each_key_of_run_json_removed_or_of_another_type(store, trained, copy, capsys):
+def test_each_key_of_run_json_removed_or_of_another_type(dataset, trained, copy, capsys):
     """What no reader can mean is one line that names the file; a key that may be missing may be."""
     whole = json.loads((trained / "run.json").read_text())
     refused = 0
@@ -90,16 +92,16 @@ def test_each_key_of_run_json_removed_or_of_another_type(store, trained, copy, c
     assert refused > 10 * 12
     capsys.readouterr()
     (copy / "run.json").write_text(json.dumps({**whole, "classes": 3}))
-    commands(copy, store, status=(1, 2))
+    commands(copy, dataset, status=(1, 2))
     assert capsys.readouterr().err.count("run.json: classes: 3: must be a list") >= 4
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("name", ["run.json", "recipe.json"])
-def test_any_content_of_a_runs_json_is_refused_in_a_line(alexnet, store, net_file, copy, name, content):
+def test_any_content_of_a_runs_json_is_refused_in_a_line(alexnet, dataset, net_file, copy, name, content):
     (copy / name).write_text(content)
     arguments = (
-        ["info", copy] if name == "run.json" else ["train", store.path, copy, "--net", net_file, "--crop-size", 48]
+        ["info", copy] if name == "run.json" else ["train", dataset.path, copy, "--net", net_file, "--crop-size", 48]
     )
     status, _, err = alexnet(*arguments)
     assert status in (1, 2) and err.count("\n") == 1 and name in err
@@ -123,16 +125,16 @@ def test_verify_sees_any_change(alexnet, copy, name):
 
 def test_errors_that_are_noted_keep_the_seal(copy):
     told = json.loads((copy / "run.json").read_text())["errors"]["val"]
-    runs.note_errors(copy, "test", told)
-    assert {problem for _, problem in runs.verify(copy)} == {None} and set(load(copy).errors) == {"val", "test"}
+    note_errors(copy, "test", told)
+    assert {problem for _, problem in verify(copy)} == {None} and set(load(copy).errors) == {"val", "test"}
 
 
 @pytest.mark.parametrize("key", ["validation", "best", "recent", "told_of_stall", "fp16_scale", "threads", "journal"])
 @pytest.mark.parametrize("value", ["x", {}, -1, "removed"])
-def test_a_training_state_of_another_form_is_named(store, trained, net_file, tmp_path, key, value):
+def test_a_training_state_of_another_form_is_named(dataset, trained, net_file, tmp_path, key, value):
     recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2)
     with killed_at(5):
-        train(store, tmp_path / "run", recipe, show=False)
+        train(dataset, tmp_path / "run", recipe, show=False)
 
     def change(content):
         if value == "removed":
@@ -142,50 +144,50 @@ def test_a_training_state_of_another_form_is_named(store, trained, net_file, tmp
 
     rewrite(last(tmp_path / "run") / "checkpoint.json", change)
     if (key, value) in (("journal", "removed"), ("fp16_scale", -1)):
-        train(store, tmp_path / "run", recipe, show=False)
+        train(dataset, tmp_path / "run", recipe, show=False)
         return
-    with pytest.raises(Failure, match=rf"checkpoint\.json: state\.{key}"):
-        train(store, tmp_path / "run", recipe, show=False)
+    with pytest.raises(AlexNetError, match=rf"checkpoint\.json: state\.{key}"):
+        train(dataset, tmp_path / "run", recipe, show=False)
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_a_damaged_journal_stops_nothing(store, net_file, tmp_path, capsys, junk):
+def test_a_damaged_journal_stops_nothing(dataset, net_file, tmp_path, capsys, junk):
     """What can be read is kept, the training goes on as if nothing had been, and what was left out is said."""
     recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2)
-    train(store, tmp_path / "whole", recipe, show=False)
+    train(dataset, tmp_path / "whole", recipe, show=False)
     with killed_at(5):
-        train(store, tmp_path / "run", recipe, show=False)
+        train(dataset, tmp_path / "run", recipe, show=False)
     journal = tmp_path / "run" / "metrics.jsonl"
     journal.write_bytes(junk + journal.read_bytes() if junk.endswith(b"\n") else journal.read_bytes() + junk)
     assert cli.main(["show", str(tmp_path / "run"), "--output", str(tmp_path / "pictures")]) == 0
     capsys.readouterr()
-    train(store, tmp_path / "run", recipe)
+    train(dataset, tmp_path / "run", recipe)
     assert ("1 unreadable lines were left out" in capsys.readouterr().err) == junk.endswith(b"\n")
     assert journal.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
-def test_two_trainings_in_one_folder(store, net_file, tmp_path, capsys):
+def test_two_trainings_in_one_folder(dataset, net_file, tmp_path, capsys):
     """The second is told who is there; the first ends as if alone."""
     recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2)
-    train(store, tmp_path / "alone", recipe, show=False)
+    train(dataset, tmp_path / "alone", recipe, show=False)
     said = []
 
     def second(images, rows):
         if not said:
-            with pytest.raises(Failure, match="is writing there") as refused:
-                train(store, tmp_path / "run", recipe, show=False)
+            with pytest.raises(AlexNetError, match="is writing there") as refused:
+                train(dataset, tmp_path / "run", recipe, show=False)
             said.append(str(refused.value))
         return images
 
-    train(store, tmp_path / "run", recipe, transform=second, show=False)
+    train(dataset, tmp_path / "run", recipe, transform=second, show=False)
     assert len(said) == 1
     for name in ("metrics.jsonl", f"checkpoints/{last(tmp_path / 'alone').name}/weights.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
-    assert {problem for _, problem in runs.verify(tmp_path / "run")} == {None}
+    assert {problem for _, problem in verify(tmp_path / "run")} == {None}
     assert not list((tmp_path / "run").glob(".*"))
 
 
-def test_a_run_is_read_whole_while_it_is_trained(store, net_file, tmp_path, monkeypatch):
+def test_a_run_is_read_whole_while_it_is_trained(dataset, net_file, tmp_path, monkeypatch):
     """A reader that finds a checkpoint which is replaced before it is opened reads the next one."""
     monkeypatch.setattr("alexnet.training.saving.Writer.due", lambda writer: writer.wait() is None)
     recipe = Recipe(net=net_file, crop_size=48, batch_size=4, epochs=8)
@@ -194,16 +196,16 @@ def test_a_run_is_read_whole_while_it_is_trained(store, net_file, tmp_path, monk
     def read():
         while not ended.is_set():
             try:
-                if runs.is_run(tmp_path / "run") and (tmp_path / "run" / "checkpoints").exists():
+                if is_run(tmp_path / "run") and (tmp_path / "run" / "checkpoints").exists():
                     steps.add(load(tmp_path / "run").step)
-            except Failure as error:
+            except AlexNetError as error:
                 if "yet; train it on" not in str(error) or steps:
                     problems.append(str(error))
 
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        train(store, tmp_path / "run", recipe, show=False)
+        train(dataset, tmp_path / "run", recipe, show=False)
     finally:
         ended.set()
         reader.join()
@@ -213,7 +215,7 @@ def test_a_run_is_read_whole_while_it_is_trained(store, net_file, tmp_path, monk
 @pytest.mark.parametrize("change", ["vanishes", "is damaged"])
 def test_a_checkpoint_that_vanishes_is_looked_for_again(copy, monkeypatch, change):
     """By hand: the first look's checkpoint is replaced by a later one before it is read."""
-    first, real, calls = last(copy), runs.check_hashes, 0
+    first, real, calls = last(copy), checkpoints.check_hashes, 0
 
     def check(place, names=None):
         nonlocal calls
@@ -225,11 +227,11 @@ def test_a_checkpoint_that_vanishes_is_looked_for_again(copy, monkeypatch, chang
             (first / "weights.safetensors").write_bytes(b"x")
         return real(place, names)
 
-    monkeypatch.setattr(runs, "check_hashes", check)
+    monkeypatch.setattr(checkpoints, "check_hashes", check)
     if change == "vanishes":
         assert load(copy).step == int(first.name.split("-")[1]) and calls == 2
     else:
-        with pytest.raises(Failure, match="damaged"):
+        with pytest.raises(AlexNetError, match="damaged"):
             load(copy)
         assert calls == 1
 
@@ -238,7 +240,7 @@ def test_a_checkpoint_that_vanishes_is_looked_for_again(copy, monkeypatch, chang
 def test_a_crop_that_the_net_cannot_take_is_refused_when_a_run_is_opened(copy, side):
     """Its parts are each right, and do not go together."""
     rewrite(copy / "run.json", lambda content: content["preparation"].update(crop=side))
-    with pytest.raises(Failure, match="crop" if side > 64 else "do not go together"):
+    with pytest.raises(AlexNetError, match="crop" if side > 64 else "do not go together"):
         load(copy)
 
 
@@ -252,11 +254,11 @@ def test_a_mean_of_another_size_is_refused(copy, shape):
     save_file(tensors, copy / "preparation.safetensors")
     digest = sha256(copy / "preparation.safetensors")
     rewrite(copy / "run.json", lambda content: content.update(preparation_sha256=digest))
-    with pytest.raises(Failure, match="mean_image"):
+    with pytest.raises(AlexNetError, match="mean_image"):
         load(copy)
 
 
-def test_a_run_without_its_recipe_says_so(alexnet, store, net_file, copy):
+def test_a_run_without_its_recipe_says_so(alexnet, dataset, net_file, copy):
     (copy / "recipe.json").unlink()
-    status, _, err = alexnet("train", store.path, copy, "--net", net_file, "--crop-size", 48)
+    status, _, err = alexnet("train", dataset.path, copy, "--net", net_file, "--crop-size", 48)
     assert status == 2 and "recipe.json is missing" in err

@@ -127,16 +127,16 @@ def _coverage(start: float, extent: int, size: int) -> tuple[np.ndarray, np.ndar
 def _decode_jpeg(data: bytes, size: int) -> np.ndarray | None:
     """The usual JPEG file's pixels, reduced by a power of two where that leaves ``REDUCED`` times ``size``; or None.
 
-    None for what is not upright, not of three colours, damaged or no JPEG: Pillow looks at these.
+    None for what is not upright, not of three colors, damaged or no JPEG: Pillow looks at these.
     """
     if data[:2] != b"\xff\xd8":
         return None
     try:
         if has_app1(data) and Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) != 1:
             return None
-        rows, columns, colours, _ = simplejpeg.decode_jpeg_header(data)
+        rows, columns, colors, _ = simplejpeg.decode_jpeg_header(data)
         height, width = int(rows), int(columns)
-        if colours not in ("YCbCr", "Gray") or min(height, width) < SMALLEST or height * width > MOST_PIXELS:
+        if colors not in ("YCbCr", "Gray") or min(height, width) < SMALLEST or height * width > MOST_PIXELS:
             return None
         power = 1
         while power < 8 and min(height, width) // (2 * power) >= REDUCED * size:
@@ -215,6 +215,22 @@ def _load(data: bytes) -> Image.Image:
         raise _Undecodable(f"not decodable: {reason}") from error
 
 
+def from_pil(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an image that a program has opened, upright. Raises ``BadImage`` where it has none."""
+    try:
+        return np.asarray(_upright(to_rgb(image), image))
+    except (OSError, ValueError, SyntaxError) as error:  # a file is read when its pixels are asked for
+        raise BadImage(f"not decodable: {error}") from error
+
+
+def check_sides(pixels: np.ndarray) -> np.ndarray:
+    """The (H, W, 3) pixels. Raises ``BadImage`` where a side is too short, as of a file."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise BadImage(f"{width}x{height} pixels: a side below {SMALLEST}")
+    return pixels
+
+
 def dimensions(data: bytes | np.ndarray) -> tuple[int, int] | None:
     """Width and height of an image as it is stored, by its header alone; None where it has none."""
     if isinstance(data, np.ndarray):
@@ -254,7 +270,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         BadImage: the values have no range that the file or its type would say (floats beyond 0..1, 32-bit integers).
     """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _grey_of_range(image)
+        return _gray_of_range(image)
     if image.mode == "La":
         image = image.convert("LA")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "PA"):
@@ -264,8 +280,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _grey_of_range(image: Image.Image) -> Image.Image:
-    """A grey picture of more than 8 bits, scaled by the range that its form has, never by what its pixels have."""
+def _gray_of_range(image: Image.Image) -> Image.Image:
+    """A gray picture of more than 8 bits, scaled by the range that its form has, never by what its pixels have."""
     tags = getattr(image, "tag_v2", {})
     if image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
@@ -291,7 +307,7 @@ WHOLE_16_BITS = ("PNG", "PPM")  # where Pillow gives a file of 16 bits in 32
 
 
 def encode(image: np.ndarray, form: str) -> bytes:
-    """An RGB image as the store keeps it: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (PPM: a line of header, then RGB)."""
+    """An RGB image as datasets keep it: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (PPM: a line of header, then RGB)."""
     if form == "raw":
         return ppm_header(image.shape[1]) + image.tobytes()
     buffer = io.BytesIO()  # Pillow: at the same quality simplejpeg's default transform loses more
@@ -318,7 +334,7 @@ def decode_stored(data: bytes | memoryview, form: str, size: int, room: np.ndarr
     """A stored image's pixels: (size, size, 3) uint8.
 
     Args:
-        data: as the store has it.
+        data: as the dataset has it.
         form: ``jpeg`` or ``raw``.
         size: side of the square.
         room: of the result's shape, for the pixels of a JPEG; new if not given.
@@ -328,7 +344,7 @@ def decode_stored(data: bytes | memoryview, form: str, size: int, room: np.ndarr
     """
     if form == "raw":
         pixels, header = size * size * 3, ppm_header(size)
-        if len(data) == pixels:  # stores of format 1 have no header
+        if len(data) == pixels:  # datasets of format 1 have no header
             return np.frombuffer(data, np.uint8).reshape(size, size, 3)
         if len(data) != len(header) + pixels or bytes(memoryview(data)[: len(header)]) != header:
             raise BadImage(f"{len(data):,} bytes, not {pixels:,} behind a header")

@@ -9,51 +9,51 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 
 from alexnet import Recipe, load, prepare, train
-from alexnet.data.augment import views
-from alexnet.probe import MOST_INPUTS, _pooled, probe
+from alexnet.data.preprocessing import views
+from alexnet.evaluation.probe import MOST_INPUTS, _pooled, probe
 from tests.conftest import fill
 
 
 @pytest.fixture(scope="module")
-def run(store, net_file, tmp_path_factory):
+def run(dataset, net_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe") / "run"
-    train(store, folder, Recipe(net=net_file, batch_size=8, epochs=6), show=False)
+    train(dataset, folder, Recipe(net=net_file, batch_size=8, epochs=6), show=False)
     return folder
 
 
-def activations(run, store, split: str, layer: str) -> np.ndarray:
+def activations(run, dataset, split: str, layer: str) -> np.ndarray:
     """(n, numbers), each image by itself."""
     found = []
-    for row in store.rows(split):
-        image = torch.from_numpy(store.image(int(row))).permute(2, 0, 1)[None]
-        seen = run.preparation.apply(views(image, run.preparation.crop, 1)[0], torch.float32)
+    for row in dataset.rows(split):
+        image = torch.from_numpy(dataset.image(int(row))).permute(2, 0, 1)[None]
+        seen = run.preprocessing.apply(views(image, run.preprocessing.crop, 1)[0], torch.float32)
         with torch.no_grad():
             found.append(run.net.activations(seen, [layer])[layer].flatten(1).numpy())
     return np.concatenate(found)
 
 
-def test_each_layer_is_measured_on_its_own_activations(run, store):
+def test_each_layer_is_measured_on_its_own_activations(run, dataset):
     opened = load(run)
     seen = []
-    found = probe(opened, store, ["pool1", "fc3", "fc4"], progress=lambda done, total: seen.append((done, total)))
+    found = probe(opened, dataset, ["pool1", "fc3", "fc4"], progress=lambda done, total: seen.append((done, total)))
     assert [each.layer for each in found] == ["pool1", "fc3", "fc4"] and seen[-1] == (60, 60)
     assert [each.inputs for each in found] == [16 * 11 * 11, 32, 3]
-    labels = {split: store.labels[store.rows(split)] for split in ("train", "val")}
+    labels = {split: dataset.labels[dataset.rows(split)] for split in ("train", "val")}
     for each in found:
-        x = {split: activations(opened, store, split, each.layer) for split in ("train", "val")}
+        x = {split: activations(opened, dataset, split, each.layer) for split in ("train", "val")}
         other = RidgeClassifier(alpha=10).fit(x["train"], labels["train"])  # another linear classifier, as good here
         wrong = 1 - other.score(x["val"], labels["val"])
         assert abs(each.errors.top1_error - wrong) <= 0.17, each.layer  # two of twelve images
-        assert each.errors.images == 12 and each.errors.top1_error <= 0.34  # guessing: 0.67
+        assert each.errors.images == 12 and each.errors.top1_error <= 0.34  # chance: 0.67
 
 
 def test_classes_that_the_run_never_saw(run, tmp_path, alexnet):
-    store = prepare(fill(tmp_path / "pictures", ("azure", "lime"), count=12), tmp_path / "store", size=64)
-    assert alexnet("evaluate", run, store.path)[0] == 2  # the net's own last layer cannot be measured there
-    status, out, err = alexnet("evaluate", run, store.path, "--probe", "conv2", "fc3", "--json")
+    dataset = prepare(fill(tmp_path / "pictures", ("azure", "lime"), count=12), tmp_path / "store", size=64)
+    assert alexnet("evaluate", run, dataset.path)[0] == 2  # the net's own last layer cannot be measured there
+    status, out, err = alexnet("evaluate", run, dataset.path, "--probe", "conv2,fc3", "--json")
     assert status == 0, err
     assert [each["layer"] for each in json.loads(out)] == ["conv2", "fc3"]
-    status, out, _ = alexnet("evaluate", run, store.path, "--probe", "fc3")
+    status, out, _ = alexnet("evaluate", run, dataset.path, "--probe", "fc3")
     assert status == 0 and "a linear classifier on each layer" in out and "fc3" in out
 
 
@@ -65,9 +65,9 @@ def test_maps_are_averaged_to_a_bounded_number():
     assert _pooled(torch.ones(2, 256, 6, 6)).shape == (2, 9216) and _pooled(torch.ones(2, 7)).shape == (2, 7)
 
 
-def test_without_scikit_learn_it_says_so(run, store, alexnet, monkeypatch):
+def test_without_scikit_learn_it_says_so(run, dataset, alexnet, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    status, _, err = alexnet("evaluate", run, store.path, "--probe", "fc3")
+    status, _, err = alexnet("evaluate", run, dataset.path, "--probe", "fc3")
     assert status == 2 and "pip install 'alexnet[probe]'" in err
 
 
@@ -79,6 +79,6 @@ def test_without_scikit_learn_it_says_so(run, store, alexnet, monkeypatch):
         (["--probe", "fc3", "--split", "test"], "test"),
     ],
 )
-def test_what_cannot_be_meant(run, store, alexnet, options, said):
-    status, _, err = alexnet("evaluate", run, store.path, *options)
+def test_what_cannot_be_meant(run, dataset, alexnet, options, said):
+    status, _, err = alexnet("evaluate", run, dataset.path, *options)
     assert status == 2 and said in err, err

@@ -2,7 +2,7 @@
 
 Eight classes: a hue (red, yellow, green, blue) by a pattern (stripes, dots). One patterned object of any
 shape, place, size, rotation and light lies on a ground cluttered with plain shapes of those very hues and with
-colourless patterns, so neither colour nor pattern alone gives the class away.
+colorless patterns, so neither color nor pattern alone gives the class away.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from alexnet.data.sources import Source, folder
 from alexnet.data.sources.tree import Tree
 
 SIZE = 256
-HUES = {"red": 0.99, "yellow": 0.135, "green": 0.36, "blue": 0.59}  # turns of the colour circle
+HUES = {"red": 0.99, "yellow": 0.135, "green": 0.36, "blue": 0.59}  # turns of the color circle
 PATTERNS = ("stripes", "dots")
 CLASSES = [f"{hue} {pattern}" for hue in HUES for pattern in PATTERNS]
 CLUTTER = 10
@@ -36,8 +36,8 @@ class _Draws:
         return int(next(self._values) * count)
 
 
-def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
-    """(3,) float32 RGB in 0..1 of a colour on the circle."""
+def _color(hue: float, saturation: float, value: float) -> np.ndarray:
+    """(3,) float32 RGB in 0..1 of a color on the circle."""
     places = (np.array([5, 3, 1], np.float32) + 6 * hue) % 6
     return np.float32(value) * (1 - np.float32(saturation) * np.clip(np.minimum(places, 4 - places), 0, 1))
 
@@ -94,17 +94,17 @@ def _place(draws: _Draws, size: float) -> tuple[tuple[slice, slice], np.ndarray,
     return window, x * cos + y * sin, y * cos - x * sin
 
 
-def _lay(canvas: np.ndarray, inside: np.ndarray, colours: np.ndarray, shadow: float) -> None:
+def _lay(canvas: np.ndarray, inside: np.ndarray, colors: np.ndarray, shadow: float) -> None:
     """Lays a shape over the canvas, with a soft shadow below and to the right of it."""
     dark = shadow * np.clip(inside / 9 + 1, 0, 1)[:-4, :-3, None] ** 2
     canvas[4:, 3:] *= 1 - dark
     edge = np.clip(inside + 0.5, 0, 1)[..., None]
-    canvas += edge * (colours - canvas)
+    canvas += edge * (colors - canvas)
 
 
 def _ground(draws: _Draws) -> np.ndarray:
-    """(SIZE, SIZE, 3) float32: two dull colours that run into each other, with clouds of grain."""
-    ends = [_colour(draws.between(0, 1), draws.between(0.05, 0.3), draws.between(0.35, 0.85)) for _ in range(2)]
+    """(SIZE, SIZE, 3) float32: two dull colors that run into each other, with clouds of grain."""
+    ends = [_color(draws.between(0, 1), draws.between(0.05, 0.3), draws.between(0.35, 0.85)) for _ in range(2)]
     turn = draws.between(0, 6.3)
     share = ((COLUMNS - 128) * np.cos(turn) + (ROWS - 128) * np.sin(turn)) / 320 + 0.5
     clouds = sum(
@@ -119,7 +119,7 @@ def _ground(draws: _Draws) -> np.ndarray:
 
 
 def _clutter(draws: _Draws, canvas: np.ndarray) -> None:
-    """Plain shapes of any of the four hues or none, and patterned ones without colour."""
+    """Plain shapes of any of the four hues or none, and patterned ones without color."""
     hues = list(HUES.values())
     for _ in range(CLUTTER):
         size = draws.between(10, 40)
@@ -129,13 +129,13 @@ def _clutter(draws: _Draws, canvas: np.ndarray) -> None:
         value = draws.between(0.4, 0.95)
         if kind < 3:
             hue = hues[draws.choice(len(hues))] + draws.between(-0.03, 0.03)
-            colours = _colour(hue % 1, draws.between(0.45, 0.85), value)
+            colors = _color(hue % 1, draws.between(0.45, 0.85), value)
         else:
             other = draws.between(0.25, 0.5) * (1 if value < 0.6 else -1) + value
             tone = _pattern(draws, PATTERNS[draws.choice(2)], x, y)
-            grey = value + (np.clip(other, 0, 1) - value) * tone
-            colours = grey[..., None]
-        _lay(canvas[window], inside, colours, 0.25)
+            gray = value + (np.clip(other, 0, 1) - value) * tone
+            colors = gray[..., None]
+        _lay(canvas[window], inside, colors, 0.25)
 
 
 def draw(index: int, label: int) -> np.ndarray:
@@ -158,8 +158,8 @@ def draw(index: int, label: int) -> np.ndarray:
     window, x, y = _place(draws, size)
     inside = _outline(draws, x, y, size)
     saturation, value = draws.between(0.5, 0.95), draws.between(0.7, 1.0)
-    base = _colour(hue % 1, saturation, value)
-    light_tone, dark_tone = _colour(hue % 1, saturation * 0.25, 1.0), _colour(hue % 1, saturation, value * 0.42)
+    base = _color(hue % 1, saturation, value)
+    light_tone, dark_tone = _color(hue % 1, saturation * 0.25, 1.0), _color(hue % 1, saturation, value * 0.42)
     second = light_tone if draws.choice(2) else dark_tone
     tone = _pattern(draws, pattern, x, y)[..., None]
     _lay(canvas[window], inside, base * (1 - tone) + second * tone, 0.55)
@@ -186,7 +186,7 @@ class DrawnTree(Tree):
         for index in range(training + training // VALIDATION_SHARE):
             split = "train" if index < training else "val"
             names.append(f"{split}/{CLASSES[index % len(CLASSES)]}/{index:05d}.bmp")
-        super().__init__("drawn images", names)
+        super().__init__("synthetic images", names)
 
     def read(self, member: int) -> np.ndarray:
         return draw(member, member % len(CLASSES))

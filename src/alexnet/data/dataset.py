@@ -1,6 +1,6 @@
-"""The store: images in Arrow IPC stream shards, memory-mapped. Nothing else knows its format.
+"""The dataset: images in Arrow IPC stream shards, memory-mapped. Nothing else knows its format.
 
-A store is a folder::
+A dataset is a folder::
 
     train-00000.arrow ...    columns image (struct of bytes and path), label (int64), class (its name)
     val-00000.arrow ...      in record batches of 256 rows; `datasets`, polars, pandas and DuckDB open them
@@ -18,6 +18,7 @@ import csv
 import dataclasses
 import io
 import json
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +29,15 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import numpy as np
 import pyarrow as pa
 import safetensors.numpy
+import torch
+from PIL import Image
+from torch.utils import data as torch_data
 
 from alexnet import files, machine
-from alexnet.data import images
+from alexnet.data import codec as images
 from alexnet.data.sources.listing import SPLITS
 from alexnet.data.statistics import Statistics, Sums
-from alexnet.errors import Failure, WrongUse
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import Count, Form, Length, Sha, Within
 
 FORMAT_VERSION = 2
@@ -118,10 +122,10 @@ class ShardWriter:
 
     def abandon(self) -> None:
         """Removes what was written."""
-        error = Failure("abandoned")
+        error = AlexNetError("abandoned")
         try:
-            self._atomic.__exit__(Failure, error, None)
-        except Failure as raised:
+            self._atomic.__exit__(AlexNetError, error, None)
+        except AlexNetError as raised:
             if raised is not error:
                 raise
 
@@ -153,7 +157,7 @@ Name = Annotated[str, Length(0, 1 << 16)]
 
 
 class ShardEntry(TypedDict):
-    """A shard in ``dataset.json``; its file is one in the store's own folder."""
+    """A shard in ``dataset.json``; its file is one in the dataset's own folder."""
 
     file: Annotated[str, Form(rf"({'|'.join(SPLITS)})-\d{{5,}}\.arrow", "must be SPLIT-NNNNN.arrow")]
     split: Literal["train", "val", "test"]
@@ -188,52 +192,63 @@ class Description(TypedDict):
     labels_sha256: NotRequired[Sha]  # since labels have a file of their own
 
 
-REMEDY = "the store was damaged; remove its folder and prepare it again"
+REMEDY = "the dataset was damaged; remove its folder and prepare it again"
 
 
 def read_description(path: str) -> dict[str, Any]:
-    """A store's ``dataset.json``, held against its form.
+    """A dataset's ``dataset.json``, held against its form.
 
     Raises:
-        WrongUse: no store there, or one of a newer format.
-        Failure: an unfinished or damaged store.
+        UsageError: no dataset there, or one of a newer format.
+        AlexNetError: an unfinished or damaged dataset.
     """
     file = files.join(path, DESCRIPTION)
     if not files.exists(file):
         if files.exists(files.join(path, "prepare.json")):
-            raise Failure(f"{path}: preparing it was not finished; give the same `alexnet prepare` command again")
-        raise WrongUse(
-            f"{path}: no store there (it has no {DESCRIPTION}); make one with `alexnet prepare SOURCE {path}`"
+            raise AlexNetError(f"{path}: preparing it was not finished; give the same `alexnet prepare` command again")
+        raise UsageError(
+            f"{path}: no dataset there (it has no {DESCRIPTION}); make one with `alexnet prepare SOURCE {path}`"
         )
     version = files.read_json(file, dict, REMEDY).get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise WrongUse(
-            f"{path}: a store of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
+        raise UsageError(
+            f"{path}: a dataset of format {version}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
         )
     description = files.read_json(file, Description, REMEDY)
     for number, entry in enumerate(description["shards"]):
         if not entry["file"].startswith(entry["split"] + "-"):
-            raise Failure(f"{file}: shards[{number}].file: {entry['file']}: is of another split; {REMEDY}")
+            raise AlexNetError(f"{file}: shards[{number}].file: {entry['file']}: is of another split; {REMEDY}")
     words = description.get("words")
     if words is not None and len(words) != len(description["classes"]):
-        raise Failure(f"{file}: words: {len(words):,} for {len(description['classes']):,} classes; {REMEDY}")
+        raise AlexNetError(f"{file}: words: {len(words):,} for {len(description['classes']):,} classes; {REMEDY}")
     if len(set(description["classes"])) != len(description["classes"]):
-        raise Failure(f"{file}: classes: one comes twice; {REMEDY}")
+        raise AlexNetError(f"{file}: classes: one comes twice; {REMEDY}")
     return description
 
 
-class Store:
-    """A complete store, opened for reading from any number of threads.
+class Dataset(torch_data.Dataset[tuple[Any, int]]):
+    """A complete dataset, opened for reading from any number of threads: a map-style torch data set.
+
+    ``dataset[i]`` is an image of the split and its class index; ``len(dataset)`` says how many there are. Row ids, as
+    ``rows`` gives them and ``image`` takes them, are of all splits.
 
     Args:
         path: its folder, local or a URL for fsspec.
+        split: which images ``dataset[i]`` and ``len(dataset)`` are of: ``train``, ``val``, ``test``; all, if not given.
+        transform: makes of a PIL image of (size, size) pixels what ``dataset[i]`` has, as torchvision's data sets do: a
+            run's ``preprocessing``, say. Not given, an image is a (3, size, size) uint8 tensor.
 
     Raises:
-        WrongUse: no store there, or one of a newer format.
-        Failure: an unfinished or damaged store.
+        UsageError: no dataset there, one of a newer format, or no such split.
+        AlexNetError: an unfinished or damaged dataset.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        split: str | None = None,
+        transform: Callable[[Image.Image], Any] | None = None,
+    ):
         self.path = os.fspath(path)
         self.description = read_description(self.path)
         self.classes: list[str] = self.description["classes"]
@@ -247,9 +262,37 @@ class Store:
         self._batches: dict[int, list[_Rows]] = {}
         self._version = self.description["format_version"]
         self._lock = threading.Lock()
+        self.split, self.transform = split, transform
+        self._chosen: Sequence[int] | np.ndarray = range(int(self._starts[-1])) if split is None else self.rows(split)
 
     def __repr__(self) -> str:
-        return f"Store({self.path!r}: {len(self.classes)} classes, {self.splits})"
+        split = f"; split {self.split}" if self.split else ""
+        return f"Dataset({self.path!r}: {len(self.classes)} classes, {self.splits}{split})"
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """An image of the split, transformed, or as (3, size, size) uint8; and its class index."""
+        row = int(self._chosen[operator.index(index)])
+        pixels = self.image(row)
+        if self.transform is None:
+            image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
+        else:
+            image = self.transform(Image.fromarray(pixels))
+        return image, int(self.labels[row])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: what is open here is opened anew there."""
+        return {**vars(self), "_batches": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "_lock": threading.Lock()})
+
+    @cached_property
+    def targets(self) -> list[int]:
+        """The class index of each image of the split, as torchvision's data sets have it."""
+        return self.labels[np.asarray(self._chosen, np.int64)].tolist()
 
     @cached_property
     def splits(self) -> dict[str, int]:
@@ -260,9 +303,9 @@ class Store:
         return {split: count for split, count in counts.items() if count}
 
     def rows(self, split: str) -> np.ndarray:
-        """(n,) int64, the row ids of a split. Raises ``WrongUse`` where the store has no such split."""
+        """(n,) int64, the row ids of a split. Raises ``UsageError`` where the dataset has no such split."""
         if split not in self.splits:
-            raise WrongUse(f"{self.path}: has no split {split!r}; it has {', '.join(self.splits)}")
+            raise UsageError(f"{self.path}: has no split {split!r}; it has {', '.join(self.splits)}")
         ranges = [
             np.arange(start, start + shard.rows)
             for start, shard in zip(self._starts, self.shards)
@@ -274,23 +317,23 @@ class Store:
     def labels(self) -> np.ndarray:
         """(rows,) int64, the class index of every row id."""
         labels = self._labels_file()
-        if labels is None:  # a store of an earlier version
+        if labels is None:  # a dataset of an earlier version
             parts = [rows.labels.to_numpy() for shard in range(len(self.shards)) for rows in self._shard(shard)]
             labels = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
-            raise Failure(
+            raise AlexNetError(
                 f"{self.path}: labels beyond its {len(self.classes)} classes; see `alexnet verify {self.path}`"
             )
         return labels
 
     def _labels_file(self) -> np.ndarray | None:
-        """All labels from the file of their own: of a store far away no shard is fetched for them."""
+        """All labels from the file of their own: of a dataset far away no shard is fetched for them."""
         digest = self.description.get("labels_sha256")
         if digest is None:
             return None
         path = files.join(self.path, LABELS)
         if not files.exists(path):
-            raise Failure(f"{path}: missing; prepare the store again or fetch that file")
+            raise AlexNetError(f"{path}: missing; prepare the dataset again or fetch that file")
         content = files.read_bytes(path)
         try:
             if files.sha256_bytes(content) != digest:
@@ -299,7 +342,7 @@ class Store:
             if labels.shape != (int(self._starts[-1]),):
                 raise ValueError(f"{labels.shape} labels for {int(self._starts[-1]):,} rows")
         except (ValueError, KeyError, safetensors.SafetensorError) as error:
-            raise Failure(f"{path}: damaged ({error}); prepare the store again") from error
+            raise AlexNetError(f"{path}: damaged ({error}); prepare the dataset again") from error
         return labels
 
     def _shard(self, index: int) -> list[_Rows]:
@@ -312,16 +355,18 @@ class Store:
                     for batch in batches:
                         batch.validate(full=True)  # offsets and names; the images' bytes are not touched
                 except FileNotFoundError as error:
-                    raise Failure(f"{path}: missing; prepare the store again or fetch that shard") from error
+                    raise AlexNetError(f"{path}: missing; prepare the dataset again or fetch that shard") from error
+                except UsageError:
+                    raise
                 except (pa.ArrowException, OSError, ValueError) as error:
                     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    raise Failure(f"{path}: damaged ({reason}); see `alexnet verify {self.path}`") from error
+                    raise AlexNetError(f"{path}: damaged ({reason}); see `alexnet verify {self.path}`") from error
                 expected = SCHEMA_1 if self._version == 1 else SCHEMA
                 whole = all(batch.num_rows == BATCH_ROWS for batch in batches[:-1])
                 if sum(batch.num_rows for batch in batches) != shard.rows or not whole:
-                    raise Failure(f"{path}: damaged (not {shard.rows} rows); see `alexnet verify {self.path}`")
+                    raise AlexNetError(f"{path}: damaged (not {shard.rows} rows); see `alexnet verify {self.path}`")
                 if batches and not batches[0].schema.equals(expected):
-                    raise Failure(f"{path}: damaged (other columns); see `alexnet verify {self.path}`")
+                    raise AlexNetError(f"{path}: damaged (other columns); see `alexnet verify {self.path}`")
                 self._batches[index] = [_Rows(batch, self._version) for batch in batches]
         return self._batches[index]
 
@@ -344,40 +389,42 @@ class Store:
         """A row's image: (size, size, 3) uint8, in ``room`` where one is given and the image is compressed.
 
         Raises:
-            Failure: it is damaged; names the shard.
+            AlexNetError: it is damaged; names the shard.
         """
         shard, rows, index = self._place(row)
         try:
             return images.decode_stored(rows.images[index].as_buffer(), self.format, self.size, room)
         except (images.BadImage, pa.ArrowException, IndexError, ValueError, AttributeError) as error:
-            raise Failure(
+            raise AlexNetError(
                 f"{files.join(self.path, self.shards[shard].file)}: row {row - int(self._starts[shard])} is damaged "
                 f"({error}); see `alexnet verify {self.path}`"
             ) from error
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the training images. Raises ``Failure`` where their file is damaged."""
+        """Statistics of the training images. Raises ``AlexNetError`` where their file is damaged."""
         path = files.join(self.path, "statistics.safetensors")
         if not files.exists(path) or files.sha256(path) != self.description["statistics_sha256"]:
-            raise Failure(f"{path}: missing or damaged (its SHA-256 differs); prepare the store again")
+            raise AlexNetError(f"{path}: missing or damaged (its SHA-256 differs); prepare the dataset again")
         return Statistics.of(Sums.load(path, self.size))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the shards' hashes and the classes: equal for equal stores."""
+        """SHA-256 over the shards' hashes and the classes: equal for equal datasets."""
         return files.sha256_text(*self.classes, *(shard.file + shard.sha256 for shard in self.shards))
 
     def skipped(self) -> list[dict[str, str]]:
-        """The images that were left out: ``name`` and ``reason`` of each. Raises ``Failure`` for a damaged list."""
+        """The images that were left out: ``name`` and ``reason`` of each. Raises ``AlexNetError`` if damaged."""
         path = files.join(self.path, "skipped.csv")
         try:
             text = files.read_bytes(path).decode("utf-8", "surrogateescape")  # as an earlier version wrote names
             rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         except (FileNotFoundError, csv.Error) as error:
-            raise Failure(f"{path}: missing or damaged ({error}); {REMEDY}") from error
+            raise AlexNetError(f"{path}: missing or damaged ({error}); {REMEDY}") from error
         if len(rows) != self.description["skipped"] or any(row.get("reason") is None for row in rows):
-            raise Failure(f"{path}: damaged (not the {self.description['skipped']:,} rows that were written); {REMEDY}")
+            raise AlexNetError(
+                f"{path}: damaged (not the {self.description['skipped']:,} rows that were written); {REMEDY}"
+            )
         return rows
 
     def counts(self) -> dict[str, list[int]]:
@@ -388,12 +435,12 @@ class Store:
         }
 
     def describe(self) -> dict[str, Any]:
-        """What the store is, for people and JSON."""
+        """What the dataset is, for people and JSON."""
         told = self.description
         reasons = collections.Counter(row["reason"].split(":")[0] for row in self.skipped())
         sizes = {shard.file: files.size(files.join(self.path, shard.file)) for shard in self.shards}
         return {
-            "store": self.path,
+            "dataset": self.path,
             "images": self.splits,
             "classes": self.classes,
             "words": self.words,
@@ -447,7 +494,7 @@ class Store:
         """What reading a file says of it, without its name and what to do."""
         try:
             read()
-        except Failure as error:
+        except AlexNetError as error:
             return str(error).partition(": ")[2].partition("; ")[0]
         return None
 
@@ -462,7 +509,7 @@ class Store:
         for row in rows:
             try:
                 self.image(row)
-            except Failure as error:
+            except AlexNetError as error:
                 return str(error).partition(": ")[2].partition("; see")[0]
         return None
 

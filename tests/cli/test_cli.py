@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from alexnet import cli
-from alexnet.errors import WrongUse
+from alexnet.cli.data import part_of
+from alexnet.errors import UsageError
 
 
 def test_summary(alexnet):
@@ -21,33 +22,31 @@ def test_summary(alexnet):
     assert alexnet("summary", "none")[0] == 2
 
 
-def test_info_and_verify(alexnet, store):
-    status, out, _ = alexnet("info", store.path)
+def test_info_and_verify(alexnet, dataset):
+    status, out, _ = alexnet("info", dataset.path)
     assert status == 0 and "train 48, val 12" in out and "blue, green, red" in out
-    told = json.loads(alexnet("info", store.path, "--json")[1])
-    assert told["images"] == {"train": 48, "val": 12} and told["fingerprint"] == store.fingerprint
-    assert set(json.loads(alexnet("verify", store.path, "--json")[1]).values()) == {None}
+    told = json.loads(alexnet("info", dataset.path, "--json")[1])
+    assert told["images"] == {"train": 48, "val": 12} and told["fingerprint"] == dataset.fingerprint
+    assert set(json.loads(alexnet("verify", dataset.path, "--json")[1]).values()) == {None}
     status, _, err = alexnet("info", "nowhere")
     assert status == 2 and "nowhere" in err
 
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
-def test_every_command_explains_itself(command, capsys):
-    with pytest.raises(SystemExit) as left:
-        cli.main([command, "--help"])
-    out = capsys.readouterr().out
-    assert left.value.code == 0 and f"usage: alexnet {command}" in out and "--json" in out
+def test_every_command_explains_itself(command, alexnet):
+    status, out, _ = alexnet(command, "--help")
+    assert status == 0 and f"usage: alexnet {command}" in out and "--json" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["fly"], "no such command"),
-        (["prepare"], "SOURCE STORE"),
-        (["prepare", "a"], "STORE"),
+        (["prepare"], "SOURCE DATASET"),
+        (["prepare", "a"], "DATASET"),
         (["prepare", "a", "b", "--layout", "moon"], "--layout moon"),
         (["prepare", "a", "b", "--format", "gif"], "--format"),
-        (["evaluate", "a"], "one run or more, then the store"),
+        (["evaluate", "a"], "one run or more, then the dataset"),
         (["evaluate", "a", "b", "--views", "3"], "--views"),
         (["show", "a", "--count", "0"], "--count 0"),
         (["summary", "--classes", "0"], "--classes 0"),
@@ -70,21 +69,21 @@ def test_as_a_program():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["evaluate", "a", "b", "--loaders", "0"], "--loaders 0"),
-        (["predict", "a", "b", "--loaders", "-3"], "--loaders -3"),
+        (["evaluate", "a", "b", "--workers", "0"], "--workers 0"),
+        (["predict", "a", "b", "--workers", "-3"], "--workers -3"),
         (["predict", "a", "b", "--top", "0"], "--top 0"),
         (["prepare", "a", "b", "--workers", "0"], "--workers 0"),
         (["prepare", "a", "b", "--workers", "-1"], "--workers -1"),
         (["prepare", "a", "b", "--seed", "-1"], "--seed -1"),
         (["prepare", "a", "b", "--part", "0/4"], "--part 0/4"),
         (["train", "a", "b", "--threads", "0"], "--threads 0"),
-        (["train", "a", "b", "--loaders", "-1"], "--loaders -1"),
+        (["train", "a", "b", "--workers", "-1"], "--workers -1"),
         (["train", "a", "b", "--seeds", "0..99999999999"], "--seeds 0..99999999999"),
         (["bench", "--threads", "-1"], "--threads -1"),
         (["bench", "--batch-size", "100000000000"], "--batch-size 100000000000"),
         (["summary", "--classes", "-1"], "--classes -1"),
         (["show", "a", "--count", "1000000000000"], "--count 1000000000000"),
-        (["evaluate", "a", "b", "--shares", "1", "2"], "2 given for 1 runs"),
+        (["evaluate", "a", "b", "--ensemble-weights", "1,2"], "2 given for 1 runs"),
         (["download", "imagenette-160", "d", "--url", "nope"], "--url nope: is no URL"),
         (["download", "imagenette-160", "d", "--url", "http://[x"], "--url http://[x: is no URL"),
         (["prepare", "http://localhost:9/x.zip", "s"], "http://localhost:9/x.zip: "),
@@ -122,11 +121,11 @@ def test_torchruns_variables(monkeypatch, rank, world, part):
         if value is not None:
             monkeypatch.setenv(name, value)
     if part:
-        assert cli._part(None) == part
+        assert part_of(None) == part
     else:
-        with pytest.raises(WrongUse, match=r"RANK=.* WORLD_SIZE="):
-            cli._part(None)
-    assert cli._part("2/3") == (2, 3)
+        with pytest.raises(UsageError, match=r"RANK=.* WORLD_SIZE="):
+            part_of(None)
+    assert part_of("2/3") == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_torchruns_variables(monkeypatch, rank, world, part):
         (MemoryError(), "not enough memory; give less at once"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried\nx"), "you tried); give less"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nmore"), "--batch-size"),
-        (RuntimeError("can't start new thread"), "fewer --loaders"),
+        (RuntimeError("can't start new thread"), "fewer --workers"),
         (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
         (UnicodeEncodeError("ascii", "\udcff", 0, 1, "no"), "a text cannot be"),
         (KeyboardInterrupt(), "alexnet: interrupted"),
@@ -187,7 +186,7 @@ def test_interrupted_while_it_starts():
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         for line in process.stderr:
-            if "pyarrow" in line:  # in the middle of the imports
+            if "rich" in line:  # in the middle of the imports
                 process.send_signal(signal.SIGINT)
                 break
         rest = [line for line in process.stderr if not line.startswith("import time:")]
@@ -199,7 +198,11 @@ def test_without_docstrings_it_explains_itself():
     with_them = subprocess.run([sys.executable, "-m", "alexnet", "--help"], capture_output=True, text=True)
     without = subprocess.run([*program, "--help"], capture_output=True, text=True)
     assert (
-        without.returncode == 0 and without.stdout == with_them.stdout and "Makes a store of 256x256" in without.stdout
+        without.returncode == 0 and without.stdout == with_them.stdout and "Make a dataset of 256x256" in without.stdout
     )
     shown = subprocess.run([*program, "predict", "--help"], capture_output=True, text=True)
-    assert shown.returncode == 0 and "Says what is on images" in shown.stdout and "_ArgConfig" not in shown.stdout
+    assert (
+        shown.returncode == 0
+        and "Predict the most probable classes" in shown.stdout
+        and "_ArgConfig" not in shown.stdout
+    )

@@ -1,0 +1,293 @@
+"""Commands for data: prepare, download, verify, info."""
+
+import contextlib
+import dataclasses
+import os
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from alexnet import files
+from alexnet.cli.options import File, Folder, Json, check_outputs
+from alexnet.cli.streams import print_json, say, warn
+from alexnet.cli.tables import add_row, print_table, table_of, value_text
+from alexnet.errors import Unfinished, UsageError, check_number, check_threads
+from alexnet.progress import Display
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare(Json):
+    """Make a dataset of 256x256 images from a folder, archive or table of images."""
+
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]]
+    """Folder, .tar, .tar.gz, .tar.xz or .zip of train/CLASS/*, val/CLASS/*, test/CLASS/*, or of CLASS/* alone; a
+    folder of ImageNet's archives; Kaggle's layout, the Hugging Face hub's Parquet, WebDataset, CIFAR-10, Tiny ImageNet;
+    a .csv file."""
+
+    dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
+    """Folder to make. If interrupted, run the same command to resume."""
+
+    val_fraction: float = 0.2
+    """Fraction of every class held out for validation where the source has no validation images."""
+
+    seed: int = 0
+    """Random seed: which images are held out."""
+
+    size: int | None = None
+    """Side of the stored square in pixels (default: 256, or the shorter side of the source's images where they all
+    have one size and it is at most 128)."""
+
+    resize: Literal["shorter-side", "warp"] = "shorter-side"
+    """shorter-side: scale it, then take the central square (paper 2). warp: scale both sides (as Caffe's published
+    errors were measured)."""
+
+    format: Literal["jpeg", "raw"] | None = None
+    """jpeg: quality 95, 4:2:0. raw: lossless, about five times larger (default: jpeg; raw for CIFAR-10)."""
+
+    layout: Annotated[str | None, arg(metavar="LAYOUT")] = None
+    """Name of the source's layout (default: recognized from its files)."""
+
+    splits: Literal["auto", "none"] = "auto"
+    """auto: folders of a source that are splits (train, val, test) are recognized by their shape and names. none: every
+    folder is a class."""
+
+    max_bad_fraction: float = 0.2
+    """Fraction of bad images beyond which it stops with an error; fewer are left out and named in skipped.csv."""
+
+    find_duplicates: bool = False
+    """Look for near-duplicates between training and validation, and list them in duplicates.csv."""
+
+    part: Annotated[str | None, arg(metavar="N/PARTS")] = None
+    """3/16: the third of sixteen parts, where processes or machines share the work in one folder (default: all; under
+    torchrun, the part of the process's rank)."""
+
+    workers: int | None = None
+    """Threads (default: every core). Their number changes no byte."""
+
+    def __call__(self) -> int:
+        check_threads("--workers", self.workers)
+        check_number("--seed", self.seed, 0)
+        display = Display(unit="images")
+        part = part_of(self.part)
+        if self.part is None and part[1] > 1:
+            display.line(f"RANK and WORLD_SIZE are set: this process does part {part[0]} of {part[1]}")
+        with contextlib.closing(display):
+            try:
+                dataset = self._prepare(part, display)
+            except Unfinished as unfinished:
+                display.line(str(unfinished))
+                return 0
+        if self.json:
+            return print_json(dataset.describe())
+        self._print(dataset, display)
+        return 0
+
+    def _prepare(self, part: tuple[int, int], display: Display) -> Any:
+        """Prepares; says what was found, and where that takes long, what is being looked through."""
+        from alexnet.data.prepare import prepare
+
+        patience = threading.Timer(2.0, display.line, (f"looking through {files.shown(self.source)}",))
+        patience.daemon = True
+
+        def on_listing(listing: Any) -> None:
+            patience.cancel()
+            display.line(_on_one_line(listing).describe(files.shown(self.source)))
+
+        patience.start()
+        try:
+            return prepare(
+                self.source,
+                self.dataset,
+                val_fraction=self.val_fraction,
+                seed=self.seed,
+                size=self.size,
+                resize=self.resize,
+                format=self.format,
+                layout=self.layout,
+                splits=self.splits,
+                max_bad=self.max_bad_fraction,
+                duplicates=self.find_duplicates,
+                part=part,
+                workers=self.workers,
+                found=on_listing,
+                progress=display.counter("preparing"),
+                say=display.line,
+            )
+        finally:
+            patience.cancel()
+
+    def _print(self, dataset: Any, display: Display) -> None:
+        description = dataset.describe()
+        for row in dataset.skipped()[:5]:
+            display.line(files.shown(f"skipped {row['name']}: {row['reason']}"))
+        counts = ", ".join(f"{count:,} {split}" for split, count in dataset.splits.items())
+        name = files.shown(self.dataset)
+        display.line(f"{name}: {counts} images of {len(dataset.classes)} classes")
+        if description["skipped"]:
+            where = f"see {name}/skipped.csv; once mended, they go into a new dataset, not into this one"
+            display.line(f"{description['skipped']:,} bad images left out, {where}")
+        if description["duplicates"] is not None:
+            where = f", see {name}/duplicates.csv" if description["duplicates"] else ""
+            display.line(f"{description['duplicates']:,} near-duplicates between training and validation{where}")
+
+
+def _on_one_line(listing: Any) -> Any:
+    """A listing for people: no name of a class breaks a line."""
+    copied = dataclasses.replace(listing)
+    copied.classes = [files.shown(name) for name in listing.classes]
+    copied.words = [files.shown(name) for name in listing.words] if listing.words else None
+    return copied
+
+
+def part_of(given: str | None) -> tuple[int, int]:
+    """``3/16`` as numbers; torchrun's rank where nothing is given; else all in one."""
+    if given is None:
+        return _rank(os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", ""))
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", given, re.ASCII)
+    if not match:
+        raise UsageError(f"--part {given}: give 1/16 to 16/16, say")
+    return int(match[1]), int(match[2])
+
+
+def _rank(rank: str, world: str) -> tuple[int, int]:
+    """What torchrun's two variables say; nothing where one of them is missing or empty: some launcher left it."""
+    if not rank.strip() or not world.strip():
+        return 1, 1
+    try:
+        part, parts = int(rank) + 1, int(world)
+    except ValueError:
+        part, parts = 0, 0
+    if not 1 <= part <= parts:
+        raise UsageError(
+            f"RANK={rank} WORLD_SIZE={world}: these environment variables must be numbers, RANK from 0 to "
+            "WORLD_SIZE - 1, as torchrun sets them; set them so, unset them, or give --part 1/1"
+        )
+    return part, parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Download(Json):
+    """Download a public data set or published weights by name, and verify the checksum."""
+
+    name: Positional[Annotated[str, arg(metavar="NAME")]]
+    """imagenette, imagenette-320, imagenette-160, cifar10, cifar10-binary, tiny-imagenet; torchvision-weights,
+    caffe-weights, caffenet-weights, onnx-alexnet-weights, onnx-caffenet-weights."""
+
+    folder: Positional[Folder]
+    """Folder to put the file in. If interrupted, run the same command to resume."""
+
+    url: Annotated[str | None, arg(metavar="URL")] = None
+    """Another place to download the same file from (default: the published one); the checksum stays."""
+
+    def __call__(self) -> int:
+        from alexnet.data.download import PUBLISHED, download
+
+        display = Display(unit="MB")
+        with contextlib.closing(display):
+            path = download(self.name, self.folder, url=self.url, progress=display.counter("fetching"))
+        if self.json:
+            return print_json({"file": str(path)})
+        say(f"{path}: whole, its checksum is the published one; next: {PUBLISHED[self.name].next.format(path)}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify(Json):
+    """Check every hash of a dataset or a run, and decode every image of a dataset."""
+
+    path: Positional[Annotated[str, arg(metavar="PATH")]]
+    """Dataset or run."""
+
+    def __call__(self) -> int:
+        from alexnet.data.dataset import Dataset
+        from alexnet.runs.run import is_run
+        from alexnet.runs.verify import verify
+
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            progress = display.counter("verifying")
+            problems = dict(verify(self.path) if is_run(self.path) else Dataset(self.path).verify(progress))
+        wrong = [(name, problem) for name, problem in problems.items() if problem]
+        if self.json:
+            print_json(problems)
+        for name, problem in wrong:
+            warn(f"{self.path}/{name}: {problem}")
+        if not self.json and not wrong:
+            say(f"{self.path}: OK: {len(problems):,} files match their checksums")
+        return 1 if wrong else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Info(Json):
+    """Show information about a dataset or a run."""
+
+    path: Positional[Annotated[str, arg(metavar="PATH")]]
+    """Dataset or run."""
+
+    picture: File | None = None
+    """PNG file to write images of the dataset to, spread over its classes (default: none)."""
+
+    def __call__(self) -> int:
+        from alexnet.data.dataset import Dataset
+        from alexnet.runs.run import describe_run, is_run
+
+        if self.picture and not self.picture.lower().endswith(".png"):
+            raise UsageError(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
+        picture = None
+        if is_run(self.path):
+            if self.picture:
+                raise UsageError(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
+            description = describe_run(self.path)
+        else:
+            dataset = Dataset(self.path)
+            check_outputs({"--picture": self.picture}, [self.path])
+            description = dataset.describe()
+            if self.picture:
+                from alexnet.figures.sheet import contact_sheet
+
+                picture = contact_sheet(dataset)
+        if self.json:
+            print_json(description)
+            return self._save(picture)
+        if description["words"] == description["classes"]:
+            del description["words"]
+        counts = description.pop("counts", {})
+        for key, value in description.items():
+            say(f"{key.replace('_', ' ')}: {value_text(value)}")
+        if counts:
+            print_table(_class_counts(description.get("words") or description["classes"], counts))
+        if self.picture:
+            say(f"picture: {self.picture}")
+        return self._save(picture)
+
+    def _save(self, picture: Any) -> int:
+        """Writes the picture after what was said."""
+        if self.picture:
+            from alexnet.figures.style import save_image
+
+            sys.stdout.flush()
+            save_image(picture, self.picture)
+        return 0
+
+
+MOST_CLASSES = 24  # that are shown each on a line
+
+
+def _class_counts(classes: Sequence[str], counts: dict[str, list[int]]) -> Table:
+    """Images of each class and split; of many classes, the largest and smallest."""
+    order = sorted(range(len(classes)), key=lambda i: (-sum(each[i] for each in counts.values()), i))
+    shown = table_of("class", *counts, right=range(1, len(counts) + 1))
+    if len(order) > MOST_CLASSES:
+        half = MOST_CLASSES // 2
+        for i in order[:half]:
+            add_row(shown, classes[i], *(f"{each[i]:,}" for each in counts.values()))
+        add_row(shown, f"... {len(order) - 2 * half:,} more", *("" for _ in counts))
+        order = order[-half:]
+    for i in order:
+        add_row(shown, classes[i], *(f"{each[i]:,}" for each in counts.values()))
+    return shown

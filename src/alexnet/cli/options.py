@@ -1,0 +1,93 @@
+"""What several commands have in common: options with their texts, and checks of what is given."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from alexnet import files
+from alexnet.errors import UsageError
+
+Split = Literal["train", "val", "test"]
+File = Annotated[str, arg(metavar="FILE")]
+Folder = Annotated[str, arg(metavar="FOLDER")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Json:
+    """For commands whose result can be read by programs."""
+
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """For commands that compute with a net."""
+
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfCheckpoint:
+    """For commands that read a run."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Checkpoint to use: that of the last epoch, or that of the lowest validation error."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scoring(OfCheckpoint, OnDevice):
+    """For commands that give images to a trained net."""
+
+    views: Literal[1, 9, 10] = 1
+    """1: the center. 10: corners and center, and their flips (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
+
+    precision: Literal["auto", "float32", "bf16", "fp16", "int8"] = "auto"
+    """Precision of matrix products and convolutions. auto: bf16 where the machine is fast at it. int8: the weights of
+    the fully connected layers are rounded to int8, the rest is as with auto."""
+
+    workers: int = 2
+    """Threads that decode images."""
+
+
+def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
+    """Refuses, before the work, a file that could not be written, or that would overwrite another or an input.
+
+    Args:
+        outputs: an option's name and the file it names.
+        inputs: paths that the command reads.
+    """
+    written: dict[str, str] = {}
+    read = {os.path.realpath(path) for path in inputs if not files.is_remote(path)}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        try:
+            files.check_output(path)
+        except UsageError as error:
+            raise UsageError(f"{option} {error}") from error
+        real = os.path.realpath(path)
+        if real in written:
+            raise UsageError(f"{written[real]} and {option}: both name {path}; give two files")
+        written[real] = option
+        if real in read or _is_others(Path(real)):
+            raise UsageError(
+                f"{option} {path}: is there already, and is no file that {option} wrote; give another name"
+            )
+
+
+WRITTEN = (".csv", ".png", ".txt", ".tsv", "")  # endings of what options write
+
+
+OWN = ("skipped.csv", "duplicates.csv")  # a dataset's
+
+
+def _is_others(path: Path) -> bool:
+    """Whether a file is there that no option of a command has written: an image, a dataset's or a run's, a table."""
+    datasets = path.name in OWN and (path.parent / "dataset.json").exists()
+    return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or datasets)

@@ -1,0 +1,196 @@
+"""From words to a command: tyro reads the options; what is wrong with them becomes a line."""
+
+import contextlib
+import io
+import itertools
+import re
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from alexnet import files
+from alexnet.cli.data import Download, Info, Prepare, Verify
+from alexnet.cli.diagnostics import Bench, Doctor
+from alexnet.cli.experiments import Demo
+from alexnet.cli.help import Option, about, options_of, page
+from alexnet.cli.interchange import Export, Import
+from alexnet.cli.nets import Nets, Recipes, Summary
+from alexnet.cli.train import Train
+from alexnet.cli.use import Evaluate, Predict, Show
+from alexnet.errors import UsageError
+from alexnet.files.old_names import OPTIONS, VALUES
+from alexnet.training.recipes import named
+
+COMMANDS: dict[str, type] = {
+    "prepare": Prepare,
+    "download": Download,
+    "verify": Verify,
+    "info": Info,
+    "summary": Summary,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "show": Show,
+    "import": Import,
+    "export": Export,
+    "nets": Nets,
+    "recipes": Recipes,
+    "bench": Bench,
+    "doctor": Doctor,
+    "demo": Demo,
+}
+
+
+def parse(name: str, arguments: list[str]) -> Callable[[], int]:
+    """The command with its options.
+
+    Raises:
+        UsageError: what is given is no command; tyro's boxes on wrong options become a line.
+    """
+    command, default = COMMANDS[name], default_of(name, arguments)
+    options = options_of(command, default)
+    _check_names(name, options, arguments)
+    said = io.StringIO()
+    start: dict[str, Any] = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(said), _commas():
+            return tyro.cli(command, args=arguments, prog=f"alexnet {name}", config=(FlagCreatePairsOff,), **start)
+    except SystemExit:
+        wrong = _wrong_value(options, arguments) or _one_line(said.getvalue()) + _comma_hint(options, arguments)
+        raise UsageError(f"alexnet {name}: {wrong}; see alexnet {name} --help") from None
+
+
+def default_of(name: str, arguments: list[str]) -> Any:
+    """What the options' defaults are: of ``train`` those of the recipe that is named; else None, the class's own."""
+    if name != "train":
+        return None
+    return Train(tyro.MISSING, tyro.MISSING, named(_value_of("--recipe", arguments) or "default"))
+
+
+def _given(arguments: list[str]) -> list[str]:
+    """The words before a ``--``, after which all are arguments."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    """The value of an option that must be known before the others are read."""
+    for i, word in enumerate(given := _given(arguments)):
+        if word.startswith(option + "="):
+            return word.partition("=")[2]
+        if word == option and i + 1 < len(given):
+            return given[i + 1]
+    return None
+
+
+def _check_names(name: str, options: list[Option], arguments: list[str]) -> None:
+    """Raises ``UsageError`` for an option that is unknown, or has another name today, or whose value has."""
+    known = {spelled: option for option in options if not option.positional for spelled in option.names}
+    given = _given(arguments)
+    for i, word in enumerate(given):
+        spelled = word.partition("=")[0].replace("_", "-")
+        if not re.fullmatch("--[a-z].*", spelled):
+            continue
+        if spelled not in known:
+            if OPTIONS.get(spelled) in known:
+                raise UsageError(f"{spelled}: is now {OPTIONS[spelled]}")
+            near = files.nearest(spelled, known)
+            raise UsageError(f"alexnet {name}: {spelled}: no such option; {near}see alexnet {name} --help")
+        value = word.partition("=")[2] if "=" in word else next(iter(given[i + 1 :]), "")
+        new = VALUES.get(known[spelled].field, {}).get(value)
+        if new and value not in known[spelled].choices:
+            raise UsageError(f"{spelled} {value}: is now {new}")
+
+
+def _wrong_value(options: list[Option], arguments: list[str]) -> str | None:
+    """What is wrong with the first value that its option does not take; None where it is something else."""
+    known = {spelled: option for option in options if not option.positional for spelled in option.names}
+    given = _given(arguments)
+    for word, following in itertools.zip_longest(given, given[1:], fillvalue=""):
+        spelled, equals, value = word.partition("=")
+        option = known.get(spelled.replace("_", "-"))
+        if option is None or not option.value:
+            continue
+        value = value if equals else following
+        if option.choices and value not in option.choices:
+            return f"{spelled} {value}: give one of {', '.join(option.choices)}"
+        for single in value.split(",") if option.several else [value]:
+            if (number := {int: "a whole number", float: "a number"}.get(option.kind)) and not _is(option.kind, single):
+                what = number.removeprefix("a ") + "s, with commas" if option.several else number
+                return f"{spelled} {value}: must be {what}"
+    return None
+
+
+def _is(kind: type, text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _comma_hint(options: list[Option], arguments: list[str]) -> str:
+    """What to say where an option of several values was given them with blanks between."""
+    several = {spelled: option for option in options if option.several for spelled in option.names}
+    for i, word in enumerate(arguments):
+        values = list(itertools.takewhile(lambda value: not value.startswith("--"), arguments[i + 1 :]))
+        if word in several and len(values) > 1:
+            return f"; {word} takes several values: give them with commas ({word} {','.join(values)})"
+    return ""
+
+
+def _commas() -> ConstructorRegistry:
+    """Rules for tyro: options of several values take one word with commas, so that they swallow nothing."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def several(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+        if info.type_origin is not tuple or Positional in info.markers:
+            return None
+        kind = typing.get_args(info.type)[0]
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="A,B,...",
+            instance_from_str=lambda words: tuple(kind(value) for value in words[0].split(",") if value.strip()),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda values: [",".join(map(str, values))],
+        )
+
+    return registry
+
+
+def _one_line(box: str) -> str:
+    """What tyro writes in a box (of Unicode or plain characters) about a wrong option, as a line."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        inner = line.strip("│|\n").removeprefix(" ")
+        text = inner.strip(" ─-╭╮╰╯+|")
+        if not text and lines:
+            break
+        if text and not inner.startswith(8 * " "):  # that deep are the help texts of missing arguments
+            lines.append(text if inner.strip().endswith(text) else inner.strip())
+    return " ".join(lines).rstrip(".")
+
+
+def overview() -> str:
+    """What ``alexnet --help`` prints."""
+    lines = ["usage: alexnet COMMAND ...", "", "Train, evaluate and use AlexNet (Krizhevsky et al., 2012).", ""]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<10} {about(command).splitlines()[0]}")
+    return "\n".join([*lines, "", "alexnet help COMMAND shows its options; alexnet --version prints the version."])
+
+
+def command_of(name: str) -> str:
+    """A command's name. Raises ``UsageError`` where there is none of it, with one that is near."""
+    if name not in COMMANDS:
+        near = files.nearest(name, COMMANDS)
+        raise UsageError(f"alexnet {name}: no such command; {near}give one of {', '.join(COMMANDS)}")
+    return name
+
+
+def help_page(name: str, arguments: list[str]) -> str:
+    """What ``alexnet COMMAND --help`` prints; with ``--recipe``, its values are the defaults."""
+    return page(name, COMMANDS[name], default_of(name, arguments))

@@ -1,0 +1,65 @@
+"""Figures as people read them: tables, intervals, shapes."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from alexnet import files
+from alexnet.progress import Screen
+
+
+def table_of(*columns: str, right: Sequence[int] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        justify = "right" if i in right else "left"
+        table.add_column(Text(files.shown(column)), justify=justify, overflow="fold")
+    return table
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """Adds a row: names are text, not markup."""
+    table.add_row(*(Text(files.shown(cell)) for cell in cells))
+
+
+def print_table(table: Table) -> None:
+    """A table as wide as the terminal, or as it needs; without blanks at the ends of lines."""
+    screen = Screen()
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    lines = io.StringIO()
+    Screen(width=1 << 16, file=lines).print(table)
+    for line in lines.getvalue().split("\n")[:-1]:
+        print(line.rstrip())
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    return "x".join(str(n) for n in shape)
+
+
+def amount_text(key: str, value: int) -> str:
+    return f"{value / 2**20:.2f} MiB" if key == "memory" else f"{value:,}"
+
+
+def amounts_text(row: Any) -> list[str]:
+    return [amount_text(key, getattr(row, key)) for key in ("parameters", "multiply_adds", "memory")]
+
+
+def interval_text(interval: Sequence[float]) -> str:
+    return f"{interval[0]:.1%} to {interval[1]:.1%}"
+
+
+def error_text(value: float, interval: Sequence[float]) -> str:
+    return f"{value:.2%} (95% interval {interval_text(interval)})"
+
+
+def value_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {value_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        shown = ", ".join(value_text(inner) for inner in value[:12])
+        return f"{shown}, ... ({len(value)})" if len(value) > 12 else shown
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

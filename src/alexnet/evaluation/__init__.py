@@ -1,0 +1,1 @@
+"""Measuring and using a trained network."""

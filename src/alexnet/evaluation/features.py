@@ -1,0 +1,66 @@
+"""Activations of layers for image files."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from alexnet.data.sources.pictures import Paths, find_pictures
+from alexnet.errors import UsageError, check_threads
+from alexnet.evaluation.classifier import BATCH, AnyRun, opened, stacked
+from alexnet.evaluation.pictures import decoded_ahead
+
+
+def features(
+    run: AnyRun,
+    paths: Paths,
+    layers: str | Sequence[str] = ("fc7",),
+    *,
+    precision: str | None = None,
+    loaders: int = 2,
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Activations of layers for image files (paper 6.1: fc7's 4096 numbers are an image's description).
+
+    Args:
+        run: opened, or its folder.
+        paths: a file, folder or archive, or several.
+        layers: names from the net's table, or one.
+        precision: of products, as for ``load``; an opened run's own if not given.
+        loaders: threads that decode.
+
+    Returns:
+        The names of the images that could be read, and for each layer (n, ...) float32.
+
+    Raises:
+        UsageError: no such layer, or not one readable image.
+    """
+    check_threads("--workers", loaders)
+    classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
+    kept: list[str] = []
+    parts: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    readable = (
+        (name, square)
+        for names, squares in decoded_ahead(find_pictures(paths), classifier.preprocessing, loaders)
+        for name, square in zip(names, squares)
+        if not isinstance(square, str)
+    )
+    for names, squares in _batches(readable):
+        for layer, outputs in classifier.activations(stacked(squares), layers).items():
+            parts[layer].append(outputs.cpu().numpy())
+        kept += names
+    if not kept:
+        raise UsageError("not one of the images could be read")
+    return kept, {layer: np.concatenate(several) for layer, several in parts.items()}
+
+
+def _batches(pairs: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Names and images, as many at a time as the net sees at once."""
+    names: list[str] = []
+    squares: list[np.ndarray] = []
+    for name, square in pairs:
+        names.append(name)
+        squares.append(square)
+        if len(names) == BATCH:
+            yield names, squares
+            names, squares = [], []
+    if names:
+        yield names, squares

@@ -1,0 +1,77 @@
+"""What is on image files, folders and archives: the most probable classes of each."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from alexnet.data.sources.pictures import Paths, Pictures, find_pictures
+from alexnet.errors import UsageError, check_number, check_threads
+from alexnet.evaluation.classifier import AnyRun, Classifier, Prediction, check_views, opened
+from alexnet.evaluation.pictures import decoded_ahead
+
+
+def predict(
+    run: AnyRun,
+    paths: Paths,
+    *,
+    top: int = 5,
+    views: int = 1,
+    precision: str | None = None,
+    loaders: int = 2,
+    note: Callable[[str], None] | None = None,
+) -> Iterator[Prediction]:
+    """The most probable classes of image files, or of all images in folders and archives, in flat memory.
+
+    Args:
+        run: opened, or its folder.
+        paths: a file, folder or archive, or several.
+        top: classes an image.
+        views: 1, 9 or 10 (paper 4.1).
+        precision: of products, as for ``load``; an opened run's own if not given.
+        loaders: threads that decode.
+        note: called with a line on what was left out of a folder or archive (hidden files, links that lead nowhere).
+
+    Returns:
+        A ``Prediction`` an image in order, each made when it is asked for; a bad image's has its ``problem``.
+
+    Raises:
+        UsageError: at once: no such run, file or folder, or an option that cannot be meant.
+    """
+    check_threads("--workers", loaders)
+    check_number("--top", top, 1)
+    check_views(views)
+    return _predictions(opened(run, precision), find_pictures(paths, note), top, views, loaders)
+
+
+def _predictions(
+    classifier: Classifier, pictures: Sequence[Pictures], top: int, views: int, loaders: int
+) -> Iterator[Prediction]:
+    for names, squares in decoded_ahead(pictures, classifier.preprocessing, loaders):
+        good = [square for square in squares if not isinstance(square, str)]
+        probabilities = iter(classifier.square_probabilities(good, views))
+        for name, square in zip(names, squares):
+            if isinstance(square, str):
+                yield Prediction(name, [], square)
+            else:
+                yield classifier.prediction(name, next(probabilities), top)
+
+
+def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], list[np.ndarray], np.ndarray]:
+    """The first readable images as the run datasets them, with their probabilities.
+
+    Returns:
+        At most ``most`` names, as many (size, size, 3) uint8 pictures, and (n, classes) float32.
+
+    Raises:
+        UsageError: not one readable image.
+    """
+    classifier = opened(run)
+    pairs: list[tuple[str, np.ndarray]] = []
+    for names, squares in decoded_ahead(find_pictures(paths), classifier.preprocessing, 1):
+        pairs += [(name, square) for name, square in zip(names, squares) if not isinstance(square, str)]
+        if len(pairs) >= most:
+            break
+    if not pairs:
+        raise UsageError("not one of the images could be read")
+    names, pictures = [name for name, _ in pairs[:most]], [square for _, square in pairs[:most]]
+    return names, pictures, classifier.square_probabilities(pictures).numpy()

@@ -1,0 +1,128 @@
+"""A run's checkpoints: how they are written, found, read whole, and held against their hashes."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
+
+from torch import Tensor
+
+from alexnet import files
+from alexnet.errors import AlexNetError
+from alexnet.files import Count, Sha
+from alexnet.nets import weights
+
+KINDS = ("last", "best", "step")
+CHECKPOINT = re.compile(rf"({'|'.join(KINDS)})-(\d{{8,}})")
+LOOKS = (0.0, 0.01, 0.03)  # seconds between looks at a folder that another process writes in
+REMOVE = "where its folder is removed, the run goes back to an earlier checkpoint that was kept, or to its start"
+T = TypeVar("T")
+
+
+class JournalMark(TypedDict):
+    """The part of ``metrics.jsonl`` that was there when a checkpoint was written."""
+
+    bytes: Count
+    sha256: Sha
+
+
+class CheckpointNote(TypedDict):
+    """``checkpoint.json``."""
+
+    step: Count
+    sha256: dict[str, Sha]
+    state: dict[str, Any]
+
+
+def write_checkpoint(place: Path, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
+    """A checkpoint's files into a folder that the caller then moves into its place; ``checkpoint.json`` last.
+
+    Args:
+        place: the folder.
+        step: of the training; 0 for imported weights.
+        parts: tensors by file.
+        state: what else a resumed training needs, as JSON.
+    """
+    for name, content in parts.items():
+        weights.save_tensors(place / name, content)
+    hashes = {name: files.sha256(place / name) for name in parts}
+    files.write_json(place / "checkpoint.json", files.seal({"step": step, "sha256": hashes, "state": state}))
+
+
+def checkpoints(folder: str | os.PathLike) -> list[Path]:
+    """All whole checkpoints of a run, by name."""
+    places = sorted(Path(folder, "checkpoints").glob("*-*"))
+    return [place for place in places if CHECKPOINT.fullmatch(place.name) and (place / "checkpoint.json").exists()]
+
+
+def find_checkpoint(folder: str | os.PathLike, kind: str = "last") -> Path | None:
+    """The newest whole checkpoint of a kind (``last``, ``best``, ``step``), or None."""
+    for pause in LOOKS:
+        places = [place for place in checkpoints(folder) if place.name.startswith(f"{kind}-")]
+        if places:
+            return max(places, key=step_of)
+        if not Path(folder, "checkpoints").is_dir():
+            break
+        time.sleep(pause)  # a folder that is listed while a checkpoint is replaced may show neither
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint's folder is named by."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def read_note(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's ``checkpoint.json``. Raises ``AlexNetError`` where it is damaged."""
+    note = files.read_json(checkpoint / "checkpoint.json", CheckpointNote, REMOVE)
+    if "weights.safetensors" not in note["sha256"]:
+        raise AlexNetError(f"{checkpoint / 'checkpoint.json'}: sha256.weights.safetensors: is missing; {REMOVE}")
+    return note
+
+
+def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, Any]:
+    """A checkpoint's ``checkpoint.json`` once the files' hashes agree with it.
+
+    Raises:
+        AlexNetError: a file's bytes are not those that were written.
+    """
+    note = read_note(checkpoint)
+    for name, digest in note["sha256"].items():
+        if names is not None and name not in names:
+            continue
+        path = checkpoint / name
+        if not path.exists():
+            raise AlexNetError(f"{path}: missing; {REMOVE}")
+        if files.sha256(path) != digest:
+            raise AlexNetError(f"{path}: damaged (its SHA-256 differs from the one written with it); {REMOVE}")
+    return note
+
+
+def read_checkpoint(folder: str | os.PathLike, kind: str, read: Callable[[Path], T]) -> T | None:
+    """What ``read`` makes of a run's newest checkpoint of a kind, None where there is none.
+
+    A training that goes on meanwhile may replace the checkpoint that was found: then the next one is read.
+    """
+    while True:
+        place = find_checkpoint(folder, kind)
+        if place is None:
+            return None
+        try:
+            return read(place)
+        except (AlexNetError, OSError):
+            if (place / "checkpoint.json").exists():
+                raise
+
+
+def weights_digest(path: str | os.PathLike) -> str | None:
+    """SHA-256 of a run's last weights, as its checkpoint says it; None where there is none."""
+    note = read_checkpoint(path, "last", read_note)
+    return None if note is None else note["sha256"]["weights.safetensors"]
+
+
+def read_weights(checkpoint: Path) -> tuple[int, dict[str, Tensor]]:
+    """A checkpoint's step, and its weights by name. Raises as ``check_hashes``."""
+    note = check_hashes(checkpoint, ["weights.safetensors"])
+    return note["step"], weights.load_tensors(checkpoint / "weights.safetensors")
