@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from alexnet import files
@@ -25,14 +25,22 @@ class Screen(Console):
 
 
 class Display:
-    """Progress on a terminal as a bar, elsewhere as plain lines now and then; silent where ``show`` is false."""
+    """Progress on a terminal as a bar, elsewhere as plain lines now and then.
 
-    def __init__(self, show: bool = True, unit: str = "steps"):
+    Args:
+        show: whether anything is shown.
+        unit: of what is counted.
+        console: where it is shown; the standard error if not given.
+    """
+
+    def __init__(self, show: bool = True, unit: str = "steps", console: Console | None = None):
         self.show = show
-        self.console = Screen(stderr=True, soft_wrap=True)
+        self.console = console or Screen(stderr=True, soft_wrap=True)
         self._progress: Progress | None = None
+        self._task = TaskID(0)
         self._unit = unit
-        self._printed = time.monotonic()
+        self._started = self._printed = time.monotonic()
+        self._first = self._total = 0
 
     def start(self, total: int, done: int = 0, what: str = "") -> None:
         """Begins counting to ``total``."""

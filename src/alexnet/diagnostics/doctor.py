@@ -42,7 +42,7 @@ def _version(name: str) -> str:
 
 def _installed(modules: Iterable[str]) -> str:
     """``installed`` or ``missing``; the versions of what an extra brings."""
-    found = []
+    versions = []
     for module in modules:
         try:
             if importlib.util.find_spec(module) is None:
@@ -50,8 +50,8 @@ def _installed(modules: Iterable[str]) -> str:
         except ModuleNotFoundError:  # of the package that it is in
             return "missing"
         names = importlib.metadata.packages_distributions().get(module.split(".")[0], [])
-        found += [importlib.metadata.version(name) for name in names[:1]]
-    return " and ".join(found) or "installed"
+        versions += [importlib.metadata.version(name) for name in names[:1]]
+    return " and ".join(versions) or "installed"
 
 
 def doctor() -> Report:

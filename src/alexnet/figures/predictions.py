@@ -41,9 +41,9 @@ def predictions(
         tile = Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS)
         sheet.paste(tile, (left + (width - side) // 2, top + 2 * bar))
         x, longest = left + bar // 2, width - bar
-        for place, index in enumerate(np.argsort(-shares[i], kind="stable")[:5]):
-            y = top + 2 * bar + side + bar // 2 + place * bar
-            color = RIGHT if index == right else WRONG if place == 0 and right is not None else OTHER
+        for rank, index in enumerate(np.argsort(-shares[i], kind="stable")[:5]):
+            y = top + 2 * bar + side + bar // 2 + rank * bar
+            color = RIGHT if index == right else WRONG if rank == 0 and right is not None else OTHER
             draw.rectangle((x, y, x + longest * float(shares[i, index]), y + 0.8 * bar), fill=color)
             write(draw, legible(classes[index], 26), x + bar // 4, y + round(0.4 * bar), small)
     return sheet

@@ -18,9 +18,9 @@ def contact_sheet(dataset: Dataset, columns: int = 12, rows: int = 8, side: int 
     """
     chosen = spread(dataset, columns * rows)
     sheet = Image.new("RGB", (columns * (side + 2) + 2, -(-len(chosen) // columns) * (side + 2) + 2), "white")
-    for place, row in enumerate(chosen):
+    for index, row in enumerate(chosen):
         tile = Image.fromarray(dataset.image(row)).resize((side, side), Image.Resampling.BOX)
-        sheet.paste(tile, (2 + place % columns * (side + 2), 2 + place // columns * (side + 2)))
+        sheet.paste(tile, (2 + index % columns * (side + 2), 2 + index // columns * (side + 2)))
     return sheet
 
 

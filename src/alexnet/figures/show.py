@@ -130,18 +130,18 @@ def _dataset_of(
     """The dataset asked for, or the one that the run was trained on if it is still there."""
     if path is not None:
         return path if isinstance(path, Dataset) else Dataset(path)
-    place = run.data.get("path")
-    if not place:
+    recorded = run.data.get("path")
+    if not recorded:
         note(f"no predictions.png: {run.path} was trained on no dataset; give images, or --dataset")
         return None
-    for candidate in dict.fromkeys((place, files.real(place))):  # a path's bytes may be no UTF-8
+    for candidate in dict.fromkeys((recorded, files.real(recorded))):  # a path's bytes may be no UTF-8
         if files.exists(files.join(candidate, "dataset.json")):
             dataset = Dataset(candidate)
             if dataset.fingerprint == run.data.get("store"):
                 return dataset
-            note(f"no predictions.png: {place} is not the dataset that {run.path} was trained on; give --dataset")
+            note(f"no predictions.png: {recorded} is not the dataset that {run.path} was trained on; give --dataset")
             return None
-    note(f"no predictions.png: {place}, which {run.path} was trained on, is not there any more; give --dataset")
+    note(f"no predictions.png: {recorded}, which {run.path} was trained on, is not there any more; give --dataset")
     return None
 
 

@@ -83,14 +83,14 @@ def messages() -> Any:
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
         for number, field, kind, repeated in fields:
-            told = message.field.add(name=field, number=number, label=3 if repeated else 1)
+            declared = message.field.add(name=field, number=number, label=3 if repeated else 1)
             if kind in MESSAGES:
-                told.type = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
-                told.type_name = f".alexnet.caffe.{kind}"
+                declared.type = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
+                declared.type_name = f".alexnet.caffe.{kind}"
             else:
-                told.type = getattr(descriptor_pb2.FieldDescriptorProto, f"TYPE_{kind.upper()}")
+                declared.type = getattr(descriptor_pb2.FieldDescriptorProto, f"TYPE_{kind.upper()}")
             if field in PACKED:
-                told.options.packed = True
+                declared.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
@@ -99,19 +99,19 @@ def messages() -> Any:
 
 
 def _parse(path: str | os.PathLike, message: str) -> Any:
-    found = messages()[message]()
+    parsed = messages()[message]()
     from google.protobuf.message import DecodeError
 
     try:
         content = Path(path).read_bytes()
         if message == "Net":
             check_fields(content, {100: {}, 2: {}}, path)
-        found.ParseFromString(content)
+        parsed.ParseFromString(content)
     except (DecodeError, RecursionError) as error:
         raise AlexNetError(
             f"{path}: not readable as Caffe's ({message}): damaged or cut off; fetch it again"
         ) from error
-    return found
+    return parsed
 
 
 def _array(blob: Any, where: str) -> Tensor:
@@ -169,24 +169,24 @@ def _operation(kind: str, layer: Any, where: str) -> list[str]:
     if kind == "ReLU":
         return ["relu"]
     if kind == "Convolution":
-        told = layer.convolution_param
-        size, filters = next(iter(told.kernel_size), 0), told.num_output
+        options = layer.convolution_param
+        size, filters = next(iter(options.kernel_size), 0), options.num_output
         if layer.blobs and not (size and filters):  # weights alone
             return []
-        pad, stride = next(iter(told.pad), 0), next(iter(told.stride), 1)
-        return [convolution_words(filters, size, stride, told.group or 1, (pad, pad))]
+        pad, stride = next(iter(options.pad), 0), next(iter(options.stride), 1)
+        return [convolution_words(filters, size, stride, options.group or 1, (pad, pad))]
     if kind == "InnerProduct":
         return [connected_words(layer.inner_product_param.num_output)]
     if kind == "LRN":
-        told = layer.lrn_param
-        if told.norm_region:
+        options = layer.lrn_param
+        if options.norm_region:
             raise UsageError(f"{where}: a response norm within maps, which no net of Caffe's here has")
-        size, beta = told.local_size or 5, told.beta if told.HasField("beta") else 0.75
-        return [norm_words(size, told.alpha if told.HasField("alpha") else 1.0, beta, told.k or 1.0)]
-    told = layer.pooling_param
-    if told.pool:
+        size, beta = options.local_size or 5, options.beta if options.HasField("beta") else 0.75
+        return [norm_words(size, options.alpha if options.HasField("alpha") else 1.0, beta, options.k or 1.0)]
+    options = layer.pooling_param
+    if options.pool:
         raise UsageError(f"{where}: pools by another rule than the largest, which no net of Caffe's here does")
-    return [pool_words(told.kernel_size, told.stride or 1)]
+    return [pool_words(options.kernel_size, options.stride or 1)]
 
 
 def read_mean(path: str | os.PathLike) -> Tensor:

@@ -24,10 +24,10 @@ def write(run: Run, recipe: dict | None, license: str | None) -> str:
         metrics = [
             {
                 "type": "accuracy",
-                "name": f"top-1 accuracy, {split}, {told['views']} views",
-                "value": 1 - told["top1_error"],
+                "name": f"top-1 accuracy, {split}, {errors['views']} views",
+                "value": 1 - errors["top1_error"],
             }
-            for split, told in run.errors.items()
+            for split, errors in run.errors.items()
         ]
         task = {"type": "image-classification", "name": "Image classification"}
         dataset = {"name": name, "type": "imagefolder"}
@@ -73,9 +73,9 @@ def _errors_words(run: Run) -> str:
     if not run.errors:
         return "None was measured with this run."
     lines = [
-        f"| {split} | {told['images']:,} | {told['views']} | {told['top1_error']:.2%} "
-        f"({told['top1_interval'][0]:.1%} to {told['top1_interval'][1]:.1%}) | {told['top5_error']:.2%} |"
-        for split, told in run.errors.items()
+        f"| {split} | {errors['images']:,} | {errors['views']} | {errors['top1_error']:.2%} "
+        f"({errors['top1_interval'][0]:.1%} to {errors['top1_interval'][1]:.1%}) | {errors['top5_error']:.2%} |"
+        for split, errors in run.errors.items()
     ]
     head = ["| split | images | views | top-1 error (95% interval) | top-5 error |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([*head, *lines])
@@ -94,12 +94,10 @@ def _limits(run: Run) -> str:
 
 def images_words(run: Run, prepared: bool) -> str:
     """How whoever has the file must prepare images, in words."""
-    told = run.preprocessing
-    scale = ", ".join(f"{each:.8g}" for each in told.channel_scale().tolist())
-    square = f"{told.size}x{told.size} RGB ({told.resized})"
+    preprocessing = run.preprocessing
+    size, crop = preprocessing.size, preprocessing.crop
+    scale = ", ".join(f"{factor:.8g}" for factor in preprocessing.channel_scale().tolist())
+    square = f"{size}x{size} RGB ({preprocessing.resized})"
     if prepared:
-        return f"uint8 (N, {told.size}, {told.size}, 3), {square}; crop, mean and scale are in the graph"
-    return (
-        f"float32 (N, 3, {told.crop}, {told.crop}): {square}, its central {told.crop}x{told.crop}, minus the mean "
-        f"image's, times {scale}"
-    )
+        return f"uint8 (N, {size}, {size}, 3), {square}; crop, mean and scale are in the graph"
+    return f"float32 (N, 3, {crop}, {crop}): {square}, its central {crop}x{crop}, minus the mean image's, times {scale}"

@@ -64,13 +64,13 @@ def _no_letter(letter: str) -> bool:
 
 
 def classes_of(
-    count: int, own: dict[str, Any], said: tuple[list[str], list[str] | None] | None, where: str
+    count: int, own: dict[str, Any], own_names: tuple[list[str], list[str] | None] | None, where: str
 ) -> tuple[list[str], list[str] | None]:
     """Names of the classes, and their words: those said by the caller, those in the file, or ImageNet's."""
-    if said is not None:
-        if len(said[0]) != count:
-            raise UsageError(f"--classes: {len(said[0])} classes, {where} has {count}")
-        return said
+    if own_names is not None:
+        if len(own_names[0]) != count:
+            raise UsageError(f"--classes: {len(own_names[0])} classes, {where} has {count}")
+        return own_names
     if own:
         if len(own["classes"]) != count:
             raise AlexNetError(

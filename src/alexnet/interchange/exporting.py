@@ -127,9 +127,9 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
         "images": files.plain(card.images_words(run, prepared)),
         onnx_writer.KEY: files.to_json(described, indent=None),
     }
-    given = (preprocessing.mean_image, preprocessing.channel_scale()) if prepared else None
-    content = onnx_writer.write_onnx(net, preprocessing.crop, metadata, given)
-    pixels, place = _pictures(run, images)
+    mean_and_scale = (preprocessing.mean_image, preprocessing.channel_scale()) if prepared else None
+    content = onnx_writer.write_onnx(net, preprocessing.crop, metadata, mean_and_scale)
+    pixels, origin = _pictures(run, images)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     with files.atomic(file) as out:
@@ -143,7 +143,7 @@ def _export_onnx(run: Run, file: Path, prepared: bool, narrow: bool, images: str
                 f"(allowed {MOST_DIFFERENCE:g}); nothing was written. Please report it with `alexnet doctor`"
             )
         out.write(content)
-    return Exported(str(file), "onnx", len(content), len(pixels), place, difference)
+    return Exported(str(file), "onnx", len(content), len(pixels), origin, difference)
 
 
 def _described(run: Run) -> dict:
@@ -169,7 +169,7 @@ def largest_difference(
     Returns:
         NaN where an answer is no number.
     """
-    found = []
+    differences = []
     for part in np.array_split(pixels, max(1, len(pixels) // CHECK_BATCH)):
         planes = torch.from_numpy(part).permute(0, 3, 1, 2)
         seen = run.preprocessing.to("cpu").apply(views(planes, run.preprocessing.crop, 1)[0], torch.float32)
@@ -177,27 +177,27 @@ def largest_difference(
             ours = net.eval()(seen)
         ours = F.softmax(ours, 1) if prepared else ours
         theirs = torch.from_numpy(other(part if prepared else seen.contiguous().numpy()))
-        found.append((ours - theirs).abs().amax(1) / ours.abs().amax(1))
-    return float(torch.cat(found).max())
+        differences.append((ours - theirs).abs().amax(1) / ours.abs().amax(1))
+    return float(torch.cat(differences).max())
 
 
 def _pictures(run: Run, images: str | os.PathLike | None) -> tuple[np.ndarray, str]:
     """(n, size, size, 3) uint8, at most ``CHECKED``, and where they are from."""
     size = run.preprocessing.size
-    place = images if images is not None else run.data.get("path")
+    path = images if images is not None else run.data.get("path")
     if images is not None and not files.exists(files.join(images, "dataset.json")):
         _, pictures, _ = first_pictures(run, [images], CHECKED)
         return np.stack(pictures), str(images)
-    if place and files.exists(files.join(place, "dataset.json")):
-        dataset = _dataset(place, asked=images is not None)
+    if path and files.exists(files.join(path, "dataset.json")):
+        dataset = _dataset(path, asked=images is not None)
         if images is not None and (dataset is None or dataset.size != size or not len(dataset.labels)):
             pixels = dataset.size if dataset else 0
             raise UsageError(f"--images {images}: holds no images, or of {pixels} pixels; the run's have {size}")
         if dataset and dataset.size == size and len(dataset.labels):
             rows = np.linspace(0, len(dataset.labels) - 1, min(CHECKED, len(dataset.labels))).astype(int)
-            return np.stack([dataset.image(int(row)) for row in rows]), str(place)
+            return np.stack([dataset.image(int(row)) for row in rows]), str(path)
     drawn = [draw(index, index % len(CLASSES)) for index in range(CHECKED)]
-    return np.stack([stored_images.decode_square(each, size) for each in drawn]), "synthetic images"
+    return np.stack([stored_images.decode_square(picture, size) for picture in drawn]), "synthetic images"
 
 
 def _dataset(path: str | os.PathLike, asked: bool) -> Dataset | None:

@@ -86,27 +86,27 @@ def _operation(row: Sized) -> str:
 def difference(foreign: Foreign, net: Network, side: int) -> str | None:
     """In a line, what keeps a file's tensors from being this net's; None where nothing does."""
     own = net.state()
-    given = named(foreign, net)
-    missing, extra = [n for n in own if n not in given], [n for n in given if n not in own]
+    theirs = named(foreign, net)
+    missing, extra = [n for n in own if n not in theirs], [n for n in theirs if n not in own]
     if missing:
         return f"lacks {missing[0]}" + (
-            f"; of what it has, {_named_words(given, extra[0])} is not in the net" if extra else ""
+            f"; of what it has, {_named_words(theirs, extra[0])} is not in the net" if extra else ""
         )
     if extra:
         return f"has {extra[0]}, and the net has no such tensor"
     for name, tensor in own.items():
-        if tensor.shape != given[name].shape:
-            turned = TURNED if _turned(given[name].shape, tensor.shape) else ""
-            return f"{name} is {shape_words(given[name])}, the net's is {shape_words(tensor)}{turned}"
+        if tensor.shape != theirs[name].shape:
+            turned = TURNED if _turned(theirs[name].shape, tensor.shape) else ""
+            return f"{name} is {shape_words(theirs[name])}, the net's is {shape_words(tensor)}{turned}"
     if foreign.operations is None:
         return None
-    told, ours = foreign.operations, operations(net.table, net.classes, side)
-    if not any("norm" in each or "pooling" in each for each in told):  # weights alone: nothing to compare
+    stated, ours = foreign.operations, operations(net.table, net.classes, side)
+    if not any("norm" in step or "pooling" in step for step in stated):  # weights alone: nothing to compare
         return None
-    for place in range(max(len(told), len(ours))):
-        there, here = (each[place] if place < len(each) else "nothing more" for each in (told, ours))
+    for index in range(max(len(stated), len(ours))):
+        there, here = (steps[index] if index < len(steps) else "nothing more" for steps in (stated, ours))
         if there != here:
-            return f"step {place + 1} is {there}, the net's is {here}"
+            return f"step {index + 1} is {there}, the net's is {here}"
     return None
 
 
@@ -116,11 +116,11 @@ TURNED = (
 )
 
 
-def _turned(given: Sequence[int], wanted: Sequence[int]) -> bool:
+def _turned(shape: Sequence[int], wanted: Sequence[int]) -> bool:
     """Whether a tensor lies as (height, width, inputs, outputs) or (inputs, outputs)."""
-    if len(given) != len(wanted) or len(given) < 2 or given == wanted:
+    if len(shape) != len(wanted) or len(shape) < 2 or shape == wanted:
         return False
-    return [given[-1], given[-2], *given[:-2]] == list(wanted)
+    return [shape[-1], shape[-2], *shape[:-2]] == list(wanted)
 
 
 def _named_words(tensors: Mapping[str, Tensor], name: str) -> str:
@@ -135,13 +135,13 @@ def named(foreign: Foreign, net: Network) -> dict[str, Tensor]:
     own = net.state()
     if set(own) == set(foreign.tensors):
         return foreign.tensors
-    layers, given = (
+    layers, theirs = (
         list(dict.fromkeys(name.split(".")[0] for name in names)) for names in (net.tensors(), foreign.tensors)
     )
-    if foreign.operations is not None and all(layer.isdigit() for layer in given):
+    if foreign.operations is not None and all(layer.isdigit() for layer in theirs):
         return _by_place(foreign, layers)
-    if len(given) == len(layers) and given[:-1] == layers[:-1]:
-        last = f"{given[-1]}."
+    if len(theirs) == len(layers) and theirs[:-1] == layers[:-1]:
+        last = f"{theirs[-1]}."
         return {
             f"{layers[-1]}.{name.removeprefix(last)}" if name.startswith(last) else name: tensor
             for name, tensor in foreign.tensors.items()
@@ -153,9 +153,9 @@ def _by_place(foreign: Foreign, layers: Sequence[str]) -> dict[str, Tensor]:
     """Tensors that are named by their layer's number among those with weights."""
     tensors = {}
     for name, tensor in foreign.tensors.items():
-        place, _, kind = name.partition(".")
-        layer = layers[int(place)] if int(place) < len(layers) else f"a layer number {int(place) + 1} with weights"
-        tensors[f"{layer}.{kind}" if int(place) < len(layers) else layer] = tensor
+        number, _, kind = name.partition(".")
+        layer = layers[int(number)] if int(number) < len(layers) else f"a layer number {int(number) + 1} with weights"
+        tensors[f"{layer}.{kind}" if int(number) < len(layers) else layer] = tensor
     return tensors
 
 
@@ -202,11 +202,11 @@ MOMENTS = ("weight", "bias", "running_mean", "running_var")
 
 def matched_words(foreign: Foreign, net: Network) -> str:
     """Which of the file's layers each layer of the net is, where the file's names were its own; else nothing."""
-    given = named(foreign, net)
-    if set(given) & set(foreign.tensors) or foreign.operations is not None:
+    theirs = named(foreign, net)
+    if set(theirs) & set(foreign.tensors) or foreign.operations is not None:
         return ""
     names = {id(tensor): name for name, tensor in foreign.tensors.items()}
-    pairs = [f"{name} is {names[id(tensor)]}" for name, tensor in given.items() if name.endswith("weight")]
+    pairs = [f"{name} is {names[id(tensor)]}" for name, tensor in theirs.items() if name.endswith("weight")]
     return f"its own names were matched by order and shape: {', '.join(pairs)}"
 
 

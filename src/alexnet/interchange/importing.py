@@ -176,7 +176,7 @@ def _tables(net: str | None, own: dict[str, Any], file: str) -> list[Table]:
 
 def _network(table: Table, classes: int, tensors: Mapping[str, Tensor], file: str) -> Network:
     """The net with a file's weights, in float32. Raises an ``AlexNetError`` where they cannot be taken."""
-    return weights.filled(table, classes, {name: _usable(name, each, file) for name, each in tensors.items()}, file)
+    return weights.filled(table, classes, {name: _usable(name, tensor, file) for name, tensor in tensors.items()}, file)
 
 
 def _usable(name: str, tensor: Tensor, file: str) -> Tensor:
@@ -260,8 +260,8 @@ def _write(
     with contextlib.suppress(OSError):
         target.rmdir()  # empty, or another import's
     with files.atomic_folder(target) as partial:
-        place = files.make_folder(partial / "checkpoints" / "last-00000000")
-        write_checkpoint(place, 0, {"weights.safetensors": network.state()}, {})
+        checkpoint = files.make_folder(partial / "checkpoints" / "last-00000000")
+        write_checkpoint(checkpoint, 0, {"weights.safetensors": network.state()}, {})
         begin(partial, {**described, "errors": errors or {}}, preprocessing)
 
 

@@ -57,14 +57,14 @@ class _Reader:
 
     def __init__(self, onnx: Any, model: Any, path: str):
         self.onnx, self.model, self.path = onnx, model, path
-        self.values = {each.name: each for each in model.graph.initializer}
+        self.values = {item.name: item for item in model.graph.initializer}
         for node in model.graph.node:
             if node.op_type == "Constant":
-                self.values.update((node.output[0], each.t) for each in node.attribute if each.name == "value")
+                self.values.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
 
     def read(self) -> Foreign:
         version = f"ONNX, opset {self.model.opset_import[0].version}"
-        metadata = {each.key: each.value for each in self.model.metadata_props}
+        metadata = {item.key: item.value for item in self.model.metadata_props}
         if KEY in metadata:  # our own: by name, and the table is in it
             named = {name: self.tensor(name) for name in self.values if name.rpartition(".")[2] in OURS}
             mean = {"mean_image": self.tensor(MEAN)} if MEAN in self.values else {}
@@ -72,16 +72,16 @@ class _Reader:
         tensors: dict[str, Tensor] = {}
         operations: list[str] = []
         for node in self.model.graph.node:
-            told = {each.name: self.onnx.helper.get_attribute_value(each) for each in node.attribute}
+            attributes = {item.name: self.onnx.helper.get_attribute_value(item) for item in node.attribute}
             if any(part in node.op_type for part in ("uantize", "QLinear", "Integer")):
                 raise UsageError(f"{self.path}: operator {node.op_type}: a quantized model; import the one in float32")
             if node.op_type in ("Conv", "Gemm"):
-                weight, bias, words = self.learnt(node, told)
-                place = len(tensors) // 2
-                tensors |= {f"{place}.weight": weight, f"{place}.bias": bias}
+                weight, bias, words = self.learnt(node, attributes)
+                number = len(tensors) // 2
+                tensors |= {f"{number}.weight": weight, f"{number}.bias": bias}
                 operations.append(words)
             elif node.op_type not in SILENT:
-                operations += _operation(node.op_type, told, self.path)
+                operations += _operation(node.op_type, attributes, self.path)
         if not tensors:
             raise AlexNetError(f"{self.path}: no convolution and no Gemm in it; it is no net of this kind")
         return Foreign(version, tensors, operations, self.side())
@@ -95,27 +95,31 @@ class _Reader:
         if self.values[name].data_location == self.onnx.TensorProto.EXTERNAL:
             raise AlexNetError(f"{self.path}: {name} lies in another file; save the model in one file")
         try:
-            found = self.onnx.numpy_helper.to_array(self.values[name])
+            array = self.onnx.numpy_helper.to_array(self.values[name])
         except (ValueError, TypeError, MemoryError) as error:
             raise AlexNetError(f"{self.path}: {name} is damaged ({error}); fetch it again") from error
-        if found.dtype.kind != "f" and found.dtype.name != "bfloat16":
-            raise UsageError(f"{self.path}: {name} is {found.dtype}: a quantized model; import the one in float32")
-        return torch.from_numpy(found.astype(np.float32))
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+            raise UsageError(f"{self.path}: {name} is {array.dtype}: a quantized model; import the one in float32")
+        return torch.from_numpy(array.astype(np.float32))
 
-    def learnt(self, node: Any, told: Mapping[str, Any]) -> tuple[Tensor, Tensor, str]:
+    def learnt(self, node: Any, attributes: Mapping[str, Any]) -> tuple[Tensor, Tensor, str]:
         """Weights, biases and words of a convolution or a fully connected layer."""
         weight = self.tensor(node.input[1])
         bias = self.tensor(node.input[2]).flatten() if len(node.input) > 2 else torch.zeros(len(weight))
         usual = {"alpha": 1.0, "beta": 1.0, "transA": 0, "auto_pad": b"NOTSET", "dilations": [1, 1]}
         for key, value in usual.items():
-            if told.get(key, value) != value:
-                raise UsageError(f"{self.path}: {node.op_type} {node.name}: {key} {told[key]}, which no net here has")
+            if attributes.get(key, value) != value:
+                raise UsageError(
+                    f"{self.path}: {node.op_type} {node.name}: {key} {attributes[key]}, which no net here has"
+                )
         if node.op_type == "Gemm":
-            weight = weight if told.get("transB", 0) else weight.t().contiguous()
+            weight = weight if attributes.get("transB", 0) else weight.t().contiguous()
             return weight, bias, connected_words(len(weight))
-        _check_square(told, f"{self.path}: {node.op_type} {node.name}")
-        pads, stride = told.get("pads", [0, 0, 0, 0]), told.get("strides", [1, 1])[0]
-        words = convolution_words(len(weight), weight.shape[-1], stride, told.get("group", 1), (pads[0], pads[-1]))
+        _check_square(attributes, f"{self.path}: {node.op_type} {node.name}")
+        pads, stride = attributes.get("pads", [0, 0, 0, 0]), attributes.get("strides", [1, 1])[0]
+        words = convolution_words(
+            len(weight), weight.shape[-1], stride, attributes.get("group", 1), (pads[0], pads[-1])
+        )
         return weight, bias, words
 
     def own_side(self) -> int:
@@ -131,8 +135,8 @@ class _Reader:
 
     def input_dims(self) -> list[int]:
         """The sides of the graph's first input; 0 where one may be any."""
-        inputs = [each for each in self.model.graph.input if each.name not in self.values]
-        return [each.dim_value for each in inputs[0].type.tensor_type.shape.dim] if inputs else []
+        inputs = [item for item in self.model.graph.input if item.name not in self.values]
+        return [item.dim_value for item in inputs[0].type.tensor_type.shape.dim] if inputs else []
 
     def side(self) -> int | None:
         """The side of the images that a graph sees; None where it does not say. Raises ``UsageError``."""
@@ -145,28 +149,31 @@ class _Reader:
         return dims[2]
 
 
-def _check_square(told: Mapping[str, Any], where: str) -> None:
+def _check_square(attributes: Mapping[str, Any], where: str) -> None:
     """Raises ``UsageError`` where a window is another one up and down than to the sides."""
-    pads = told.get("pads", [0, 0, 0, 0])
+    pads = attributes.get("pads", [0, 0, 0, 0])
     for key, parts in (("kernel_shape", None), ("strides", None), ("pads", (pads[:2], pads[2:]))):
-        for part in parts or [told.get(key, [1])]:
+        for part in parts or [attributes.get(key, [1])]:
             if len(set(part)) > 1:
-                raise UsageError(f"{where}: {key} {list(told[key])}: not the same both ways, as in every net here")
+                raise UsageError(
+                    f"{where}: {key} {list(attributes[key])}: not the same both ways, as in every net here"
+                )
 
 
-def _operation(kind: str, told: Mapping[str, Any], path: str) -> list[str]:
+def _operation(kind: str, attributes: Mapping[str, Any], path: str) -> list[str]:
     if kind == "Relu":
         return ["relu"]
     if kind == "Tanh":
         return ["tanh"]
     if kind == "LRN":
-        return [norm_words(told["size"], told.get("alpha", 1e-4), told.get("beta", 0.75), told.get("bias", 1.0))]
+        alpha, beta, k = (attributes.get(key, usual) for key, usual in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
+        return [norm_words(attributes["size"], alpha, beta, k)]
     if kind == "MaxPool":
-        _check_square(told, f"{path}: {kind}")
-        pads = told.get("pads", [0, 0, 0, 0])
+        _check_square(attributes, f"{path}: {kind}")
+        pads = attributes.get("pads", [0, 0, 0, 0])
         if any(pads[:2]):
             raise UsageError(f"{path}: a max pooling with padding before the first pixel, which no net here has")
-        return [pool_words(told["kernel_shape"][0], told.get("strides", [1])[0])]
-    if kind in ("AveragePool", "GlobalAveragePool") and set(told.get("kernel_shape", [0])) == {1}:
+        return [pool_words(attributes["kernel_shape"][0], attributes.get("strides", [1])[0])]
+    if kind in ("AveragePool", "GlobalAveragePool") and set(attributes.get("kernel_shape", [0])) == {1}:
         return []  # torchvision's adaptive pooling to 6x6 at 224
     raise UsageError(f"{path}: operator {kind}, which the nets that are read from ONNX do not have")

@@ -51,7 +51,7 @@ class Graph:
             if isinstance(value, np.ndarray)
             else np.array(value, np.int64 if isinstance(value, Sequence) else np.float32)
         )
-        if not any(each.name == name for each in self.tensors):
+        if not any(tensor.name == name for tensor in self.tensors):
             self.tensors.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
@@ -80,11 +80,11 @@ def write_onnx(
     graph = Graph()
     helper, proto = graph.onnx.helper, graph.onnx.TensorProto
     if preprocessing is None:
-        given = helper.make_tensor_value_info("images", proto.FLOAT, ["N", net.table.input[0], side, side])
+        images = helper.make_tensor_value_info("images", proto.FLOAT, ["N", net.table.input[0], side, side])
         last = "images"
     else:
         size = preprocessing[0].shape[-1]
-        given = helper.make_tensor_value_info("images", proto.UINT8, ["N", size, size, 3])
+        images = helper.make_tensor_value_info("images", proto.UINT8, ["N", size, size, 3])
         last = _prepared(graph, side, *preprocessing)
     for row in net.table.sized(net.classes, side):
         last = _layer(graph, net, row, last)
@@ -95,7 +95,7 @@ def write_onnx(
         graph.node("Softmax", [last], output, axis=1)
     result = helper.make_tensor_value_info(output, proto.FLOAT, ["N", net.classes])
     model = helper.make_model(
-        helper.make_graph(graph.nodes, net.table.name, [given], [result], graph.tensors),
+        helper.make_graph(graph.nodes, net.table.name, [images], [result], graph.tensors),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="alexnet",
@@ -193,12 +193,12 @@ def _fully_connected(graph: Graph, name: str, module: FullyConnected | Int8Fully
 
 def _response_norm(graph: Graph, name: str, layer: ResponseNorm, last: str) -> str:
     """ONNX's LRN sees all maps: one for each tower, and it divides alpha by the size."""
-    told = {"size": layer.size, "alpha": layer.alpha * layer.size, "beta": layer.beta, "bias": layer.k}
+    attributes = {"size": layer.size, "alpha": layer.alpha * layer.size, "beta": layer.beta, "bias": layer.k}
     if layer.towers == 1:
-        return graph.node("LRN", [last], name, **told)
+        return graph.node("LRN", [last], name, **attributes)
     parts = [f"{name}.tower{i}" for i in range(layer.towers)]
     graph.nodes.append(graph.onnx.helper.make_node("Split", [last], parts, f"{name}.towers", axis=1))
-    normed = [graph.node("LRN", [part], f"{part}.norm", **told) for part in parts]
+    normed = [graph.node("LRN", [part], f"{part}.norm", **attributes) for part in parts]
     return graph.node("Concat", normed, name, axis=1)
 
 

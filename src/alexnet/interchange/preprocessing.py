@@ -21,7 +21,7 @@ USUAL = {"caffe": CAFFE, "caffenet": CAFFE, "torchvision": TORCHVISION}  # a net
 
 
 def prepared(
-    found: Foreign,
+    part: Foreign,
     own: dict[str, Any],
     like: str | None,
     mean: str | os.PathLike | None,
@@ -45,7 +45,7 @@ def prepared(
         raise UsageError(
             f"{file}: does not say how images are prepared for net {net}; give --preprocessing {CAFFE} or {TORCHVISION}"
         )
-    caffes = like == CAFFE and not own and found.operations is not None  # torch's files have none
+    caffes = like == CAFFE and not own and part.operations is not None  # torch's files have none
     return usual_preprocessing(like, side, mean), "bgr" if caffes else "rgb"
 
 
@@ -60,9 +60,9 @@ def usual_preprocessing(like: str, side: int, mean: str | os.PathLike | None = N
     if like == TORCHVISION:
         if mean is not None:
             raise UsageError("--mean: goes with --preprocessing caffe; torchvision's mean is a color")
-        colors = torch.tensor([255 * each for each in TORCHVISION_MEAN])
+        colors = torch.tensor([255 * value for value in TORCHVISION_MEAN])
         image = colors.view(3, 1, 1).expand(3, SIZE, SIZE).contiguous()
-        red, green, blue = (1 / (255 * each) for each in TORCHVISION_DEVIATION)
+        red, green, blue = (1 / (255 * value) for value in TORCHVISION_DEVIATION)
         return _preparation(image, side, (red, green, blue), images.SHORTER_SIDE)
     if mean is None:
         image = torch.tensor(CAFFE_BGR).flip(0).view(3, 1, 1).expand(3, SIZE, SIZE).contiguous()

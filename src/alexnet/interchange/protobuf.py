@@ -13,32 +13,32 @@ def check_fields(data: bytes, fields: Fields, path: str | os.PathLike) -> None:
     """Raises ``AlexNetError`` where a file is of more messages than any net; what is damaged is left to the parser."""
     count, waiting = 0, [(0, len(data), fields)]
     while waiting:
-        place, end, inner = waiting.pop()
-        while place < end:
+        position, end, inner = waiting.pop()
+        while position < end:
             count += 1
             if count > MOST_FIELDS:
                 raise AlexNetError(
                     f"{path}: of more than {MOST_FIELDS:,} fields; it is damaged, or made to fill the memory"
                 )
-            tag, place = _varint(data, place)
+            tag, position = _varint(data, position)
             length = {1: 8, 5: 4}.get(tag & 7, 0)
             if tag & 7 == 0:
-                _, place = _varint(data, place)
+                _, position = _varint(data, position)
             elif tag & 7 == 2:
-                length, place = _varint(data, place)
+                length, position = _varint(data, position)
                 if tag >> 3 in inner:
-                    waiting.append((place, min(end, place + length), inner[tag >> 3]))
+                    waiting.append((position, min(end, position + length), inner[tag >> 3]))
             elif not length:  # groups, or no protobuf
                 return
-            place += length
+            position += length
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
+def _varint(data: bytes, position: int) -> tuple[int, int]:
     """A number, and where the next field begins."""
     value = shift = 0
-    while place < len(data) and shift < 64:
-        byte = data[place]
-        value, place, shift = value | (byte & 127) << shift, place + 1, shift + 7
+    while position < len(data) and shift < 64:
+        byte = data[position]
+        value, position, shift = value | (byte & 127) << shift, position + 1, shift + 7
         if byte < 128:
             break
-    return value, place
+    return value, position

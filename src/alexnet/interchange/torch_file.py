@@ -234,11 +234,11 @@ def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if tensor.dim() or name.rpartition(".")[2] not in SCALARS
     }
     shared = 0
-    while parts and all(len(each) > shared + 2 for each in parts.values()):
-        if len({each[shared] for each in parts.values()}) > 1:
+    while parts and all(len(levels) > shared + 2 for levels in parts.values()):
+        if len({levels[shared] for levels in parts.values()}) > 1:
             break
         shared += 1
-    plain = {".".join(each[shared:]): tensors[name] for name, each in parts.items()}
+    plain = {".".join(levels[shared:]): tensors[name] for name, levels in parts.items()}
     return plain if len(plain) == len(parts) else dict(tensors)
 
 
