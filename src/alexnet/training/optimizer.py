@@ -119,6 +119,7 @@ class Momentum(torch.optim.Optimizer):
         if compiled and (copy is None or copy.dtype == torch.bfloat16):
             gradient = _laid_out_as(gradient, tensor)
             native.momentum_step(tensor, velocity, gradient, copy, momentum, lr, weight_decay)
+            torch.autograd.graph.increment_version([tensor, velocity])  # torch has not seen that C wrote there
             return
         block = BLOCK_ELEMENTS if tensor.device.type == "cpu" else tensor.numel()
         parts = (tensor, velocity, gradient, tensor if copy is None else copy.detach())
