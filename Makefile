@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export ALEXNET_TEST_DATA ?= ../shared/data
 
-.PHONY: demo test test-photos test-gpu fuzz sanitize bench bench-check check wheel clean
+.PHONY: demo test quick test-photos test-gpu fuzz sanitize bench bench-check check wheel clean
 
 demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
 	$(BIN)/alexnet demo
@@ -16,6 +16,13 @@ WORKERS ?= auto
 test: $(INSTALLED)        ## every test that needs nothing from outside
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not photos and not gpu"
 	@echo "left out: tests on real photos (make test-photos) and on a GPU (make test-gpu)"
+
+# No whole nets in float64, no trainings, no processes of their own.
+QUICK := tests/files tests/cli tests/native/test_library.py tests/nets/test_costs.py tests/nets/test_network.py \
+	tests/nets/test_response_norm.py tests/nets/test_variants.py tests/training/test_recipe.py tests/training/test_optimizer.py \
+	tests/data/test_batches.py tests/data/test_dataset.py tests/test_house.py tests/test_randomness.py
+quick: $(INSTALLED)       ## the tests of what is edited most, in a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 -m "not photos and not gpu" $(QUICK)
 
 test-photos: $(INSTALLED) ## tests on the real photos of ALEXNET_TEST_DATA
 	$(BIN)/python -m pytest -m photos
