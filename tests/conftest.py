@@ -82,6 +82,12 @@ def fill(folder: Path, classes: tuple[str, ...] = ("blue", "green", "red"), coun
     return folder
 
 
+@pytest.fixture
+def record_property(record_property):
+    """As pytest's; as text, for what runs in a process of its own can hand no NumPy numbers over."""
+    return lambda name, value: record_property(name, repr(value))
+
+
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 pictures of three classes, to be read only."""
