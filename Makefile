@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export ALEXNET_TEST_DATA ?= ../shared/data
 
-.PHONY: demo test quick test-photos test-gpu fuzz sanitize bench bench-check check wheel clean
+.PHONY: demo test quick test-slow test-photos test-gpu fuzz sanitize bench bench-check check wheel clean
 
 demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
 	$(BIN)/alexnet demo
@@ -14,8 +14,11 @@ demo: $(INSTALLED)        ## trains, evaluates and shows, in minutes
 # A process a core, at most four; each with one thread, since what must not depend on threads is tested by their number.
 WORKERS ?= auto
 test: $(INSTALLED)        ## every test that needs nothing from outside
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not photos and not gpu"
-	@echo "left out: tests on real photos (make test-photos) and on a GPU (make test-gpu)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not photos and not gpu and not slow"
+	@echo "left out: the demo's whole training (make test-slow), real photos (make test-photos), a GPU (make test-gpu)"
+
+test-slow: $(INSTALLED)   ## the demo's whole training, held against a linear classifier
+	$(BIN)/python -m pytest -m slow
 
 # No whole nets in float64, no trainings, no processes of their own.
 QUICK := tests/files tests/cli tests/native/test_library.py tests/nets/test_costs.py tests/nets/test_network.py \

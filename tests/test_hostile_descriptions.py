@@ -284,7 +284,7 @@ def test_the_same_of_a_run(hub, photo, tmp_path, alexnet):
 
 def test_options_that_a_folder_answers_itself(hub, tmp_path):
     (tmp_path / "classes.txt").write_text("a\nb\n")
-    for options in ({"net": "paper"}, {"classes": tmp_path / "classes.txt"}, {"colours": "bgr"}):
+    for options in ({"net": "paper"}, {"classes": tmp_path / "classes.txt"}, {"colors": "bgr"}):
         with pytest.raises(UsageError, match="a folder says itself"):
             import_weights(hub, tmp_path / "run", **options)
 

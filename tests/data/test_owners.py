@@ -105,10 +105,11 @@ def test_overlapping_parts_give_the_same_bytes(images, alone, tmp_path, part):
 def test_a_killed_prepare_is_said_and_goes_on(images, alone, tmp_path):
     """Killed in the middle of an image: the same command says who was there, and gives the same bytes."""
     code = (
-        "import sys, time\nfrom alexnet.data import prepare as p\nreal, calls = p._convert, []\n"
+        "import sys, time\nfrom alexnet.data import shards as p\nfrom alexnet.data.prepare import prepare\n"
+        "real, calls = p._convert, []\n"
         "def convert(*a):\n    calls.append(1)\n    if len(calls) == 40:\n        print('here', flush=True)\n"
         "        time.sleep(60)\n    return real(*a)\n"
-        "p._convert = convert\np.prepare(sys.argv[1], sys.argv[2], size=32, shard_rows=16, workers=1)"
+        "p._convert = convert\nprepare(sys.argv[1], sys.argv[2], size=32, shard_rows=16, workers=1)"
     )
     command = [sys.executable, "-c", code, str(images), str(tmp_path / "store")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

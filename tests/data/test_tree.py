@@ -332,7 +332,7 @@ def test_the_products_own_folders_are_no_input(alexnet, tmp_path):
             words in said for words in ("3 datasets of alexnet's", "4 runs of alexnet's", "1 folder of pictures")
         )
     status, _, err = alexnet("prepare", photos, photos / "store", "--size", 16)
-    assert status == 0 and "the dataset that is being made (dataset)" in err
+    assert status == 0 and "the dataset that is being made (store)" in err
     for path, said in ((photos / "store", "is a dataset already"), (photos / "run", "is a run, no source")):
         status, _, err = alexnet("prepare", path, tmp_path / "other")
         assert status == 2 and said in err and err.count("\n") == 1

@@ -28,6 +28,7 @@ def flat(dataset: Dataset, split: str, side: int) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 def test_the_net_learns_what_a_linear_classifier_cannot(shown):
     dataset = Dataset(shown.dataset)
     labels = {split: dataset.labels[dataset.rows(split)] for split in ("train", "val")}
@@ -43,6 +44,7 @@ def test_the_net_learns_what_a_linear_classifier_cannot(shown):
     assert shown.ten_views.top1_error <= 0.10
 
 
+@pytest.mark.slow
 def test_what_it_leaves(shown):
     assert [Path(path).name for path in shown.pictures] == ["curve.png", "filters.png", "predictions.png"]
     for path in shown.pictures:
