@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -159,3 +161,12 @@ def test_training_with_copies_is_bitwise_that_without():
         ready = for_inference(net, torch.bfloat16)
         assert all(getattr(layer, "_copy", None) is None for layer in ready.children())
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_it_does_not_load_torchs_compiler():
+    """Which takes seconds, at the start of every training; torch's own optimizers do."""
+    code = (
+        "import sys, torch; from alexnet import Momentum; Momentum({'a.weight': torch.ones(2, requires_grad=True)}); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -60,6 +60,11 @@ class Momentum(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.copies: Mapping[str, Tensor] = {}
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's own, but for its decorator, which imports torch's compiler: seconds at the start of a training."""
+        add = torch.optim.Optimizer.add_param_group
+        getattr(add, "__wrapped__", add)(self, param_group)
+
     @property
     def tensors(self) -> dict[str, Tensor]:
         """The parameters by name."""
