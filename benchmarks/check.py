@@ -1,7 +1,7 @@
 """The guard against getting slower: ``alexnet bench``'s ratios against those stored for this processor.
 
     python -m benchmarks.check            compares; fails on a loss beyond what the machine's noise allows
-    python -m benchmarks.check --dataset    measures and datasets the ratios for this processor
+    python -m benchmarks.check --store    measures and stores the ratios for this processor
 
 Ratios of one run, not times: absolute times drift on shared machines.
 """
@@ -28,7 +28,7 @@ LOSS = 0.08  # of a ratio, beside what the rounds themselves spread
 
 def main() -> int:
     parser = harness.parser(__doc__, rounds=9)
-    parser.add_argument("--dataset", action="store_true")
+    parser.add_argument("--store", action="store_true")
     options = parser.parse_args()
     machine.set_up()
     measurement = bench(rounds=options.rounds, say=harness.note)
@@ -36,12 +36,12 @@ def main() -> int:
     processor = f"{about['processor']}, {about['threads']} threads, {about['kernels']} kernels"
     known = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}
     ratios = {name: round(measurement.ratios[name], 3) for name in GUARDED}
-    if options.dataset:
+    if options.store:
         EXPECTED.write_text(json.dumps({**known, processor: ratios}, indent=2) + "\n", encoding="utf-8")
         print(f"{processor}: stored {ratios}")
         return 0
     if processor not in known:
-        print(f"error: no ratios are stored for {processor}; on a machine you trust: {sys.argv[0]} --dataset")
+        print(f"error: no ratios are stored for {processor}; on a machine you trust: {sys.argv[0]} --store")
         return 1
     spread = max(measurement.measured[key].spread for key in COMPARED)
     if spread > 0.5:

@@ -229,7 +229,7 @@ class Classifier:
         return self._form[0]
 
     def evaluate(self, dataset: Dataset | str | os.PathLike, **options: Any) -> "Evaluation":
-        """Errors on a data set. Options as for ``alexnet.evaluate``: ``split``, ``views``, ``loaders``, ..."""
+        """Errors on a data set. Options as for ``alexnet.evaluate``: ``split``, ``views``, ``workers``, ..."""
         from alexnet.evaluation.evaluate import evaluate
 
         return evaluate(self, dataset, **options)

@@ -57,7 +57,7 @@ def _predictions(
 
 
 def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], list[np.ndarray], np.ndarray]:
-    """The first readable images as the run datasets them, with their probabilities.
+    """The first readable images as the run stores them, with their probabilities.
 
     Returns:
         At most ``most`` names, as many (size, size, 3) uint8 pictures, and (n, classes) float32.

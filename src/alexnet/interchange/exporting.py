@@ -73,7 +73,7 @@ def export(
         file: ``.onnx``; ``.pth`` or ``.safetensors``, a state dict with torchvision's names; or a folder for the hub,
             whose name may have dots.
         checkpoint: ``last`` or ``best``.
-        with_preparation: ONNX: takes uint8 images and gives probabilities; else prepared images and scores.
+        without_preprocessing: ONNX: takes prepared images and gives scores; else uint8 images and probabilities.
         precision: ONNX: of the weights; int8: those of the fully connected layers.
         images: ONNX: a dataset, or a folder of images, to check on; the run's own if not given, and synthetic images
             where that is not there.
