@@ -102,6 +102,24 @@ def test_initialization_is_the_papers_and_keyed_by_name():
     assert not torch.equal(small["conv1.weight"], other["conv1.weight"])
 
 
+@pytest.mark.parametrize("name", ["cifar-11", "cifar-18", "source"])
+def test_every_layer_before_and_after_its_activation_function(name):
+    """On the compiled path, alone and all at once: one follows from the other."""
+    net = Net(name, 10, init="he").eval()
+    side = net.table.input[1]
+    images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    names = [layer + end for layer in net.names for end in ("", ":before")]
+    with torch.no_grad():
+        every = net.activations(images, names)
+        assert list(every) == names
+        for layer, row in net.table.layers.items():
+            alone = net.activations(images, [f"{layer}:before"])[f"{layer}:before"]
+            torch.testing.assert_close(alone, every[f"{layer}:before"], rtol=1e-4, atol=1e-4)
+            after = alone.relu() if row.activation == "relu" else alone
+            after = after * (1 - row.dropout.rate) if row.dropout else after  # of outputs, at test: paper 4.2
+            torch.testing.assert_close(net.activations(images, [layer])[layer], after, rtol=1e-4, atol=1e-4)
+
+
 def test_activations_by_name(net):
     images = torch.randn(1, 3, 224, 224)
     found = net.activations(images, ["conv1", "fc7", "fc8"])

@@ -72,10 +72,11 @@ def _norm_and_pool(
     """The norm and the pooling that come next, as far as one pass can do them."""
     first = layers[0] if layers else None
     norm = first if isinstance(first, ResponseNormLayer) and first.beta == BETA else None
+    if norm and norm.name + BEFORE in wanted:  # only a layer by itself hands that out
+        return None, None
     rest = layers[1:] if norm else layers
     pool = rest[0] if rest and not (norm and norm.name in wanted) else None
     if not isinstance(pool, MaxPoolLayer) or pool.activation not in (None, "relu"):
         return norm, None
     fits = pool.window.stride <= pool.window.size <= MOST_WINDOW
-    hidden = pool.activation is not None and pool.name + BEFORE in wanted
-    return norm, pool if fits and not hidden else None
+    return norm, pool if fits and pool.name + BEFORE not in wanted else None

@@ -1,7 +1,7 @@
 """The network: its layers under their own names, and the way of an image through them (paper 3.5)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,7 @@ from alexnet.nets.table_file import MOST, load_table
 
 ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
 INITS = ("net", "he")
+Kept = dict[str, Tensor | None]  # outputs that are asked for, by name
 
 
 class Network(nn.Module):
@@ -68,7 +69,8 @@ class Network(nn.Module):
         self.classes = classes
         self.names = list(self.table.layers)
         self.dropouts = nn.ModuleDict()
-        self._plan = plan(tuple(self.table.layers.values()))
+        self._layers = tuple(self.table.layers.values())
+        self._plan = plan(self._layers)
         self._folded: dict[str, float] = {}  # layers whose factor of dropout is in the next one's weights
         for row in self.table.sized(classes):
             self.add_module(row.layer.name, _module(row.layer, row.seen, classes))
@@ -104,49 +106,57 @@ class Network(nn.Module):
             ValueError: images of a size the net cannot take.
         """
         self._check_input(images)
-        x = images
-        for step in self._plan:
-            x = self._step(step, x, draw)
+        return self._through(self._plan, images, draw)
+
+    def _through(self, steps: Sequence[Step], x: Tensor, draw: Draw | None, kept: Kept | None = None) -> Tensor:
+        """Step by step: in one pass where the compiled path runs, else one layer after the other.
+
+        What ``kept`` asks for is put there; its layers end the steps that they are in.
+        """
+        kept = {} if kept is None else kept
+        for step in steps:
+            layers = step.layers
+            if step.head:
+                x = self._sums(step.head, x, draw, kept)
+            if step.stage and runs(x):
+                x, layers = run_stage(x, step.stage), ()
+                self._keep(kept, step.layers[-1].name, x)
+            elif step.head:
+                x, layers = self._activated(step.head, x, draw, kept), layers[1:]
+            for layer in layers:
+                x = self._activated(layer, self._sums(layer, x, draw, kept), draw, kept)
         return x
 
-    def _step(self, step: Step, x: Tensor, draw: Draw | None) -> Tensor:
-        """Layers that are computed together: in one pass where the compiled path runs, else one after the other."""
-        if step.head:
-            x = self.get_submodule(step.head.name)(x)
-        if step.stage and runs(x):
-            return run_stage(x, step.stage)
-        rest = step.layers
-        if step.head:
-            x, rest = self._activate(step.head, x), rest[1:]
-        for layer in rest:
-            x = self._layer(layer, x, draw)
-        return x
-
-    def _layer(self, layer: Layer, x: Tensor, draw: Draw | None) -> Tensor:
-        """One layer: dropout of what it sees, its own function, its activation, dropout of what it gives."""
-        x = self._sums(layer, x, draw)
-        x = self._activate(layer, x)
-        return self._drop(layer, x, draw, of_inputs=False)
-
-    def _sums(self, layer: Layer, x: Tensor, draw: Draw | None) -> Tensor:
+    def _sums(self, layer: Layer, x: Tensor, draw: Draw | None, kept: Kept) -> Tensor:
+        """A layer's own function: dropout of what it sees, then its module."""
         if isinstance(layer, FullyConnectedLayer):
             inputs = getattr(self.get_submodule(layer.name), "in_features", 0)
             if x[0].numel() != inputs:
                 raise ValueError(
                     f"{layer.name} sees {x[0].numel()} inputs where the net has {inputs}: images of another size"
                 )
-        x = self._drop(layer, x, draw, of_inputs=True)
-        return self.get_submodule(layer.name)(x)
+        x = self.get_submodule(layer.name)(self._drop(layer, x, draw, of_inputs=True))
+        self._keep(kept, layer.name + BEFORE, x)
+        return x
 
-    def _activate(self, layer: Layer, x: Tensor) -> Tensor:
-        if layer.activation == "relu" and torch.is_grad_enabled() and x.grad_fn is not None:
-            return x.relu_()  # nobody else needs what it was
-        return ACTIVATIONS[layer.activation](x) if layer.activation else x
+    def _activated(self, layer: Layer, x: Tensor, draw: Draw | None, kept: Kept) -> Tensor:
+        """A layer's outputs from its sums: its activation function, then dropout of what it gives."""
+        if layer.activation == "relu" and torch.is_grad_enabled() and x.grad_fn is not None and not kept:
+            x = x.relu_()  # nobody else needs what it was
+        elif layer.activation:
+            x = ACTIVATIONS[layer.activation](x)
+        x = self._drop(layer, x, draw, of_inputs=False)
+        self._keep(kept, layer.name, x)
+        return x
 
     def _drop(self, layer: Layer, x: Tensor, draw: Draw | None, of_inputs: bool) -> Tensor:
         if layer.dropout and layer.dropout.of_inputs == of_inputs:
             return self.dropouts[layer.name](x, draw)
         return x
+
+    def _keep(self, kept: Kept, name: str, x: Tensor) -> None:
+        if name in kept:
+            kept[name] = x * self._folded[name] if name in self._folded else x
 
     def _check_input(self, images: Tensor) -> None:
         if isinstance(images, torch.fx.Proxy):
@@ -168,9 +178,7 @@ class Network(nn.Module):
             (N, maps, height, width) float; (N, inputs) where the layer is fully connected.
         """
         self._check_input(images)
-        x = images
-        for step in plan(tuple(self.table.layers.values())[: self.names.index(layer)]):
-            x = self._step(step, x, None)
+        x = self._through(plan(self._layers[: self.names.index(layer)]), images, None)
         return x.flatten(1) if isinstance(self.table.layers[layer], FullyConnectedLayer) else x
 
     def onwards(self, seen: Tensor, layer: str, draw: Draw | None = None) -> Tensor:
@@ -181,10 +189,7 @@ class Network(nn.Module):
             layer: of the table.
             draw: as for ``forward``.
         """
-        x = seen
-        for step in plan(tuple(self.table.layers.values())[self.names.index(layer) :]):
-            x = self._step(step, x, draw)
-        return x
+        return self._through(plan(self._layers[self.names.index(layer) :]), seen, draw)
 
     def activations(self, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """The outputs of layers by name, after their activation function and dropout.
@@ -206,36 +211,10 @@ class Network(nn.Module):
         wanted = list(names)
         layers = [name.removesuffix(BEFORE) for name in wanted]
         self.table.check_layers(layers)
-        kept: dict[str, Tensor | None] = dict.fromkeys(wanted)
-        x = images
+        kept: Kept = dict.fromkeys(wanted)
         last = max((self.names.index(name) for name in layers), default=-1)
-        for step in plan(tuple(self.table.layers.values())[: last + 1], frozenset(wanted)):
-            x = self._kept_step(step, x, kept)
+        self._through(plan(self._layers[: last + 1], frozenset(wanted)), images, None, kept)
         return {name: tensor for name, tensor in kept.items() if tensor is not None}
-
-    def _kept_step(self, step: Step, x: Tensor, kept: dict[str, Tensor | None]) -> Tensor:
-        """A step that keeps what is asked for; a stage hides none of it but its head's sums."""
-        layers = step.layers
-        if step.stage:
-            if step.head:
-                x = self.get_submodule(step.head.name)(x)
-                self._keep(kept, step.head.name + BEFORE, x)
-            if runs(x):
-                x, layers = run_stage(x, step.stage), ()
-            elif step.head:
-                x, layers = ACTIVATIONS[step.head.activation](x) if step.head.activation else x, layers[1:]
-        for layer in layers:
-            x = self._sums(layer, x, None)
-            self._keep(kept, layer.name + BEFORE, x)
-            x = ACTIVATIONS[layer.activation](x) if layer.activation else x
-            x = self._drop(layer, x, None, of_inputs=False)
-            self._keep(kept, layer.name, x)
-        self._keep(kept, step.layers[-1].name, x)
-        return x
-
-    def _keep(self, kept: dict[str, Tensor | None], name: str, x: Tensor) -> None:
-        if name in kept:
-            kept[name] = x * self._folded[name] if name in self._folded else x
 
     def initialize(self, seed: int, init: str = "net") -> None:
         """Initializes every parameter, each by its own name: towers, devices and order change nothing.
@@ -280,11 +259,10 @@ class Network(nn.Module):
 
     def fold_dropout(self) -> None:
         """Puts dropout's factor at test into the weights of the layer that comes next, where it has weights."""
-        layers = list(self.table.layers.values())
         for name, dropout in self.dropouts.items():
             layer = self.table.layers[name]
             assert isinstance(dropout, Dropout) and layer.dropout
-            after = layers[self.names.index(name) + (not layer.dropout.of_inputs)]
+            after = self._layers[self.names.index(name) + (not layer.dropout.of_inputs)]
             if dropout.inverted or not isinstance(after, Learning):
                 continue
             with torch.no_grad():
