@@ -19,8 +19,8 @@ import torch
 from alexnet import Net, machine
 from alexnet.diagnostics.plain_port import PlainPort
 from alexnet.interchange.onnx_writer import write_onnx
-from alexnet.nets.inference import ready
-from alexnet.nets.precision import autocast, input_dtype
+from alexnet.nets.inference import for_inference, products_of
+from alexnet.nets.precision import autocast, input_dtype, product_dtype
 from benchmarks import harness
 from benchmarks.peers.engine import Engine, environment, paused
 
@@ -31,7 +31,8 @@ SAME = {"float32": 1e-4, "bf16": 0.05}  # of the largest score
 
 def ours(net: Net, images: torch.Tensor, precision: str) -> Callable[[], torch.Tensor]:
     device = torch.device("cpu")
-    form, products = ready(net, precision, device)
+    products = products_of(precision, device)
+    form = for_inference(net, product_dtype(products), int8=precision == "int8")
 
     @torch.inference_mode()
     def run() -> torch.Tensor:

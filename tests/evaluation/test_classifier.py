@@ -128,8 +128,8 @@ def test_changed_weights_are_seen(run, dataset):
 def test_the_form_for_inference_is_made_once(run, dataset, monkeypatch):
     from alexnet.evaluation import classifier as module
 
-    calls, real = [], module.ready
-    monkeypatch.setattr(module, "ready", lambda *arguments: calls.append(1) or real(*arguments))
+    calls, real = [], module.for_inference
+    monkeypatch.setattr(module, "for_inference", lambda *given, **options: calls.append(1) or real(*given, **options))
     own = load(run)
     assert not calls
     for _ in range(3):

@@ -18,9 +18,9 @@ from alexnet.data.preprocessing import Picture, Preprocessing
 from alexnet.data.sources.pictures import Paths
 from alexnet.errors import UsageError, check_number
 from alexnet.evaluation.pictures import name_of, square_of
-from alexnet.nets.inference import ready
+from alexnet.nets.inference import for_inference, products_of
 from alexnet.nets.network import Network
-from alexnet.nets.precision import autocast, check_precision, input_dtype
+from alexnet.nets.precision import autocast, check_precision, input_dtype, product_dtype
 from alexnet.runs.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Classifier:
         check_precision(precision)
         self.run, self.precision = run, precision
         self.device = _device_of(run.net) if device is None else machine.choose_device(str(device))
-        self._products = machine.choose_precision("auto" if precision == "int8" else precision, self.device)
+        self._products = products_of(precision, self.device)
         run.net.to(self.device)
         self._preprocessing = run.preprocessing.to(self.device)
         self._form: tuple[Network, tuple[int, ...]] | None = None
@@ -225,7 +225,8 @@ class Classifier:
         versions = tuple(map(_version, itertools.chain(self.net.parameters(), self.net.buffers())))
         if self._form is None or self._form[1] != versions:
             self._form = None  # not two at a time
-            self._form = ready(self.net, self.precision, self.device)[0], versions
+            form = for_inference(self.net, product_dtype(self._products), int8=self.precision == "int8")
+            self._form = form, versions
         return self._form[0]
 
     def evaluate(self, dataset: Dataset | str | os.PathLike, **options: Any) -> "Evaluation":

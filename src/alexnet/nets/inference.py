@@ -7,7 +7,7 @@ import torch
 from alexnet import machine
 from alexnet.nets.layers import FullyConnected, Int8FullyConnected
 from alexnet.nets.network import Network
-from alexnet.nets.precision import Products, check_precision, product_dtype
+from alexnet.nets.precision import Products
 
 
 def for_inference(net: Network, dtype: torch.dtype, int8: bool = False) -> Network:
@@ -32,18 +32,10 @@ def for_inference(net: Network, dtype: torch.dtype, int8: bool = False) -> Netwo
     return ready
 
 
-def ready(net: Network, precision: str, device: torch.device) -> tuple[Network, str]:
-    """A net's form for inference, and the precision of its products.
-
-    Args:
-        net: on the device.
-        precision: ``auto``, ``float32``, ``bf16``, ``fp16``, ``float64``; or ``int8``, with which the weights of the
-            fully connected layers are rounded to int8 and all else is as with ``auto``.
-        device: where the net is.
+def products_of(precision: str, device: torch.device) -> str:
+    """The precision of the products on a device: with ``int8``, which is of weights alone, that of ``auto``.
 
     Raises:
-        UsageError: no such precision.
+        UsageError: no such precision, or the device has none.
     """
-    check_precision(precision)
-    products = machine.choose_precision("auto" if precision == "int8" else precision, device)
-    return for_inference(net, product_dtype(products), int8=precision == "int8"), products
+    return machine.choose_precision("auto" if precision == "int8" else precision, device)

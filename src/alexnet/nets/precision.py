@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from alexnet import machine
 from alexnet.errors import UsageError
 from alexnet.files import nearest
 
-PRECISIONS = ("auto", "float32", "bf16", "fp16", "float64", "int8")
+PRECISIONS = (*machine.PRECISIONS, "int8")  # of a net in use
 
 
 def check_precision(precision: str) -> None:

@@ -190,8 +190,7 @@ def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
         saved, taken = _weights(setup, say)  # before anything is written: what it starts from may not be meant
         _write(setup, preprocessing)
     net.to(setup.device, torch.float64 if recipe.precision == "float64" else torch.float32)
-    decays = parse_layer_weight_decay(recipe.layer_weight_decay)
-    optimizer = Momentum(net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
+    optimizer = optimizer_of(setup)
     state = State(net, optimizer, torch.GradScaler(setup.device.type, enabled=recipe.precision == "fp16"), taken)
     if saved:
         state.restore(saved, str(folder))
