@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from alexnet.cli.parse import COMMANDS as COMMANDS
-from alexnet.cli.parse import command_of, help_page, overview, parse
+from alexnet.cli.parse import before_dashes, command_of, help_page, overview, parse
 from alexnet.cli.streams import exhausted, fail, open_streams, operating_system
 from alexnet.errors import AlexNetError, Interrupted, UsageError
 
@@ -50,8 +50,7 @@ def _run(given: list[str]) -> int:
     if given[0] == "help":
         return _print(help_page(command_of(given[1]), given[2:]))
     name, arguments = command_of(given[0]), given[1:]
-    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if "-h" in options or "--help" in options:
+    if {"-h", "--help"} & set(before_dashes(arguments)):
         return _print(help_page(name, arguments))
     return parse(name, arguments)()
 

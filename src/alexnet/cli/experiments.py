@@ -7,7 +7,7 @@ from tyro.conf import Positional, arg
 
 from alexnet.cli.options import Folder, Json, OnDevice, seed_list
 from alexnet.cli.streams import print_json, say
-from alexnet.cli.tables import add_row, interval_text, print_table, table_of
+from alexnet.cli.tables import add_row, interval_text, print_listing, print_table, table_of
 from alexnet.errors import UsageError
 from alexnet.progress import clock
 
@@ -76,13 +76,7 @@ class Reproduce(OnDevice, Json):
 
         if not self.experiment:
             listed = runner.listing()
-            if self.json:
-                return print_json(listed)
-            shown = table_of("experiment", "")
-            for name, description in listed.items():
-                add_row(shown, name, description)
-            print_table(shown)
-            return 0
+            return print_json(listed) if self.json else print_listing("experiment", listed)
         if not self.folder:
             raise UsageError(f"alexnet reproduce {self.experiment}: give a folder to write to")
         machine.set_up()

@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 from alexnet.cli.help import about
 from alexnet.cli.options import Json
 from alexnet.cli.streams import print_json, say
-from alexnet.cli.tables import add_row, amount_text, amounts_text, print_table, shape_text, table_of
+from alexnet.cli.tables import add_row, amount_text, amounts_text, print_listing, print_table, shape_text, table_of
 from alexnet.errors import check_number
 
 
@@ -61,10 +61,7 @@ class Nets(Json):
         titles = {name: load_table(name).title for name in tables()}
         if self.json:
             return print_json(titles)
-        shown = table_of("net", "")
-        for name, title in titles.items():
-            add_row(shown, name, title)
-        print_table(shown)
+        print_listing("net", titles)
         say("alexnet summary NET prints its layers; alexnet train --net NET trains it.")
         return 0
 
@@ -78,9 +75,7 @@ class Recipes(Json):
 
         if self.json:
             return print_json({name: dataclasses.asdict(recipe) for name, recipe in recipes.RECIPES.items()})
-        shown = table_of("recipe", "")
-        for name in recipes.RECIPES:
-            add_row(shown, name, about(getattr(recipes, name.replace("-", "_"))).splitlines()[0])
-        print_table(shown)
+        lines = {name: about(getattr(recipes, name.replace("-", "_"))).splitlines()[0] for name in recipes.RECIPES}
+        print_listing("recipe", lines)
         say("alexnet train --recipe RECIPE --help shows what it sets.")
         return 0

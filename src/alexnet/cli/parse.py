@@ -72,25 +72,26 @@ def default_of(name: str, arguments: list[str]) -> Any:
     return Train(tyro.MISSING, tyro.MISSING, named(_value_of("--recipe", arguments) or "default"))
 
 
-def _given(arguments: list[str]) -> list[str]:
+def before_dashes(arguments: list[str]) -> list[str]:
     """The words before a ``--``, after which all are arguments."""
     return arguments[: arguments.index("--")] if "--" in arguments else arguments
 
 
 def _value_of(option: str, arguments: list[str]) -> str | None:
     """The value of an option that must be known before the others are read."""
-    for i, word in enumerate(given := _given(arguments)):
+    words = before_dashes(arguments)
+    for i, word in enumerate(words):
         if word.startswith(option + "="):
             return word.partition("=")[2]
-        if word == option and i + 1 < len(given):
-            return given[i + 1]
+        if word == option and i + 1 < len(words):
+            return words[i + 1]
     return None
 
 
 def _check_names(name: str, options: list[Option], arguments: list[str]) -> None:
     """Raises ``UsageError`` for an option that is unknown, or has another name today, or whose value has."""
     known = {spelled: option for option in options if not option.positional for spelled in option.names}
-    given = _given(arguments)
+    given = before_dashes(arguments)
     for i, word in enumerate(given):
         spelled = word.partition("=")[0].replace("_", "-")
         if not re.fullmatch("--[a-z].*", spelled):
@@ -109,7 +110,7 @@ def _check_names(name: str, options: list[Option], arguments: list[str]) -> None
 def _wrong_value(options: list[Option], arguments: list[str]) -> str | None:
     """What is wrong with the first value that its option does not take; None where it is something else."""
     known = {spelled: option for option in options if not option.positional for spelled in option.names}
-    given = _given(arguments)
+    given = before_dashes(arguments)
     for word, following in itertools.zip_longest(given, given[1:], fillvalue=""):
         spelled, equals, value = word.partition("=")
         option = known.get(spelled.replace("_", "-"))

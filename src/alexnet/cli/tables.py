@@ -1,7 +1,7 @@
 """Figures as people read them: tables, intervals, shapes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -34,6 +34,15 @@ def print_table(table: Table) -> None:
     Screen(width=1 << 16, file=lines).print(table)
     for line in lines.getvalue().split("\n")[:-1]:
         print(line.rstrip())
+
+
+def print_listing(what: str, lines: Mapping[str, str]) -> int:
+    """Names, each with a line on it. Returns 0, the exit status."""
+    table = table_of(what, "")
+    for name, line in lines.items():
+        add_row(table, name, line)
+    print_table(table)
+    return 0
 
 
 def shape_text(shape: Sequence[int]) -> str:
