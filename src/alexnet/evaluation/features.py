@@ -7,7 +7,7 @@ import numpy as np
 from alexnet.data.sources.pictures import Paths, find_pictures
 from alexnet.errors import UsageError, check_threads
 from alexnet.evaluation.classifier import BATCH, AnyRun, opened, stacked
-from alexnet.evaluation.pictures import decoded_ahead
+from alexnet.evaluation.pictures import readable
 
 
 def features(
@@ -37,13 +37,7 @@ def features(
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
     kept: list[str] = []
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    readable = (
-        (name, square)
-        for names, squares in decoded_ahead(find_pictures(paths), classifier.preprocessing, workers)
-        for name, square in zip(names, squares)
-        if not isinstance(square, str)
-    )
-    for names, squares in _batches(readable):
+    for names, squares in _batches(readable(find_pictures(paths), classifier.preprocessing, workers)):
         for layer, outputs in classifier.activations(stacked(squares), layers).items():
             parts[layer].append(outputs.cpu().numpy())
         kept += names

@@ -1,5 +1,6 @@
 """What is on image files, folders and archives: the most probable classes of each."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from alexnet.data.sources.pictures import Paths, Pictures, find_pictures
 from alexnet.errors import UsageError, check_number, check_threads
 from alexnet.evaluation.classifier import AnyRun, Classifier, Prediction, check_views, opened
-from alexnet.evaluation.pictures import decoded_ahead
+from alexnet.evaluation.pictures import decoded_ahead, readable
 
 
 def predict(
@@ -56,22 +57,16 @@ def _predictions(
                 yield classifier.prediction(name, next(probabilities), top)
 
 
-def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], list[np.ndarray], np.ndarray]:
-    """The first readable images as the run stores them, with their probabilities.
+def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], list[np.ndarray]]:
+    """The first readable images as the run stores them.
 
     Returns:
-        At most ``most`` names, as many (size, size, 3) uint8 pictures, and (n, classes) float32.
+        At most ``most`` names, and as many (size, size, 3) uint8 pictures.
 
     Raises:
         UsageError: not one readable image.
     """
-    classifier = opened(run)
-    pairs: list[tuple[str, np.ndarray]] = []
-    for names, squares in decoded_ahead(find_pictures(paths), classifier.preprocessing, 1):
-        pairs += [(name, square) for name, square in zip(names, squares) if not isinstance(square, str)]
-        if len(pairs) >= most:
-            break
+    pairs = list(itertools.islice(readable(find_pictures(paths), opened(run).preprocessing, 1), most))
     if not pairs:
         raise UsageError("not one of the images could be read")
-    names, pictures = [name for name, _ in pairs[:most]], [square for _, square in pairs[:most]]
-    return names, pictures, classifier.square_probabilities(pictures).numpy()
+    return [name for name, _ in pairs], [square for _, square in pairs]

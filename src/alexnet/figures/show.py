@@ -146,7 +146,8 @@ def _dataset_of(
 
 
 def _named_images(run: Classifier, images: Sequence[str], count: int) -> Image.Image:
-    names, pictures, shares = first_pictures(run, images, count)
+    names, pictures = first_pictures(run, images, count)
+    shares = run.square_probabilities(pictures).numpy()
     return predictions(pictures, shares, run.words, captions=[Path(name).name for name in names])
 
 

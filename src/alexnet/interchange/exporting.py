@@ -186,7 +186,7 @@ def _pictures(run: Run, images: str | os.PathLike | None) -> tuple[np.ndarray, s
     size = run.preprocessing.size
     path = images if images is not None else run.data.get("path")
     if images is not None and not files.exists(files.join(images, "dataset.json")):
-        _, pictures, _ = first_pictures(run, [images], CHECKED)
+        _, pictures = first_pictures(run, [images], CHECKED)
         return np.stack(pictures), str(images)
     if path and files.exists(files.join(path, "dataset.json")):
         dataset = _dataset(path, asked=images is not None)
