@@ -1,11 +1,12 @@
 """Training that starts from another run: what is taken, what is drawn, what stays, at which rate the rest learns."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
-from alexnet import Dataset, Recipe, load, prepare, train
+from alexnet import AlexNetError, Dataset, Recipe, load, prepare, train
 from alexnet.data.preprocessing import Preprocessing, views
 from alexnet.nets.network import Network
 from alexnet.runs.checkpoint import find_checkpoint
@@ -108,6 +109,15 @@ def test_frozen_layers_keep_every_bit_and_the_others_learn(old, others, tmp_path
     before, after = final(old), final(tmp_path / "run")
     for name, tensor in after.items():
         assert torch.equal(tensor, before[name]) == name.startswith("conv"), name
+
+
+def test_a_loss_that_is_no_number_is_said_where_features_are_computed_once(old, others, tmp_path):
+    """What the net sees then are no images."""
+    with pytest.raises(AlexNetError, match="not finite; first in what comes from fc3 on"):
+        train(
+            others, tmp_path / "run", dataclasses.replace(TUNING, freeze="conv2"), start_from=old, show=False,
+            loss=lambda scores, labels: scores.sum() * math.nan,
+        )  # fmt: skip
 
 
 def test_a_rate_of_its_own_does_not_thaw_a_layer(old, others, tmp_path):

@@ -363,9 +363,8 @@ class Trainer:
         self.writer.wait()
         saved = find_checkpoint(self.setup.folder, "last")
         kept = f"the checkpoint of step {step_of(saved):,} is kept" if saved else "none was saved yet"
-        where = first_not_finite(self.state.net, images)
-        if self.features:
-            where = f"what comes from {self.setup.learning} on"
+        on = f"what comes from {self.setup.learning} on"  # of computed features: they are no images
+        where = on if self.features else first_not_finite(self.state.net, images)
         raise AlexNetError(
             f"{self.setup.folder}: the loss of step {step:,} is not finite; first in {where}. Training stopped, "
             f"{kept}. Begin a new run with a lower --lr than {self.setup.recipe.learning_rate} or a longer "
