@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from alexnet.errors import AlexNetError, UsageError
+from alexnet.errors import AlexNetError
 from alexnet.files.signatures import is_utf8, read_tensors
 from alexnet.interchange.foreign import Foreign
 
@@ -49,8 +49,6 @@ def read_safetensors(path: str | os.PathLike) -> list[Foreign]:
     """The sets of tensors in a safetensors file. Raises ``AlexNetError`` where it is damaged."""
     try:
         tensors = read_tensors(path)
-    except UsageError:
-        raise
     except (SafetensorError, OSError, ValueError, LookupError, AttributeError) as error:
         raise AlexNetError(f"{path}: not readable as safetensors ({error}); fetch it again") from error
     if not tensors:

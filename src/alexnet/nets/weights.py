@@ -43,8 +43,6 @@ def load_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
         raise AlexNetError(f"{path}: missing; the run was damaged after it was written")
     try:
         return signatures.read_tensors(path)
-    except UsageError:
-        raise
     except (SafetensorError, OSError, ValueError, LookupError, AttributeError) as error:
         signature = signatures.recognize(path) if Path(path).is_file() else None
         if signature:
