@@ -17,6 +17,7 @@ from alexnet.training.schedule import (
     Constant,
     Cosine,
     Exponential,
+    LayerLr,
     LearningRates,
     MultiStep,
     Plateau,
@@ -216,7 +217,8 @@ class Recipe:
             "precision": precision,
             "crop_size": self.crop_size or crop_size,
         }
-        return Settled(**{**vars(self), **decided})
+        asked = {field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)}
+        return Settled(**{**asked, **decided})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,6 +234,16 @@ class Settled(Recipe):
     crop_size: Annotated[int, Within(1, 4096)] = dataclasses.field()
     precision: Literal["float32", "float64", "bf16", "fp16"] = dataclasses.field()
 
+    @functools.cached_property
+    def layer_lr_rules(self) -> tuple[LayerLr, ...]:
+        """``layer_lr``, parsed."""
+        return parse_layer_lr(self.layer_lr)
+
+    @functools.cached_property
+    def layer_weight_decays(self) -> dict[str, float]:
+        """``layer_weight_decay``, parsed: by the parameter's name."""
+        return parse_layer_weight_decay(self.layer_weight_decay)
+
     def learning_rates(self, steps_per_epoch: int) -> LearningRates:
         """The learning rate of each parameter as a function of the step."""
         return LearningRates(
@@ -242,7 +254,7 @@ class Settled(Recipe):
             self.warmup_epochs,
             self.bias_lr,
             self.bias_schedule,
-            parse_layer_lr(self.layer_lr),
+            self.layer_lr_rules,
         )
 
     def _schedule(self) -> Schedule:

@@ -26,7 +26,6 @@ from alexnet.training import state as checkpoints
 from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Recipe, Settled, difference, from_json
-from alexnet.training.schedule import parse_layer_lr, parse_layer_weight_decay
 from alexnet.training.state import State
 from alexnet.training.step import Loss, Sight, Step, Transform
 
@@ -156,8 +155,8 @@ def _check_crop(dataset: Dataset, table: Table, crop_size: int) -> None:
 def _check_layers(net: Network, recipe: Settled) -> None:
     """Refuses learning rates and decays of layers that the net does not have."""
     own = net.tensors()
-    names = [rule.tensor for rule in parse_layer_lr(recipe.layer_lr)]
-    for name in (*names, *parse_layer_weight_decay(recipe.layer_weight_decay)):
+    names = [rule.tensor for rule in recipe.layer_lr_rules]
+    for name in (*names, *recipe.layer_weight_decays):
         if name not in own:
             layers = dict.fromkeys(tensor.split(".")[0] for tensor in own)
             raise UsageError(
@@ -207,7 +206,7 @@ def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
 def optimizer_of(setup: Setup) -> Momentum:
     """The recipe's, of the net's parameters."""
     recipe = setup.recipe
-    decays = parse_layer_weight_decay(recipe.layer_weight_decay)
+    decays = recipe.layer_weight_decays
     return Momentum(setup.net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
 
 
