@@ -183,8 +183,8 @@ def test_a_class_of_bytes_is_called_the_same_everywhere(tmp_path, jpeg):
 def test_names_in_progress_lines_are_text():
     file = io.StringIO()
     display = Display(unit="images", console=Screen(file=file, force_terminal=True, width=400))
-    display.start(3, 0, "reading [red]a[/x] :cat:\x1b[2J")
-    display.update(1, "[/note]")
+    display.start(3, 0)
+    display.update(1, [(1, "reading [red]a[/x] :cat:\x1b[2J"), (0, "[/note]")])
     display.line("from [/x] :cat: \x1b]0;title\x07")
     display.close()
     shown = file.getvalue()

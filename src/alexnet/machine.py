@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,15 @@ def _checked(threads: int) -> int:
     if threads < 1:
         raise UsageError(f"--threads {threads}: must be at least 1")
     return threads
+
+
+def peak_memory() -> int | None:
+    """Bytes of memory that this process had at most; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def synchronize(device: torch.device) -> None:

@@ -8,6 +8,7 @@ from alexnet.cli.parse import COMMANDS as COMMANDS
 from alexnet.cli.parse import before_dashes, command_of, help_page, overview, parse
 from alexnet.cli.streams import exhausted, fail, open_streams, operating_system
 from alexnet.errors import AlexNetError, Interrupted, UsageError
+from alexnet.progress import set_quiet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +53,9 @@ def _run(given: list[str]) -> int:
     name, arguments = command_of(given[0]), given[1:]
     if {"-h", "--help"} & set(before_dashes(arguments)):
         return _print(help_page(name, arguments))
-    return parse(name, arguments)()
+    command = parse(name, arguments)
+    set_quiet(getattr(command, "quiet", False))
+    return command()
 
 
 def _print(text: str, status: int = 0) -> int:

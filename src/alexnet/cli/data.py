@@ -13,15 +13,15 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from alexnet import files
-from alexnet.cli.options import File, Folder, Json, check_outputs
+from alexnet.cli.options import File, Folder, Json, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import add_row, print_table, table_of, value_text
 from alexnet.errors import Unfinished, UsageError, check_number, check_threads
-from alexnet.progress import Display
+from alexnet.progress import Display, clock, plural, size_text
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepare(Json):
+class Prepare(Working):
     """Make a dataset of 256x256 images from a folder, archive or table of images."""
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
@@ -69,9 +69,14 @@ class Prepare(Json):
     workers: int | None = None
     """Threads (default: every core). Their number changes no byte."""
 
+    dry_run: bool = False
+    """Say what would be made, convert a few images to tell the space and time it takes, and write nothing."""
+
     def __call__(self) -> int:
         check_threads("--workers", self.workers)
         check_number("--seed", self.seed, 0)
+        if self.dry_run:
+            return self._dry_run()
         display = Display(unit="images")
         part = part_of(self.part)
         if self.part is None and part[1] > 1:
@@ -85,6 +90,29 @@ class Prepare(Json):
         if self.json:
             return print_json(dataset.describe())
         self._print(dataset, display)
+        return 0
+
+    def _dry_run(self) -> int:
+        from alexnet.data.prepare import survey
+
+        found = survey(
+            self.source, self.dataset, val_fraction=self.val_fraction, seed=self.seed, size=self.size,
+            resize=self.resize, format=self.format, layout=self.layout, splits=self.splits, workers=self.workers,
+        )  # fmt: skip
+        if self.json:
+            return print_json(found.describe())
+        for line in _on_one_line(found.listing).describe(files.shown(self.source)).split("\n"):
+            say(line)
+        say(f"{self.dataset}: {found.size}x{found.size} pixels, {found.format}, {found.resize}")
+        for name, reason in found.bad[:5]:
+            say(f"would be left out: {name}: {reason}")
+        say(
+            f"about {size_text(found.bytes)} and {clock(found.seconds)}, by {plural(found.sampled, 'image')}; "
+            f"{size_text(found.free_bytes)} free"
+        )
+        if found.begun:
+            say(f"{self.dataset}: begun already with this command, which would resume it")
+        say("dry run: nothing was written")
         return 0
 
     def _prepare(self, part: tuple[int, int], display: Display) -> Any:
@@ -171,7 +199,7 @@ def _rank(rank: str, world: str) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Download(Json):
+class Download(Working):
     """Download a public data set or published weights by name, and verify the checksum."""
 
     name: Positional[Annotated[str, arg(metavar="NAME")]]
@@ -197,7 +225,7 @@ class Download(Json):
 
 
 @dataclasses.dataclass(frozen=True)
-class Verify(Json):
+class Verify(Working):
     """Check every hash of a dataset or a run, and decode every image of a dataset."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from alexnet.cli.options import Folder, Json, OnDevice, seed_list
+from alexnet.cli.options import Folder, OnDevice, Working, seed_list
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, interval_text, print_listing, print_table, table_of
 from alexnet.errors import UsageError
@@ -13,7 +13,7 @@ from alexnet.progress import clock
 
 
 @dataclasses.dataclass(frozen=True)
-class Demo(OnDevice, Json):
+class Demo(OnDevice, Working):
     """Draw a synthetic data set, train on it, evaluate, and show the result; offline, in minutes."""
 
     folder: Positional[Folder] = "demo"
@@ -49,7 +49,7 @@ class Demo(OnDevice, Json):
 
 
 @dataclasses.dataclass(frozen=True)
-class Reproduce(OnDevice, Json):
+class Reproduce(OnDevice, Working):
     """Run an experiment: conditions, seeds, raw figures, a table and a figure. Without a name, list them."""
 
     experiment: Positional[Annotated[str, arg(metavar="EXPERIMENT")]] = ""

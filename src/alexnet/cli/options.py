@@ -26,6 +26,14 @@ class Json:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Working(Json):
+    """For commands that take a while and say how far they are."""
+
+    quiet: bool = False
+    """Show no progress: only results and warnings."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OnDevice:
     """For commands that compute with a net."""
 

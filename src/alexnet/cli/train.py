@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from alexnet.cli.options import Json, OnDevice, seed_list
-from alexnet.cli.streams import print_json, say
+from alexnet.cli.options import OnDevice, Working, seed_list
+from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import error_text
 from alexnet.errors import check_threads
-from alexnet.progress import clock
+from alexnet.progress import clock, plural, size_text
 from alexnet.training.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
-class Train(OnDevice, Json):
+class Train(OnDevice, Working):
     """Train a net on a dataset. If interrupted, run the same command to resume exactly."""
 
     dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
@@ -52,6 +52,9 @@ class Train(OnDevice, Json):
     tensorboard: bool = False
     """Write for TensorBoard to RUN/tensorboard, too."""
 
+    dry_run: bool = False
+    """Say what would be trained, train a few steps to tell the time and memory it takes, and write nothing."""
+
     def __call__(self) -> int:
         from alexnet import machine
         from alexnet.training.trainer import train, train_seeds
@@ -67,6 +70,8 @@ class Train(OnDevice, Json):
             "start_from": self.start_from,
             "tensorboard": self.tensorboard,
         }
+        if self.dry_run:
+            return self._dry_run(options)
         if self.seeds is None:
             outcomes = [train(self.dataset, self.run, self.settings, **options)]
         else:
@@ -75,8 +80,40 @@ class Train(OnDevice, Json):
             described = [dataclasses.asdict(outcome) for outcome in outcomes]
             return print_json(described if self.seeds else described[0])
         for outcome in outcomes:
-            if outcome.errors:
-                error = error_text(outcome.errors.top1_error, outcome.errors.top1_interval)
-                say(f"{outcome.run + ': ' if self.seeds else ''}validation error {error}, one view")
-            say(f"{outcome.run}: {outcome.epochs} epochs, {clock(outcome.seconds)}; see {outcome.run}/curve.png")
+            self._print(outcome)
+        run = outcomes[0].run
+        say(f"next: alexnet evaluate {run} {self.dataset} --views 10; alexnet predict {run} IMAGE; alexnet show {run}")
+        return 0
+
+    def _print(self, outcome: Any) -> None:
+        """How a run ended."""
+        say(f"{outcome.run}: {plural(outcome.epochs, 'epoch')} in {clock(outcome.seconds)}")
+        if outcome.errors:
+            error = error_text(outcome.errors.top1_error, outcome.errors.top1_interval)
+            say(f"  last (epoch {outcome.epochs:,}): validation error {error}, one view; what other commands use")
+        if outcome.best_epoch is not None:
+            say(f"  best (epoch {outcome.best_epoch:,}): {outcome.best_error:.2%}; with --checkpoint best")
+        say(f"  {outcome.run}/curve.png, {outcome.run}/metrics.jsonl")
+
+    def _dry_run(self, options: dict[str, Any]) -> int:
+        from alexnet.training.dry_run import dry_run
+
+        measured = dry_run(self.dataset, self.run, self.settings, **options)
+        runs = len(seed_list(self.seeds)) if self.seeds else 1
+        if self.json:
+            return print_json({**dataclasses.asdict(measured), "runs": runs})
+        for name, text in measured.plan.items():
+            say(f"{name:<9} {text}")
+        memory = "".join(
+            f"; {size_text(count)} {where}"
+            for count, where in ((measured.memory, "of memory"), (measured.device_memory, "of the GPU's"))
+            if count
+        )
+        per_step = f"{1000 * measured.seconds_per_step:,.0f} ms per step, measured"
+        say(f"time      about {clock(measured.seconds)} without validation ({per_step}){memory}")
+        if runs > 1:
+            say(f"runs      {runs:,}, each as above: about {clock(runs * measured.seconds)}")
+        for warning in measured.warnings:
+            warn(warning)
+        say("dry run: nothing was written")
         return 0

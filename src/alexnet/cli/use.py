@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from alexnet import files
-from alexnet.cli.options import File, Folder, Json, OfCheckpoint, OnDevice, Scoring, Split, check_outputs
+from alexnet.cli.options import File, Folder, Json, OfCheckpoint, OnDevice, Scoring, Split, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn, write_json
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
 from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
@@ -17,7 +17,7 @@ from alexnet.progress import Display
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Scoring, Json):
+class Evaluate(Scoring, Working):
     """Measure top-1 and top-5 error of a run, or of an ensemble of runs whose outputs are averaged."""
 
     paths: Positional[Annotated[tuple[str, ...], arg(metavar="RUN... DATASET")]]
@@ -153,7 +153,7 @@ class Evaluate(Scoring, Json):
 
 
 @dataclasses.dataclass(frozen=True)
-class Predict(Scoring, Json):
+class Predict(Scoring, Working):
     """Predict the most probable classes of images."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]

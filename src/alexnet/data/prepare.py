@@ -26,12 +26,14 @@ from alexnet.data.shards import (
     make_shards,
     missing,
     plan_shards,
+    sample,
 )
 from alexnet.data.sizes import with_own_size
 from alexnet.data.sources import Listing, Source, open_source, split_off_validation
 from alexnet.errors import MOST_THREADS, AlexNetError, Unfinished, UsageError
 from alexnet.files import Misfit, Within, checked
 
+SAMPLED = 64  # images that a survey converts
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 
@@ -104,6 +106,78 @@ def prepare(
         if find_duplicates and made.description.get("duplicates") is None:
             made.note_duplicates(duplicates.find_duplicates(made, progress))
     return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What ``prepare`` would make of a source, by its listing and some of its images.
+
+    Attributes:
+        listing: what was found.
+        size, format, resize: how images would be stored.
+        begun: whether the dataset's folder is one that the same command would go on with.
+        sampled: images that were converted to see.
+        bad: name and reason of those among them that would be left out.
+        bytes: of the whole dataset, estimated from these; 0 where none was good.
+        seconds: for all images with as many threads, estimated.
+        free_bytes: of the disk that the dataset would be on.
+    """
+
+    listing: Listing
+    size: int
+    format: str
+    resize: str
+    begun: bool
+    sampled: int
+    bad: list[tuple[str, str]]
+    bytes: int
+    seconds: float
+    free_bytes: int
+
+    def describe(self) -> dict[str, Any]:
+        """In plain values."""
+        values = {name: getattr(self, name) for name in (field.name for field in dataclasses.fields(self))}
+        listing = values.pop("listing")
+        return {"layout": listing.layout, "classes": listing.classes, "counts": listing.counts(), **values}
+
+
+def survey(
+    source: str | os.PathLike | Source,
+    dataset: str | os.PathLike,
+    *,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    size: int | None = None,
+    resize: str = images.SHORTER_SIDE,
+    format: str | None = None,
+    layout: str | None = None,
+    splits: str = "auto",
+    workers: int | None = None,
+    shard_rows: int = SHARD_ROWS,
+) -> Survey:
+    """Looks through a source as ``prepare`` does with the same arguments, converts a few images, and writes nothing.
+
+    Raises:
+        UsageError: ``prepare`` would refuse the source, an option, or the dataset's folder.
+    """
+    _check_options(
+        val_fraction=val_fraction, seed=seed, size=size, resize=resize, format=format, max_bad_fraction=MOST_BAD,
+        part=(1, 1), workers=workers, shard_rows=shard_rows,
+    )  # fmt: skip
+    source, storage = _open(source, dataset, layout, splits, val_fraction, seed, size, resize, format)
+    begun = _check_claim(dataset, _plan(source, storage, shard_rows))
+    tried = sample(source, storage, workers or machine.cores(), SAMPLED)
+    good = tried.images - len(tried.bad)
+    return Survey(
+        listing=source.listing,
+        **dataclasses.asdict(storage),
+        begun=begun,
+        sampled=tried.images,
+        bad=tried.bad,
+        bytes=round(tried.bytes / good * len(source.listing)) if good else 0,
+        seconds=tried.seconds / max(1, tried.images) * len(source.listing),
+        free_bytes=files.free_bytes(dataset),
+    )
 
 
 def _open(
@@ -196,7 +270,18 @@ def _check_options(**options: Any) -> None:
 def _claim(dataset: str | os.PathLike, plan: dict) -> Path:
     """The dataset's folder with this plan noted in it, or an error if it holds something else."""
     folder = files.make_folder(dataset)
+    if not _check_claim(dataset, plan):
+        files.write_json(folder / "prepare.json", plan)
+        _check_claim(dataset, plan)  # another part may have come first
+    return folder
+
+
+def _check_claim(dataset: str | os.PathLike, plan: dict) -> bool:
+    """Whether the folder has this plan noted in it already. Raises ``UsageError`` where it holds something else."""
+    folder = Path(dataset)
     note = folder / "prepare.json"
+    if not folder.exists():
+        return False
     if not note.exists():
         others = [entry for entry in folder.iterdir() if entry != note and not _own(entry.name)]
         if (folder / DESCRIPTION).exists() and not note.exists():
@@ -206,7 +291,7 @@ def _claim(dataset: str | os.PathLike, plan: dict) -> Path:
             )
         if others and not note.exists():  # another part may have come first
             raise UsageError(f"{dataset}: is not empty and no dataset; give another folder")
-        files.write_json(note, plan)
+        return False
     old = files.read_json(note, dict, "remove the folder and prepare again")
     plan = json.loads(files.to_json(plan))
     differ = [key for key in plan if old.get(key) != plan[key]]
@@ -215,7 +300,7 @@ def _claim(dataset: str | os.PathLike, plan: dict) -> Path:
             f"{dataset}: was begun with other images or options ({', '.join(differ)} differ); "
             "give the command it was begun with, another folder, or remove it"
         )
-    return folder
+    return True
 
 
 def _begun_with(dataset: str | os.PathLike) -> int | None:

@@ -7,6 +7,7 @@ sums beside it in ``DATASET/unfinished``.
 
 import collections
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -116,6 +117,39 @@ def _converted(source: Source, rows: np.ndarray, form: Storage, workers: int) ->
             yield done, future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Some of a source's images converted, and thrown away.
+
+    Attributes:
+        images: how many were tried.
+        bad: name and reason of those that would be left out.
+        bytes: of the others, as they would be stored.
+        seconds: it took.
+    """
+
+    images: int
+    bad: list[tuple[str, str]]
+    bytes: int
+    seconds: float
+
+
+def sample(source: Source, form: Storage, workers: int, count: int) -> Sample:
+    """Converts some images: of a source that is read in order the first, else evenly spread."""
+    started, every = time.monotonic(), len(source.listing)
+    if source.sequential:
+        rows = np.argsort(source.listing.members, kind="stable")[:count]
+    else:
+        rows = np.unique(np.linspace(0, every - 1, min(count, every)).round().astype(np.int64))
+    stored, bad = 0, []
+    for row, result in _converted(source, rows, form, workers):
+        if isinstance(result, str):
+            bad.append((files.plain(source.name(row)), files.plain(result)))
+        else:
+            stored += len(result.stored)
+    return Sample(len(rows), bad, stored, time.monotonic() - started)
 
 
 class _OpenShard:

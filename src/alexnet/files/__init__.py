@@ -27,6 +27,7 @@ from alexnet.files.storage import check_output as check_output
 from alexnet.files.storage import exists as exists
 from alexnet.files.storage import explained as explained
 from alexnet.files.storage import flush as flush
+from alexnet.files.storage import free_bytes as free_bytes
 from alexnet.files.storage import is_folder as is_folder
 from alexnet.files.storage import is_remote as is_remote
 from alexnet.files.storage import join as join

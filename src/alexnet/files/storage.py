@@ -351,6 +351,14 @@ def make_folder(path: str | os.PathLike) -> Path:
     return folder
 
 
+def free_bytes(folder: str | os.PathLike) -> int:
+    """Of the disk that a folder is on, or will be; a folder's parents need not be there either."""
+    place = Path(folder).resolve()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
 def sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with open_read(path) as file:

@@ -1,4 +1,4 @@
-"""What a training writes down: metrics.jsonl, timings.jsonl, TensorBoard."""
+"""What a training reports: each step, its end; what it writes down: metrics.jsonl, timings.jsonl, TensorBoard."""
 
 import contextlib
 import dataclasses
@@ -37,6 +37,27 @@ class StepReport:
             f"step {self.step:,}  epoch {self.epoch:.2f}  loss {self.loss:.4f}  top-1 error {self.top1_error:.1%}  "
             f"top-5 error {self.top5_error:.1%}  lr {self.lr:.3g}"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What ``train`` ended with.
+
+    Attributes:
+        run: the run's folder.
+        epochs, steps: done.
+        errors: on the validation split at the end, None where the dataset has none.
+        best_epoch, best_error: of the lowest validation error (0..1), whose weights are the checkpoint ``best``.
+        seconds: spent by this call.
+    """
+
+    run: str
+    epochs: int
+    steps: int
+    errors: Errors | None
+    best_epoch: int | None
+    best_error: float | None
+    seconds: float
 
 
 class Lines:

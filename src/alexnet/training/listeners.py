@@ -9,12 +9,14 @@ from pathlib import Path
 
 from alexnet.figures.curve import curve
 from alexnet.figures.style import save
+from alexnet.progress import clock
 from alexnet.runs.journal import read_metrics
 from alexnet.training.journal import StepReport
 from alexnet.training.state import RECENT, State
 
 STALL_STEPS, STALL_MARGIN = 300, 0.01  # what starts at all is past it by then: docs/stalling.md
 CURVE_SECONDS = 30.0
+FORECAST_STEPS, FORECAST_SECONDS = 4, 5.0  # at least, before a time is said
 
 
 class StallWatch:
@@ -62,11 +64,13 @@ class Curve:
 
 
 class Pace:
-    """How fast an epoch goes, from its start or from where the training was taken up."""
+    """How an epoch goes, from its start or from where the training was taken up: its speed, its training error."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
         self._waited = 0.0
+        self._steps = 0
+        self._wrong = 0.0
         self.images = 0
 
     def count(self, images: int, waited: float) -> None:
@@ -74,10 +78,20 @@ class Pace:
         self.images += images
         self._waited += waited
 
+    def __call__(self, report: StepReport) -> None:
+        """Hears of a step."""
+        self._steps += 1
+        self._wrong += report.top1_error
+
     @property
     def images_per_second(self) -> float:
         """So far."""
         return self.images / (time.monotonic() - self._since)
+
+    @property
+    def top1_error(self) -> float:
+        """Mean of the steps that were heard of, 0..1: of crops, with dropout."""
+        return self._wrong / max(1, self._steps)
 
     def timings(self) -> dict[str, float]:
         """What ``timings.jsonl`` says of it."""
@@ -87,6 +101,32 @@ class Pace:
             "images_per_second": self.images / seconds,
             "waiting_share": self._waited / seconds,
         }
+
+
+class Forecast:
+    """Says, once, how long a training will take: by its first steps.
+
+    Args:
+        first: the step that it starts from.
+        steps: of the whole training.
+        say: is told.
+    """
+
+    def __init__(self, first: int, steps: int, say: Callable[[str], None]):
+        self._first, self._steps, self._say = first, steps, say
+        self._since: float | None = None  # the first step is left out: it makes what later ones use
+        self._told = False
+
+    def __call__(self, report: StepReport) -> None:
+        """Hears of a step."""
+        done = report.step - self._first - 1
+        if self._since is None:
+            self._since = time.monotonic()
+        seconds = time.monotonic() - self._since
+        if not self._told and done >= FORECAST_STEPS and seconds >= FORECAST_SECONDS:
+            self._told = True
+            left = seconds / done * (self._steps - report.step)
+            self._say(f"about {clock(left)} for {self._steps - report.step:,} more steps, by the first {done + 1:,}")
 
 
 class Signals:

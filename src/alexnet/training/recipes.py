@@ -7,7 +7,7 @@ from typing import Any
 from alexnet import files
 from alexnet.errors import UsageError
 from alexnet.files.old_names import FIELDS
-from alexnet.training.recipe import Recipe, annotations, from_json
+from alexnet.training.recipe import Recipe, Settled, annotations, from_json, option
 
 SOURCE = Recipe(
     net="source",
@@ -166,3 +166,40 @@ def named(name: str) -> Recipe:
     except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
         raise UsageError(f"--recipe {name}: not TOML: {error}") from error
     return from_json(content, f"--recipe {name}")
+
+
+def nearest(recipe: Settled, images: int, fine_tuning: bool) -> tuple[str, dict[str, Any]]:
+    """The named recipe that a training's is, or is nearest to, and the fields that differ, with their values.
+
+    Args:
+        recipe: what the training goes by.
+        images: in training.
+        fine_tuning: whether it starts from another run.
+    """
+    changes = {}
+    for name, known in RECIPES.items():
+        settled = known.settled(images, recipe.precision, recipe.crop_size, recipe.net, fine_tuning)
+        fields = (field.name for field in dataclasses.fields(recipe))
+        changes[name] = {
+            field: getattr(recipe, field) for field in fields if getattr(recipe, field) != getattr(settled, field)
+        }
+    name = min(changes, key=lambda name: len(changes[name]))
+    return name, changes[name]
+
+
+def differences(changes: dict[str, Any]) -> str:
+    """Fields that differ from a named recipe's as options: ``--lr 0.02 --seed 7``."""
+    options = []
+    for field, value in changes.items():
+        if isinstance(value, bool):
+            options.append(option(field) if value else option(f"no_{field}"))
+        else:
+            shown = (
+                ",".join(map(str, value))
+                if isinstance(value, tuple)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else value
+            )
+            options.append(f"{option(field)} {shown}")
+    return " ".join(options)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from alexnet import files, machine, native
+from alexnet import files, machine
 from alexnet.data.batches import Batch, Batches
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
@@ -29,7 +29,6 @@ from alexnet.training.recipe import Recipe, Settled, difference, from_json
 from alexnet.training.state import State
 from alexnet.training.step import Loss, Sight, Step, Transform
 
-FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
 Say = Callable[[str], None]
 Source = str | os.PathLike[str] | None
 
@@ -178,7 +177,7 @@ def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
         UsageError: the folder holds something else, or a training with other options.
         AlexNetError: a damaged checkpoint.
     """
-    folder, recipe, net = files.make_folder(setup.folder), setup.recipe, setup.net
+    folder = files.make_folder(setup.folder)
     if (folder / "recipe.json").exists():
         _check_same(setup)
         preprocessing = run_folder.load_preprocessing(folder)
@@ -188,19 +187,42 @@ def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
         preprocessing = preprocessing_of(setup)
         saved, taken = _weights(setup, say)  # before anything is written: what it starts from may not be meant
         _write(setup, preprocessing)
+    return _state(setup, saved, taken, say), preprocessing
+
+
+def rehearsed(setup: Setup) -> tuple[State, Preprocessing]:
+    """As ``start`` of a training that begins, but nothing is written, and what is there already is not read.
+
+    Raises:
+        UsageError: the folder holds something else, or a training with other options.
+    """
+    if (setup.folder / "recipe.json").exists():
+        _check_same(setup)
+    elif setup.folder.exists():
+        _check_free(setup.folder)
+
+    def say(line: str) -> None:
+        """Nobody is told: the training will say it."""
+
+    return _state(setup, None, _initialize(setup, say), say), preprocessing_of(setup)
+
+
+def _state(setup: Setup, saved: checkpoints.Checkpoint | None, taken: list[str], say: Say) -> State:
+    """What changes in the training, on its device: the net as it is, or as a checkpoint has it."""
+    recipe, net = setup.recipe, setup.net
     net.to(setup.device, torch.float64 if recipe.precision == "float64" else torch.float32)
     optimizer = optimizer_of(setup)
     state = State(net, optimizer, torch.GradScaler(setup.device.type, enabled=recipe.precision == "fp16"), taken)
     if saved:
-        state.restore(saved, str(folder))
+        state.restore(saved, str(setup.folder))
         if saved.note["threads"] != torch.get_num_threads():
             say(
-                f"note: begun with {saved.note['threads']} threads, going on with {torch.get_num_threads()}: "
+                f"note: started with {saved.note['threads']} threads, resuming with {torch.get_num_threads()}: "
                 "sums are rounded in another order, so the result is not bitwise the same"
             )
     if recipe.precision == "bf16" and recipe.grad_accumulation == 1:  # parts' gradients add up in float32
         optimizer.keep(keep_copies(net, torch.bfloat16))
-    return state, preprocessing
+    return state
 
 
 def optimizer_of(setup: Setup) -> Momentum:
@@ -308,9 +330,14 @@ def _weights(setup: Setup, say: Say) -> tuple[checkpoints.Checkpoint | None, lis
     if saved is not None:
         return saved, []
     if (setup.folder / "metrics.jsonl").exists():
-        say(f"note: {setup.folder}: no checkpoint to go on from; beginning anew")
+        say(f"note: {setup.folder}: no checkpoint to resume from; starting from the first step")
+    return None, _initialize(setup, say)
+
+
+def _initialize(setup: Setup, say: Say) -> list[str]:
+    """Gives the net its first weights. Returns the parameters whose weights are another run's."""
     setup.net.initialize(setup.recipe.seed, setup.recipe.init)
-    return None, [] if setup.start_from is None else _take_from(setup, setup.start_from, say)
+    return [] if setup.start_from is None else _take_from(setup, setup.start_from, say)
 
 
 def _take_from(setup: Setup, path: str | os.PathLike[str], say: Say) -> list[str]:
@@ -335,29 +362,3 @@ def _take_from(setup: Setup, path: str | os.PathLike[str], say: Say) -> list[str
     drawn = list(dict.fromkeys(name.split(".")[0] for name in own if name not in taken))
     say(f"from {path}: {', '.join(layers)}; initialized: {', '.join(drawn) or 'none'}")
     return [name for name in taken if name in net.tensors()]
-
-
-def say_start(setup: Setup, state: State, say: Say) -> None:
-    """Says what is trained from which step on, and what about it may surprise."""
-    step, dataset, images = state.step, setup.dataset, len(setup.batches.split_rows)
-    say(
-        f"{'going on' if step else 'beginning'} at step {step:,} of {setup.steps:,}: net {setup.net.table.name}, "
-        f"{images:,} images of {len(dataset.classes)} classes, "
-        f"{setup.recipe.epochs} epochs, {setup.device.type}, {setup.recipe.precision}, "
-        f"{torch.get_num_threads()} threads, {native.kernels(setup.device)} kernels"
-    )
-    if setup.start_from is None and images < FEW_IMAGES and step == 0:
-        say(
-            f"note: {images:,} images are few to learn from alone; better start from "
-            "published weights: alexnet download torchvision-weights weights; alexnet import "
-            "weights/alexnet-owt-7be5be79.pth published; alexnet train DATASET RUN --from published --freeze conv5"
-        )
-    crop_size = setup.recipe.crop_size
-    if 2 * crop_size < dataset.size:
-        say(
-            f"warning: the net sees {crop_size}x{crop_size} pixels of images of {dataset.size}x"
-            f"{dataset.size}, less than a quarter of each; prepare the dataset again with a --size from "
-            f"{crop_size} to {4 * crop_size // 3}"
-        )
-    if setup.batches.steps == 1:
-        say(f"note: {images} training images make one batch an epoch")

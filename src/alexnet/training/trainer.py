@@ -20,39 +20,22 @@ from alexnet.errors import AlexNetError, Interrupted, UsageError, check_number, 
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.errors import Errors, top_k_errors
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.progress import Display, clock
+from alexnet.progress import Display
 from alexnet.runs.checkpoint import find_checkpoint, step_of
 from alexnet.runs.run import Run, note_errors
 from alexnet.training.frozen import compute
-from alexnet.training.journal import Journal, StepReport
-from alexnet.training.listeners import Curve, Pace, Signals, StallWatch
+from alexnet.training.journal import Journal, Outcome, StepReport
+from alexnet.training.listeners import Curve, Forecast, Pace, Signals, StallWatch
+from alexnet.training.plan import check_disk, say_start
 from alexnet.training.recipe import Recipe
 from alexnet.training.saving import Writer
-from alexnet.training.start import Options, Setup, say_start, set_up, start, training_step
+from alexnet.training.start import Options, Setup, set_up, start, training_step
 from alexnet.training.state import State
 from alexnet.training.step import Loss, NotFinite, Result, Transform, first_not_finite
 
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
 DRAIN_STEPS = 16  # on a GPU: steps between looks at the loss, each of which waits for the device
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What ``train`` ended with.
-
-    Attributes:
-        run: the run's folder.
-        epochs, steps: done.
-        errors: on the validation split at the end, None where the dataset has none.
-        seconds: spent by this call.
-    """
-
-    run: str
-    epochs: int
-    steps: int
-    errors: Errors | None
-    seconds: float
 
 
 @machine.as_imported()
@@ -129,6 +112,7 @@ def train(
 def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     """Trains to the end, from wherever the run's folder is; nobody else writes there meanwhile."""
     started = time.monotonic()
+    check_disk(setup, options)
     state, preprocessing = start(setup, display.line)
     errors = None
     if state.step == setup.steps:
@@ -143,7 +127,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
             for lines in (journal.metrics, journal.timings):
                 if lines.unreadable:
                     display.line(f"note: {lines.path}: {lines.unreadable:,} unreadable lines were left out")
-            say_start(setup, state, display.line)
+            say_start(setup, options, state.step, display)
             signals = stack.enter_context(Signals())
             trainer = Trainer(setup, options, state, preprocessing, writer, journal, signals, display)
             errors = trainer.run()
@@ -152,8 +136,9 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
         errors = measure(setup, state, preprocessing, options.workers)
     if errors:
         note_errors(setup.folder, "val", dataclasses.asdict(errors))
-    epochs = state.step // setup.batches.steps
-    return Outcome(str(setup.folder), epochs, state.step, errors, time.monotonic() - started)
+    epochs, best = state.step // setup.batches.steps, state.best if state.validation else None
+    best_epoch = None if best is None else min(epochs, setup.recipe.validate_every * (state.validation.index(best) + 1))
+    return Outcome(str(setup.folder), epochs, state.step, errors, best_epoch, best, time.monotonic() - started)
 
 
 def train_seeds(
@@ -229,7 +214,9 @@ class Trainer:
         self.factors = dict.fromkeys(state.taken, recipe.pretrained_lr_factor) | dict.fromkeys(setup.frozen, 0.0)
         self.listeners: list[Callable[[StepReport], object]] = [
             journal.write_step,
-            StallWatch(state, len(setup.dataset.classes), display.line),
+            StallWatch(state, len(setup.dataset.classes), display.warn),
+            lambda report: self.pace(report),
+            Forecast(state.step, setup.steps, display.line),
         ]
         if options.on_step:
             self.listeners.append(options.on_step)
@@ -243,7 +230,7 @@ class Trainer:
     def run(self) -> Errors | None:
         """Trains to the end; the last validation errors. Raises ``Interrupted`` where a signal ended it."""
         state, steps, per_epoch = self.state, self.setup.steps, self.setup.batches.steps
-        self.display.start(steps, state.step, "training")
+        self.display.start(steps, state.step)
         with contextlib.closing(self._batches()) as batches:
             for batch, waited in _timed(batches):
                 self._step(batch)
@@ -310,8 +297,7 @@ class Trainer:
                 listener(report)
         self.pending = []
         timings = self.pace.timings()
-        if self.pace.images >= SPEED_IMAGES or epoch_ends:
-            self._show(timings["images_per_second"])
+        self._show(timings["images_per_second"])
         if epoch_ends or stop:
             self.journal.timings.write(step=self.state.step, **timings)
 
@@ -328,9 +314,12 @@ class Trainer:
 
     def _validate(self, epoch: int) -> None:
         """Measures the validation split, writes it down, remembers the best weights."""
-        speed, state = self.pace.images_per_second, self.state
+        speed, state, epochs = self.pace.images_per_second, self.state, self.setup.recipe.epochs
         if "val" not in self.setup.dataset.splits:
-            self.display.line(f"epoch {epoch:>3}  {speed:6.0f} images/s")
+            self.display.line(
+                f"epoch {epoch:>3} of {epochs}  training loss {state.mean_loss:.3f}  "
+                f"training error {self.pace.top1_error:6.1%}  {speed:5.0f} images/s"
+            )
             return
         if self.features and state.step < self.setup.steps:
             errors = self.features.measure()
@@ -340,7 +329,7 @@ class Trainer:
         self.journal.write_validation(state.step, epoch, errors)
         top5 = f"  top-5 {errors.top5_error:6.1%}" if len(self.setup.dataset.classes) > 5 else ""
         self.display.line(
-            f"epoch {epoch:>3} of {self.setup.recipe.epochs}  training loss {state.mean_loss:.3f}  "
+            f"epoch {epoch:>3} of {epochs}  training loss {state.mean_loss:.3f}  "
             f"validation error {errors.top1_error:6.1%}{top5}  {speed:5.0f} images/s"
         )
         if state.note_error(errors.top1_error):
@@ -373,10 +362,15 @@ class Trainer:
 
     def _show(self, speed: float) -> None:
         """How far it is, on the display."""
-        batches = self.setup.batches
-        left = (self.setup.steps - self.state.step) * len(batches.split_rows) / batches.steps / max(speed, 1e-9)
-        note = f"loss {self.state.mean_loss:.3f}  {speed:.0f} images/s  {clock(left)} of training left"
-        self.display.update(self.state.step, note)
+        state, per_epoch, epochs = self.state, self.setup.batches.steps, self.setup.recipe.epochs
+        parts = [
+            (0, f"epoch {-(-state.step // per_epoch):,}/{epochs:,}"),
+            (4, f"step {state.step:,}/{self.setup.steps:,}"),
+            (1, f"loss {state.mean_loss:.3f}"),
+            (2, f"error {self.pace.top1_error:.1%}"),
+            (3, f"{speed:,.0f} images/s" if self.pace.images >= SPEED_IMAGES else ""),
+        ]
+        self.display.update(state.step, parts)
 
 
 def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
