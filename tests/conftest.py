@@ -4,6 +4,8 @@ import contextlib
 import functools
 import math
 import os
+import shutil
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 
 from alexnet import Dataset, cli, machine, prepare, randomness
+from alexnet.nets import table_file
 from alexnet.training.journal import StepReport
 from alexnet.training.listeners import StallWatch
 
@@ -112,6 +115,18 @@ def net_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 def small(net_file: str) -> list[str]:
     """Options that make a training of the small net last a second."""
     return ["--net", net_file, "--crop-size", "48", "--batch-size", "8", "--epochs", "3"]
+
+
+@pytest.fixture
+def narrow(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nets ``paper`` and ``source`` with 64 units in fc6 and fc7: checkpoints of megabytes, else as they are."""
+    folder = tmp_path_factory.mktemp("narrow") / "tables"
+    shutil.copytree(Path(table_file.__file__).parent / "tables", folder)
+    for name in ("paper.toml", "source.toml"):
+        text = (folder / name).read_text()
+        assert "units = 4096" in text
+        (folder / name).write_text(text.replace("units = 4096", "units = 64"))
+    monkeypatch.setattr(table_file, "resources", types.SimpleNamespace(files=lambda package: folder.parent))
 
 
 @pytest.fixture

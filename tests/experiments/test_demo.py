@@ -62,7 +62,8 @@ def test_the_images_are_deterministic_and_balanced(tmp_path):
     assert datasets[0].splits == {"train": 64, "val": 16}
 
 
-def test_quick_and_again(alexnet, tmp_path):
+def test_quick_and_again(alexnet, narrow, tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "QUICK_IMAGES", 64)  # .ci/run runs it whole
     status, out, err = alexnet("demo", tmp_path / "demo", "--quick")
     assert status == 0 and "one view" in out and "predictions.png" in out and "epoch   2 of 2" in err
     status, out, err = alexnet("demo", tmp_path / "demo", "--quick", "--json")  # finished: says it again
