@@ -1,23 +1,31 @@
 """Colors, fonts and files of every picture: a name is drawn as it is, in whichever font has its letters."""
 
+import collections
 import functools
 import io
 import itertools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import colors, font_manager
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 
 from alexnet import files
 
-RIGHT, WRONG, OTHER, INK = "#2a7f62", "#c8553d", "#b8c4cf", "#22303c"
+# Okabe and Ito's colors, told apart by the color-blind; RIGHT, WRONG and OTHER also by their lightness, in gray
+RIGHT, WRONG, OTHER, INK, QUIET, GRID = "#00527f", "#d55e00", "#b8c4cf", "#22303c", "#5b6b7a", "#e6eaee"
+LINES = (RIGHT, WRONG, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DASHES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
+MARKERS = "osD^vPX"
+DPI = 110
 TITLE = 72  # letters that fit above a curve
 LARGE = 8_000_000  # pixels, from which packing them well takes longer than drawing them
 FONT = "DejaVu Sans"  # comes with matplotlib
@@ -80,10 +88,83 @@ def lettering(text: str, length: int) -> dict[str, Any]:
     return {"text": text, "family": list(fonts), "parse_math": False, "usetex": False}
 
 
+def label(text: str, length: int) -> str:
+    """A class's name beside a bar or an axis: its first synonym, legible, its end left out where it is longer."""
+    letters = [
+        letter if letter.isascii() or _font_of(letter) else files.code_point(letter)
+        for letter in files.shown(first_synonym(text))
+    ]
+    if sum(map(len, letters)) <= length:
+        return "".join(letters)
+    return "".join(_fitting(letters, length - 1)).rstrip() + "…"
+
+
+def first_synonym(name: str) -> str:
+    """``tench`` of ImageNet's ``tench, Tinca tinca``."""
+    return name.split(", ")[0] or name
+
+
+def labels_of(names: Sequence[str], length: int) -> list[str]:
+    """A label of each class; two whose first synonyms are alike are shown by all that their names say."""
+    labels = [label(name, length) for name in names]
+    counts = collections.Counter(labels)
+    return [text if counts[text] == 1 else legible(name, length) for text, name in zip(labels, names)]
+
+
+def contrast(first: str, second: str) -> float:
+    """How well one color is read on another, 1 to 21: WCAG 2.2, which asks for 4.5 of text and 3 of lines."""
+    light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: Any) -> float:
+    shares = np.asarray(colors.to_rgb(color))
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def ink_on(color: Any) -> str:
+    """Black or white, whichever is read better on a color; its contrast is at least 4.5."""
+    return max(("black", "white"), key=lambda ink: contrast(ink, color))
+
+
 def write_title(axes: Axes, text: str, length: int = TITLE, **looks: Any) -> None:
     """Writes a name above a plot."""
     words = lettering(text, length)
     axes.set_title(words.pop("text"), color=INK, **words, **looks)
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, whose parts make room for each other."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def name_ticks(axis: Axis, positions: Sequence[float], names: Sequence[str], **looks: Any) -> None:
+    """Names at an axis' ticks; each is legible already, as ``label`` makes it."""
+    axis.set_ticks(list(positions), labels=list(names))
+    for text, name in zip(axis.get_ticklabels(), names):
+        text.set(**{**lettering(name, len(name)), **looks})
+
+
+def letter(texts: Iterable[Text]) -> None:
+    """Draws texts that are there, a legend's, as they are: no mathematics, and fonts that have their letters."""
+    for text in texts:
+        text.set(**lettering(text.get_text(), len(text.get_text())))
+
+
+def say(axes: Axes, x: float, y: float, text: str, **looks: Any) -> None:
+    """Writes a text that may hold names into a plot, in shares of the plot's sides."""
+    words = lettering(text, len(text))
+    axes.text(x, y, words.pop("text"), transform=axes.transAxes, **{"color": INK, "fontsize": 9, **words, **looks})
+
+
+def write_lines(axes: Axes, title: str, lines: Sequence[str]) -> None:
+    """Fills a plot with lines of text below a title, from its upper left corner."""
+    axes.set_axis_off()
+    axes.set_title(title, color=INK, fontsize=10, loc="left")
+    step = 1 / max(1, len(lines))
+    for index, line in enumerate(lines):
+        say(axes, 0, 1 - min(step, 0.06) * (index + 0.5), line, va="center")
 
 
 def clean(axes: Axes) -> None:
