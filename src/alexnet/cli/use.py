@@ -270,18 +270,19 @@ class Show(OfCheckpoint, OnDevice, Json):
     """Which images of the dataset (default: val)."""
 
     only_errors: bool = False
-    """Only images whose most probable class is wrong, the worst first."""
+    """Only images whose most probable class is wrong, the most certain errors first; their names are printed."""
 
     count: int = 16
     """Images in the picture."""
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.figures.show import MOST_PICTURES, show
+        from alexnet.figures.show import MOST_PICTURES, Mistakes, show
 
         check_number("--count", self.count, 1, MOST_PICTURES)
         machine.set_up()
         written: list[str] = []
+        errors: list[Mistakes] = []
         try:
             show(
                 self.run,
@@ -295,8 +296,20 @@ class Show(OfCheckpoint, OnDevice, Json):
                 device=machine.choose_device(self.device),
                 note=lambda line: warn(f"note: {line}"),
                 wrote=lambda path: written.append(str(path)),
+                mistaken=errors.append,
             )
         finally:  # whatever becomes of the others, these are there
-            for path in [] if self.json else written:
-                say(path)
+            if not self.json:
+                self._say(written, errors)
+        if self.json and self.only_errors:
+            return print_json({"pictures": written, "errors": [dataclasses.asdict(entry) for entry in errors]})
         return print_json(written) if self.json else 0
+
+    def _say(self, written: list[str], errors: Any) -> None:
+        """The errors that are drawn, and the files."""
+        for mistakes in errors:
+            say(f"{mistakes}{', the most certain:' if mistakes.wrong > len(mistakes.shown) else ':'}")
+            for mistake in mistakes.shown:
+                say(f"{mistake.name}: {mistake.prediction} {mistake.probability:.1%}, true: {mistake.true_class}")
+        for path in written:
+            say(path)

@@ -1,5 +1,6 @@
 """What ``alexnet show`` draws of a run: its curve, its filters, its predictions."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,20 +12,59 @@ from PIL import Image
 
 from alexnet import files, randomness
 from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import views
 from alexnet.data.sources.pictures import Paths
 from alexnet.errors import AlexNetError, UsageError, check_number
-from alexnet.evaluation.classifier import Classifier, load
+from alexnet.evaluation.classifier import Classifier, load, stacked
 from alexnet.evaluation.evaluate import evaluate, row_probabilities
 from alexnet.evaluation.pictures import several
 from alexnet.evaluation.predict import first_pictures
 from alexnet.figures.curve import curve
 from alexnet.figures.filters import filters
 from alexnet.figures.predictions import predictions
-from alexnet.figures.style import save, save_image
+from alexnet.figures.style import first_synonyms, save, save_image
+from alexnet.progress import plural
 from alexnet.runs.journal import read_metrics
 
 MOST_PICTURES = 3000  # in one sheet, which then has 156 million pixels
 PICTURES = ("curve.png", "filters.png", "predictions.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """An image of the data set whose most probable class is not its own.
+
+    Attributes:
+        name: of the image in the data set's source.
+        true_class: its class.
+        prediction: the most probable one.
+        probability: of the prediction.
+    """
+
+    name: str
+    true_class: str
+    prediction: str
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistakes:
+    """The errors on a split.
+
+    Attributes:
+        split: of the data set.
+        images: in it.
+        wrong: how many of them are taken for another class.
+        shown: the most certain of these, which are drawn.
+    """
+
+    split: str
+    images: int
+    wrong: int
+    shown: list[Mistake]
+
+    def __str__(self) -> str:
+        return f"{self.wrong:,} of {self.images:,} {self.split} images wrong"
 
 
 def show(
@@ -40,6 +80,7 @@ def show(
     device: torch.device | str = "cpu",
     note: Callable[[str], None] = lambda line: None,
     wrote: Callable[[Path], None] = lambda path: None,
+    mistaken: Callable[[Mistakes], None] = lambda mistakes: None,
 ) -> list[Path]:
     """Draws ``curve.png``, ``filters.png`` and ``predictions.png`` of a run, as far as there is what they show.
 
@@ -55,6 +96,7 @@ def show(
         device: where the net runs.
         note: called with a line for each picture that is left out, and why.
         wrote: called with each file when it is written.
+        mistaken: called with the errors that are drawn, where ``only_errors`` asks for them.
 
     Returns:
         The files written.
@@ -73,7 +115,11 @@ def show(
     if images:
         sheet = _named_images(run, images, count)
     else:
-        sheet = _dataset_images(run, _dataset_of(run, dataset, note), split, only_errors, count, note)
+        opened = _dataset_of(run, dataset, note)
+        if only_errors and opened:
+            sheet = _errors_sheet(run, opened, split, count, note, mistaken)
+        else:
+            sheet = _samples_sheet(run, opened, split, count, note) if opened else None
     return _write({**figures, "predictions.png": sheet}, folder, wrote)
 
 
@@ -148,34 +194,69 @@ def _dataset_of(
 def _named_images(run: Classifier, images: Sequence[str], count: int) -> Image.Image:
     names, pictures = first_pictures(run, images, count)
     shares = run.square_probabilities(pictures).numpy()
-    return predictions(pictures, shares, run.words, captions=[Path(name).name for name in names])
+    title = f"{run.name}: {plural(len(pictures), 'image')}"
+    return predictions(_seen(run, pictures), shares, run.words, captions=names, title=title)
 
 
-def _dataset_images(
-    run: Classifier,
-    dataset: Dataset | None,
-    split: str | None,
-    only_errors: bool,
-    count: int,
-    note: Callable[[str], None],
-) -> Image.Image | None:
-    if dataset is None:
-        return None
+def _seen(run: Classifier, squares: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What is scored of each square, the center crop, as (crop, crop, 3) uint8."""
+    crop = run.preprocessing.crop
+    return [views(stacked([square]), crop, 1)[0, 0].permute(1, 2, 0).numpy() for square in squares]
+
+
+def _split_of(dataset: Dataset, split: str | None, note: Callable[[str], None]) -> str | None:
+    """The split asked for, or ``val`` if the data set has it."""
     if split is None and "val" not in dataset.splits:
         note(f"no predictions.png: {dataset.path} has no split 'val'; give --split, one of {', '.join(dataset.splits)}")
         return None
-    split = split or "val"
+    return split or "val"
+
+
+def _samples_sheet(
+    run: Classifier, dataset: Dataset, split: str | None, count: int, note: Callable[[str], None]
+) -> Image.Image | None:
+    """Images of a split as they come by chance, the same ones each time."""
+    split = _split_of(dataset, split, note)
+    if split is None:
+        return None
     rows = dataset.rows(split)
-    if only_errors:
-        measured = evaluate([run], dataset, split=split, keep_probabilities=False)
-        wrong = np.flatnonzero(measured.predicted != measured.labels)
-        rows = rows[wrong[np.argsort(measured.own[wrong], kind="stable")][:count]]
-        if not len(rows):
-            raise AlexNetError(
-                f"{run.path}: not one error on the {split} images of {dataset.path}; there is nothing to draw"
-            )
-    else:
-        order = randomness.permutation(0, "shown images", 0, len(rows)).numpy()
-        rows = rows[np.sort(order[:count])]
-    pictures = [dataset.image(int(row)) for row in rows]
-    return predictions(pictures, row_probabilities(run, dataset, rows), dataset.words, dataset.labels[rows])
+    order = randomness.permutation(0, "shown images", 0, len(rows)).numpy()
+    shown = rows[np.sort(order[:count])]
+    shares = row_probabilities(run, dataset, shown)
+    right = int((shares.argmax(1) == dataset.labels[shown]).sum())
+    title = f"{run.name}: {len(shown):,} of {len(rows):,} {split} images, {right:,} right"
+    return _rows_sheet(run, dataset, shown, shares, title)
+
+
+def _errors_sheet(
+    run: Classifier,
+    dataset: Dataset,
+    split: str | None,
+    count: int,
+    note: Callable[[str], None],
+    mistaken: Callable[[Mistakes], None],
+) -> Image.Image | None:
+    """Images of a split that are taken for another class, the most certain errors first."""
+    split = _split_of(dataset, split, note)
+    if split is None:
+        return None
+    rows = dataset.rows(split)
+    measured = evaluate([run], dataset, split=split, keep_probabilities=False)
+    wrong = np.flatnonzero(measured.predicted != measured.labels)
+    if not len(wrong):
+        raise AlexNetError(
+            f"{run.path}: not one error on the {split} images of {dataset.path}; there is nothing to draw"
+        )
+    shown = rows[wrong[np.argsort(measured.own[wrong], kind="stable")][:count]]
+    shares, words = row_probabilities(run, dataset, shown), first_synonyms(dataset.words)
+    tops = zip(shown.tolist(), shares.argmax(1).tolist(), shares.max(1).tolist())
+    described = [Mistake(dataset.name(row), words[dataset.labels[row]], words[top], share) for row, top, share in tops]
+    mistakes = Mistakes(split, len(rows), len(wrong), described)
+    mistaken(mistakes)
+    which = "all of them" if len(shown) == len(wrong) else f"the {len(shown):,} most certain"
+    return _rows_sheet(run, dataset, shown, shares, f"{run.name}: {mistakes}; {which}")
+
+
+def _rows_sheet(run: Classifier, dataset: Dataset, rows: np.ndarray, shares: np.ndarray, title: str) -> Image.Image:
+    squares, names = [dataset.image(int(row)) for row in rows], [dataset.name(int(row)) for row in rows]
+    return predictions(_seen(run, squares), shares, dataset.words, dataset.labels[rows], names, title=title)

@@ -61,10 +61,14 @@ def _pillow_font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 def legible(text: str, length: int) -> str:
     """A name for a picture: on one line, cut in the middle, by code points what no installed font has."""
-    letters = [
+    return short(_letters(text), length)
+
+
+def _letters(text: str) -> list[str]:
+    """The letters of a name on one line; one that no installed font has is its code point."""
+    return [
         letter if letter.isascii() or _font_of(letter) else files.code_point(letter) for letter in files.shown(text)
     ]
-    return short(letters, length)
 
 
 def short(letters: Sequence[str], length: int) -> str:
@@ -89,26 +93,32 @@ def lettering(text: str, length: int) -> dict[str, Any]:
 
 
 def label(text: str, length: int) -> str:
-    """A class's name beside a bar or an axis: its first synonym, legible, its end left out where it is longer."""
-    letters = [
-        letter if letter.isascii() or _font_of(letter) else files.code_point(letter)
-        for letter in files.shown(first_synonym(text))
-    ]
+    """A name beside a bar or at an axis: legible, its end left out where it is longer than ``length``."""
+    letters = _letters(text)
     if sum(map(len, letters)) <= length:
         return "".join(letters)
     return "".join(_fitting(letters, length - 1)).rstrip() + "…"
 
 
-def first_synonym(name: str) -> str:
-    """``tench`` of ImageNet's ``tench, Tinca tinca``."""
-    return name.split(", ")[0] or name
+def first_synonyms(names: Sequence[str]) -> list[str]:
+    """``tench`` of ImageNet's ``tench, Tinca tinca``; the whole names of classes that are alike but for the others."""
+    first = [name.split(", ")[0] or name for name in names]
+    counts = collections.Counter(first)
+    return [short if counts[short] == 1 else name for short, name in zip(first, names)]
 
 
 def labels_of(names: Sequence[str], length: int) -> list[str]:
-    """A label of each class; two whose first synonyms are alike are shown by all that their names say."""
-    labels = [label(name, length) for name in names]
+    """A label of each class, of its first synonym; those that would look alike are cut in the middle."""
+    labels = [label(name, length) for name in first_synonyms(names)]
     counts = collections.Counter(labels)
     return [text if counts[text] == 1 else legible(name, length) for text, name in zip(labels, names)]
+
+
+def percent(share: float) -> str:
+    """``97.3%``; below one percent with two decimals, ``0.12%``, since with many classes that is much."""
+    if 0 < share < 0.0001:
+        return "<0.01%"
+    return f"{100 * share:.0f}%" if share in (0, 1) else f"{100 * share:.{1 if share >= 0.01 else 2}f}%"
 
 
 def contrast(first: str, second: str) -> float:
@@ -173,7 +183,41 @@ def clean(axes: Axes) -> None:
     axes.tick_params(colors=INK, labelsize=9)
 
 
-def write(draw: ImageDraw.ImageDraw, text: str, x: float, y: int, size: int, centered: bool = False) -> None:
+def text_width(text: str, size: int) -> float:
+    """Pixels that a legible text takes in a picture."""
+    return sum(_letter_width(letter, size) for letter in text)
+
+
+@functools.lru_cache(1 << 14)
+def _letter_width(letter: str, size: int) -> float:
+    return _pillow_font((None if letter.isascii() else _font_of(letter)) or FONT, size).getlength(letter)
+
+
+def fitted(text: str, width: float, size: int, from_end: bool = False) -> str:
+    """A legible text of at most so many pixels; where it is longer, its end is left out, or its beginning."""
+    letters = _letters(text)[:: -1 if from_end else 1]
+    ends = np.cumsum([text_width(letter, size) for letter in letters])
+    if len(letters) and ends[-1] > width:
+        count = int(np.searchsorted(ends, width - text_width("…", size), side="right"))
+        letters = [*letters[:count], "…"]
+    return "".join(letters[:: -1 if from_end else 1])
+
+
+def wrapped(text: str, width: float, size: int) -> list[str]:
+    """A legible text in lines of at most so many pixels, broken between words; a word that is too long is cut."""
+    lines: list[str] = []
+    for word in "".join(_letters(text)).split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(fitted(word, width, size))
+    return lines
+
+
+def write(
+    draw: ImageDraw.ImageDraw, text: str, x: float, y: int, size: int, centered: bool = False, color: str = INK
+) -> None:
     """Writes a legible text, its middle at a height; each stretch of it in a font that has its letters."""
     stretches = [
         (_pillow_font(font, size), "".join(letters))
@@ -184,7 +228,7 @@ def write(draw: ImageDraw.ImageDraw, text: str, x: float, y: int, size: int, cen
     if centered:
         x -= sum(font.getlength(letters) for font, letters in stretches) / 2
     for font, letters in stretches:
-        draw.text((x, y), letters, INK, font, anchor="lm")
+        draw.text((x, y), letters, color, font, anchor="lm")
         x += font.getlength(letters)
 
 
