@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from alexnet import AlexNetError, Recipe, UsageError, cli, load, train
 from alexnet.runs import checkpoint as checkpoints
@@ -262,3 +263,62 @@ def test_a_run_without_its_recipe_says_so(alexnet, dataset, net_file, copy):
     (copy / "recipe.json").unlink()
     status, _, err = alexnet("train", dataset.path, copy, "--net", net_file, "--crop-size", 48)
     assert status == 2 and "recipe.json is missing" in err
+
+
+@pytest.fixture(scope="module")
+def kept(dataset, net_file, tmp_path_factory) -> Path:
+    """A run that keeps the checkpoints of steps 1, 2, 4, 8 for good, and has its last one at step 9."""
+    place = tmp_path_factory.mktemp("kept") / "run"
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=3)
+    train(dataset, place, recipe, show=False, keep="log")
+    return place
+
+
+@pytest.mark.parametrize("checkpoint", [4, "4", "step-4", "step-00000004", " STEP-4 "])
+def test_a_checkpoint_is_chosen_by_its_step(kept, checkpoint):
+    written = load_file(kept / "checkpoints" / "step-00000004" / "weights.safetensors")
+    run = load(kept, checkpoint)
+    assert run.step == 4
+    assert all(torch.equal(written[name], tensor) for name, tensor in run.net.state().items())
+
+
+def test_a_checkpoint_is_chosen_by_its_folders_name(kept):
+    assert load(kept, "last-00000009").step == load(kept, 9).step == load(kept).step == 9
+    best = next((kept / "checkpoints").glob("best-*"))
+    assert load(kept, best.name).step == load(kept, "best").step == int(best.name[5:])
+
+
+def test_every_command_that_reads_a_run_takes_a_step(alexnet, kept, pictures, dataset, tmp_path):
+    picture = next(pictures.rglob("*.jpg"))
+    for name, *more in (["predict", picture], ["evaluate", dataset.path], ["show", picture, "--output", tmp_path]):
+        outputs = [
+            alexnet(name, kept, *more, "--checkpoint", checkpoint, "--json")[:2] for checkpoint in ("4", "step-4")
+        ]
+        assert outputs[0] == outputs[1] and outputs[0][0] == 0, name
+    assert alexnet("export", kept, tmp_path / "hub", "--checkpoint", 4)[0] == 0
+    written = load_file(kept / "checkpoints" / "step-00000004" / "weights.safetensors")
+    assert all(
+        torch.equal(written[name], tensor) for name, tensor in load_file(tmp_path / "hub" / "model.safetensors").items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        ("3", "has no checkpoint of step 3; it has those of step 1, 2, 4, "),
+        ("best-4", "has no checkpoint of step 4 called best"),
+        ("bset", "unknown; perhaps you meant best; give last, best, or a step"),
+        ("all", "(all: alexnet evaluate takes it)"),
+        ("-1", "unknown"),
+        ("1.5", "unknown"),
+        ("step-", "unknown"),
+        ("²", "unknown"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_said(alexnet, kept, checkpoint, said):
+    status, _, err = alexnet("predict", kept, kept / "curve.png", f"--checkpoint={checkpoint}")
+    assert (status, err.count("\n")) == (2, 1) and said in err
+
+
+def test_many_steps_are_abbreviated():
+    assert checkpoints.steps_text(range(1, 2001)) == "1, 2, 3, 4, ..., 1,997, 1,998, 1,999, 2,000"

@@ -45,8 +45,9 @@ class OnDevice:
 class OfCheckpoint:
     """For commands that read a run."""
 
-    checkpoint: Literal["last", "best"] = "last"
-    """Checkpoint to use: that of the last epoch, or that of the lowest validation error."""
+    checkpoint: Annotated[str, arg(metavar="{last,best,STEP}")] = "last"
+    """Checkpoint to use: the last one, the best one (of the lowest validation error), or that of a step, if it was
+    kept (see train's --keep-every and --keep)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

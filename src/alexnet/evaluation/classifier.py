@@ -21,6 +21,7 @@ from alexnet.evaluation.pictures import name_of, square_of
 from alexnet.nets.inference import for_inference, products_of
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, check_precision, input_dtype, product_dtype
+from alexnet.runs.checkpoint import AnyCheckpoint
 from alexnet.runs.run import Run, open_run
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ AnyRun = Classifier | Run | str | os.PathLike
 
 def load(
     path: str | os.PathLike,
-    checkpoint: str = "last",
+    checkpoint: AnyCheckpoint = "last",
     device: torch.device | str = "cpu",
     precision: str = "auto",
 ) -> Classifier:
@@ -263,7 +264,7 @@ def load(
 
     Args:
         path: its folder.
-        checkpoint: ``last``, ``best``, or ``step``, the newest of those that are kept.
+        checkpoint: ``last``; ``best``, of the lowest validation error; or a step, as 4, ``4`` or ``step-00000004``.
         device: where the net runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: of products, as for ``Classifier``.
 

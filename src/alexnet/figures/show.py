@@ -24,6 +24,7 @@ from alexnet.figures.filters import filters
 from alexnet.figures.predictions import predictions
 from alexnet.figures.style import first_synonyms, save, save_image
 from alexnet.progress import plural
+from alexnet.runs.checkpoint import AnyCheckpoint
 from alexnet.runs.journal import read_metrics
 
 MOST_PICTURES = 3000  # in one sheet, which then has 156 million pixels
@@ -76,7 +77,7 @@ def show(
     split: str | None = None,
     only_errors: bool = False,
     count: int = 16,
-    checkpoint: str = "last",
+    checkpoint: AnyCheckpoint = "last",
     device: torch.device | str = "cpu",
     note: Callable[[str], None] = lambda line: None,
     wrote: Callable[[Path], None] = lambda path: None,
@@ -92,7 +93,7 @@ def show(
         split: which of the dataset's images; ``val`` if not given and the dataset has them.
         only_errors: those whose first class is wrong, the most certain mistakes first.
         count: images in the picture.
-        checkpoint: ``last`` or ``best``.
+        checkpoint: ``last``, ``best`` or a step, as for ``load``.
         device: where the net runs.
         note: called with a line for each picture that is left out, and why.
         wrote: called with each file when it is written.

@@ -24,6 +24,7 @@ from alexnet.evaluation.predict import first_pictures
 from alexnet.interchange import card, onnx_writer, torch_file
 from alexnet.nets.inference import for_inference
 from alexnet.nets.network import Network
+from alexnet.runs.checkpoint import AnyCheckpoint
 from alexnet.runs.run import Run, check_new_folder, describe, open_run
 
 CHECKED = 100  # images that an ONNX file is checked on
@@ -60,7 +61,7 @@ def export(
     run: Run | str | os.PathLike,
     file: str | os.PathLike,
     *,
-    checkpoint: str = "last",
+    checkpoint: AnyCheckpoint = "last",
     without_preprocessing: bool = False,
     precision: Literal["float32", "int8"] = "float32",
     images: str | os.PathLike | None = None,
@@ -72,7 +73,7 @@ def export(
         run: opened, or its path.
         file: ``.onnx``; ``.pth`` or ``.safetensors``, a state dict with torchvision's names; or a folder for the hub,
             whose name may have dots.
-        checkpoint: ``last`` or ``best``.
+        checkpoint: ``last``, ``best`` or a step, as for ``load``.
         without_preprocessing: ONNX: takes prepared images and gives scores; else uint8 images and probabilities.
         precision: ONNX: of the weights; int8: those of the fully connected layers.
         images: ONNX: a dataset, or a folder of images, to check on; the run's own if not given, and synthetic images

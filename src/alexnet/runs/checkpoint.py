@@ -3,19 +3,21 @@
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from torch import Tensor
 
 from alexnet import files
-from alexnet.errors import AlexNetError
-from alexnet.files import Count, Sha
+from alexnet.errors import AlexNetError, UsageError
+from alexnet.files import Count, Sha, nearest
 from alexnet.nets import weights
 
 KINDS = ("last", "best", "step")
+AnyCheckpoint = str | int  # ``last``, ``best``, or a step as people write it; see ``parse_checkpoint``
 CHECKPOINT = re.compile(rf"({'|'.join(KINDS)})-(\d{{8,}})")
+SHOWN = 4  # steps at each end of a list of them
 LOOKS = (0.0, 0.01, 0.03)  # seconds between looks at a folder that another process writes in
 REMOVE = "where its folder is removed, the run goes back to an earlier checkpoint that was kept, or to its start"
 T = TypeVar("T")
@@ -57,16 +59,58 @@ def checkpoints(folder: str | os.PathLike) -> list[Path]:
     return [place for place in places if CHECKPOINT.fullmatch(place.name) and (place / "checkpoint.json").exists()]
 
 
-def find_checkpoint(folder: str | os.PathLike, kind: str = "last") -> Path | None:
-    """The newest whole checkpoint of a kind (``last``, ``best``, ``step``), or None."""
+def parse_checkpoint(checkpoint: AnyCheckpoint) -> tuple[str | None, int | None]:
+    """Which of a run's checkpoints is meant: its kind, its step, or both.
+
+    Args:
+        checkpoint: ``last``, ``best``, ``step`` (the newest of those that are kept for good); a step, as 4, ``4``,
+            ``step-4`` or ``step-00000004``; the name of a checkpoint's folder.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    text = str(checkpoint).strip().lower()
+    if text in KINDS:
+        return text, None
+    match = re.fullmatch(rf"(?:({'|'.join(KINDS)})-)?(\d{{1,15}})", text, re.ASCII)
+    if not match or isinstance(checkpoint, bool):
+        wanted = f"give last, best, or a step{' (all: alexnet evaluate takes it)' if text == 'all' else ''}"
+        raise UsageError(f"--checkpoint {checkpoint}: unknown; {nearest(text, KINDS[:2])}{wanted}")
+    return None if match[1] == "step" else match[1], int(match[2])
+
+
+def find_checkpoint(folder: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Path | None:
+    """The newest whole checkpoint of a kind (``last``, ``best``, ``step``), or that of a step; None if there is none.
+
+    Raises:
+        UsageError: as ``parse_checkpoint``.
+    """
+    kind, step = parse_checkpoint(checkpoint)
     for pause in LOOKS:
-        places = [place for place in checkpoints(folder) if place.name.startswith(f"{kind}-")]
+        places = [
+            place
+            for place in checkpoints(folder)
+            if (kind is None or place.name.startswith(f"{kind}-")) and (step is None or step_of(place) == step)
+        ]
         if places:
             return max(places, key=step_of)
         if not Path(folder, "checkpoints").is_dir():
             break
         time.sleep(pause)  # a folder that is listed while a checkpoint is replaced may show neither
     return None
+
+
+def kept_steps(folder: str | os.PathLike) -> list[int]:
+    """The steps of a run's whole checkpoints, each once, ascending."""
+    return sorted({step_of(place) for place in checkpoints(folder)})
+
+
+def steps_text(steps: Sequence[int]) -> str:
+    """Steps for a line: ``1, 2, 4, 8, ..., 128``; of many, the first and the last."""
+    shown = [f"{step:,}" for step in steps]
+    if len(shown) > 2 * SHOWN:
+        shown = [*shown[:SHOWN], "...", *shown[-SHOWN:]]
+    return ", ".join(shown)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -100,13 +144,13 @@ def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, 
     return note
 
 
-def read_checkpoint(folder: str | os.PathLike, kind: str, read: Callable[[Path], T]) -> T | None:
-    """What ``read`` makes of a run's newest checkpoint of a kind, None where there is none.
+def read_checkpoint(folder: str | os.PathLike, checkpoint: AnyCheckpoint, read: Callable[[Path], T]) -> T | None:
+    """What ``read`` makes of a run's checkpoint (see ``find_checkpoint``), None where there is none.
 
     A training that goes on meanwhile may replace the checkpoint that was found: then the next one is read.
     """
     while True:
-        place = find_checkpoint(folder, kind)
+        place = find_checkpoint(folder, checkpoint)
         if place is None:
             return None
         try:

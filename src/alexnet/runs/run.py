@@ -22,13 +22,22 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.files import Count, Length, Misfit, Sha, Within, nearest, signatures
+from alexnet.files import Count, Length, Misfit, Sha, Within, signatures
 from alexnet.nets import weights
 from alexnet.nets.costs import check_side
 from alexnet.nets.network import Network
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import parse_table
-from alexnet.runs.checkpoint import KINDS, find_checkpoint, read_checkpoint, read_weights, step_of
+from alexnet.runs.checkpoint import (
+    AnyCheckpoint,
+    find_checkpoint,
+    kept_steps,
+    parse_checkpoint,
+    read_checkpoint,
+    read_weights,
+    step_of,
+    steps_text,
+)
 from alexnet.runs.journal import Share
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
@@ -312,25 +321,23 @@ def describe_run(path: str | os.PathLike) -> dict:
     }
 
 
-def open_run(path: str | os.PathLike, checkpoint: str = "last") -> Run:
+def open_run(path: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Run:
     """Opens a run; one that is being trained is read as it is at this moment, whole.
 
     Args:
         path: its folder.
-        checkpoint: ``last``, ``best``, or ``step``, the newest of those that are kept.
+        checkpoint: ``last``; ``best``, of the lowest validation error; or a step, as 4, ``4`` or ``step-00000004``.
 
     Raises:
-        UsageError: no run there, or no such kind of checkpoint.
+        UsageError: no run there, or no such checkpoint.
         AlexNetError: no checkpoint yet, or a damaged one.
     """
-    if checkpoint not in KINDS:
-        known = ", ".join(KINDS)
-        raise UsageError(f"checkpoint {checkpoint!r}: unknown; {nearest(str(checkpoint), KINDS)}give one of {known}")
+    parse_checkpoint(checkpoint)
     description = read_description(path)
     preprocessing = load_preprocessing(path)
     weights_of_step = read_checkpoint(path, checkpoint, read_weights)
     if weights_of_step is None:
-        raise AlexNetError(f"{path}: has no {checkpoint!r} checkpoint {_without(path, checkpoint)}")
+        raise _without(path, checkpoint)
     step, tensors = weights_of_step
     table = table_of(description, f"{path}: run.json")
     try:
@@ -350,10 +357,15 @@ def open_run(path: str | os.PathLike, checkpoint: str = "last") -> Run:
     )
 
 
-def _without(path: str | os.PathLike, checkpoint: str) -> str:
-    """What to do where a run has no checkpoint of a kind."""
-    if checkpoint == "last" or find_checkpoint(path) is None:
-        return "yet; train it on with `alexnet train`"
-    if checkpoint == "best":
-        return "(no validation images were measured before the last one was written); take the last one"
-    return "(none was kept); take the last one"
+def _without(path: str | os.PathLike, checkpoint: AnyCheckpoint) -> AlexNetError:
+    """What to say where a run lacks a checkpoint."""
+    kind, step = parse_checkpoint(checkpoint)
+    steps = kept_steps(path)
+    if not steps or (kind == "last" and step is None):
+        return AlexNetError(f"{path}: has no {checkpoint!r} checkpoint yet; train it on with `alexnet train`")
+    if step is None and kind == "best":
+        why = "(no validation images were measured before the last one was written); take the last one"
+        return AlexNetError(f"{path}: has no 'best' checkpoint {why}")
+    what = "that was kept for good" if step is None else f"of step {step:,}" + (f" called {kind}" if kind else "")
+    has = f"it has {'that' if len(steps) == 1 else 'those'} of step {steps_text(steps)}"
+    return UsageError(f"{path}: has no checkpoint {what}; {has} (--keep-every and --keep log keep more)")
