@@ -17,9 +17,9 @@ from alexnet import Dataset, Recipe, evaluate, features, files, load, predict, p
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.errors import Judged, summary
-from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.predict import first_pictures
 from alexnet.evaluation.probe import probe
+from alexnet.evaluation.result import Evaluation
 from alexnet.figures.predictions import predictions
 from tests.conftest import fill, picture
 

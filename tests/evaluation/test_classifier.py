@@ -10,7 +10,7 @@ from PIL import Image
 import alexnet
 from alexnet import AlexNetError, Recipe, UsageError, evaluate, features, load, predict, train
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.evaluate import row_probabilities
+from alexnet.evaluation.outputs import row_probabilities
 from alexnet.runs.run import open_run
 
 

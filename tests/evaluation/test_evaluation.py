@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from alexnet import Recipe, evaluate, features, load, predict, train
+from alexnet.evaluation.ensemble import best_weights
 from alexnet.evaluation.errors import top_k_errors, wilson
-from alexnet.evaluation.evaluate import search_shares
 from tests.conftest import fill, picture
 
 
@@ -77,15 +77,15 @@ def test_several_runs_are_averaged(runs, dataset):
     alone = [evaluate([run], dataset).probabilities for run in opened]
     both = evaluate(opened, dataset)
     np.testing.assert_allclose(both.probabilities, (alone[0] + alone[1]) / 2, atol=1e-6)
-    weighted = evaluate(opened, dataset, shares=[3, 1])
+    weighted = evaluate(opened, dataset, ensemble_weights=[3, 1])
     np.testing.assert_allclose(weighted.probabilities, 0.75 * alone[0] + 0.25 * alone[1], atol=1e-6)
 
 
-def test_searched_shares_find_the_better_net():
+def test_tuned_weights_find_the_better_net():
     labels = torch.randint(0, 10, (200,))
     good = torch.nn.functional.one_hot(labels, 10).float()
     bad = torch.rand(200, 10) * 1.5
-    shares = search_shares([bad, good], labels)
+    shares = best_weights([bad, good], labels)
     mixed = shares[0] * bad + shares[1] * good
     assert float(top_k_errors(bad, labels, 5).mean()) > 0.4
     assert shares[1] >= shares[0] and float(top_k_errors(mixed, labels, 5).mean()) == 0
@@ -94,7 +94,8 @@ def test_searched_shares_find_the_better_net():
 def test_evaluate_command(alexnet, runs, dataset, tmp_path):
     status, out, _ = alexnet("evaluate", *runs, dataset.path, "--views", 10, "--tune-ensemble-weights", "val", "--json")
     told = json.loads(out)
-    assert status == 0 and told["views"] == 10 and told["shares_searched_on"] == "val" and len(told["shares"]) == 2
+    assert status == 0 and told["views"] == 10 and told["ensemble_weights_tuned_on"] == "val"
+    assert len(told["ensemble_weights"]) == 2 and told["top5_error"] is told["top5_interval"] is None  # of 3 classes
     low, high = told["top1_interval"]
     assert 0 <= low <= told["top1_error"] <= high <= 1
     files = ["--per-class", tmp_path / "classes.csv", "--confusion", tmp_path / "confusion.csv"]

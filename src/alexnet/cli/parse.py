@@ -15,12 +15,13 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from alexnet import files
 from alexnet.cli.data import Download, Info, Prepare, Verify
 from alexnet.cli.diagnostics import Bench, Doctor
+from alexnet.cli.evaluate import Evaluate
 from alexnet.cli.experiments import Demo, Reproduce
 from alexnet.cli.help import Option, about, options_of, page
 from alexnet.cli.interchange import Export, Import
 from alexnet.cli.nets import Nets, Recipes, Summary
 from alexnet.cli.train import Train
-from alexnet.cli.use import Evaluate, Predict, Show
+from alexnet.cli.use import Predict, Show
 from alexnet.errors import UsageError
 from alexnet.files.old_names import OPTIONS, VALUES
 from alexnet.training.recipes import named

@@ -1,9 +1,8 @@
-"""Commands for a trained run: evaluate, predict, show."""
+"""Commands for a trained run: predict, show."""
 
 import contextlib
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
@@ -11,145 +10,7 @@ from tyro.conf import Positional, arg
 from alexnet import files
 from alexnet.cli.options import File, Folder, Json, OfCheckpoint, OnDevice, Scoring, Split, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn, write_json
-from alexnet.cli.tables import add_row, interval_text, print_table, table_of
 from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
-from alexnet.progress import Display
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluate(Scoring, Working):
-    """Measure top-1 and top-5 error of a run, or of an ensemble of runs whose outputs are averaged."""
-
-    paths: Positional[Annotated[tuple[str, ...], arg(metavar="RUN... DATASET")]]
-    """One run or more, then the dataset whose images they are measured on."""
-
-    split: Split = "val"
-    """Images to measure on."""
-
-    ensemble_weights: Annotated[tuple[float, ...], arg(metavar="W,...")] = ()
-    """Weights of the runs' outputs, one per run: 0.5,0.5 (default: equal)."""
-
-    tune_ensemble_weights: Split | None = None
-    """Tune these weights on this split first, as the 2012 source does (default: not tuned)."""
-
-    per_class: File | None = None
-    """CSV file to write the error of each class to (default: none)."""
-
-    confusion: File | None = None
-    """CSV file to write the confusion matrix to: rows are true classes, columns predicted ones (default: none)."""
-
-    probe: Annotated[tuple[str, ...], arg(metavar="LAYER,...")] = ()
-    """Layers, conv5,fc7: instead of the run's own last layer, a linear classifier is fitted to each one's activations
-    on the training images, and measured on --split. The dataset may have classes of its own. (pip install
-    'alexnet[probe]')"""
-
-    def __call__(self) -> int:
-        from alexnet import machine
-        from alexnet.data.dataset import Dataset
-        from alexnet.evaluation import evaluate as measuring
-        from alexnet.evaluation.classifier import load
-
-        self._check()
-        machine.set_up()
-        check_outputs({"--per-class": self.per_class, "--confusion": self.confusion}, self.paths)
-        dataset = Dataset(self.paths[-1])
-        device = machine.choose_device(self.device)
-        runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
-        more = [run for run in runs if not self.probe and measuring.class_places(run, dataset) is not None]
-        for warning in filter(None, (measuring.prepared_otherwise(run, dataset) for run in runs)):
-            warn(f"warning: {warning}")
-        if self.probe:
-            return self._probe(runs[0], dataset)
-        for run in more:
-            warn(
-                f"note: {run.path} knows {len(run.classes):,} classes; measured among the {len(dataset.classes):,} "
-                f"of {dataset.path} alone"
-            )
-        measured = self._measure(runs, dataset)
-        self._print(runs, dataset, measured)
-        sys.stdout.flush()  # whatever becomes of the files, the figures are there
-        if self.per_class:
-            measured.write_class_errors(self.per_class, dataset.classes)
-        if self.confusion:
-            measured.write_confusion(self.confusion, dataset.classes)
-        return 0
-
-    def _check(self) -> None:
-        """Raises ``UsageError`` where options contradict each other."""
-        runs = len(self.paths) - 1
-        if runs < 1:
-            raise UsageError(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the dataset")
-        if self.ensemble_weights and self.tune_ensemble_weights:
-            raise UsageError("--ensemble-weights and --tune-ensemble-weights: give one of them")
-        if self.ensemble_weights and len(self.ensemble_weights) != runs:
-            count = len(self.ensemble_weights)
-            raise UsageError(f"--ensemble-weights: {count} given for {runs} runs; give one per run")
-        check_threads("--workers", self.workers)
-        ensemble = runs > 1 or self.ensemble_weights or self.tune_ensemble_weights
-        if self.probe and (ensemble or self.views != 1 or self.per_class or self.confusion):
-            raise UsageError(
-                "--probe: takes one run and one view, and no --ensemble-weights, --per-class or --confusion"
-            )
-
-    def _measure(self, runs: Sequence[Any], dataset: Any) -> Any:
-        from alexnet.evaluation import evaluate as measuring
-
-        display = Display(unit="images")
-        options = {"views": self.views, "precision": self.precision, "workers": self.workers}
-        weights = self.ensemble_weights or None
-        with contextlib.closing(display):
-            if self.tune_ensemble_weights:
-                progress = display.counter("tuning ensemble weights")
-                weights = measuring.find_shares(runs, dataset, self.tune_ensemble_weights, progress=progress, **options)
-            return measuring.evaluate(
-                runs, dataset, split=self.split, shares=weights, keep_probabilities=False,
-                progress=display.counter("evaluating"), **options,
-            )  # fmt: skip
-
-    def _print(self, runs: Sequence[Any], dataset: Any, measured: Any) -> None:
-        errors = measured.errors
-        if self.json:
-            weights = {"shares": measured.shares, "shares_searched_on": self.tune_ensemble_weights}
-            per_class = dict(zip(dataset.classes, measured.class_errors.tolist()))
-            described = {"runs": list(self.paths[:-1]), "dataset": self.paths[-1], "split": self.split}
-            print_json({**described, **dataclasses.asdict(errors), **weights, "class_errors": per_class})
-            return
-        names = " + ".join(run.name for run in runs)
-        shown = table_of(names, "error", "95% interval", right=(1, 2))
-        add_row(shown, "top-1", f"{errors.top1_error:.2%}", interval_text(errors.top1_interval))
-        if len(dataset.classes) > 5:
-            add_row(shown, "top-5", f"{errors.top5_error:.2%}", interval_text(errors.top5_interval))
-        add_row(shown, "loss", f"{errors.loss:.4f}", "")
-        print_table(shown)
-        views = "one view" if self.views == 1 else f"{self.views} views"
-        say(f"{errors.images:,} {self.split} images of {dataset.path}, {views}")
-        if len(runs) > 1:
-            tuned = self.tune_ensemble_weights
-            how = f"tuned on {tuned}" if tuned else "as given" if self.ensemble_weights else "equal"
-            say(f"ensemble weights ({how}): {', '.join(f'{weight:.3f}' for weight in measured.shares)}")
-
-    def _probe(self, run: Any, dataset: Any) -> int:
-        from alexnet.evaluation.probe import probe
-
-        display = Display(unit="images")
-        with contextlib.closing(display):
-            probes = probe(
-                run, dataset, self.probe, split=self.split, workers=self.workers,
-                progress=display.counter("computing activations"),
-            )  # fmt: skip
-        if self.json:
-            return print_json([dataclasses.asdict(layer) for layer in probes])
-        columns = ("layer", "features", "L2 penalty", "top-1 error", "95% interval", "top-5 error")
-        shown = table_of(*columns, right=range(1, 6))
-        for layer in probes:
-            errors = layer.errors
-            add_row(shown, 
-                layer.layer, f"{layer.inputs:,}", f"{layer.decay:g}", f"{errors.top1_error:.2%}",
-                interval_text(errors.top1_interval), f"{errors.top5_error:.2%}",
-            )  # fmt: skip
-        print_table(shown)
-        say(f"{probes[0].errors.images:,} {self.split} images of {dataset.path}, a linear classifier on each layer")
-        return 0
 
 
 @dataclasses.dataclass(frozen=True)

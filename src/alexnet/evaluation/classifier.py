@@ -3,8 +3,8 @@
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from alexnet.runs.checkpoint import AnyCheckpoint
 from alexnet.runs.run import Run, open_run
 
 if TYPE_CHECKING:
-    from alexnet.evaluation.evaluate import Evaluation
+    from alexnet.evaluation.result import Evaluation
 
 BATCH = 128  # views that the net sees at once
 VIEWS = (1, 9, 10)
@@ -51,6 +51,35 @@ class Prediction:
     def __repr__(self) -> str:
         shown = self.problem or ", ".join(f"{word} {probability:.1%}" for word, probability in self.top[:3])
         return f"Prediction({self.name}: {shown}{', ...' if len(self.top) > 3 else ''})"
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """Options of ``alexnet.evaluate``."""
+
+    split: str | None
+    views: int
+    ensemble_weights: Sequence[float] | None
+    precision: str | None
+    workers: int
+    keep_probabilities: bool | None
+    progress: Callable[[int, int], None] | None
+
+
+class PredictOptions(TypedDict, total=False):
+    """Options of ``alexnet.predict``."""
+
+    top: int
+    views: int
+    precision: str | None
+    workers: int
+    note: Callable[[str], None] | None
+
+
+class FeaturesOptions(TypedDict, total=False):
+    """Options of ``alexnet.features``."""
+
+    precision: str | None
+    workers: int
 
 
 class Classifier:
@@ -230,20 +259,20 @@ class Classifier:
             self._form = form, versions
         return self._form[0]
 
-    def evaluate(self, dataset: Dataset | str | os.PathLike, **options: Any) -> "Evaluation":
+    def evaluate(self, dataset: Dataset | str | os.PathLike, **options: Unpack[EvaluateOptions]) -> "Evaluation":
         """Errors on a data set. Options as for ``alexnet.evaluate``: ``split``, ``views``, ``workers``, ..."""
         from alexnet.evaluation.evaluate import evaluate
 
         return evaluate(self, dataset, **options)
 
-    def predict(self, paths: Paths, **options: Any) -> Iterator[Prediction]:
+    def predict(self, paths: Paths, **options: Unpack[PredictOptions]) -> Iterator[Prediction]:
         """The most probable classes of files, folders and archives. Options as for ``alexnet.predict``."""
         from alexnet.evaluation.predict import predict
 
         return predict(self, paths, **options)
 
     def features(
-        self, paths: Paths, layers: str | Sequence[str] = ("fc7",), **options: Any
+        self, paths: Paths, layers: str | Sequence[str] = ("fc7",), **options: Unpack[FeaturesOptions]
     ) -> tuple[list[str], dict[str, np.ndarray]]:
         """Activations of layers for files, folders and archives. Options as for ``alexnet.features``."""
         from alexnet.evaluation.features import features

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ class Errors:
         views: 1, 9 or 10.
         top1_error, top5_error: shares, 0..1; ties count fractionally, as in the source.
         top1_interval, top5_interval: 95% Wilson score intervals.
-        loss: mean of -log of the right class's probability, nats.
+        loss: mean of -log of the true class's probability, nats.
     """
 
     images: int
@@ -27,6 +28,12 @@ class Errors:
     top5_error: float
     top5_interval: tuple[float, float]
     loss: float
+
+
+def described(errors: Errors | Mapping[str, Any], classes: int) -> dict[str, Any]:
+    """Errors as JSON has them: the top-5 error of at most five classes, which is always 0, is None."""
+    content = dataclasses.asdict(errors) if isinstance(errors, Errors) else dict(errors)
+    return content if classes > 5 else {**content, "top5_error": None, "top5_interval": None}
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -67,6 +74,7 @@ class Judged:
         wrong1, wrong5: (n,) float32, see ``top_k_errors``.
         own: (n,) float32, probability of the right class.
         predicted: (n,) most probable class.
+        confidence: (n,) float32, its probability.
     """
 
     labels: Tensor
@@ -74,12 +82,14 @@ class Judged:
     wrong5: Tensor
     own: Tensor
     predicted: Tensor
+    confidence: Tensor
 
     @classmethod
     def of(cls, probability: Tensor, labels: Tensor) -> "Judged":
         """From (n, classes) probabilities and (n,) right classes."""
         wrong1, wrong5 = (top_k_errors(probability, labels, k) for k in (1, 5))
-        return cls(labels, wrong1, wrong5, probability.gather(1, labels[:, None])[:, 0], probability.argmax(1))
+        own, predicted = probability.gather(1, labels[:, None])[:, 0], probability.argmax(1)
+        return cls(labels, wrong1, wrong5, own, predicted, probability.gather(1, predicted[:, None])[:, 0])
 
     @classmethod
     def joined(cls, parts: Sequence["Judged"]) -> "Judged":

@@ -16,7 +16,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError, check_threads
 from alexnet.evaluation.classifier import BATCH, AnyRun, Classifier, opened
 from alexnet.evaluation.errors import Errors, summary
-from alexnet.evaluation.evaluate import check_size
+from alexnet.evaluation.outputs import check_size
 
 MOST_INPUTS = 9216  # of maps: pooled to so many numbers at most, as many as pool5 has (Zhang, Isola, Efros, ECCV 2016)
 DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean loss, that are tried

@@ -16,7 +16,8 @@ from alexnet.data.preprocessing import views
 from alexnet.data.sources.pictures import Paths
 from alexnet.errors import AlexNetError, UsageError, check_number
 from alexnet.evaluation.classifier import Classifier, load, stacked
-from alexnet.evaluation.evaluate import evaluate, row_probabilities
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.evaluation.outputs import row_probabilities
 from alexnet.evaluation.pictures import several
 from alexnet.evaluation.predict import first_pictures
 from alexnet.figures.curve import curve

@@ -75,7 +75,7 @@ def parse_checkpoint(checkpoint: AnyCheckpoint) -> tuple[str | None, int | None]
     match = re.fullmatch(rf"(?:({'|'.join(KINDS)})-)?(\d{{1,15}})", text, re.ASCII)
     if not match or isinstance(checkpoint, bool):
         wanted = f"give last, best, or a step{' (all: alexnet evaluate takes it)' if text == 'all' else ''}"
-        raise UsageError(f"--checkpoint {checkpoint}: unknown; {nearest(text, KINDS[:2])}{wanted}")
+        raise UsageError(f"--checkpoint {str(checkpoint)!r}: unknown; {nearest(text, KINDS[:2])}{wanted}")
     return None if match[1] == "step" else match[1], int(match[2])
 
 

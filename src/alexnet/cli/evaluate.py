@@ -1,0 +1,239 @@
+"""Commands that measure trained runs: evaluate."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
+from alexnet.cli.streams import print_json, say, warn
+from alexnet.cli.tables import add_row, interval_text, print_table, table_of
+from alexnet.errors import UsageError, check_threads
+from alexnet.progress import Display, plural
+
+if TYPE_CHECKING:
+    from alexnet.data.dataset import Dataset
+    from alexnet.evaluation.classifier import Classifier
+    from alexnet.evaluation.result import Evaluation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate(Scoring, Working):
+    """Measure top-1 and top-5 error of a run, or of an ensemble of runs whose outputs are averaged."""
+
+    paths: Positional[Annotated[tuple[str, ...], arg(metavar="RUN... DATASET")]]
+    """One run or more, then the dataset whose images they are measured on."""
+
+    split: Split = "val"
+    """Images to measure on."""
+
+    checkpoint: Annotated[str, arg(metavar="{last,best,STEP,all}")] = "last"
+    """Checkpoint to use: the last one, the best one (of the lowest validation error), or that of a step. all: the
+    errors of every checkpoint that was kept, the learning curve."""
+
+    ensemble_weights: Annotated[tuple[float, ...], arg(metavar="W,...")] = ()
+    """Weights of the runs' outputs, one per run: 0.5,0.5 (default: equal)."""
+
+    tune_ensemble_weights: Split | None = None
+    """Tune these weights on this split first, as the 2012 source does; measure on another (default: not tuned)."""
+
+    per_class: File | None = None
+    """File to write each class's error, precision, recall and F1 to, as CSV; the errors as a picture, where its name
+    ends in .png (default: none)."""
+
+    confusion: File | None = None
+    """File to write the confusion matrix to: rows are true classes, columns predicted ones; CSV, or a picture where its
+    name ends in .png (default: none)."""
+
+    predictions: File | None = None
+    """CSV file to write to, for each image: its name, true class, predicted class, and their probabilities
+    (default: none)."""
+
+    calibration: File | None = None
+    """File to write how often the net is right where it is so sure: CSV, or a picture where its name ends in .png
+    (default: none)."""
+
+    curve: File | None = None
+    """With --checkpoint all: PNG file to draw the learning curve to (default: none)."""
+
+    probe: Annotated[tuple[str, ...], arg(metavar="LAYER,...")] = ()
+    """Layers, conv5,fc7: instead of the run's own last layer, a linear classifier is fitted to each one's activations
+    on the training images, and measured on --split. The dataset may have classes of its own. (pip install
+    'alexnet[probe]')"""
+
+    def __call__(self) -> int:
+        from alexnet import machine
+        from alexnet.data.dataset import Dataset
+        from alexnet.evaluation.cautions import cautions
+        from alexnet.evaluation.classifier import load
+
+        self._check()
+        machine.set_up()
+        check_outputs({**self._files(), "--curve": self.curve}, self.paths)
+        dataset = Dataset(self.paths[-1])
+        if self.checkpoint == "all":
+            return self._learning_curve(dataset)
+        device = machine.choose_device(self.device)
+        runs = [load(path, self.checkpoint, device) for path in self.paths[:-1]]
+        for line in cautions(
+            runs, dataset, self.split, views=self.views, checkpoint=self.checkpoint,
+            tuned_on=self.tune_ensemble_weights, probe=bool(self.probe),
+        ):  # fmt: skip
+            warn(line)
+        if self.probe:
+            return self._probe(runs[0], dataset)
+        measured = self._measure(runs, dataset)
+        self._print(runs, dataset, measured)
+        sys.stdout.flush()  # whatever becomes of the files, the figures are there
+        self._write(measured, dataset)
+        return 0
+
+    def _files(self) -> dict[str, str | None]:
+        """Files of one measurement, by their options."""
+        names = ("per_class", "confusion", "predictions", "calibration")
+        return {f"--{name.replace('_', '-')}": getattr(self, name) for name in names}
+
+    def _check(self) -> None:
+        """Raises ``UsageError`` where options contradict each other."""
+        runs = len(self.paths) - 1
+        if runs < 1:
+            raise UsageError(f"{' '.join(['alexnet evaluate', *self.paths])}: give one run or more, then the dataset")
+        if self.ensemble_weights and self.tune_ensemble_weights:
+            raise UsageError("--ensemble-weights and --tune-ensemble-weights: give one of them")
+        if self.ensemble_weights and len(self.ensemble_weights) != runs:
+            count = len(self.ensemble_weights)
+            raise UsageError(f"--ensemble-weights: {count} given for {runs} runs; give one per run")
+        check_threads("--workers", self.workers)
+        ensemble = runs > 1 or self.ensemble_weights or self.tune_ensemble_weights
+        given = next((option for option, file in self._files().items() if file), None)
+        if self.predictions and self.predictions.lower().endswith(".png"):
+            raise UsageError(f"--predictions {self.predictions}: is written as CSV; give a name that ends in .csv")
+        if self.probe and (ensemble or self.views != 1 or given):
+            raise UsageError(f"--probe: takes one run and one view, and no {given or '--ensemble-weights'}")
+        if self.curve and self.checkpoint != "all":
+            raise UsageError("--curve: draws the errors of all checkpoints; give --checkpoint all as well")
+        if self.curve and not self.curve.lower().endswith(".png"):
+            raise UsageError(f"--curve {self.curve}: is written as PNG; give a name that ends in .png")
+        if self.checkpoint == "all" and (ensemble or self.probe or given):
+            no = given or ("--probe" if self.probe else "second run" if runs > 1 else "--ensemble-weights")
+            raise UsageError(f"--checkpoint all: measures one run's checkpoints, and takes no {no}")
+
+    def _measure(self, runs: Sequence["Classifier"], dataset: "Dataset") -> "Evaluation":
+        from alexnet.evaluation.ensemble import tune_ensemble_weights
+        from alexnet.evaluation.evaluate import evaluate
+
+        display = Display(unit="images")
+        weights = self.ensemble_weights or None
+        with contextlib.closing(display):
+            if self.tune_ensemble_weights:
+                weights = tune_ensemble_weights(
+                    runs, dataset, self.tune_ensemble_weights, views=self.views, precision=self.precision,
+                    workers=self.workers, progress=display.counter("tuning ensemble weights"),
+                )  # fmt: skip
+            return evaluate(
+                runs, dataset, split=self.split, ensemble_weights=weights, keep_probabilities=False, views=self.views,
+                precision=self.precision, workers=self.workers, progress=display.counter("evaluating"),
+            )  # fmt: skip
+
+    def _print(self, runs: Sequence["Classifier"], dataset: "Dataset", measured: "Evaluation") -> None:
+        tuned, described = self.tune_ensemble_weights, measured.describe()
+        if self.json:
+            weights = {"ensemble_weights": measured.ensemble_weights, "ensemble_weights_tuned_on": tuned}
+            per_class = dict(zip(dataset.classes, measured.class_errors.tolist()))
+            steps = {"checkpoint": self.checkpoint, "steps": [run.step for run in runs]}
+            where = {"runs": list(self.paths[:-1]), "dataset": self.paths[-1], "split": self.split, **steps}
+            print_json({**where, **described, **weights, "class_errors": per_class})
+            return
+        errors = measured.errors
+        shown = table_of(" + ".join(run.name for run in runs), "error", "95% interval", right=(1, 2))
+        add_row(shown, "top-1", f"{errors.top1_error:.2%}", interval_text(errors.top1_interval))
+        if described["top5_error"] is not None:
+            add_row(shown, "top-5", f"{errors.top5_error:.2%}", interval_text(errors.top5_interval))
+        add_row(shown, "loss", f"{errors.loss:.4f}", "")
+        print_table(shown)
+        means = ", ".join(f"{name} {described[f'macro_{key}']:.1%}" for key, name in SCORES.items())
+        say(f"mean over classes: {means}; calibration error (ECE) {described['ece']:.1%}")
+        steps = " and ".join(dict.fromkeys(f"{run.step:,}" for run in runs))
+        chosen = "" if self.checkpoint not in ("last", "best") else f"{self.checkpoint} checkpoint, "
+        say(f"{self._images(errors.images)} of {dataset.path}, {self._views()}, {chosen}step {steps}")
+        if len(runs) > 1:
+            how = f"tuned on {tuned}" if tuned else "as given" if self.ensemble_weights else "equal"
+            say(f"ensemble weights ({how}): {', '.join(f'{weight:.3f}' for weight in measured.ensemble_weights)}")
+
+    def _images(self, count: int) -> str:
+        return plural(count, f"{self.split} image")
+
+    def _views(self) -> str:
+        return "one view" if self.views == 1 else f"{self.views} views"
+
+    def _write(self, measured: "Evaluation", dataset: "Dataset") -> None:
+        if self.predictions:
+            measured.write_predictions(self.predictions, dataset)
+        if self.per_class or self.confusion or self.calibration:
+            from alexnet.figures import measured as figures
+
+            if self.per_class:
+                figures.write_class_errors(self.per_class, measured, dataset)
+            if self.confusion:
+                figures.write_confusion(self.confusion, measured, dataset)
+            if self.calibration:
+                figures.write_calibration(self.calibration, measured)
+
+    def _learning_curve(self, dataset: "Dataset") -> int:
+        from alexnet import machine
+        from alexnet.evaluation.learning_curve import learning_curve
+
+        display, device = Display(unit="images"), machine.choose_device(self.device)
+        with contextlib.closing(display):
+            points = learning_curve(
+                self.paths[0], dataset, split=self.split, views=self.views, precision=self.precision, device=device,
+                workers=self.workers, progress=display.counter("evaluating"),
+            )  # fmt: skip
+        if self.json:
+            where = {"run": self.paths[0], "dataset": self.paths[-1], "split": self.split}
+            print_json({**where, "checkpoints": [point.describe(len(dataset.classes)) for point in points]})
+        else:
+            shown = table_of("step", "epoch", "top-1 error", "95% interval", "", right=range(4))
+            for point in points:
+                epoch, errors = "" if point.epoch is None else f"{point.epoch:.2f}", point.errors
+                cells = (f"{errors.top1_error:.2%}", interval_text(errors.top1_interval), point.label)
+                add_row(shown, f"{point.step:,}", epoch, *cells)
+            print_table(shown)
+            say(f"{self._images(points[0].errors.images)} of {dataset.path}, {self._views()}")
+        if self.curve:
+            from alexnet.figures.measured import write_learning_curve
+
+            sys.stdout.flush()
+            write_learning_curve(self.curve, points, f"{self.paths[0]}: {self.split} images", len(dataset.classes))
+        return 0
+
+    def _probe(self, run: "Classifier", dataset: "Dataset") -> int:
+        from alexnet.evaluation.errors import described
+        from alexnet.evaluation.probe import probe
+
+        display, classes = Display(unit="images"), len(dataset.classes)
+        with contextlib.closing(display):
+            probes = probe(
+                run, dataset, self.probe, split=self.split, workers=self.workers,
+                progress=display.counter("computing activations"),
+            )  # fmt: skip
+        if self.json:
+            return print_json([{**dataclasses.asdict(p), "errors": described(p.errors, classes)} for p in probes])
+        columns = ("layer", "features", "L2 penalty", "top-1 error", "95% interval", "top-5 error")
+        columns = columns if classes > 5 else columns[:-1]
+        shown = table_of(*columns, right=range(1, 6))
+        for layer in probes:
+            errors = layer.errors
+            cells = (f"{errors.top1_error:.2%}", interval_text(errors.top1_interval), f"{errors.top5_error:.2%}")
+            row = (layer.layer, f"{layer.inputs:,}", f"{layer.decay:g}", *cells)
+            add_row(shown, *row[: len(columns)])
+        print_table(shown)
+        images = self._images(probes[0].errors.images)
+        say(f"{images} of {dataset.path}, a linear classifier on each layer")
+        return 0
+
+
+SCORES = {"precision": "precision", "recall": "recall", "f1": "F1"}

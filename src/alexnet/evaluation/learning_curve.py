@@ -1,0 +1,100 @@
+"""The learning curve of a run, measured: errors of each of its checkpoints on one split."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from alexnet.data.dataset import Dataset
+from alexnet.errors import AlexNetError, UsageError
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.errors import Errors, described
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.runs.checkpoint import checkpoints, find_checkpoint, kept_steps, step_of
+from alexnet.runs.journal import read_metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A checkpoint of a learning curve.
+
+    Attributes:
+        step: of the training.
+        epoch: epochs done by then, a fraction within one; None where the run has no journal that says it.
+        kinds: what the checkpoint is: ``last``, ``best``, ``step``, or several of them.
+        errors: of its weights.
+    """
+
+    step: int
+    epoch: float | None
+    kinds: tuple[str, ...]
+    errors: Errors
+
+    @property
+    def label(self) -> str:
+        """``best``, ``last``, both, or nothing, for people."""
+        return ", ".join(kind for kind in ("best", "last") if kind in self.kinds)
+
+    def describe(self, classes: int) -> dict[str, Any]:
+        """As JSON; ``classes`` says of how many the errors are."""
+        where = {"step": self.step, "epoch": self.epoch, "kinds": list(self.kinds)}
+        return {**where, **described(self.errors, classes)}
+
+
+def learning_curve(
+    path: str | os.PathLike,
+    dataset: Dataset | str | os.PathLike,
+    *,
+    split: str | None = None,
+    views: int = 1,
+    precision: str = "auto",
+    device: torch.device | str = "cpu",
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Point]:
+    """Errors of each of a run's checkpoints, in the order of their steps; one is in memory at a time.
+
+    Args:
+        path: the run's folder.
+        dataset, split, views, workers: as for ``evaluate``.
+        precision, device: as for ``load``.
+        progress: called with images done and images in all, over all checkpoints.
+
+    Raises:
+        UsageError: no such run, dataset or split; classes that differ.
+        AlexNetError: no checkpoint yet, or a damaged one.
+    """
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+    split = split or dataset.split or "val"
+    images, steps = len(dataset.rows(split)), kept_steps(path)
+    epoch_of, points = epochs_by_step(path), []
+    if not steps:
+        load(path)  # says why not
+        raise AlexNetError(f"{path}: has no checkpoint yet")
+    for i, step in enumerate(steps):
+        kinds = tuple(place.name.partition("-")[0] for place in checkpoints(path) if step_of(place) == step)
+        try:
+            run = load(path, step, device, precision)
+        except UsageError:
+            if find_checkpoint(path, step):
+                raise
+            continue  # a training that goes on has replaced it
+        count = _offset(progress, i * images, len(steps) * images)
+        measured = evaluate(
+            run, dataset, split=split, views=views, workers=workers, keep_probabilities=False, progress=count
+        )
+        points.append(Point(step, epoch_of(step), kinds, measured.errors))
+        del run  # before the next one is read
+    return points
+
+
+def _offset(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, _: progress(before + done, total)
+
+
+def epochs_by_step(path: str | os.PathLike) -> Callable[[int], float | None]:
+    """What says how many epochs a run had done by a step, from any line of its journal; None without one."""
+    line = next((line for line in reversed(read_metrics(path)) if line["step"] and line["epoch"]), None)
+    return lambda step: None if line is None else step * line["epoch"] / line["step"]
