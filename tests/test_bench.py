@@ -12,6 +12,15 @@ from alexnet.nets.costs import costs
 from alexnet.nets.table_file import load_table
 
 
+@pytest.fixture(autouse=True)
+def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine's rates are measured with: large enough to be measured, no more."""
+    monkeypatch.setattr("alexnet.diagnostics.bench.SIDE", 512)
+    monkeypatch.setattr("alexnet.diagnostics.bench.COPIED", 8 << 20)
+    monkeypatch.setattr("alexnet.diagnostics.bench.IMAGES", 64)
+    monkeypatch.setattr("alexnet.diagnostics.bench.PHOTOS", 8)
+
+
 def test_bench_measures_every_round_and_compares_medians(alexnet, net_file):
     status, out, err = alexnet("bench", "--net", net_file, "--batch-size", 4, "--classes", 10, "--rounds", 3, "--json")
     assert status == 0 and "round 3 of 3" in err
