@@ -170,7 +170,7 @@ def _left(rows: Sequence[Row]) -> dict[str, float]:
 def table(rows: Sequence[Row]) -> list[str]:
     """A line a condition: when each seed started, or what its last hundred steps lost, and what the scores see."""
     lines = [
-        "| recipe and changes | seeds: started at step | of the scores, differs between images at step 0 |",
+        "| recipe and changes | seeds: started at step | between-image ratio of the scores at step 0 |",
         "| --- | --- | --- |",
     ]
     for condition, group in by_condition(rows).items():
