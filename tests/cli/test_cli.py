@@ -182,7 +182,7 @@ def test_streams_that_cannot_be_written(line, status, said):
 
 @needs_linux
 def test_interrupted_while_it_starts():
-    program = [sys.executable, "-X", "importtime", "-m", "alexnet", "--help"]
+    program = [sys.executable, "-X", "importtime", "-m", "alexnet", "train", "--help"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         for line in process.stderr:

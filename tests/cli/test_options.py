@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from alexnet import cli
-from alexnet.cli.help import GROUPS, TURNED_OFF, options_of
+from alexnet.cli.help import GROUPS, TURNED_OFF, about, options_of
 from alexnet.cli.parse import default_of, parse
 from alexnet.files.old_names import OPTIONS, VALUES
 from alexnet.training.recipe import Recipe
@@ -23,7 +23,7 @@ def owner(option: str) -> str:
     return next(
         name
         for name in cli.COMMANDS
-        if any(option in known.names for known in options_of(cli.COMMANDS[name], default_of(name, [])))
+        if any(option in known.names for known in options_of(cli.command_class(name), default_of(name, [])))
     )
 
 
@@ -105,10 +105,10 @@ def test_what_is_wrong_and_what_was_meant(alexnet, arguments, said):
 def test_help_fits_and_says_defaults_in_words(alexnet, monkeypatch, command, columns):
     monkeypatch.setenv("COLUMNS", columns)
     out = alexnet(command, "--help")[1]
-    longest = max(len(option.value) + max(map(len, option.names)) for option in options_of(cli.COMMANDS[command]))
+    longest = max(len(option.value) + max(map(len, option.names)) for option in options_of(cli.command_class(command)))
     assert all(len(line) <= max(int(columns), longest + 24) for line in out.splitlines())
     assert "None" not in out and "MISSING" not in out and "if not given" not in out
-    for option in options_of(cli.COMMANDS[command]):
+    for option in options_of(cli.command_class(command)):
         assert all(name in out for name in option.names)
         if option.default is None:
             assert "default: " in option.text, option.field
@@ -129,7 +129,9 @@ def test_help_shows_what_a_recipe_sets(alexnet):
 def test_recipes_options_are_grouped_and_flags_say_what_they_do():
     plain = {option.field for option in options_of(Recipe) if option.group == "options"}
     assert plain == {"net", "seed", "epochs"}
-    known = {option.field for name in cli.COMMANDS for option in options_of(cli.COMMANDS[name], default_of(name, []))}
+    known = {
+        option.field for name in cli.COMMANDS for option in options_of(cli.command_class(name), default_of(name, []))
+    }
     assert {field for fields in GROUPS.values() for field in fields} <= known
     on = {field.name for field in dataclasses.fields(Recipe) if field.default is True}
     assert on == set(TURNED_OFF)
@@ -149,3 +151,15 @@ def test_help_is_quick():
     program = "import sys; from alexnet.cli import main; main(['--help']); main(['help', 'train']); print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "numpy", "pyarrow", "matplotlib", "fsspec"} & set(out.splitlines()[-1].split())
+
+
+def test_the_list_of_commands_imports_no_command():
+    program = "import sys; from alexnet.cli import main; main(['--help']); print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    modules = set(out.splitlines()[-1].split())
+    assert not {"tyro", "rich", "alexnet.cli.use", "alexnet.training"} & modules
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_the_list_says_what_a_command_says_of_itself(command):
+    assert cli.COMMANDS[command][1] == about(cli.command_class(command)).splitlines()[0]

@@ -1,20 +1,18 @@
 """The commands: each is a dataclass whose fields are its options, and calls one function of the API."""
 
-import logging
 import sys
 from collections.abc import Sequence
 
-from alexnet.cli.parse import COMMANDS as COMMANDS
-from alexnet.cli.parse import before_dashes, command_of, help_page, overview, parse
+from alexnet.cli.commands import COMMANDS as COMMANDS
+from alexnet.cli.commands import command_class as command_class
+from alexnet.cli.commands import overview
 from alexnet.cli.streams import exhausted, fail, open_streams, operating_system
 from alexnet.errors import AlexNetError, Interrupted, UsageError
-from alexnet.progress import set_quiet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 done, 1 failed, 2 wrong use, 130 interrupted after saving."""
     open_streams()
-    logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its cache and its fonts are no user's concern
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:
@@ -48,12 +46,19 @@ def _run(given: list[str]) -> int:
         from importlib.metadata import version
 
         return _print(f"alexnet {version('alexnet')}")
+    from alexnet.cli.parse import before_dashes, command_of, help_page, parse
+
     if given[0] == "help":
         return _print(help_page(command_of(given[1]), given[2:]))
     name, arguments = command_of(given[0]), given[1:]
     if {"-h", "--help"} & set(before_dashes(arguments)):
         return _print(help_page(name, arguments))
     command = parse(name, arguments)
+    import logging
+
+    from alexnet.progress import set_quiet
+
+    logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its cache and its fonts are no user's concern
     set_quiet(getattr(command, "quiet", False))
     return command()
 

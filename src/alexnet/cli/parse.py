@@ -13,38 +13,10 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from alexnet import files
-from alexnet.cli.data import Download, Info, Prepare, Verify
-from alexnet.cli.diagnostics import Bench, Doctor
-from alexnet.cli.evaluate import Evaluate
-from alexnet.cli.experiments import Demo, Reproduce
-from alexnet.cli.help import Option, about, options_of, page
-from alexnet.cli.interchange import Export, Import
-from alexnet.cli.nets import Nets, Recipes, Summary
-from alexnet.cli.train import Train
-from alexnet.cli.use import Predict, Show
+from alexnet.cli.commands import COMMANDS, command_class
+from alexnet.cli.help import Option, options_of, page
 from alexnet.errors import UsageError
 from alexnet.files.old_names import OPTIONS, VALUES
-from alexnet.training.recipes import named
-
-COMMANDS: dict[str, type] = {
-    "prepare": Prepare,
-    "download": Download,
-    "verify": Verify,
-    "info": Info,
-    "summary": Summary,
-    "train": Train,
-    "evaluate": Evaluate,
-    "predict": Predict,
-    "show": Show,
-    "import": Import,
-    "export": Export,
-    "reproduce": Reproduce,
-    "nets": Nets,
-    "recipes": Recipes,
-    "bench": Bench,
-    "doctor": Doctor,
-    "demo": Demo,
-}
 
 
 def parse(name: str, arguments: list[str]) -> Callable[[], int]:
@@ -53,7 +25,7 @@ def parse(name: str, arguments: list[str]) -> Callable[[], int]:
     Raises:
         UsageError: what is given is no command; tyro's boxes on wrong options become a line.
     """
-    command, default = COMMANDS[name], default_of(name, arguments)
+    command, default = command_class(name), default_of(name, arguments)
     options = options_of(command, default)
     _check_names(name, options, arguments)
     said = io.StringIO()
@@ -70,6 +42,9 @@ def default_of(name: str, arguments: list[str]) -> Any:
     """What the options' defaults are: of ``train`` those of the recipe that is named; else None, the class's own."""
     if name != "train":
         return None
+    from alexnet.cli.train import Train
+    from alexnet.training.recipes import named
+
     return Train(tyro.MISSING, tyro.MISSING, named(_value_of("--recipe", arguments) or "default"))
 
 
@@ -178,14 +153,6 @@ def _one_line(box: str) -> str:
     return " ".join(lines).rstrip(".")
 
 
-def overview() -> str:
-    """What ``alexnet --help`` prints."""
-    lines = ["usage: alexnet COMMAND ...", "", "Train, evaluate and use AlexNet (Krizhevsky et al., 2012).", ""]
-    for name, command in COMMANDS.items():
-        lines.append(f"  {name:<10} {about(command).splitlines()[0]}")
-    return "\n".join([*lines, "", "alexnet help COMMAND shows its options; alexnet --version prints the version."])
-
-
 def command_of(name: str) -> str:
     """A command's name. Raises ``UsageError`` where there is none of it, with one that is near."""
     if name not in COMMANDS:
@@ -196,4 +163,4 @@ def command_of(name: str) -> str:
 
 def help_page(name: str, arguments: list[str]) -> str:
     """What ``alexnet COMMAND --help`` prints; with ``--recipe``, its values are the defaults."""
-    return page(name, COMMANDS[name], default_of(name, arguments))
+    return page(name, command_class(name), default_of(name, arguments))

@@ -1,0 +1,60 @@
+"""The commands: where each is, and what it does in a line. None is imported before it is given."""
+
+import importlib
+
+COMMANDS = {  # a command's module and class, and the first line of that class's docstring
+    "prepare": ("data.Prepare", "Make a dataset of 256x256 images from a folder, archive or table of images."),
+    "download": ("data.Download", "Download a public data set or published weights by name, and verify the checksum."),
+    "verify": ("data.Verify", "Check every hash of a dataset or a run, and decode every image of a dataset."),
+    "info": ("data.Info", "Show information about a dataset or a run."),
+    "summary": (
+        "nets.Summary",
+        "Print the layer table of a net: kernels, shapes, receptive fields, parameters, multiply-adds, memory.",
+    ),
+    "train": ("train.Train", "Train a net on a dataset. If interrupted, run the same command to resume exactly."),
+    "evaluate": (
+        "evaluate.Evaluate",
+        "Measure top-1 and top-5 error of a run, or of an ensemble of runs whose outputs are averaged.",
+    ),
+    "predict": ("use.Predict", "Predict the most probable classes of images."),
+    "show": (
+        "use.Show",
+        "Draw a run's error curve, its first filters (Figure 3), and predictions as bar charts (Figure 4).",
+    ),
+    "import": (
+        "interchange.Import",
+        "Import pretrained weights (torchvision, Caffe, ONNX) as a run. Nothing in the file is executed.",
+    ),
+    "export": (
+        "interchange.Export",
+        "Export a run's net for other programs: ONNX, a folder for the Hugging Face hub, torchvision's state dict.",
+    ),
+    "reproduce": (
+        "experiments.Reproduce",
+        "Run an experiment: conditions, seeds, raw figures, a table and a figure. Without a name, list them.",
+    ),
+    "nets": ("nets.Nets", "List the nets that are included."),
+    "recipes": ("nets.Recipes", "List the recipes that are included."),
+    "bench": (
+        "diagnostics.Bench",
+        "Measure the speed of this machine: ours, a plain port's beside it, and the roofline, in about two minutes.",
+    ),
+    "doctor": ("diagnostics.Doctor", "Show what is installed, which paths run, and what would make them faster."),
+    "demo": (
+        "experiments.Demo",
+        "Draw a synthetic data set, train on it, evaluate, and show the result; offline, in minutes.",
+    ),
+}
+
+
+def command_class(name: str) -> type:
+    """The dataclass whose fields are a command's options; imports its module."""
+    module, kind = COMMANDS[name][0].split(".")
+    return getattr(importlib.import_module(f"alexnet.cli.{module}"), kind)
+
+
+def overview() -> str:
+    """What ``alexnet --help`` prints."""
+    lines = ["usage: alexnet COMMAND ...", "", "Train, evaluate and use AlexNet (Krizhevsky et al., 2012).", ""]
+    lines += [f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join([*lines, "", "alexnet help COMMAND shows its options; alexnet --version prints the version."])
