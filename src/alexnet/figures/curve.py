@@ -1,58 +1,154 @@
 """Error curves: of a training as it goes, of several runs beside each other, of a run's checkpoints."""
 
+import contextlib
 import itertools
+import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alexnet import files
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.figures import style
-from alexnet.figures.style import GRID, INK, OTHER, QUIET, RIGHT, WRONG
+from alexnet.figures.style import GRID, INK, QUIET, RIGHT, WRONG
+from alexnet.files.old_names import current_recipe
+from alexnet.runs.journal import read_metrics
+from alexnet.runs.run import read_description
 
+WINDOWS = 120  # points of a training's curve, each a mean of steps
+TRAINING = "#8494a3"
 LENGTH = 32  # letters of a run's name
 INSIDE = 6  # runs in a legend within the plot; more are listed beside it
 LEGEND = 24  # runs that a legend names
 
 
-def curve(metrics: Sequence[dict], title: str = "") -> Figure:
-    """Training and validation error against epochs, as the source's cost plot.
+def curve_of(folder: str | os.PathLike) -> Figure:
+    """The curve of a run from its ``metrics.jsonl``; net, data set and recipe are said as far as its files say them."""
+    about, chance = "", None
+    with contextlib.suppress(AlexNetError, UsageError, OSError):
+        description = read_description(folder)
+        classes, data = len(description["classes"]), description["data"]
+        chance = 1 - 1 / classes
+        name = Path(data["path"]).name if data.get("path") else "a data set"
+        about = f"net {description['net']['name']}; {name}, {classes:,} classes{_recipe(folder)}"
+    return curve(read_metrics(folder), Path(folder).resolve().name, about, chance)
+
+
+def _recipe(folder: str | os.PathLike) -> str:
+    """What a run's ``recipe.json`` says of its rates and batches."""
+    recipe = current_recipe(files.read_json(Path(folder) / "recipe.json", dict))
+    words = [f"{recipe['schedule']} schedule"] if "schedule" in recipe else []
+    names = {"learning_rate": "learning rate", "batch_size": "batch size"}
+    words += [f"{text} {recipe[key]:g}" for key, text in names.items() if isinstance(recipe.get(key), int | float)]
+    return "".join(f", {text}" if index else f"; {text}" for index, text in enumerate(words))
+
+
+def curve(metrics: Sequence[dict], title: str = "", about: str = "", chance: float | None = None) -> Figure:
+    """Training and validation error, loss and learning rate against epochs, the first as the source's cost plot.
 
     Args:
         metrics: lines of ``metrics.jsonl``.
         title: above it.
+        about: a second, smaller line of the title.
+        chance: the error of guessing; drawn where errors come near it.
     """
-    figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
     training = [line for line in metrics if line.get("split") == "train"]
-    if training:
-        window = max(1, len(training) // 120)
-        groups = [training[i : i + window] for i in range(0, len(training), window)]
-        x = [group[-1]["epoch"] for group in groups]
-        y = [100 * float(np.mean([line["top1_error"] for line in group])) for group in groups]
-        axes.plot(x, y, color=OTHER, linewidth=1.6, label="training (crops, dropout)")
     validation = [line for line in metrics if line.get("split") == "val"]
-    if validation:
-        x = [line["epoch"] for line in validation]
-        y = [100 * line["top1_error"] for line in validation]
-        axes.plot(x, y, color=WRONG, linewidth=2, marker="o", markersize=3, label="validation, one view")
-        best = int(np.argmin(y))
-        axes.annotate(
-            f"{y[best]:.1f}%",
-            (x[best], y[best]),
-            textcoords="offset points",
-            xytext=(0, -16 if y[best] > 10 else 8),
-            ha="center",
-            color=WRONG,
-        )
-    axes.set(xlabel="epoch", ylabel="top-1 error, %", ylim=(0, 100))
-    style.write_title(axes, title, fontsize=11, loc="left")
-    axes.grid(axis="y", color=GRID)
-    if training or validation:
-        axes.legend(frameon=False, fontsize=9)
-    style.clean(axes)
+    has_rates = any(line.get("rate") for line in training)
+    figure = Figure(figsize=(7.6, 7.2 if has_rates else 6.2), dpi=style.DPI)
+    # Margins are set, since this is drawn while a training goes on and to measure texts takes as long as all the rest
+    figure.subplots_adjust(left=0.118, right=0.975, top=0.905, bottom=0.07, hspace=0.09)
+    heights = [3, 2, 1] if has_rates else [3, 2]
+    above, middle, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    window = max(1, len(training) // WINDOWS)
+    groups = [training[i : i + window] for i in range(0, len(training), window)]
+    _draw_errors(above, groups, validation, window, chance)
+    _draw_losses(middle, groups, validation)
+    for axes in below:
+        _draw_rates(axes, training)
+    for axes in (above, middle, *below):
+        axes.yaxis.set_label_coords(-0.1, 0.5)
+    ends = [line["epoch"] for line in metrics]
+    if ends and max(ends) > 0:
+        above.set_xlim(0, 1.02 * max(ends))
+    (below or [middle])[-1].set_xlabel("epoch", color=INK)
+    style.write_title(above, title, fontsize=12, loc="left", pad=22)
+    style.say(above, 0, 1.03, style.fitted_points(above, about, 9), color=QUIET)
     return figure
+
+
+def _draw_errors(
+    axes: Axes, groups: Sequence[Sequence[dict]], validation: Sequence[dict], window: int, chance: float | None
+) -> None:
+    x, y = _means(groups, "top1_error")
+    if groups:
+        what = f"mean of {window:,} steps" if window > 1 else "each step's batch"
+        axes.plot(x, 100 * y, **_training_look(x), label=f"training (random crops, dropout), {what}")
+    measured = 100 * np.array([line["top1_error"] for line in validation])
+    epochs = [line["epoch"] for line in validation]
+    if validation:
+        axes.plot(
+            epochs, measured, color=RIGHT, marker="o", markersize=3.5, linewidth=1.8, label="validation, one view"
+        )
+    _error_axis(axes, np.concatenate([100 * y, measured]), chance)
+    if validation:
+        _mark_ends(axes, epochs, measured)
+    elif groups:
+        axes.plot([], [], " ", label="no validation so far")
+    if groups or validation:
+        axes.legend(frameon=False, fontsize=8.5)
+
+
+def _draw_losses(axes: Axes, groups: Sequence[Sequence[dict]], validation: Sequence[dict]) -> None:
+    x, y = _means(groups, "loss")
+    measured = np.array([_number(line.get("loss")) for line in validation])
+    axes.plot(x, y, **_training_look(x))
+    axes.plot([line["epoch"] for line in validation], measured, color=RIGHT, marker="o", markersize=3.5, linewidth=1.8)
+    finite = y[np.isfinite(y)]
+    usual = finite[finite <= 3 * np.median(finite)] if len(finite) else finite  # a leap at the start hides the rest
+    _fit(axes, np.concatenate([usual, measured[np.isfinite(measured)]]))
+    axes.set_ylabel("loss (nats)", color=INK)
+    _plain(axes)
+
+
+def _draw_rates(axes: Axes, training: Sequence[dict]) -> None:
+    """Learning rates step by step, as far as the journal has them; by powers of ten where they fall by as much."""
+    lines = [line for line in training if line.get("rate") is not None]
+    every = max(1, len(lines) // 2000)
+    lines = [*lines[::every], *lines[-1:]]
+    rates = np.array([line["rate"] for line in lines])
+    axes.plot([line["epoch"] for line in lines], rates, color=INK, linewidth=1.2, drawstyle="steps-post")
+    if rates.min() > 0 and rates.max() > 20 * rates.min() and len(np.unique(rates)) <= 20:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(numticks=4))
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        axes.set_ylim(0, 1.15 * float(rates.max()))
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(3))
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.set_ylabel("learning rate", color=INK)
+    _plain(axes)
+
+
+def _training_look(x: Sequence[float]) -> dict[str, Any]:
+    """A line, or points where there are too few for one."""
+    return {"color": TRAINING, "linewidth": 1.4, "marker": "." if len(x) < 3 else ""}
+
+
+def _means(groups: Sequence[Sequence[dict]], key: str) -> tuple[list[float], np.ndarray]:
+    """Epochs at which groups of steps end, and their means."""
+    means = [float(np.mean([_number(line.get(key)) for line in group])) for group in groups]
+    return [group[-1]["epoch"] for group in groups], np.array(means)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def curves(runs: Mapping[str, Sequence[dict]]) -> Figure:
@@ -131,18 +227,36 @@ def _errors_of(metrics: Sequence[dict]) -> tuple[list[float], list[float], str]:
 
 
 def _error_axis(axes: Axes, errors: np.ndarray, chance: float | None = None) -> None:
-    """A range of errors in percent that fits what is drawn, so that 0.2% and 99.9% are seen alike, and chance."""
+    """A range of errors in percent that fits what is drawn, so that 0.2% and 99.9% are seen alike; chance if near."""
     values = errors[np.isfinite(errors)]
     if chance is not None:
-        values = np.append(values, 100 * chance)
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 100.0)
-    room = max(0.08 * (high - low), 0.05 * min(high, 100 - low), 0.05)
-    axes.set_ylim(max(low - room, -0.02 * (high + room)), high + room)
+        spread = float(values.max() - values.min()) if values.size else 0.0
+        near = not values.size or 100 * chance <= values.max() + 0.5 * max(spread, 2.0)
+        values = np.append(values, 100 * chance) if near else values
+        if near:
+            axes.axhline(100 * chance, color=QUIET, linewidth=1.2, linestyle=":", label="chance" + _of(chance))
+        else:
+            axes.plot([], [], " ", label="chance" + _of(chance) + ", is far above")
+    _fit(axes, values, 0.0, 100.0)
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.4g}%"))
     axes.xaxis.set_major_locator(ticker.MaxNLocator(10, steps=[1, 2, 5, 10], integer=True))
     axes.set_ylabel("top-1 error", color=INK)
-    if chance is not None:
-        axes.axhline(100 * chance, color=QUIET, linewidth=1.2, linestyle=":", label=f"chance, {100 * chance:.4g}%")
+    _plain(axes)
+
+
+def _of(share: float) -> str:
+    return f", {100 * share:.4g}%"
+
+
+def _fit(axes: Axes, values: np.ndarray, least: float = 0.0, most: float = math.inf) -> None:
+    """Makes an axis hold values and a little room; where they are all but one number, what is around it."""
+    nothing = (least, most if math.isfinite(most) else 1.0)
+    low, high = (float(values.min()), float(values.max())) if values.size else nothing
+    room = max(0.07 * (high - low), 0.02 * min(high - least, max(most - low, 0.0)), 1e-3 * max(1.0, high))
+    axes.set_ylim(max(low - room, least - 0.3 * room), min(high + room, most + 0.3 * room))
+
+
+def _plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=GRID)
     style.clean(axes)

@@ -20,7 +20,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.outputs import row_probabilities
 from alexnet.evaluation.pictures import several
 from alexnet.evaluation.predict import first_pictures
-from alexnet.figures.curve import curve
+from alexnet.figures.curve import curve_of
 from alexnet.figures.filters import filters
 from alexnet.figures.predictions import predictions
 from alexnet.figures.style import first_synonyms, save, save_image
@@ -156,11 +156,13 @@ def _output_folder(path: str | os.PathLike, output: str | os.PathLike | None, im
 
 
 def _curve_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:
-    metrics = read_metrics(run.path)
-    if not metrics:
-        note(f"no curve.png: {run.path} has no metrics.jsonl, where a training writes down its errors")
-        return None
-    return curve(metrics, run.name)
+    if read_metrics(run.path):
+        return curve_of(run.path)
+    why = (
+        "its weights were imported" if run.data.get("imported") else "it has no metrics.jsonl with a training's errors"
+    )
+    note(f"no curve.png: {run.path}: {why}; nothing says how its error fell")
+    return None
 
 
 def _filters_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:

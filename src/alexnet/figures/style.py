@@ -138,10 +138,16 @@ def ink_on(color: Any) -> str:
     return max(("black", "white"), key=lambda ink: contrast(ink, color))
 
 
-def write_title(axes: Axes, text: str, length: int = TITLE, **looks: Any) -> None:
-    """Writes a name above a plot."""
-    words = lettering(text, length)
-    axes.set_title(words.pop("text"), color=INK, **words, **looks)
+def write_title(axes: Axes, text: str, length: int = TITLE, fontsize: float = 11, **looks: Any) -> None:
+    """Writes a name above a plot, cut where it is longer than so many letters or than the plot is wide."""
+    words = lettering(fitted_points(axes, legible(text, length), fontsize), length)
+    axes.set_title(words.pop("text"), color=INK, fontsize=fontsize, **words, **looks)
+
+
+def fitted_points(axes: Axes, text: str, points: float) -> str:
+    """A legible text that begins at a plot's left edge, cut at its figure's right edge."""
+    figure = axes.figure
+    return fitted(text, 0.85 * figure.bbox.width, round(points * figure.dpi / 72))
 
 
 def blank(width: float, height: float) -> Figure:

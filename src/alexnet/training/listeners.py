@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alexnet.figures.curve import curve
+from alexnet.figures.curve import curve_of
 from alexnet.figures.style import save
 from alexnet.progress import clock
-from alexnet.runs.journal import read_metrics
 from alexnet.training.journal import StepReport
 from alexnet.training.state import RECENT, State
 
 STALL_STEPS, STALL_MARGIN = 300, 0.01  # what starts at all is past it by then: docs/stalling.md
-CURVE_SECONDS = 30.0
+CURVE_SECONDS, CURVE_SHARE = 30.0, 50  # drawing takes at most a fiftieth of a training's time
 FORECAST_STEPS, FORECAST_SECONDS = 4, 5.0  # at least, before a time is said
 
 
@@ -51,16 +50,18 @@ class Curve:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._drawn = time.monotonic()
+        self._drawn, self._pause = time.monotonic(), CURVE_SECONDS
 
     def due(self) -> bool:
-        """Whether it is a while since it was drawn."""
-        return time.monotonic() - self._drawn > CURVE_SECONDS
+        """Whether it is a while since it was drawn: 30 seconds, more where a long journal makes drawing slow."""
+        return time.monotonic() - self._drawn > self._pause
 
     def draw(self) -> None:
         """Draws it from ``metrics.jsonl``."""
-        save(curve(read_metrics(self._folder), self._folder.resolve().name), self._folder / "curve.png")
+        start = time.monotonic()
+        save(curve_of(self._folder), self._folder / "curve.png")
         self._drawn = time.monotonic()
+        self._pause = max(CURVE_SECONDS, CURVE_SHARE * (self._drawn - start))
 
 
 class Pace:
