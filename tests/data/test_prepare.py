@@ -114,7 +114,7 @@ def test_names_with_spaces_and_unicode_and_nesting(tmp_path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda folder: None, "no such folder or archive"),
+        (lambda folder: None, "no such file or folder"),
         (lambda folder: folder.mkdir(), "holds no images"),
         (lambda folder: fill(folder, ("only",)), "one class only"),
         (lambda folder: (fill(folder) / "zebra").mkdir(), "class folder 'zebra' has no images"),
@@ -185,7 +185,7 @@ def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
 def test_a_folder_with_something_else_is_refused(pictures, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "letter.txt").write_text("dear")
-    with pytest.raises(UsageError, match="not empty and no dataset"):
+    with pytest.raises(UsageError, match="not a folder for a new dataset"):
         prepare(pictures, tmp_path / "store", size=64)
     prepare(pictures, tmp_path / "other", size=64)
     with pytest.raises(UsageError, match="begun with other images or options"):

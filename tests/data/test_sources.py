@@ -163,7 +163,7 @@ def test_labels_of_other_types(tmp_path):
 
 
 def test_a_store_is_a_source_where_that_is_said(tmp_path, dataset):
-    with pytest.raises(UsageError, match=r"is a dataset already.*--layout table"):
+    with pytest.raises(UsageError, match=r"is a dataset, not a folder.*--layout table"):
         prepare(dataset.path, tmp_path / "store", size=64)
     again = prepare(dataset.path, tmp_path / "store", size=64, layout="table")
     assert again.classes == dataset.classes and again.splits == dataset.splits

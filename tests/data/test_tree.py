@@ -333,7 +333,7 @@ def test_the_products_own_folders_are_no_input(alexnet, tmp_path):
         )
     status, _, err = alexnet("prepare", photos, photos / "store", "--size", 16)
     assert status == 0 and "the dataset that is being made (store)" in err
-    for path, said in ((photos / "store", "is a dataset already"), (photos / "run", "is a run, no source")):
+    for path, said in ((photos / "store", "is a dataset, not a folder"), (photos / "run", "is a run, not a folder")):
         status, _, err = alexnet("prepare", path, tmp_path / "other")
         assert status == 2 and said in err and err.count("\n") == 1
     assert dataset.splits == {"train": 9, "val": 3}

@@ -137,7 +137,7 @@ def test_predict_wrong_use(alexnet, runs, tmp_path):
     for arguments, said in [
         ([tmp_path / "none.jpg"], "none.jpg: no such file or folder"),
         ([tmp_path], "holds no images"),
-        ([], "give images or folders"),
+        ([], "give IMAGE..."),
         ([tmp_path, "--min-confidence", 2], "--min-confidence 2.0"),
     ]:
         status, _, err = alexnet("predict", runs[0], *arguments)
@@ -226,7 +226,7 @@ def test_what_predict_cannot_read_has_its_reason(alexnet, runs, tmp_path, monkey
     problems = [p.problem for p in predict(load(runs[0]), given)]
     assert problems[3:] == [None, None] and "6,442,450,944 bytes, which is no image" in problems[1]
     assert all("a pipe, socket or device" in problem for problem in (problems[0], problems[2]))
-    for path, said in ((runs[0], "is a run of alexnet's"), (tmp_path / "empty", "holds no images")):
+    for path, said in ((runs[0], "is a run, not images"), (tmp_path / "empty", "holds no images")):
         (tmp_path / "empty").mkdir(exist_ok=True)
         (tmp_path / "empty" / ".x.jpg").touch()
         status, _, err = alexnet("predict", runs[0], path)

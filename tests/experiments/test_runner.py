@@ -74,7 +74,7 @@ def test_what_is_refused(dataset, conditions, tmp_path):
         runner.reproduce("stalling", tmp_path / "e", data=dataset.path, conditions=conditions, scale=0.02)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").touch()
-    with pytest.raises(UsageError, match="no experiment"):
+    with pytest.raises(UsageError, match="not a folder for a new experiment"):
         runner.reproduce("stalling", tmp_path / "full")
 
 

@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # a full disk is noticed here, not when nobody can say so any more
     except UsageError as error:
-        return fail(error, 2)
+        from alexnet.cli.parse import in_order
+
+        return fail(in_order(error, given), 2)
     except Interrupted as error:
         return fail(error, 130)
     except AlexNetError as error:

@@ -17,6 +17,7 @@ from alexnet.cli.options import File, Folder, Json, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import add_row, print_table, table_of, value_text
 from alexnet.errors import Unfinished, UsageError, check_number, check_threads
+from alexnet.files import mistakes
 from alexnet.progress import Display, clock, plural, size_text
 
 
@@ -239,6 +240,8 @@ class Verify(Working):
         display = Display(unit="images")
         with contextlib.closing(display):
             progress = display.counter("verifying")
+            if not is_run(self.path):
+                mistakes.refuse_neither(self.path)
             problems = dict(verify(self.path) if is_run(self.path) else Dataset(self.path).verify(progress))
         wrong = [(name, problem) for name, problem in problems.items() if problem]
         if self.json:
@@ -272,6 +275,7 @@ class Info(Json):
                 raise UsageError(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
             description = describe_run(self.path)
         else:
+            mistakes.refuse_neither(self.path)
             dataset = Dataset(self.path)
             check_outputs({"--picture": self.picture}, [self.path])
             description = dataset.describe()

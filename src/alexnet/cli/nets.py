@@ -17,18 +17,19 @@ class Summary(Json):
     """Print the layer table of a net: kernels, shapes, receptive fields, parameters, multiply-adds, memory."""
 
     net: Positional[Annotated[str, arg(metavar="NET")]] = "paper"
-    """Name of a net (see `alexnet nets`), or path of a .toml table."""
+    """Name of a net (see `alexnet nets`), path of a .toml table, or a run."""
 
-    classes: int = 1000
-    """Units of the last layer."""
+    classes: int | None = None
+    """Units of the last layer (default: 1000, or the run's)."""
 
     def __call__(self) -> int:
         from alexnet.nets.costs import costs
-        from alexnet.nets.table_file import load_table
+        from alexnet.runs.run import table_at
 
-        check_number("--classes", self.classes, 1, 10**9)
-        table = load_table(self.net)
-        rows = costs(table, self.classes)
+        table, own = table_at(self.net)
+        classes = own or 1000 if self.classes is None else self.classes
+        check_number("--classes", classes, 1, 10**9)
+        rows = costs(table, classes)
         totals = {key: sum(getattr(row, key) for row in rows) for key in ("parameters", "multiply_adds", "memory")}
         if self.json:
             layers = [dataclasses.asdict(row) for row in rows]

@@ -107,10 +107,10 @@ MOST_SEEDS = 10_000  # runs
 
 
 def seed_list(text: str) -> list[int]:
-    """``0..9`` or ``0,3,7`` as numbers."""
-    match = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    """``0..9``, ``0-9`` or ``0,3,7`` as numbers."""
+    match = re.fullmatch(r"(\d+)(?:\.\.|-)(\d+)", text)
     if match and 0 <= int(match[2]) - int(match[1]) < MOST_SEEDS:
         return list(range(int(match[1]), int(match[2]) + 1))
     if re.fullmatch(r"\d+(,\d+)*", text):
         return [int(number) for number in text.split(",")]
-    raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7, say")
+    raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7 (a range, or single ones)")

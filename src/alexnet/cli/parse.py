@@ -1,6 +1,7 @@
 """From words to a command: tyro reads the options; what is wrong with them becomes a line."""
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import re
@@ -16,7 +17,10 @@ from alexnet import files
 from alexnet.cli.commands import COMMANDS, command_class
 from alexnet.cli.help import Option, options_of, page
 from alexnet.errors import UsageError
+from alexnet.files import mistakes
 from alexnet.files.old_names import OPTIONS, VALUES
+
+HELP = "alexnet %s --help"
 
 
 def parse(name: str, arguments: list[str]) -> Callable[[], int]:
@@ -28,6 +32,7 @@ def parse(name: str, arguments: list[str]) -> Callable[[], int]:
     command, default = command_class(name), default_of(name, arguments)
     options = options_of(command, default)
     _check_names(name, options, arguments)
+    _check_arguments(name, options, arguments)
     said = io.StringIO()
     start: dict[str, Any] = {} if default is None else {"default": default}
     try:
@@ -81,6 +86,52 @@ def _check_names(name: str, options: list[Option], arguments: list[str]) -> None
         new = VALUES.get(known[spelled].field, {}).get(value)
         if new and value not in known[spelled].choices:
             raise UsageError(f"{spelled} {value}: is now {new}")
+
+
+def _places(options: list[Option], arguments: list[str]) -> list[int]:
+    """Where among the words the arguments are: what is no option, and no option's value."""
+    takes_value = {
+        spelled: bool(option.value) for option in options if not option.positional for spelled in option.names
+    }
+    places, end, value = [], len(before_dashes(arguments)), False
+    for place, word in enumerate(arguments):
+        if place > end or not (value or word.startswith("-") or place == end):
+            places.append(place)
+        value = place < end and not value and takes_value.get(word.replace("_", "-"), False)
+    return places
+
+
+def _check_arguments(name: str, options: list[Option], arguments: list[str]) -> None:
+    """Raises ``UsageError`` where arguments are missing, too many or empty, or an option's value is empty."""
+    wanted = [word for option in options if option.positional for word in option.value.split()]
+    needed = [word for option in options if option.positional and option.default is dataclasses.MISSING
+              for word in option.value.split()]  # fmt: skip
+    places, form = _places(options, arguments), " ".join(["alexnet", name, *wanted])
+    for place, metavar in itertools.zip_longest(places, wanted, fillvalue=wanted[-1] if wanted else ""):
+        if isinstance(place, int) and wanted and not arguments[place].strip():
+            raise UsageError(f"alexnet {name}: {metavar.rstrip('.')}: the name is empty; give {form}")
+    for word, following in itertools.pairwise(before_dashes(arguments)):
+        if word.startswith("--") and not following.strip():
+            raise UsageError(f"alexnet {name}: {word}: its value is empty; give one, or leave {word} out")
+    for word in before_dashes(arguments):
+        if re.fullmatch(r"--[a-z][a-z_-]*=\s*", word):
+            raise UsageError(f"alexnet {name}: {word} its value is empty; give one, or leave {word[:-1]} out")
+    given = [arguments[place] for place in places]
+    if len(given) < len(needed) and "RUN..." not in needed:  # which of these is missing, `evaluate` says
+        lacking = " and ".join(needed[len(given) :])
+        raise UsageError(f"{mistakes.quoted('alexnet', name, *given)}: give {lacking} ({form}); see {HELP % name}")
+    if len(given) > len(wanted) and not any("..." in word for word in wanted):
+        more = " ".join(given[len(wanted) :])
+        hint = _comma_hint(options, arguments)
+        raise UsageError(f"alexnet {name}: {more}: more than it takes{hint}; give {form}; see {HELP % name}")
+
+
+def in_order(error: UsageError, given: list[str]) -> str:
+    """What to say of a mistake; of swapped arguments with the command line that was meant, options and all."""
+    if not isinstance(error, mistakes.Swapped):
+        return str(error)
+    places = _places(options_of(COMMANDS[given[0]]), given[1:])
+    return error.told(given, [place + 1 for place in places])
 
 
 def _wrong_value(options: list[Option], arguments: list[str]) -> str | None:

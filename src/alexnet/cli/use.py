@@ -11,6 +11,7 @@ from alexnet import files
 from alexnet.cli.options import File, Folder, Json, OfCheckpoint, OnDevice, Scoring, Split, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn, write_json
 from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
+from alexnet.files import mistakes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Predict(Scoring, Working):
         from alexnet.evaluation.predict import predict
 
         self._check()
+        mistakes.check_order("predict", ("run", self.run), *(("images", path) for path in self.images))
         check_outputs({"--csv": self.csv}, [self.run, *self.images])
         machine.set_up()
         run = load(self.run, self.checkpoint, machine.choose_device(self.device))
@@ -168,9 +170,9 @@ class Show(OfCheckpoint, OnDevice, Json):
 
     def _say(self, written: list[str], errors: Any) -> None:
         """The errors that are drawn, and the files."""
-        for mistakes in errors:
-            say(f"{mistakes}{', the most certain:' if mistakes.wrong > len(mistakes.shown) else ':'}")
-            for mistake in mistakes.shown:
+        for drawn in errors:
+            say(f"{drawn}{', the most certain:' if drawn.wrong > len(drawn.shown) else ':'}")
+            for mistake in drawn.shown:
                 say(f"{mistake.name}: {mistake.prediction} {mistake.probability:.1%}, true: {mistake.true_class}")
         for path in written:
             say(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from alexnet import files
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.files import mistakes
 
 TRIES = 5  # connections that bring something before it is given up
 TIMEOUT = 60.0  # seconds without a byte
@@ -130,8 +131,12 @@ def download(
             process is fetching it there.
     """
     if name not in PUBLISHED:
+        if os.fspath(folder) in PUBLISHED:
+            raise mistakes.Swapped(
+                f"{folder} is a name; the arguments are swapped", "download", [name, str(folder)], [str(folder), name]
+            )
         known = ", ".join(f"{each} ({published.what})" for each, published in PUBLISHED.items())
-        raise UsageError(f"{name}: unknown; give one of {known}")
+        raise UsageError(f"{name}: unknown; {files.nearest(name, PUBLISHED)}give one of {known}")
     wanted = PUBLISHED[name]
     if url is not None:
         _check_url(url)

@@ -27,7 +27,7 @@ from alexnet import files
 from alexnet.data import codec as images
 from alexnet.data.sources.listing import SPLITS
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.files import Count, Form, Length, Sha, Within
+from alexnet.files import Count, Form, Length, Sha, Within, mistakes
 
 FORMAT_VERSION = 2
 SHARD_ROWS = 8192
@@ -192,12 +192,10 @@ def read_description(path: str) -> dict[str, Any]:
         AlexNetError: an unfinished or damaged dataset.
     """
     file = files.join(path, DESCRIPTION)
-    if not files.exists(file):
-        if files.exists(files.join(path, "prepare.json")):
+    if not path.strip() or not files.exists(file):
+        if path.strip() and files.exists(files.join(path, "prepare.json")):
             raise AlexNetError(f"{path}: preparing it was not finished; give the same `alexnet prepare` command again")
-        raise UsageError(
-            f"{path}: no dataset there (it has no {DESCRIPTION}); make one with `alexnet prepare SOURCE {path}`"
-        )
+        mistakes.refuse(path, "dataset")
     version = files.read_json(file, dict, REMEDY).get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise UsageError(

@@ -31,7 +31,7 @@ from alexnet.data.shards import (
 from alexnet.data.sizes import with_own_size
 from alexnet.data.sources import Listing, Source, open_source, split_off_validation
 from alexnet.errors import MOST_THREADS, AlexNetError, Unfinished, UsageError
-from alexnet.files import Misfit, Within, checked
+from alexnet.files import Misfit, Within, checked, mistakes
 
 SAMPLED = 64  # images that a survey converts
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
@@ -90,6 +90,8 @@ def prepare(
         val_fraction=val_fraction, seed=seed, size=size, resize=resize, format=format,
         max_bad_fraction=max_bad_fraction, part=part, workers=workers, shard_rows=shard_rows,
     )  # fmt: skip
+    mistakes.check_order("prepare", ("source", source), ("new dataset", dataset))
+    mistakes.refuse_other(dataset, "new dataset")
     source, storage = _open(source, dataset, layout, splits, val_fraction, seed, size, resize, format)
     if found:
         found(source.listing)
@@ -290,7 +292,7 @@ def _check_claim(dataset: str | os.PathLike, plan: dict) -> bool:
                 "another folder, or remove it and prepare again"
             )
         if others and not note.exists():  # another part may have come first
-            raise UsageError(f"{dataset}: is not empty and no dataset; give another folder")
+            mistakes.refuse(dataset, "new dataset")
         return False
     old = files.read_json(note, dict, "remove the folder and prepare again")
     plan = json.loads(files.to_json(plan))

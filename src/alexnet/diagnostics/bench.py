@@ -105,6 +105,7 @@ def bench(
     """
     where = machine.choose_device(device)
     precision = machine.choose_precision("auto", where)
+    load_table(net)  # refused before the work, where there is none
     with contextlib.ExitStack() as running:
         running.enter_context(machine.torch_threads(threads))
         room = running.enter_context(tempfile.TemporaryDirectory())

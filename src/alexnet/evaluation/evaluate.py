@@ -11,6 +11,7 @@ from alexnet.evaluation.ensemble import normalized_weights
 from alexnet.evaluation.errors import Judged
 from alexnet.evaluation.outputs import Progress, opened_runs, outputs
 from alexnet.evaluation.result import Evaluation
+from alexnet.files import mistakes
 
 KEPT_BYTES = 1 << 28  # of probabilities, up to which they are kept unless the caller says otherwise
 
@@ -46,6 +47,8 @@ def evaluate(
     Raises:
         UsageError: classes differ, no such split or precision, or not one weight per run.
     """
+    several = list(runs) if isinstance(runs, list | tuple) else [runs]
+    mistakes.check_order("evaluate", *(("run", run) for run in several), ("dataset", dataset))
     classifiers, dataset = opened_runs(runs, precision), dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     weights = normalized_weights(ensemble_weights, len(classifiers))
     rows, classes = dataset.rows(split or dataset.split or "val"), len(dataset.classes)

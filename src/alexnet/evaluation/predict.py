@@ -1,6 +1,7 @@
 """What is on image files, folders and archives: the most probable classes of each."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from alexnet.data.sources.pictures import Paths, Pictures, find_pictures
 from alexnet.errors import UsageError, check_number, check_threads
 from alexnet.evaluation.classifier import AnyRun, Classifier, Prediction, check_views, opened
 from alexnet.evaluation.pictures import decoded_ahead, readable
+from alexnet.files import mistakes
 
 
 def predict(
@@ -41,6 +43,8 @@ def predict(
     check_threads("--workers", workers)
     check_number("--top", top, 1)
     check_views(views)
+    paths = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
+    mistakes.check_order("predict", ("run", run), *(("images", path) for path in paths))
     return _predictions(opened(run, precision), find_pictures(paths, note), top, views, workers)
 
 

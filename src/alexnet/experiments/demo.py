@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from alexnet import files, machine
 from alexnet.data import synthetic as drawn
 from alexnet.data.prepare import prepare
-from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.errors import Errors
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import Case, Experiment, Row
 from alexnet.figures.show import show
 from alexnet.figures.style import RIGHT, WRONG, clean
+from alexnet.files import mistakes
 from alexnet.progress import Display
 from alexnet.runs.journal import read_journal
 from alexnet.training.recipe import Recipe
@@ -104,7 +104,7 @@ def _folder(path: str | os.PathLike) -> Path:
     folder = files.make_folder(path)
     unknown = sorted({entry.name for entry in folder.iterdir()} - {"store", "run"})
     if unknown and not (folder / "store").exists():
-        raise UsageError(f"{folder}: is not empty and no demo; give another folder")
+        mistakes.refuse(folder, "new demo")
     return folder
 
 

@@ -20,6 +20,7 @@ from alexnet.experiments.fine_tuning import FINE_TUNING
 from alexnet.experiments.precision import PRECISION
 from alexnet.experiments.stalling import STALLING
 from alexnet.figures import style
+from alexnet.files import mistakes
 from alexnet.progress import Display
 
 EXPERIMENTS: Mapping[str, Experiment] = {
@@ -79,6 +80,9 @@ def reproduce(
         UsageError: no such experiment; a folder that holds something else, or the experiment at another scale or on
             other images.
     """
+    if name not in EXPERIMENTS and os.fspath(folder) in EXPERIMENTS:
+        given = [name, os.fspath(folder)]
+        raise mistakes.Swapped(f"{folder} is an experiment; the arguments are swapped", "reproduce", given, given[::-1])
     experiment = _experiment(name)
     if not 0 < scale <= 1:
         raise UsageError(f"--scale {scale}: must be above 0 and at most 1")
@@ -124,7 +128,7 @@ def _begin(folder: Path, asked: Row) -> None:
         if changed:
             raise UsageError(f"{folder}: was begun otherwise ({'; '.join(changed)}); give another folder")
     elif any(entry.name != files.LOCK for entry in folder.iterdir()):
-        raise UsageError(f"{folder}: is not empty and no experiment; give another folder")
+        mistakes.refuse(folder, "new experiment")
     else:
         about = {
             "machine": machine.cpu_name(),

@@ -24,6 +24,7 @@ from alexnet.figures.curve import curve_of
 from alexnet.figures.filters import filters
 from alexnet.figures.predictions import predictions
 from alexnet.figures.style import first_synonyms, save, save_image
+from alexnet.files import mistakes
 from alexnet.progress import plural
 from alexnet.runs.checkpoint import AnyCheckpoint
 from alexnet.runs.journal import read_metrics
@@ -108,6 +109,7 @@ def show(
         AlexNetError: not one error to show.
     """
     images = several(images)
+    mistakes.check_order("show", ("run", path), *(("images", image) for image in images))
     if only_errors and images:
         raise UsageError("--only-errors: images given by name have no right class; leave them out or the option")
     check_number("--count", count, 1, MOST_PICTURES)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from alexnet import files
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.files import kinds
 
 HEAD = 4096  # bytes that are looked at
 MOST_NAMES = 1 << 16  # members of a zip
@@ -243,7 +244,7 @@ def refuse_folder(path: str | os.PathLike) -> None:
     """Says of a folder that is no exported one what it is. Raises ``UsageError`` where it is known."""
     folder = Path(path)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    files = [name for name in sorted(names) if Path(name).suffix.lower() in WEIGHTS]
+    files = [name for name in sorted(names) if Path(name).suffix.lower() in kinds.WEIGHTS_ENDINGS]
     words = None
     if "run.json" in names:
         words = "a run already; `alexnet predict` takes it as it is"
@@ -264,6 +265,3 @@ def refuse_folder(path: str | os.PathLike) -> None:
         words = f"a folder that alexnet did not export; give the file of weights in it: {', '.join(files[:5])}"
     if words:
         raise UsageError(f"{path}: is {words}")
-
-
-WEIGHTS = (".pth", ".pt", ".safetensors", ".caffemodel", ".onnx", ".bin", ".ckpt")

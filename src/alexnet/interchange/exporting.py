@@ -21,6 +21,7 @@ from alexnet.data.synthetic import CLASSES, draw
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.predict import first_pictures
+from alexnet.files import mistakes
 from alexnet.interchange import card, onnx_writer, torch_file
 from alexnet.nets.inference import for_inference
 from alexnet.nets.network import Network
@@ -84,6 +85,7 @@ def export(
         UsageError: a form that this net does not have, or a package that is missing.
         AlexNetError: ONNX Runtime gives other answers than ours.
     """
+    mistakes.check_order("export", ("run", run), ("new file", file))
     ending = next((ending for ending in (*ENDINGS, *OTHERS) if os.fspath(file).lower().endswith(ending)), "")
     if ending in OTHERS:
         raise UsageError(f"{file}: give a file ending in .onnx, .pth or .safetensors, or a folder for the hub")

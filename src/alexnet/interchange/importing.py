@@ -13,7 +13,7 @@ from torch import Tensor
 from alexnet import files, machine
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.files import signatures
+from alexnet.files import mistakes, signatures
 from alexnet.interchange import caffe_file, class_names, onnx_reader, torch_file
 from alexnet.interchange.exported import AGAIN, own_description
 from alexnet.interchange.foreign import MOST_BYTES, Foreign, named
@@ -86,9 +86,11 @@ def import_weights(
         UsageError: another net's weights, or what cannot be told from the file and was not said.
         AlexNetError: the file is damaged, or asks to run code.
     """
+    mistakes.check_order("import", ("weights", file), ("new run", folder))
     check_new_folder(folder, "the run")
-    if not Path(file).exists():
-        raise UsageError(f"{file}: no such file; `alexnet download` fetches published weights")
+    if not os.fspath(file).strip() or not Path(file).exists():
+        mistakes.refuse(file, "weights")
+    mistakes.refuse_other(file, "weights")
     if preprocessing not in (None, CAFFE, TORCHVISION) or colors not in (None, "rgb", "bgr"):
         raise UsageError(
             f"preprocessing is {CAFFE} or {TORCHVISION}, colors are rgb or bgr; not {preprocessing}, {colors}"

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from alexnet.errors import UsageError
-from alexnet.files import nearest
+from alexnet.files import mistakes, nearest
 from alexnet.native import Window
 from alexnet.nets.table import (
     AveragePoolLayer,
@@ -87,6 +87,7 @@ def load_table(net: str) -> Table:
             raise UsageError(f"{net}: is no text in UTF-8 ({error})") from error
         return parse_table(text, net)
     if net not in tables():
+        mistakes.refuse_other(net, "net")
         raise UsageError(f"net {net!r}: unknown; {nearest(net, tables())}give {', '.join(tables())}, or a .toml file")
     text = resources.files("alexnet.nets").joinpath("tables", f"{net}.toml").read_text(encoding="utf-8")
     return parse_table(text, net)

@@ -22,12 +22,12 @@ from torch import Tensor
 from alexnet import files
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.files import Count, Length, Misfit, Sha, Within, signatures
+from alexnet.files import Count, Length, Misfit, Sha, Within, mistakes, signatures
 from alexnet.nets import weights
 from alexnet.nets.costs import check_side
 from alexnet.nets.network import Network
 from alexnet.nets.table import Table
-from alexnet.nets.table_file import parse_table
+from alexnet.nets.table_file import load_table, parse_table
 from alexnet.runs.checkpoint import (
     AnyCheckpoint,
     find_checkpoint,
@@ -181,12 +181,13 @@ def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
 def read_description(path: str | os.PathLike) -> dict[str, Any]:
     """``run.json``. Raises ``UsageError`` where there is none or a newer one, ``AlexNetError`` where it is damaged."""
     file = Path(path) / "run.json"
-    if not file.exists():
-        if (Path(path) / "recipe.json").exists() and find_checkpoint(path):
+    named = os.fspath(path).strip()
+    if not named or not file.exists():
+        if named and (Path(path) / "recipe.json").exists() and find_checkpoint(path):
             raise AlexNetError(
                 f"{file}: missing; the run was damaged: put the file back, or train again in another folder"
             )
-        raise UsageError(f"{path}: no run there (it has no run.json); make one with `alexnet train DATASET {path}`")
+        mistakes.refuse(path, "run")
     return read_described(file, Description, "the run was damaged; train or import it again")
 
 
@@ -298,6 +299,18 @@ def preprocessing_of(description: dict[str, Any], tensors: dict[str, Tensor], wh
         return Preprocessing(**{name: value for name, value in values.items() if name in fields})
     except UsageError as error:
         raise AlexNetError(f"{where}: {error}; it was damaged or changed: train, export or import it again") from error
+
+
+def table_at(net: str) -> tuple[Table, int | None]:
+    """The table of a net (its name, or a .toml file) or of a run, whose number of classes is told, too.
+
+    Raises:
+        UsageError: no such net, and no run.
+    """
+    if not is_run(net):
+        return load_table(net), None
+    description = read_description(net)
+    return table_of(description, net), len(description["classes"])
 
 
 def is_run(path: str | os.PathLike) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from alexnet import files
 from alexnet.errors import UsageError
+from alexnet.files import mistakes
 from alexnet.files.old_names import FIELDS
 from alexnet.training.recipe import Recipe, Settled, annotations, from_json, option
 
@@ -150,6 +151,7 @@ def named(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     if not name.endswith((".json", ".toml")):
+        mistakes.refuse_other(name, "recipe", "--recipe")
         near = files.nearest(name, RECIPES)
         raise UsageError(
             f"--recipe {name}: unknown; {near}give one of {', '.join(RECIPES)}, a run's recipe.json, or a .json or "

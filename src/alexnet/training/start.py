@@ -15,6 +15,7 @@ from alexnet.data.batches import Batch, Batches
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError
+from alexnet.files import mistakes
 from alexnet.nets.costs import check_side
 from alexnet.nets.network import Network
 from alexnet.nets.precision import keep_copies
@@ -299,7 +300,7 @@ def _check_free(folder: Path) -> None:
         raise UsageError(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
     leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
     if set(leftover) - {"run.json", "preparation.safetensors", files.LOCK}:
-        raise UsageError(f"{folder}: is not empty and no run; give another folder")
+        mistakes.refuse(folder, "new run")
 
 
 def preprocessing_of(setup: Setup) -> Preprocessing:

@@ -20,6 +20,7 @@ from alexnet.errors import AlexNetError, Interrupted, UsageError, check_number, 
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.errors import Errors, top_k_errors
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.files import mistakes
 from alexnet.progress import Display
 from alexnet.runs.checkpoint import find_checkpoint, step_of
 from alexnet.runs.run import Run, note_errors
@@ -101,6 +102,8 @@ def train(
         check_number("--keep-every", keep_every, 1)
     workers = workers or max(2, min(8, machine.cores()))
     options = Options(workers, keep_every, keep, tensorboard, transform, loss, batches, on_step)
+    mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
+    mistakes.refuse_other(folder, "new run")
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     setup = set_up(dataset, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
     display = Display(show)
@@ -155,6 +158,8 @@ def train_seeds(
         folder: of all runs.
         seeds: which.
     """
+    mistakes.check_order("train", ("dataset", dataset), ("new runs", folder))
+    mistakes.refuse_other(folder, "new runs")
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     runs = files.make_folder(folder)
     return [

@@ -22,6 +22,7 @@ from alexnet.data.sources import (
 from alexnet.data.sources.listing import SPLITS, Listing, Source, split_off_validation
 from alexnet.data.sources.tree import LeftOut, Tree, open_tree, printable
 from alexnet.errors import UsageError
+from alexnet.files import mistakes
 
 LAYOUTS = {
     "csv": csv_list,
@@ -36,11 +37,6 @@ LAYOUTS = {
 }
 # Layouts whose images are in files that may lie beside anything else, folders of photos among it.
 IN_FILES = ("table", "cifar10", "ilsvrc", "wnid-tars", "webdataset")
-OWN_FOLDER = {
-    "dataset": "is a dataset already: `alexnet train {path} RUN` trains on it; --layout table makes another of it",
-    "run": "is a run, no source of images; give the folder of photos",
-    "export": "is an exported run, no source of images; give the folder of photos",
-}
 
 __all__ = ["LAYOUTS", "SPLITS", "Listing", "Source", "Tree", "open_source", "split_off_validation"]
 
@@ -70,7 +66,7 @@ def open_source(
         raise UsageError(f"--splits {splits}: unknown; give auto or none")
     tree = open_tree(path, without)
     if tree.own and layout != "table":
-        raise UsageError(f"{tree.path}: {OWN_FOLDER[tree.own].format(path=tree.path)}")
+        mistakes.refuse(tree.path, "source", own=tree.own)
     notes: list[str] = []
     name = layout or _recognized(tree, notes)
     if not LAYOUTS[name].matches(tree):

@@ -10,6 +10,7 @@ from alexnet.data.sources.listing import SPLIT_NAMES, Source, by_class
 from alexnet.data.sources.tree import IMAGE_ENDINGS, Tree, is_image
 from alexnet.data.sources.words import find_words
 from alexnet.errors import UsageError
+from alexnet.files import mistakes
 
 LISTS = (".csv", ".tsv", ".parquet", ".arrow", ".json", ".txt", ".xml")  # of a folder that is no class
 EXPECTED = "train/CLASS/*, val/CLASS/* or CLASS/*"
@@ -46,6 +47,11 @@ def source(tree: Tree, splits: str = "auto") -> Source:
     images = [(i, name) for i, name in enumerate(tree.names) if is_image(name)]
     if not images:
         left_out = f"; {tree.left_out}" if tree.left_out else ""
+        mistakes.refuse_other(tree.path, "source")
+        if not tree.names and not tree.left_out:
+            raise UsageError(
+                f"{tree.path}: is empty (holds no images); give a folder or an archive of them, one folder per class"
+            )
         raise UsageError(f"{tree.path}: holds no images ({', '.join(IMAGE_ENDINGS)}){left_out}")
     names = [name for _, name in images]
     root = _unwrap(names, () if splits == "none" else SPLIT_NAMES)

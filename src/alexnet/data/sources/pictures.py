@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from alexnet import files
 from alexnet.data.sources.tree import Content, FolderTree, Tree, is_image, open_archive, read_image_file
 from alexnet.errors import UsageError
+from alexnet.files import mistakes
 
 Paths = str | bytes | os.PathLike | Iterable[str | bytes | os.PathLike]
 Read = Callable[[], Content]
@@ -75,9 +76,10 @@ def find_pictures(paths: Paths, note: Callable[[str], None] | None = None) -> li
     for path in map(os.fsdecode, several):
         tree = _tree(path)
         if tree.own:
-            raise UsageError(f"{path}: is a {tree.own} of alexnet's; give images, or a folder or an archive of them")
+            mistakes.refuse(path, "images", own=tree.own)
         pictures.append(Pictures(tree))
         if not pictures[-1].members:
+            mistakes.refuse_other(path, "images")
             left_out = f"; {tree.left_out}" if tree.left_out else ""
             raise UsageError(f"{path}: holds no images{left_out}")
         if note and tree.left_out:
@@ -86,10 +88,11 @@ def find_pictures(paths: Paths, note: Callable[[str], None] | None = None) -> li
 
 
 def _tree(path: str) -> Tree:
-    if not files.exists(path):
-        raise UsageError(f"{path}: no such file or folder")
+    if not path.strip() or not files.exists(path):
+        mistakes.refuse(path, "images")
     if files.is_folder(path):
         return FolderTree(path)
+    mistakes.refuse_other(path, "images")
     try:
         return open_archive(path) or OneFile(path)
     except OSError:  # said with its reason when it is read

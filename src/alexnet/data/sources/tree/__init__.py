@@ -13,6 +13,7 @@ from alexnet.data.sources.tree.rules import IMAGE_ENDINGS, LeftOut, hidden, is_i
 from alexnet.data.sources.tree.tar import CompressedTarTree, TarTree, is_tar, peek
 from alexnet.data.sources.tree.zip import ZipTree
 from alexnet.errors import UsageError
+from alexnet.files import mistakes
 
 LISTS = (".csv", ".tsv", ".parquet", ".arrow")
 OTHERS = {
@@ -58,12 +59,13 @@ def open_tree(path: str | os.PathLike, without: str | os.PathLike | None = None)
         AlexNetError: a damaged archive.
     """
     path = os.fsdecode(path)
-    if not files.exists(path):
-        raise UsageError(f"{path}: no such folder or archive")
+    if not path.strip() or not files.exists(path):
+        mistakes.refuse(path, "source")
     if files.is_folder(path):
         return FolderTree(path, None if without is None else os.fsdecode(without))
     if path.lower().endswith(LISTS):
         return FileTree(path)
+    mistakes.refuse_other(path, "source")
     tree = open_archive(path)
     if tree is not None:
         return tree

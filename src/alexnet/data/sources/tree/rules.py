@@ -4,10 +4,7 @@ import collections
 import json
 import re
 
-IMAGE_ENDINGS = (
-    *(".jpeg", ".jpg", ".jfif", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".heic", ".heif", ".avif"),
-)
+from alexnet.files.kinds import IMAGE_ENDINGS as IMAGE_ENDINGS
 
 # Beside names that begin with a dot: what macOS, Windows, Linux, Synology, QNAP and NetApp leave in shared folders.
 SYSTEM = (
