@@ -12,6 +12,7 @@ from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
 from alexnet.errors import UsageError, check_threads
+from alexnet.files import mistakes
 from alexnet.progress import Display, plural
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Evaluate(Scoring, Working):
 
         self._check()
         machine.set_up()
+        mistakes.check_order("evaluate", *(("run", path) for path in self.paths[:-1]), ("dataset", self.paths[-1]))
         check_outputs({**self._files(), "--curve": self.curve}, self.paths)
         dataset = Dataset(self.paths[-1])
         if self.checkpoint == "all":

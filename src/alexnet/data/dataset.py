@@ -71,6 +71,7 @@ class Dataset(torch_data.Dataset[tuple[Any, int]]):
         self.shards = [Shard(*(entry[name] for name in fields)) for entry in self.description["shards"]]
         self._starts = np.cumsum([0] + [shard.rows for shard in self.shards])
         self._batches: dict[int, list[Rows]] = {}
+        self._maps: dict[int, files.MappedFile] = {}
         self._version = self.description["format_version"]
         self._lock = threading.Lock()
         self.split, self.transform = split, transform
@@ -95,7 +96,7 @@ class Dataset(torch_data.Dataset[tuple[Any, int]]):
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: what is open here is opened anew there."""
-        return {**vars(self), "_batches": {}, "_lock": None}
+        return {**vars(self), "_batches": {}, "_maps": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({**state, "_lock": threading.Lock()})
@@ -162,7 +163,8 @@ class Dataset(torch_data.Dataset[tuple[Any, int]]):
                 shard = self.shards[index]
                 path = files.join(self.path, shard.file)
                 try:
-                    batches = list(pa.ipc.open_stream(files.map_file(path)))
+                    mapped = files.MappedFile(path)
+                    batches = list(pa.ipc.open_stream(pa.BufferReader(mapped.content)))
                     for batch in batches:
                         batch.validate(full=True)  # offsets and names; the images' bytes are not touched
                 except FileNotFoundError as error:
@@ -178,7 +180,14 @@ class Dataset(torch_data.Dataset[tuple[Any, int]]):
                     raise AlexNetError(f"{path}: damaged (not {shard.rows} rows); see `alexnet verify {self.path}`")
                 if batches and not batches[0].schema.equals(expected):
                     raise AlexNetError(f"{path}: damaged (other columns); see `alexnet verify {self.path}`")
+                self._maps[index] = mapped
                 self._batches[index] = [Rows(batch, self._version) for batch in batches]
+        lost = self._maps[index].lost()
+        if lost:
+            raise AlexNetError(
+                f"{files.join(self.path, self.shards[index].file)}: lost {lost:,} bytes while it was read; put the "
+                f"file back, or prepare the dataset again (see `alexnet verify {self.path}`)"
+            )
         return self._batches[index]
 
     def _place(self, row: int) -> tuple[int, Rows, int]:
@@ -204,7 +213,10 @@ class Dataset(torch_data.Dataset[tuple[Any, int]]):
         """
         shard, rows, index = self._place(row)
         try:
-            return images.decode_stored(rows.images[index].as_buffer(), self.format, self.size, room)
+            stored = rows.images[index].as_buffer()
+            if self.format == "jpeg":  # a copy: a file that is cut while it is decoded would end the process
+                stored = stored.to_pybytes()
+            return images.decode_stored(stored, self.format, self.size, room)
         except (images.BadImage, pa.ArrowException, IndexError, ValueError, AttributeError) as error:
             raise AlexNetError(
                 f"{files.join(self.path, self.shards[shard].file)}: row {row - int(self._starts[shard])} is damaged "

@@ -20,6 +20,7 @@ from alexnet.files.checked import to_json as to_json
 from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
 from alexnet.files.storage import PARTIAL as PARTIAL
+from alexnet.files.storage import MappedFile as MappedFile
 from alexnet.files.storage import atomic as atomic
 from alexnet.files.storage import atomic_folder as atomic_folder
 from alexnet.files.storage import below as below

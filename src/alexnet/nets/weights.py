@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor]) -> None
     try:
         content = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         if signatures.is_utf8(path):
+            Path(path).touch()
+            mode = Path(path).stat().st_mode  # as the umask has it; the library writes files that are the owner's alone
             save_file(content, str(path))
+            os.chmod(path, stat.S_IMODE(mode))
         else:
             Path(path).write_bytes(save(content))
     except SafetensorError as error:

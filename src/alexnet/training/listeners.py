@@ -130,20 +130,29 @@ class Forecast:
             self._say(f"about {clock(left)} for {self._steps - report.step:,} more steps, by the first {done + 1:,}")
 
 
+HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
 class Signals:
-    """As a context: Ctrl-C and SIGTERM ask for a stop after the step under way; the second one stops at once.
+    """As a context: Ctrl-C, SIGTERM and SIGHUP ask for a stop after the step under way.
+
+    A second Ctrl-C or SIGTERM stops at once. SIGHUP comes twice where a terminal is closed, so it never does; where it
+    is ignored (``nohup``), it stays ignored.
 
     Attributes:
         stop: whether one came.
     """
 
     def __init__(self) -> None:
-        self.stop = False
+        self.stop = self._asked = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+            heard = [signal.SIGINT, signal.SIGTERM]
+            if HANG_UP is not None and signal.getsignal(HANG_UP) != signal.SIG_IGN:
+                heard.append(HANG_UP)
+            self._before = {number: signal.signal(number, self._hear) for number in heard}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -151,6 +160,8 @@ class Signals:
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
     def _hear(self, number: int, frame: object) -> None:
-        if self.stop:
-            raise KeyboardInterrupt
+        if number != HANG_UP:
+            if self._asked:
+                raise KeyboardInterrupt
+            self._asked = True
         self.stop = True

@@ -8,9 +8,19 @@ import torch
 from torch import Tensor
 
 from alexnet import files
+from alexnet.errors import AlexNetError
 from alexnet.runs.checkpoint import write_checkpoint
 
 SHARE = 0.02  # of the training's time that writing may take
+
+
+def _check_there(run: Path) -> None:
+    """Raises ``AlexNetError`` where a run's folder was removed or moved while it was trained."""
+    if not (run / "run.json").exists():
+        raise AlexNetError(
+            f"{run}: was removed or moved while it was trained, so nothing more can be saved there; training stopped. "
+            "Where it was moved, give its new place to the same command; else it begins anew"
+        )
 
 
 class Writer:
@@ -58,9 +68,10 @@ class Writer:
             best: not copied: nobody may change them any more. They cannot be resumed from.
 
         Raises:
-            AlexNetError: this write's predecessor did not succeed (a full disk, say).
+            AlexNetError: this write's predecessor did not succeed (a full disk, say), or the run's folder is gone.
         """
         self.wait()
+        _check_there(self.folder.parent)
         started = time.monotonic()
         parts = {
             "weights.safetensors": self._copy("weights", tensors),
@@ -90,7 +101,11 @@ class Writer:
         """Waits for the write under way and raises what went wrong with it."""
         future, self._future = self._future, None
         if future:
-            future.result()
+            try:
+                future.result()
+            except (OSError, AlexNetError):
+                _check_there(self.folder.parent)  # which says more of it
+                raise
 
     def close(self) -> None:
         """Waits, and ends the thread."""
