@@ -141,7 +141,9 @@ def test_json_is_strict(alexnet, lopsided, net_file, tmp_path):
     assert status == 0 and isinstance(said, dict)
     assert said["class_errors"]["one"] is None and said["class_errors"]["blue"] is not None
     rows = {row["class"]: row for row in csv.DictReader((tmp_path / "a.csv").open())}
-    assert rows["one"] == {"class": "one", "images": "0", "top1_error": ""}
+    assert {key: rows["one"][key] for key in ("class", "images", "top1_error")} == {
+        "class": "one", "images": "0", "top1_error": "",
+    }  # fmt: skip
     note = run / "run.json"
     description = json.loads(note.read_bytes())
     description["errors"]["val"]["loss"] = None

@@ -65,7 +65,7 @@ def test_told_by_the_command_and_only_on_request(alexnet, tmp_path):
     status, _, err = alexnet("prepare", tmp_path / "source", tmp_path / "store", "--find-duplicates")
     assert status == 0 and "12 near-duplicates between training and validation, see" in err
     assert len((tmp_path / "store" / "duplicates.csv").read_text().splitlines()) == 13 and source.exists()
-    assert "duplicates: 12" in alexnet("info", tmp_path / "store")[1]
+    assert "duplicates  12 between training and validation" in alexnet("info", tmp_path / "store")[1]
 
 
 def test_a_store_without_validation_has_none(tmp_path):

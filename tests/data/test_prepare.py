@@ -308,7 +308,7 @@ def test_more_bad_images_than_allowed_stop_it(alexnet, tmp_path):
     status, _, err = alexnet("prepare", source, tmp_path / "store", "--max-bad-fraction", 0.3)  # and then it goes on
     assert status == 0 and "8 bad images left out" in err and "skipped red/000.jpg: not decodable" in err
     told = alexnet("info", tmp_path / "store")[1]
-    assert "skipped: 8" in told and "skipped because: not decodable 8" in told
+    assert "8 bad images (not decodable 8), see skipped.csv" in told
     with open(tmp_path / "store" / "skipped.csv", encoding="utf-8") as file:
         assert file.readline() == "name,split,class,reason\n"
 

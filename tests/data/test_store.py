@@ -91,7 +91,7 @@ def test_verify_decodes_what_hashes_pass(dataset, tmp_path):
 
 def test_info_tells_all_and_draws(alexnet, worded, tmp_path):
     status, out, _ = alexnet("info", worded.path, "--picture", tmp_path / "sheet.png")
-    assert status == 0 and "tench, Tinca tinca" in out and f"format: {worded.format}" in out
+    assert status == 0 and "tench, Tinca tinca" in out and f"64x64 pixels, {worded.format}" in out
     told = json.loads(alexnet("info", worded.path, "--json")[1])
     assert told["counts"] == {"train": [5, 5, 5], "val": [2, 2, 2]} and told["words"] == WORDS
     assert told["bytes"] > 15 * 64 * 64 / 4 and told["resize"] == "shorter-side" and told["duplicates"] is None

@@ -6,7 +6,7 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
     "prepare": ("data.Prepare", "Make a dataset of 256x256 images from a folder, archive or table of images."),
     "download": ("data.Download", "Download a public data set or published weights by name, and verify the checksum."),
     "verify": ("data.Verify", "Check every hash of a dataset or a run, and decode every image of a dataset."),
-    "info": ("data.Info", "Show information about a dataset or a run."),
+    "info": ("info.Info", "Show information about a dataset or a run."),
     "summary": (
         "nets.Summary",
         "Print the layer table of a net: kernels, shapes, receptive fields, parameters, multiply-adds, memory.",

@@ -1,21 +1,17 @@
-"""Commands for data: prepare, download, verify, info."""
+"""Commands for data: prepare, download, verify."""
 
 import contextlib
 import dataclasses
 import os
 import re
-import sys
 import threading
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from rich.table import Table
 from tyro.conf import Positional, arg
 
 from alexnet import files
-from alexnet.cli.options import File, Folder, Json, Working, check_outputs
+from alexnet.cli.options import Folder, Working
 from alexnet.cli.streams import print_json, say, warn
-from alexnet.cli.tables import add_row, print_table, table_of, value_text
 from alexnet.errors import Unfinished, UsageError, check_number, check_threads
 from alexnet.files import mistakes
 from alexnet.progress import Display, clock, plural, size_text
@@ -251,75 +247,3 @@ class Verify(Working):
         if not self.json and not wrong:
             say(f"{self.path}: OK: {len(problems):,} files match their checksums")
         return 1 if wrong else 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Info(Json):
-    """Show information about a dataset or a run."""
-
-    path: Positional[Annotated[str, arg(metavar="PATH")]]
-    """Dataset or run."""
-
-    picture: File | None = None
-    """PNG file to write images of the dataset to, spread over its classes (default: none)."""
-
-    def __call__(self) -> int:
-        from alexnet.data.dataset import Dataset
-        from alexnet.runs.run import describe_run, is_run
-
-        if self.picture and not self.picture.lower().endswith(".png"):
-            raise UsageError(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
-        picture = None
-        if is_run(self.path):
-            if self.picture:
-                raise UsageError(f"--picture: {self.path} is a run; `alexnet show {self.path}` draws it")
-            description = describe_run(self.path)
-        else:
-            mistakes.refuse_neither(self.path)
-            dataset = Dataset(self.path)
-            check_outputs({"--picture": self.picture}, [self.path])
-            description = dataset.describe()
-            if self.picture:
-                from alexnet.figures.sheet import contact_sheet
-
-                picture = contact_sheet(dataset)
-        if self.json:
-            print_json(description)
-            return self._save(picture)
-        if description["words"] == description["classes"]:
-            del description["words"]
-        counts = description.pop("counts", {})
-        for key, value in description.items():
-            say(f"{key.replace('_', ' ')}: {value_text(value)}")
-        if counts:
-            print_table(_class_counts(description.get("words") or description["classes"], counts))
-        if self.picture:
-            say(f"picture: {self.picture}")
-        return self._save(picture)
-
-    def _save(self, picture: Any) -> int:
-        """Writes the picture after what was said."""
-        if self.picture:
-            from alexnet.figures.style import save_image
-
-            sys.stdout.flush()
-            save_image(picture, self.picture)
-        return 0
-
-
-MOST_CLASSES = 24  # that are shown each on a line
-
-
-def _class_counts(classes: Sequence[str], counts: dict[str, list[int]]) -> Table:
-    """Images of each class and split; of many classes, the largest and smallest."""
-    order = sorted(range(len(classes)), key=lambda i: (-sum(each[i] for each in counts.values()), i))
-    shown = table_of("class", *counts, right=range(1, len(counts) + 1))
-    if len(order) > MOST_CLASSES:
-        half = MOST_CLASSES // 2
-        for i in order[:half]:
-            add_row(shown, classes[i], *(f"{each[i]:,}" for each in counts.values()))
-        add_row(shown, f"... {len(order) - 2 * half:,} more", *("" for _ in counts))
-        order = order[-half:]
-    for i in order:
-        add_row(shown, classes[i], *(f"{each[i]:,}" for each in counts.values()))
-    return shown

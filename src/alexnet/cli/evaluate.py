@@ -70,6 +70,7 @@ class Evaluate(Scoring, Working):
         from alexnet.data.dataset import Dataset
         from alexnet.evaluation.cautions import cautions
         from alexnet.evaluation.classifier import load
+        from alexnet.evaluation.evaluate import note_measurement
 
         self._check()
         machine.set_up()
@@ -89,6 +90,8 @@ class Evaluate(Scoring, Working):
             return self._probe(runs[0], dataset)
         measured = self._measure(runs, dataset)
         self._print(runs, dataset, measured)
+        if len(runs) == 1:
+            note_measurement(runs[0].with_precision(self.precision), dataset, self.split, measured.errors)
         sys.stdout.flush()  # whatever becomes of the files, the figures are there
         self._write(measured, dataset)
         return 0
@@ -145,8 +148,8 @@ class Evaluate(Scoring, Working):
         if self.json:
             weights = {"ensemble_weights": measured.ensemble_weights, "ensemble_weights_tuned_on": tuned}
             per_class = dict(zip(dataset.classes, measured.class_errors.tolist()))
-            steps = {"checkpoint": self.checkpoint, "steps": [run.step for run in runs]}
-            where = {"runs": list(self.paths[:-1]), "dataset": self.paths[-1], "split": self.split, **steps}
+            where = {"runs": list(self.paths[:-1]), "steps": [run.step for run in runs]}
+            where |= {"dataset": self.paths[-1], "split": self.split}
             print_json({**where, **described, **weights, "class_errors": per_class})
             return
         errors = measured.errors
@@ -186,6 +189,7 @@ class Evaluate(Scoring, Working):
 
     def _learning_curve(self, dataset: "Dataset") -> int:
         from alexnet import machine
+        from alexnet.evaluation.evaluate import note_measurement
         from alexnet.evaluation.learning_curve import learning_curve
 
         display, device = Display(unit="images"), machine.choose_device(self.device)
@@ -193,6 +197,7 @@ class Evaluate(Scoring, Working):
             points = learning_curve(
                 self.paths[0], dataset, split=self.split, views=self.views, precision=self.precision, device=device,
                 workers=self.workers, progress=display.counter("evaluating"),
+                note=lambda run, errors: note_measurement(run, dataset, self.split, errors),
             )  # fmt: skip
         if self.json:
             where = {"run": self.paths[0], "dataset": self.paths[-1], "split": self.split}

@@ -63,12 +63,3 @@ def interval_text(interval: Sequence[float]) -> str:
 
 def error_text(value: float, interval: Sequence[float]) -> str:
     return f"{value:.2%} (95% interval {interval_text(interval)})"
-
-
-def value_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {value_text(inner)}" for key, inner in value.items())
-    if isinstance(value, list):
-        shown = ", ".join(value_text(inner) for inner in value[:12])
-        return f"{shown}, ... ({len(value)})" if len(value) > 12 else shown
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import torch
 
 from alexnet.data.dataset import Dataset
-from alexnet.evaluation.classifier import AnyRun
+from alexnet.evaluation.classifier import AnyRun, Classifier
 from alexnet.evaluation.ensemble import normalized_weights
-from alexnet.evaluation.errors import Judged
+from alexnet.evaluation.errors import Errors, Judged, described
 from alexnet.evaluation.outputs import Progress, opened_runs, outputs
 from alexnet.evaluation.result import Evaluation
 from alexnet.files import mistakes
+from alexnet.runs.history import add_measurement
 
 KEPT_BYTES = 1 << 28  # of probabilities, up to which they are kept unless the caller says otherwise
 
@@ -73,3 +74,16 @@ def evaluate(
         confidence=judged.confidence.numpy(),
         kept=torch.cat(kept).numpy() if kept else None,
     )
+
+
+def note_measurement(run: Classifier, dataset: Dataset, split: str, errors: Errors) -> None:
+    """Adds what was measured of one run to its history, where its folder can be written.
+
+    Args:
+        run: with the precision that it was measured with.
+        dataset, split: on what.
+        errors: of it.
+    """
+    where = {"dataset": dataset.path, "store": dataset.fingerprint, "split": split}
+    how = {"step": run.step, "precision": run.precision}
+    add_measurement(run.path, {**where, **how, **described(errors, len(dataset.classes))})

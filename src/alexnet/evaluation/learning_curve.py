@@ -9,11 +9,11 @@ import torch
 
 from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.evaluation.classifier import load
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.errors import Errors, described
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.runs.checkpoint import checkpoints, find_checkpoint, kept_steps, step_of
-from alexnet.runs.journal import read_metrics
+from alexnet.runs.facts import epochs_by_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,7 @@ def learning_curve(
     device: torch.device | str = "cpu",
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    note: Callable[[Classifier, Errors], None] | None = None,
 ) -> list[Point]:
     """Errors of each of a run's checkpoints, in the order of their steps; one is in memory at a time.
 
@@ -61,6 +62,7 @@ def learning_curve(
         dataset, split, views, workers: as for ``evaluate``.
         precision, device: as for ``load``.
         progress: called with images done and images in all, over all checkpoints.
+        note: called with each checkpoint's net and errors when they are measured.
 
     Raises:
         UsageError: no such run, dataset or split; classes that differ.
@@ -86,15 +88,11 @@ def learning_curve(
             run, dataset, split=split, views=views, workers=workers, keep_probabilities=False, progress=count
         )
         points.append(Point(step, epoch_of(step), kinds, measured.errors))
+        if note:
+            note(run, measured.errors)
         del run  # before the next one is read
     return points
 
 
 def _offset(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, _: progress(before + done, total)
-
-
-def epochs_by_step(path: str | os.PathLike) -> Callable[[int], float | None]:
-    """What says how many epochs a run had done by a step, from any line of its journal; None without one."""
-    line = next((line for line in reversed(read_metrics(path)) if line["step"] and line["epoch"]), None)
-    return lambda step: None if line is None else step * line["epoch"] / line["step"]

@@ -94,7 +94,10 @@ class Evaluation:
         return {**described(self.errors, len(self.class_errors)), **scores, "ece": self.calibration.ece}
 
     def write_class_errors(self, path: str | os.PathLike, classes: Sequence[str]) -> None:
-        """Writes a CSV: class, images, top-1 error, precision, recall, F1; empty where a class has no images."""
+        """Writes a CSV: class, images, top-1 error, precision, recall, F1.
+
+        The error of a class without images is empty, and all of a class that is not predicted, either.
+        """
         scores = self.class_scores
         columns = (self.class_errors, scores.precision, scores.recall, scores.f1)
         shares = [["" if math.isnan(share) else f"{share:.6f}" for share in column.tolist()] for column in columns]

@@ -1,5 +1,6 @@
 """A run's checkpoints: how they are written, found, read whole, and held against their hashes."""
 
+import math
 import os
 import re
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
+import safetensors
 from torch import Tensor
 
 from alexnet import files
@@ -17,6 +19,7 @@ from alexnet.nets import weights
 KINDS = ("last", "best", "step")
 AnyCheckpoint = str | int  # ``last``, ``best``, or a step as people write it; see ``parse_checkpoint``
 CHECKPOINT = re.compile(rf"({'|'.join(KINDS)})-(\d{{8,}})")
+STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")  # of batch norm, which no gradient changes
 SHOWN = 4  # steps at each end of a list of them
 LOOKS = (0.0, 0.01, 0.03)  # seconds between looks at a folder that another process writes in
 REMOVE = "where its folder is removed, the run goes back to an earlier checkpoint that was kept, or to its start"
@@ -164,6 +167,17 @@ def weights_digest(path: str | os.PathLike) -> str | None:
     """SHA-256 of a run's last weights, as its checkpoint says it; None where there is none."""
     note = read_checkpoint(path, "last", read_note)
     return None if note is None else note["sha256"]["weights.safetensors"]
+
+
+def count_parameters(checkpoint: Path) -> int:
+    """How many numbers a checkpoint's net learns, by its file's head. Raises ``AlexNetError`` where it is damaged."""
+    path = checkpoint / "weights.safetensors"
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise AlexNetError(f"{path}: cannot be read ({error}); {REMOVE}") from error
+    return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
 
 
 def read_weights(checkpoint: Path) -> tuple[int, dict[str, Tensor]]:

@@ -8,11 +8,14 @@ A run is a folder::
     checkpoints/last-00001234/   weights.safetensors, state.safetensors, checkpoint.json (hashes)
     checkpoints/best-00001200/   the same of the lowest validation error
     metrics.jsonl, timings.jsonl, curve.png
+    evaluations.jsonl        what ``alexnet evaluate`` measured
 """
 
 import dataclasses
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -35,7 +38,6 @@ from alexnet.runs.checkpoint import (
     parse_checkpoint,
     read_checkpoint,
     read_weights,
-    step_of,
     steps_text,
 )
 from alexnet.runs.journal import Share
@@ -97,6 +99,8 @@ class Description(Described):
     """``run.json``."""
 
     preparation_sha256: Sha
+    version: NotRequired[str | None]  # of alexnet, by which it was made
+    created: NotRequired[str]  # when, in UTC
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -163,7 +167,16 @@ def begin(folder: Path, description: dict, preprocessing: Preprocessing) -> None
     tensors = {"mean_image": preprocessing.mean_image, "noise": preprocessing.noise}
     content = safetensors.torch.save(tensors)
     files.write_bytes(folder / "preparation.safetensors", content)
-    _write_description(folder, {**description, "preparation_sha256": files.sha256_bytes(content)})
+    made = {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    _write_description(folder, {**description, "preparation_sha256": files.sha256_bytes(content), **made})
+
+
+def version() -> str | None:
+    """Of alexnet, if it is installed."""
+    try:
+        return metadata.version("alexnet")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _write_description(folder: Path, description: dict) -> None:
@@ -316,22 +329,6 @@ def table_at(net: str) -> tuple[Table, int | None]:
 def is_run(path: str | os.PathLike) -> bool:
     """Whether there is a run at ``path``."""
     return (Path(path) / "run.json").exists()
-
-
-def describe_run(path: str | os.PathLike) -> dict:
-    """What a run is, for people and JSON."""
-    description = read_description(path)
-    checkpoints = {kind: find_checkpoint(path, kind) for kind in ("last", "best")}
-    return {
-        "run": os.fspath(path),
-        "net": description["net"]["name"],
-        "classes": description["classes"],
-        "words": description.get("words") or description["classes"],
-        "preparation": description["preparation"],
-        "data": description["data"],
-        "checkpoints": {kind: step_of(place) for kind, place in checkpoints.items() if place},
-        "errors": description["errors"],
-    }
 
 
 def open_run(path: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Run:

@@ -1,0 +1,81 @@
+"""What was measured with a run: ``evaluations.jsonl``, a line a measurement, added by ``alexnet evaluate``."""
+
+import contextlib
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from alexnet import files
+from alexnet.files import Count, Misfit, Within, checked
+from alexnet.runs.journal import Share
+from alexnet.runs.run import version
+
+FILE = "evaluations.jsonl"
+
+
+class Measurement(TypedDict):
+    """A line of ``evaluations.jsonl``.
+
+    ``dataset`` is the path as it was given, ``store`` the dataset's fingerprint; errors are as in ``run.json``, and
+    those of the top 5 None where a dataset has no more than five classes.
+    """
+
+    time: str
+    version: NotRequired[str | None]
+    dataset: str
+    store: str
+    split: str
+    views: Annotated[int, Within(1, 10)]
+    step: Count
+    precision: str
+    images: Count
+    top1_error: Share
+    top1_interval: tuple[Share, Share]
+    top5_error: Share | None
+    top5_interval: tuple[Share, Share] | None
+    loss: float | None
+
+
+def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None:
+    """Adds a line at once, with the time and our version. Where the run's folder cannot be written, nothing happens.
+
+    Args:
+        folder: the run's.
+        measured: what a ``Measurement`` has besides.
+    """
+    if files.is_remote(folder) or not Path(folder, "run.json").exists():
+        return
+    path = Path(folder, FILE)
+    content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": version(), **measured}
+    line = (files.to_json(content, indent=None) + "\n").encode()
+    with contextlib.suppress(OSError):
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(file).st_size
+            torn = size and os.pread(file, 1, size - 1) != b"\n"  # by a power cut, or a full disk
+            os.write(file, b"\n" + line if torn else line)
+        finally:
+            os.close(file)
+
+
+def read_measurements(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines that can be read, oldest first."""
+    path, lines = Path(folder, FILE), []
+    content = b""
+    with contextlib.suppress(OSError):
+        content = path.read_bytes()
+    for line in content.splitlines():
+        with contextlib.suppress(ValueError, Misfit):
+            lines.append(checked(files.parse_json(line), Measurement))
+    return lines
+
+
+def latest_measurements(folder: str | os.PathLike) -> list[dict[str, Any]]:
+    """The newest line of each dataset, split, number of views, step and precision, in the order of these."""
+    newest = {}
+    for line in read_measurements(folder):
+        key = tuple(line[name] for name in ("store", "split", "views", "step", "precision"))
+        newest.pop(key, None)
+        newest[key] = line
+    return [newest[key] for key in sorted(newest, key=lambda key: (*key[1:4], *key))]
