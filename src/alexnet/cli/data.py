@@ -36,7 +36,7 @@ class Prepare(Working):
     """Random seed: which images are held out."""
 
     size: int | None = None
-    """Side of the stored square in pixels (default: 256, or the shorter side of the source's images where they all
+    """Side of the stored images in pixels (default: 256, or the shorter side of the source's images where they all
     have one size and it is at most 128)."""
 
     resize: Literal["shorter-side", "warp"] = "shorter-side"
@@ -47,27 +47,29 @@ class Prepare(Working):
     """jpeg: quality 95, 4:2:0. raw: lossless, about five times larger (default: jpeg; raw for CIFAR-10)."""
 
     layout: Annotated[str | None, arg(metavar="LAYOUT")] = None
-    """Name of the source's layout (default: recognized from its files)."""
+    """Layout of the source: folder, csv, table, cifar10, ilsvrc, kaggle, tiny-imagenet, wnid-tars, webdataset (default:
+    recognized from its files)."""
 
     splits: Literal["auto", "none"] = "auto"
-    """auto: folders of a source that are splits (train, val, test) are recognized by their shape and names. none: every
-    folder is a class."""
+    """auto: folders that are splits (train, val, test) are recognized by their contents and names. none: every folder
+    is a class."""
 
     max_bad_fraction: float = 0.2
-    """Fraction of bad images beyond which it stops with an error; fewer are left out and named in skipped.csv."""
+    """Largest fraction of bad images. They are left out and named in skipped.csv. If there are more, the command
+    fails."""
 
     find_duplicates: bool = False
     """Look for near-duplicates between training and validation, and list them in duplicates.csv."""
 
     part: Annotated[str | None, arg(metavar="N/PARTS")] = None
-    """3/16: the third of sixteen parts, where processes or machines share the work in one folder (default: all; under
-    torchrun, the part of the process's rank)."""
+    """Part of the work that this process does, where several share it: 3/16 is the third of sixteen parts. All give the
+    same DATASET (default: all; under torchrun, the part of the process's rank)."""
 
     workers: int | None = None
-    """Threads (default: every core). Their number changes no byte."""
+    """Threads (default: one per core). The dataset is the same for any number."""
 
     dry_run: bool = False
-    """Say what would be made, convert a few images to tell the space and time it takes, and write nothing."""
+    """Say what would be made. Convert a few images to estimate space and time. Write nothing."""
 
     def __call__(self) -> int:
         check_threads("--workers", self.workers)
@@ -207,7 +209,8 @@ class Download(Working):
     """Folder to put the file in. If interrupted, run the same command to resume."""
 
     url: Annotated[str | None, arg(metavar="URL")] = None
-    """Another place to download the same file from (default: the published one); the checksum stays."""
+    """Another address to download the same file from (default: the published one). The checksum is checked all the
+    same."""
 
     def __call__(self) -> int:
         from alexnet.data.download import PUBLISHED, download

@@ -14,7 +14,7 @@ from alexnet.progress import Display
 
 @dataclasses.dataclass(frozen=True)
 class Bench(OnDevice, Json):
-    """Measure the speed of this machine: ours, a plain port's beside it, and the roofline, in about two minutes."""
+    """Measure the speed of this machine, beside a plain port and the roofline, in about two minutes."""
 
     net: Annotated[str, arg(metavar="NET")] = "paper"
     """Name of a net (see `alexnet nets`), or path of a .toml table."""
@@ -23,10 +23,10 @@ class Bench(OnDevice, Json):
     """Images per step."""
 
     classes: int = 1000
-    """Units of the last layer."""
+    """Number of classes: units of the last layer."""
 
     rounds: int = 7
-    """How often each quantity is measured, interleaved; the median is reported."""
+    """How often each quantity is measured, in interleaved rounds. The median is reported."""
 
     threads: int | None = None
     """CPU threads for torch (default: OMP_NUM_THREADS, or every core)."""
@@ -61,7 +61,7 @@ class Bench(OnDevice, Json):
 
 @dataclasses.dataclass(frozen=True)
 class Doctor(Json):
-    """Show what is installed, which paths run, and what would make them faster."""
+    """Show what is installed, which code paths run, and what would make them faster."""
 
     def __call__(self) -> int:
         from alexnet.diagnostics.doctor import doctor

@@ -14,7 +14,7 @@ from alexnet.progress import clock
 
 @dataclasses.dataclass(frozen=True)
 class Demo(OnDevice, Working):
-    """Draw a synthetic data set, train on it, evaluate, and show the result; offline, in minutes."""
+    """Make a synthetic data set, train on it, evaluate and show the result. Works offline, in minutes."""
 
     folder: Positional[Folder] = "demo"
     """Folder to write to. If interrupted, run the same command to resume."""
@@ -23,7 +23,7 @@ class Demo(OnDevice, Working):
     """Use less data: under a minute."""
 
     seed: int = 0
-    """Random seed of the training; the data set is always the same."""
+    """Random seed of the training. The data set is always the same."""
 
     def __call__(self) -> int:
         from alexnet import machine
@@ -50,7 +50,7 @@ class Demo(OnDevice, Working):
 
 @dataclasses.dataclass(frozen=True)
 class Reproduce(OnDevice, Working):
-    """Run an experiment: conditions, seeds, raw figures, a table and a figure. Without a name, list them."""
+    """Run an experiment of the docs, and write its raw figures, table and figure. Without a name, list them."""
 
     experiment: Positional[Annotated[str, arg(metavar="EXPERIMENT")]] = ""
     """Name of an experiment."""
@@ -59,13 +59,13 @@ class Reproduce(OnDevice, Working):
     """Folder to write to. If interrupted, run the same command to resume."""
 
     data: Annotated[str | None, arg(metavar="DATA")] = None
-    """A dataset, or images as `alexnet prepare` takes them; default: synthetic images."""
+    """A dataset, or images as `alexnet prepare` takes them (default: synthetic images)."""
 
     conditions: tuple[str, ...] | None = None
-    """Some of the experiment's conditions, or others of their form; default: all of its own."""
+    """Conditions to run: some of the experiment's, or others of their form (default: all of the experiment's)."""
 
     seeds: Annotated[str | None, arg(metavar="SEEDS")] = None
-    """0..9 or 0,3,7; default: the experiment's own."""
+    """Random seeds, 0..9 or 0,3,7 (default: the experiment's)."""
 
     scale: float = 1.0
     """Share of the experiment's full size (images, epochs, steps), above 0 and at most 1."""

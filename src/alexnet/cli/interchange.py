@@ -17,24 +17,24 @@ class Import(Json):
     """.pth, .safetensors, .caffemodel, .onnx, or a folder that `alexnet export` made."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
-    """Folder to make."""
+    """Folder to write the run to."""
 
     net: Annotated[str | None, arg(metavar="NET")] = None
     """Name of a net, or path of a .toml table (default: recognized by the file's layers)."""
 
     preprocessing: Literal["caffe", "torchvision"] | None = None
-    """How images are preprocessed. caffe: 256x256 warped, 0..255 minus mean. torchvision: shorter side 256, 0..1,
-    normalized (default: as is usual for the net)."""
+    """How the net's images are preprocessed. caffe: warped to 256x256, 0..255 minus the mean. torchvision: shorter side
+    256, 0..1, normalized (default: as is usual for the net)."""
 
     mean: File | None = None
-    """With --preprocessing caffe: its mean image, .binaryproto (default: Caffe's own mean colors)."""
+    """With --preprocessing caffe: file of the mean image, .binaryproto (default: Caffe's own mean colors)."""
 
     color_order: Literal["rgb", "bgr"] | None = None
-    """Order of the color channels that the file's weights see (default: bgr for Caffe's files and the ONNX zoo's, else
-    rgb)."""
+    """Order of the color channels that the weights were trained on (default: bgr for Caffe's files and the ONNX zoo's,
+    else rgb)."""
 
     classes: File | None = None
-    """Text file with a class per line, `n01440764 tench` or `tench` (default: ImageNet's thousand)."""
+    """Text file with one class per line, `n01440764 tench` or `tench` (default: ImageNet's thousand)."""
 
     def __call__(self) -> int:
         from alexnet.interchange.importing import import_weights
@@ -58,23 +58,23 @@ class Export(OfCheckpoint, Json):
     """Export a run's net for other programs: ONNX, a folder for the Hugging Face hub, torchvision's state dict."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
-    """A run."""
+    """Run to export."""
 
     file: Positional[File]
-    """.onnx; .pth or .safetensors for torchvision.models.alexnet; without an ending: a folder for the hub."""
+    """.onnx; .pth or .safetensors for torchvision.models.alexnet; a name without an ending: a folder for the Hugging
+    Face hub."""
 
     without_preprocessing: bool = False
-    """ONNX: the file takes preprocessed float images and gives scores. Else it takes uint8 images and gives
-    probabilities."""
+    """For ONNX: take preprocessed float images and give scores (default: take uint8 images and give probabilities)."""
 
     precision: Literal["float32", "int8"] = "float32"
-    """ONNX. int8: the weights of the fully connected layers are rounded to int8; the file is a third as large."""
+    """For ONNX. int8: the weights of the fully connected layers are rounded to int8, for a file a third as large."""
 
     images: Annotated[str | None, arg(metavar="SOURCE")] = None
-    """ONNX: dataset or folder of images to check the file on (default: the dataset that the run was trained on)."""
+    """For ONNX: dataset or folder of images to check the file on (default: the dataset that the run was trained on)."""
 
     license: Annotated[str | None, arg(metavar="LICENSE")] = None
-    """Hub: of the weights, by the hub's names: mit, cc-by-4.0, ... (default: not specified)."""
+    """For the hub: license of the weights, by the hub's names: mit, cc-by-4.0, ... (default: not specified)."""
 
     def __call__(self) -> int:
         from alexnet import machine

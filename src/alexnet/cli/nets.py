@@ -20,7 +20,7 @@ class Summary(Json):
     """Name of a net (see `alexnet nets`), path of a .toml table, or a run."""
 
     classes: int | None = None
-    """Units of the last layer (default: 1000, or the run's)."""
+    """Number of classes: units of the last layer (default: 1000, or the run's)."""
 
     def __call__(self) -> int:
         from alexnet.nets.costs import costs

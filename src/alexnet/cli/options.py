@@ -30,7 +30,7 @@ class Working(Json):
     """For commands that take a while and say how far they are."""
 
     quiet: bool = False
-    """Show no progress: only results and warnings."""
+    """Show no progress, only results and warnings."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class OnDevice:
     """For commands that compute with a net."""
 
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
-    """auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:N, mps."""
+    """cpu, cuda, cuda:N or mps. auto: CUDA, else MPS, else CPU."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

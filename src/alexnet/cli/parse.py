@@ -130,7 +130,7 @@ def in_order(error: UsageError, given: list[str]) -> str:
     """What to say of a mistake; of swapped arguments with the command line that was meant, options and all."""
     if not isinstance(error, mistakes.Swapped):
         return str(error)
-    places = _places(options_of(COMMANDS[given[0]]), given[1:])
+    places = _places(options_of(command_class(given[0])), given[1:])
     return error.told(given, [place + 1 for place in places])
 
 

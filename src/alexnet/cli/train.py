@@ -18,16 +18,16 @@ class Train(OnDevice, Working):
     """Train a net on a dataset. If interrupted, run the same command to resume exactly."""
 
     dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
-    """Images, as `alexnet prepare` made them."""
+    """Images to train on: a folder that `alexnet prepare` made."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
-    """Folder to write to."""
+    """Folder to write the trained net to."""
 
     settings: Annotated[OmitArgPrefixes[Recipe], arg(name="recipe's")]
 
     recipe: Annotated[str, arg(metavar="RECIPE")] = "default"
     """A named recipe (see `alexnet recipes`), the recipe.json of another run, or a .json or .toml file of some of the
-    options below. Options given beside it change it; with --help, its values are shown as defaults."""
+    options below. Options given beside it change it. With --help, its values are shown as defaults."""
 
     threads: int | None = None
     """CPU threads for torch (default: OMP_NUM_THREADS, or every core). Results are bit-identical only for the same
@@ -37,23 +37,23 @@ class Train(OnDevice, Working):
     """Threads that decode images (default: 2 to 8, by the cores)."""
 
     start_from: Annotated[str | None, arg(name="from", metavar="RUN")] = None
-    """Run whose weights are taken, layer by layer, where name and shape agree; the others are initialized randomly
-    (default: none)."""
+    """Run to take weights from, for fine-tuning: of every layer whose name and shape agree. The other layers are
+    initialized randomly (default: none)."""
 
     seeds: Annotated[str | None, arg(metavar="SEEDS")] = None
-    """0..9 or 0,3,7: train one run per seed, in RUN/seed-0, RUN/seed-1, ... (default: one run, with --seed)."""
+    """Train one run per seed, 0..9 or 0,3,7, in RUN/seed-0, RUN/seed-1, ... (default: one run, with --seed)."""
 
     keep_every: int | None = None
     """Keep a checkpoint for good every N epochs (default: never)."""
 
     keep: Literal["log"] | None = None
-    """log: keep checkpoints at the steps 1, 2, 4, 8, ..., for analyzing learning dynamics (default: none)."""
+    """log: keep the checkpoints of steps 1, 2, 4, 8, ..., for analyzing learning dynamics (default: none)."""
 
     tensorboard: bool = False
-    """Write for TensorBoard to RUN/tensorboard, too."""
+    """Also write logs for TensorBoard, to RUN/tensorboard. (pip install 'alexnet[tensorboard]')"""
 
     dry_run: bool = False
-    """Say what would be trained, train a few steps to tell the time and memory it takes, and write nothing."""
+    """Say what would be trained. Train a few steps to estimate time and memory. Write nothing."""
 
     def __call__(self) -> int:
         from alexnet import machine

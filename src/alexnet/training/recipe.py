@@ -42,7 +42,7 @@ class Recipe:
     """What determines a training besides its data, as it is asked for. The defaults are the recipe ``default``.
 
     Raises:
-        UsageError: a value that cannot be meant, named by its option.
+        UsageError: an invalid value, named by its option.
     """
 
     net: str | None = None
@@ -52,16 +52,17 @@ class Recipe:
     """Random seed, 0 to 4294967295."""
 
     epochs: Annotated[int, Within(1, 10**6)] | None = None
-    """Passes over the training images (default: enough for about 160,000 crops, from 24 to 200; with --from for 16,000,
-    from 10 to 100)."""
+    """Passes over the training images (default: as many as make about 160,000 crops, between 24 and 200; with --from,
+    about 16,000 crops, between 10 and 100)."""
 
     # data and augmentation
 
     input_scale: Literal["raw", "standardized"] = "standardized"
-    """raw: 0..255 minus the mean image (paper 2). standardized: that, divided by the pixels' standard deviation."""
+    """raw: pixels of 0..255 minus the mean image (paper 2). standardized: the same, divided by their standard
+    deviation."""
 
     crop_size: Annotated[int, Within(1, 4096)] | None = None
-    """Side of the random crops in pixels (paper 4.1: 224; default: what the net's table says)."""
+    """Side of the random crops in pixels (paper 4.1: 224; default: the side of the net's input)."""
 
     flip: bool = True
     """Flips every second crop left to right (paper 4.1)."""
@@ -71,24 +72,24 @@ class Recipe:
 
     shuffle: Literal["epoch", "once", "windows"] = "epoch"
     """epoch: a new order every epoch. once: shuffled once, so that mini-batches keep their members (2012 source).
-    windows: shuffled within windows of 8,192 images, made of runs of 256 that lie together: for data sets larger than
-    memory on slow disks."""
+    windows: shuffled within windows of 8,192 images, each read from disk in 32 pieces, for datasets larger than memory
+    on slow disks."""
 
     color_noise: Annotated[float, Within(0, 100)] = 0.1
-    """Strength of the noise along the principal colors (paper 4.1); 0: none."""
+    """Strength of the color noise, along the principal components of RGB (paper 4.1). 0: none."""
 
     color_noise_by: Literal["std", "eigenvalue"] = "std"
-    """std: times each component's standard deviation (2012 source). eigenvalue: times its eigenvalue, as paper
-    4.1 writes; on pixels of 0..255 that is noise of hundreds of gray levels."""
+    """What the noise of a component is multiplied by. std: its standard deviation (2012 source). eigenvalue: its
+    eigenvalue, as paper 4.1 writes, which on pixels of 0..255 is noise of hundreds of gray levels."""
 
     color_noise_divisor: Annotated[float, Within(0.01, 100)] = 1.0
-    """What images are divided by while color noise is on, in training alone (2012 source: 1.1)."""
+    """Divisor of the training images while color noise is on (2012 source: 1.1)."""
 
     color_noise_until: Annotated[int, Within(0, 10**6)] | None = None
-    """Epochs after which color noise and its divisor are switched off (2012 source: 67; default: never)."""
+    """Epochs after which there is no more color noise, and no divisor (2012 source: 67; default: never)."""
 
     label_smoothing: Annotated[float, Within(0, 0.999)] = 0.0
-    """Share of the target spread over all classes (Szegedy and others, 2016)."""
+    """Share of the target that is spread over all classes (Szegedy et al., 2016)."""
 
     # optimizer
 
@@ -96,79 +97,77 @@ class Recipe:
     """Images per step (paper 5: 128; default: 64, or 32 for fewer than 4,000 training images)."""
 
     grad_accumulation: Annotated[int, Within(1, 10**6)] = 1
-    """Parts in which a batch goes through the net, to save memory; their gradients are summed."""
+    """Number of parts in which a batch goes through the net, to save memory. Their gradients are summed."""
 
     init: Literal["net", "he"] = "he"
-    """net: weights initialized as the net's table says (paper 5). he: N(0, 2 / inputs), which keeps the signal's size,
-    and biases 0."""
+    """Initial weights and biases. net: as the net's table says (paper 5). he: weights N(0, 2 / inputs), which keep the
+    signal's size, and biases 0."""
 
     learning_rate: Annotated[float, Within(0, 1e6), arg(name="lr", aliases=("--learning-rate",))] = 0.01
-    """The highest learning rate."""
+    """Learning rate, at its highest."""
 
     bias_lr: Annotated[float, Within(0, 1e6)] | None = None
     """Learning rate of the biases (2012 source: 0.02; its CIFAR-10 nets: 0.002; default: that of the weights)."""
 
     layer_lr: tuple[str, ...] = ()
-    """Learning rates of single layers from an epoch on: conv1@67=1e-5,conv1@72=0,conv1.bias@72=0 (2012 source). A rate
-    of 0 freezes weights completely: no gradient, no decay, no momentum."""
+    """Learning rates of single layers from an epoch on, such as conv1@67=1e-5,conv1@72=0,conv1.bias@72=0 (2012 source).
+    A rate of 0 freezes weights completely: no gradient, no decay, no momentum."""
 
     momentum: Annotated[float, Within(0, 0.9999)] = 0.9
     """Momentum (paper 5)."""
 
     weight_decay: Annotated[float, Within(0, 1e6)] = 0.0005
-    """Weight decay (paper 5); biases have none (2012 source)."""
+    """Weight decay (paper 5). Biases have none (2012 source)."""
 
     layer_weight_decay: tuple[str, ...] = ()
-    """Weight decay of single layers: conv1=0.004,fc10=1.0 (2012 source's CIFAR-10 nets)."""
+    """Weight decay of single layers, such as conv1=0.004,fc10=1.0 (2012 source's CIFAR-10 nets)."""
 
     precision: Literal["auto", "float32", "float64", "bf16", "fp16"] = "auto"
-    """Precision of matrix products and convolutions; weights and their updates stay float32. auto: bf16 where the
+    """Precision of matrix products and convolutions. Weights and their updates stay float32. auto: bf16 where the
     machine has it. float64: everything, for checks."""
 
     freeze: str | None = None
-    """With --from: the last of the layers that keep their weights. Their outputs are computed once, for the ten views
-    of paper 4.1; each epoch then takes one view of each image, without color noise
-    (default: none)."""
+    """With --from: this layer and all before it keep their weights. Their outputs are computed once, for the ten views
+    of paper 4.1. Each epoch then takes one view of each image, without color noise (default: none)."""
 
     pretrained_lr_factor: Annotated[float, Within(0, 100)] = 0.1
-    """With --from: what the learning rate of layers taken from that run is multiplied by (2012 source's sixth-layer
-    nets)."""
+    """With --from: factor on the learning rate of the layers taken from that run (2012 source's sixth-layer nets)."""
 
     # schedule
 
     schedule: NameOrSchedule = "cosine"
-    """cosine: half a cosine wave down to 0. plateau: divided by 10 when the validation error stalls (paper 5).
-    multistep: divided by 10 at each of the milestones. exponential: down to --final-lr (source numbers 155, 156).
-    staircase: the same, in equally long stages (source numbers 169, 170)."""
+    """How the learning rate falls. cosine: half a cosine wave down to 0. plateau: divided by 10 when the validation
+    error stalls (paper 5). multistep: divided by 10 at each milestone. exponential: down to --final-lr (source numbers
+    155, 156). staircase: the same, in equally long stages (source numbers 169, 170). constant: not at all."""
 
     warmup_epochs: Annotated[float, Within(0, 1e6)] = 1.0
-    """Epochs over which the learning rate rises from 0."""
+    """Epochs in which the learning rate rises from 0 to its highest."""
 
     milestones: tuple[float, ...] = ()
-    """With multistep: epochs at which the rate is divided by 10 (2012 source, by hand: 25,51,79; in 2010 23,51,78)."""
+    """With multistep: epochs at which the learning rate is divided by 10 (2012 source: 25,51,79; in 2010: 23,51,78)."""
 
     plateau_patience: Annotated[int, Within(1, 10**6)] = 5
-    """With plateau: epochs without a lower validation error before the rate drops."""
+    """With plateau: epochs without a lower validation error before the learning rate drops."""
 
     plateau_drops: Annotated[int, Within(0, 100)] = 3
-    """With plateau: how often the rate drops (paper 5: three times)."""
+    """With plateau: how often the learning rate drops (paper 5: three times)."""
 
     stages: Annotated[int, Within(2, 10**6)] = 4
-    """With staircase: how many stages."""
+    """With staircase: number of stages."""
 
     final_lr: Annotated[float, Within(1e-30, 1e6)] = 1e-5
-    """With exponential and staircase: the learning rate at the end."""
+    """With exponential and staircase: learning rate at the end."""
 
     bias_schedule: Literal["same", "constant"] = "same"
-    """same: the biases' learning rate falls with the weights'. constant: it does not (2012 source)."""
+    """Learning rate of the biases. same: it falls with the weights'. constant: it does not fall (2012 source)."""
 
     # checkpoints
 
     validate_every: Annotated[int, Within(1, 10**6)] = 1
-    """Epochs between measurements on the validation split."""
+    """Measure the validation error every N epochs."""
 
     def __post_init__(self) -> None:
-        """Holds every field against its annotation. Raises ``UsageError`` naming the option that cannot be meant."""
+        """Holds every field against its annotation. Raises ``UsageError`` naming the option that is invalid."""
         if isinstance(self.schedule, Schedule):
             for name, value in self.schedule.flat().items():
                 object.__setattr__(self, name, value)
