@@ -200,7 +200,7 @@ def test_the_card_is_read_by_the_hubs_library(trained, dataset, tmp_path, alexne
         "## Use",
         "## Data",
         "## Recipe",
-        "## Errors",
+        "## Evaluation",
         "## License",
         "## Limits",
         f"{error:.2%}",

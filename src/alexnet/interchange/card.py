@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from alexnet.progress import plural
 from alexnet.runs.run import Run
 
 
@@ -24,7 +25,7 @@ def write(run: Run, recipe: dict | None, license: str | None) -> str:
         metrics = [
             {
                 "type": "accuracy",
-                "name": f"top-1 accuracy, {split}, {errors['views']} views",
+                "name": f"top-1 accuracy, {split}, {plural(errors['views'], 'view')}",
                 "value": 1 - errors["top1_error"],
             }
             for split, errors in run.errors.items()
@@ -39,15 +40,15 @@ def write(run: Run, recipe: dict | None, license: str | None) -> str:
     parts = [
         f"---\n{yaml}\n---\n\n# {run.name}",
         f"{run.net.table.title}: net `{run.net.table.name}`, {count:,} parameters, {len(run.classes):,} classes. "
-        "Written by alexnet, the system of Krizhevsky, Sutskever and Hinton's 2012 paper.",
+        "Written by alexnet, a reimplementation of Krizhevsky, Sutskever and Hinton's 2012 paper.",
         f"## Use\n\n```sh\nalexnet import FOLDER run   # this folder\nalexnet predict run PHOTO\n```\n\nImages: "
         f"{images_words(run, False)} (`preparation.safetensors`).",
         "## Data\n\n" + (f"`{name}`: {images} images." if images else f"Imported from `{name}`"
         + (f" ({origin['format']}, SHA-256 `{origin['sha256']}`)." if origin else ".")),
         f"## Recipe\n\n{_recipe_words(recipe)}",
-        f"## Errors\n\n{_errors_words(run)}",
-        "## License\n\n" + (f"{license}." if license else "Not said by whoever exported it: ask before you use it.")
-        + " The license of the images that it learnt from is another matter.",
+        f"## Evaluation\n\n{_errors_words(run)}",
+        "## License\n\n" + (f"{license}." if license else "Not specified. Ask the author before you use these weights.")
+        + " The images that it was trained on have licenses of their own.",
         "## Limits\n\n" + _limits(run),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -62,7 +63,7 @@ def data_name(run: Run) -> str:
 
 def _recipe_words(recipe: dict | None) -> str:
     if recipe is None:
-        return "Not trained here: these weights were imported."
+        return "Not trained with alexnet: these weights were imported."
     shown = {key: value for key, value in recipe.items() if key not in ("table", "store") and value not in (None, [])}
     shown |= {key: Path(str(shown[key])).name for key in ("start_from", "net") if key in shown}
     lines = [f"| {key.replace('_', ' ')} | {value} |" for key, value in shown.items()]
@@ -71,7 +72,7 @@ def _recipe_words(recipe: dict | None) -> str:
 
 def _errors_words(run: Run) -> str:
     if not run.errors:
-        return "None was measured with this run."
+        return "Not evaluated."
     lines = [
         f"| {split} | {errors['images']:,} | {errors['views']} | {errors['top1_error']:.2%} "
         f"({errors['top1_interval'][0]:.1%} to {errors['top1_interval'][1]:.1%}) | {errors['top5_error']:.2%} |"
@@ -83,12 +84,16 @@ def _errors_words(run: Run) -> str:
 
 def _limits(run: Run) -> str:
     few = sum((run.data.get("images") or {}).values())
-    seen = f" It was measured on images like its {few:,} own; others may be recognized far worse." if few else ""
+    seen = ""
+    if few and run.errors:
+        seen = (
+            f" It was evaluated on images from the same source as its {few:,} own. Others may have a far higher error."
+        )
     shown: Sequence[str] = run.words[:5]
     more = f" and {len(run.words) - len(shown):,} more" if len(run.words) > len(shown) else ""
     return (
-        f"It knows {'; '.join(shown)}{more}, and gives one of these to every image, whatever is on it. A probability "
-        f"is the net's own opinion, not calibrated.{seen} Not for decisions about people."
+        f"It knows {'; '.join(shown)}{more}. It gives one of these to every image, whatever the image shows. "
+        f"Probabilities are not calibrated.{seen} Not for decisions about people."
     )
 
 
@@ -96,8 +101,11 @@ def images_words(run: Run, prepared: bool) -> str:
     """How whoever has the file must prepare images, in words."""
     preprocessing = run.preprocessing
     size, crop = preprocessing.size, preprocessing.crop
-    scale = ", ".join(f"{factor:.8g}" for factor in preprocessing.channel_scale().tolist())
+    factors = preprocessing.channel_scale().tolist()
+    divisors = ", ".join(f"{1 / factor:.8g}" for factor in (factors if len(set(factors)) > 1 else factors[:1]))
+    scaled = "" if divisors == "1" else f", divided by {divisors}"
     square = f"{size}x{size} RGB ({preprocessing.resized})"
     if prepared:
         return f"uint8 (N, {size}, {size}, 3), {square}; crop, mean and scale are in the graph"
-    return f"float32 (N, 3, {crop}, {crop}): {square}, its central {crop}x{crop}, minus the mean image's, times {scale}"
+    center = f"{square}, its central {crop}x{crop} minus that of the mean image{scaled}"
+    return f"float32 (N, 3, {crop}, {crop}): {center}"

@@ -121,5 +121,5 @@ def compute(
             setup.batches,
             setup.recipe,
             options.workers,
-            counting.counter("computing what the frozen layers give"),
+            counting.counter("caching features of the frozen layers"),
         )
