@@ -31,18 +31,18 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
     ),
     "reproduce": (
         "experiments.Reproduce",
-        "Run an experiment: conditions, seeds, raw figures, a table and a figure. Without a name, list them.",
+        "Run an experiment of the docs, and write its raw figures, table and figure. Without a name, list them.",
     ),
     "nets": ("nets.Nets", "List the nets that are included."),
     "recipes": ("nets.Recipes", "List the recipes that are included."),
     "bench": (
         "diagnostics.Bench",
-        "Measure the speed of this machine: ours, a plain port's beside it, and the roofline, in about two minutes.",
+        "Measure the speed of this machine, beside a plain port and the roofline, in about two minutes.",
     ),
-    "doctor": ("diagnostics.Doctor", "Show what is installed, which paths run, and what would make them faster."),
+    "doctor": ("diagnostics.Doctor", "Show what is installed, which code paths run, and what would make them faster."),
     "demo": (
         "experiments.Demo",
-        "Draw a synthetic data set, train on it, evaluate, and show the result; offline, in minutes.",
+        "Make a synthetic data set, train on it, evaluate and show the result. Works offline, in minutes.",
     ),
 }
 

@@ -17,6 +17,9 @@ from alexnet.files.checked import parse_json as parse_json
 from alexnet.files.checked import seal as seal
 from alexnet.files.checked import seal_holds as seal_holds
 from alexnet.files.checked import to_json as to_json
+from alexnet.files.hashes import sha256 as sha256
+from alexnet.files.hashes import sha256_bytes as sha256_bytes
+from alexnet.files.hashes import sha256_text as sha256_text
 from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
 from alexnet.files.storage import PARTIAL as PARTIAL
@@ -39,9 +42,6 @@ from alexnet.files.storage import read_bytes as read_bytes
 from alexnet.files.storage import read_json as read_json
 from alexnet.files.storage import remove_folder as remove_folder
 from alexnet.files.storage import remove_leftovers as remove_leftovers
-from alexnet.files.storage import sha256 as sha256
-from alexnet.files.storage import sha256_bytes as sha256_bytes
-from alexnet.files.storage import sha256_text as sha256_text
 from alexnet.files.storage import size as size
 from alexnet.files.storage import to_csv as to_csv
 from alexnet.files.storage import write_bytes as write_bytes

@@ -1,4 +1,4 @@
-"""Storage: atomic writes, hashes, local or remote paths. The one place that touches it.
+"""Storage: atomic writes, local or remote paths. The one place that touches it.
 
 A path is a local path or, for reading, any URL that fsspec knows (``s3://``, ``gs://``, ``memory://``).
 Whatever is written appears whole or not at all: it is written beside its place, flushed, then renamed.
@@ -387,22 +387,3 @@ def free_bytes(folder: str | os.PathLike) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open_read(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
-
-
-def sha256_bytes(data: bytes) -> str:
-    """SHA-256 of bytes, in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def sha256_text(*parts: str) -> str:
-    """SHA-256 of texts, each closed by a newline, in hexadecimal."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()
