@@ -174,6 +174,14 @@ def say(axes: Axes, x: float, y: float, text: str, **looks: Any) -> None:
     axes.text(x, y, words.pop("text"), transform=axes.transAxes, **{"color": INK, "fontsize": 9, **words, **looks})
 
 
+def write_over(figure: Figure, x: float, y: float, text: str, points: float, color: str) -> None:
+    """Writes a text that may hold names at so many inches from a figure's lower left corner, cut at its right edge."""
+    width, height = figure.get_size_inches()
+    text = fitted(text, (width - 2 * x) * figure.dpi, round(points * figure.dpi / 72))
+    words = lettering(text, len(text))
+    figure.text(x / width, y / height, words.pop("text"), va="center", color=color, fontsize=points, **words)
+
+
 def write_lines(axes: Axes, title: str, lines: Sequence[str]) -> None:
     """Fills a plot with lines of text below a title, from its upper left corner."""
     axes.set_axis_off()
