@@ -20,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import ticker
 
 from alexnet import Dataset, Net, machine, prepare
 from alexnet.data.batches import Batches
 from alexnet.data.synthetic import source
 from alexnet.diagnostics.bench import random_images, training_step
 from alexnet.diagnostics.plain_port import tasks
+from alexnet.figures import style
 from benchmarks import harness
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -112,28 +114,39 @@ def measure() -> dict:
     return found
 
 
-def plot(told: dict, path: str) -> None:
-    """Three small plots."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
-    batches = [case["batch"] for case in told["batch"]]
-    left.plot(batches, [1e3 * case["seconds"] / case["batch"] for case in told["batch"]], "o-")
-    left.set(xscale="log", yscale="log", xlabel="images a step", ylabel="ms an image", title="batch")
-    classes = [case["classes"] for case in told["classes"]]
-    middle.plot(classes, [case["seconds"] for case in told["classes"]], "o-", label="seconds a step of 128")
-    middle.plot(classes, [case["peak_mib"] / 1024 for case in told["classes"]], "s--", label="peak memory, GiB")
-    middle.set(xlabel="classes", ylim=(0, None), title="classes")
-    middle.legend()
-    records = [case["records"] for case in told["store"]]
-    right.plot(records, [case["microseconds_an_image"] for case in told["store"]], "o-", label="µs, a random image")
-    right.plot(records, [1e3 * case["open_seconds"] for case in told["store"]], "s--", label="ms, opening")
-    right.set(xscale="log", yscale="log", xlabel="records", title="store")
-    right.legend()
-    figure.savefig(path, dpi=110)
+def plot(content: dict, path: str) -> None:
+    """Four plots: time by the batch, time and memory by classes, a dataset's times by its size."""
+    figure = style.blank(10, 6.2)
+    (batch, steps), (dataset, memory) = figure.subplots(2, 2)
+    batches = [case["batch"] for case in content["batch"]]
+    batch.plot(batches, [1e3 * case["seconds"] / case["batch"] for case in content["batch"]], "o-", color=style.RIGHT)
+    batch.set(xscale="log", xlabel="images per step", ylabel="milliseconds per image", ylim=(0, None))
+    batch.set_xticks(batches, labels=list(map(str, batches)))
+    classes = [case["classes"] for case in content["classes"]]
+    steps.plot(classes, [case["seconds"] for case in content["classes"]], "o-", color=style.RIGHT)
+    steps.set(xlabel="classes", ylabel="seconds per step of 128 images", ylim=(0, None))
+    memory.plot(classes, [case["peak_mib"] / 1024 for case in content["classes"]], "o-", color=style.RIGHT)
+    memory.set(xlabel="classes", ylabel="peak of resident memory, GiB", ylim=(0, None))
+    records = [case["records"] for case in content["store"]]
+    opening = [1e3 * case["open_seconds"] for case in content["store"]]
+    dataset.plot(records, opening, "o-", color=style.RIGHT, label="opening the dataset")
+    reading = [case["microseconds_an_image"] / 1e3 for case in content["store"]]
+    dataset.plot(records, reading, "s--", color=style.WRONG, label="reading a random image")
+    dataset.set(xscale="log", yscale="log", xlabel="images in the dataset", ylabel="milliseconds", ylim=(1e-3, 1e4))
+    dataset.legend(frameon=False, fontsize=9)
+    plain = ticker.FuncFormatter(lambda value, _: f"{value:,.10g}")
+    dataset.yaxis.set_major_formatter(plain)
+    titles = "A step by its batch", "A step by classes: time", "A dataset by its size", "A step by classes: memory"
+    for axes, title in zip((batch, steps, dataset, memory), titles):
+        axes.set_title(title, loc="left", fontsize=11, color=style.INK)
+        axes.grid(axis="y", color=style.GRID)
+        axes.minorticks_off()
+        style.clean(axes)
+    for axes in (batch, steps, memory):
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    for axes in (steps, memory, dataset):
+        axes.xaxis.set_major_formatter(plain)
+    style.save(figure, path)
 
 
 def main() -> None:

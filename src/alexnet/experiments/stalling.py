@@ -8,12 +8,14 @@ after so many steps.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from matplotlib import ticker
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -21,7 +23,7 @@ from alexnet.data.batches import Batch, ahead
 from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
-from alexnet.figures.style import clean
+from alexnet.figures import style
 from alexnet.files.old_names import current_recipe
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast
@@ -40,9 +42,9 @@ CONDITIONS = {  # a recipe with changes, and what the figure calls it
     "paper": "paper",
     "source": "source",
     "paper bias=0": "paper, biases 0",
-    "paper input_scale=standardized": "paper, pixels / deviation",
-    "source input_scale=standardized": "source, pixels / deviation",
-    "paper init=he input_scale=standardized": "paper, He, pixels / deviation",
+    "paper input_scale=standardized": "paper, standardized inputs",
+    "source input_scale=standardized": "source, standardized inputs",
+    "paper init=he input_scale=standardized": "paper, He, standardized inputs",
     "default batch_size=128": "default",
 }
 
@@ -189,27 +191,34 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def figure(rows: Sequence[Row]) -> Figure:
-    """Losses against steps, and what is left of the images by layer."""
-    drawing = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
-    curves, shares = drawing.subplots(1, 2)
+    """Losses against steps, each seed by a line style of its own, and what is left of the images by layer."""
+    drawing = style.blank(11, 4.8)
+    curves, ratios = drawing.subplots(1, 2)
     groups = by_condition(rows)
     shown = [condition for condition in CONDITIONS if condition in groups] or list(groups)
-    for number, condition in enumerate(shown):
-        color, label = f"C{number}", CONDITIONS.get(condition, condition)
-        for index, losses in enumerate(_losses(groups[condition]).values()):
-            means = [sum(losses[i : i + SMOOTHED]) / SMOOTHED for i in range(len(losses) - SMOOTHED + 1)]
-            steps = range(SMOOTHED, len(losses) + 1)
-            curves.plot(steps, means, color=color, linewidth=1, label=None if index else label)
+    for condition, color, marker in zip(shown, itertools.cycle(style.LINES), itertools.cycle(style.MARKERS)):
+        label = CONDITIONS.get(condition, condition)
+        losses = _losses(groups[condition])
+        for (seed, values), dash in zip(losses.items(), itertools.cycle(style.DASHES)):
+            means = [sum(values[i : i + SMOOTHED]) / SMOOTHED for i in range(len(values) - SMOOTHED + 1)]
+            steps = range(SMOOTHED, len(values) + 1)
+            seeds = f", seed {seed}" if len(losses) > 1 else ""
+            curves.plot(steps, means, color=color, linestyle=dash, linewidth=1.3, label=label + seeds)
         left = _left(groups[condition])
         if left:
-            shares.semilogy(
-                list(left), list(left.values()), marker="o", markersize=3, linewidth=1, color=color, label=label
-            )
-    curves.set(xlabel="steps", ylabel=f"loss, mean of {SMOOTHED} steps", ylim=(1.8, 2.8))
-    shares.set(ylabel="at step 0: share of outputs\nthat differs from image to image")
-    curves.legend(fontsize=7)
-    for axes in (curves, shares):
-        clean(axes)
+            look = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.2, "alpha": 0.85}
+            ratios.semilogy(list(left), list(left.values()), label=label, **look)
+    curves.set(xlabel="training step", ylabel=f"training loss, mean of {SMOOTHED} steps", ylim=(1.8, 2.8))
+    curves.set_title("Loss of the first steps", loc="left", fontsize=11, color=style.INK)
+    ratios.set(xlabel="layer", ylabel="standard deviation between images\n/ root mean square of the outputs")
+    ratios.set_title("Between-image ratio at step 0", loc="left", fontsize=11, color=style.INK)
+    ratios.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    ratios.minorticks_off()
+    for axes in (curves, ratios):
+        axes.grid(axis="y", color=style.GRID)
+        style.clean(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7.5, frameon=False, handlelength=3)
     return drawing
 
 

@@ -102,7 +102,7 @@ def _draw_errors(
     elif groups:
         axes.plot([], [], " ", label="no validation so far")
     if groups or validation:
-        axes.legend(frameon=False, fontsize=8.5)
+        axes.legend(fontsize=8.5, facecolor="white", edgecolor="none", framealpha=0.8)
 
 
 def _draw_losses(axes: Axes, groups: Sequence[Sequence[dict]], validation: Sequence[dict]) -> None:
@@ -111,7 +111,7 @@ def _draw_losses(axes: Axes, groups: Sequence[Sequence[dict]], validation: Seque
     axes.plot(x, y, **_training_look(x))
     axes.plot([line["epoch"] for line in validation], measured, color=RIGHT, marker="o", markersize=3.5, linewidth=1.8)
     finite = y[np.isfinite(y)]
-    usual = finite[finite <= 3 * np.median(finite)] if len(finite) else finite  # a leap at the start hides the rest
+    usual = finite[finite <= 2 * np.quantile(finite, 0.9)] if len(finite) else finite  # a leap would hide the rest
     _fit(axes, np.concatenate([usual, measured[np.isfinite(measured)]]))
     axes.set_ylabel("loss (nats)", color=INK)
     _plain(axes)
@@ -124,7 +124,7 @@ def _draw_rates(axes: Axes, training: Sequence[dict]) -> None:
     lines = [*lines[::every], *lines[-1:]]
     rates = np.array([line["rate"] for line in lines])
     axes.plot([line["epoch"] for line in lines], rates, color=INK, linewidth=1.2, drawstyle="steps-post")
-    if rates.min() > 0 and rates.max() > 20 * rates.min() and len(np.unique(rates)) <= 20:
+    if rates.min() > 0 and rates.max() > 20 * rates.min() and len(np.unique(rates)) <= min(20, len(rates) // 3):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(ticker.LogLocator(numticks=4))
         axes.yaxis.set_minor_formatter(ticker.NullFormatter())

@@ -137,7 +137,7 @@ def scale_of(shares: np.ndarray) -> float:
 
 def legend_of(full: float, has_truth: bool) -> list[tuple[str, str]]:
     """Colors and what they say; an empty color is a text alone."""
-    scale = ("", f"bar of full length: {style.percent(full)}")
+    scale = ("", f"bar of full length: {100 * full:g}%")
     if not has_truth:
         return [scale]
     return [(RIGHT, f"{TICK} true class"), (WRONG, f"{CROSS} wrong prediction"), (OTHER, "others"), scale]
