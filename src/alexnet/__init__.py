@@ -8,8 +8,8 @@
     alexnet.train("dataset", "run", alexnet.recipes.default(learning_rate=0.02, seed=7), on_step=print)
     optimizer = alexnet.Momentum(net.named_parameters(), lr=0.01, weight_decay=5e-4)
 
-``evaluate``, ``predict``, ``features``, ``import_weights`` and ``export`` take paths or opened things. What goes wrong
-is an ``AlexNetError``; wrong use is a ``UsageError``, which is a ``ValueError``, too.
+``evaluate``, ``predict``, ``features``, ``import_weights`` and ``export`` take paths or opened things; ``compare``
+takes paths of runs. What goes wrong is an ``AlexNetError``; wrong use is a ``UsageError``, also a ``ValueError``.
 """
 
 from importlib import import_module
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from alexnet.errors import UsageError as UsageError
     from alexnet.evaluation.classifier import Classifier as Classifier
     from alexnet.evaluation.classifier import load as load
+    from alexnet.evaluation.compare import compare as compare
     from alexnet.evaluation.evaluate import evaluate as evaluate
     from alexnet.evaluation.features import features as features
     from alexnet.evaluation.predict import predict as predict
@@ -45,6 +46,7 @@ _PLACES = {
     "load": ("alexnet.evaluation.classifier", "load"),
     "Classifier": ("alexnet.evaluation.classifier", "Classifier"),
     "evaluate": ("alexnet.evaluation.evaluate", "evaluate"),
+    "compare": ("alexnet.evaluation.compare", "compare"),
     "predict": ("alexnet.evaluation.predict", "predict"),
     "features": ("alexnet.evaluation.features", "features"),
     "import_weights": ("alexnet.interchange.importing", "import_weights"),

@@ -131,6 +131,8 @@ def test_a_thing_of_another_kind_is_said_to_be_one(alexnet, command, thing):
     for place, name in enumerate(names):
         if name not in TAKES or MADE.get(command) == name or thing in TAKES[name]:
             continue
+        if command == "compare" and thing == "seeds":  # what it is for
+            continue
         if command == "prepare" and thing == "nope":
             right = {**right, "DATASET": "new"}
         words = [right.get(other, "out.onnx") for other in names]

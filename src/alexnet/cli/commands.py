@@ -16,6 +16,10 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
         "evaluate.Evaluate",
         "Measure top-1 and top-5 error of a run, or of an ensemble of runs whose outputs are averaged.",
     ),
+    "compare": (
+        "compare.Compare",
+        "Compare runs: what their recipes differ in, errors, time, the spread over seeds.",
+    ),
     "predict": ("use.Predict", "Predict the most probable classes of images."),
     "show": (
         "use.Show",

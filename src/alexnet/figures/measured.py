@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 
 from alexnet.data.dataset import Dataset
+from alexnet.evaluation.compare import Comparison
 from alexnet.evaluation.learning_curve import Point
 from alexnet.evaluation.result import Evaluation
 from alexnet.figures.class_errors import class_errors
 from alexnet.figures.confusion import confusion
-from alexnet.figures.curve import learning_curve
+from alexnet.figures.curve import curves, learning_curve
 from alexnet.figures.reliability import reliability
 from alexnet.figures.style import save
+from alexnet.runs.journal import read_metrics
 
 PICTURE = ".png"
 
@@ -51,6 +53,11 @@ def write_learning_curve(path: str | os.PathLike, points: Sequence[Point], title
     errors = [point.errors.top1_error for point in points]
     intervals = [point.errors.top1_interval for point in points]
     save(learning_curve(x, errors, intervals, title=title, chance=1 - 1 / classes), path)
+
+
+def write_curves(path: str | os.PathLike, comparison: Comparison) -> None:
+    """The error curves of all compared runs in one picture."""
+    save(curves({run.name: read_metrics(run.run) for run in comparison.runs}), path)
 
 
 def _write(path: str | os.PathLike, draw: Callable[[], Figure], write: Callable[[], None]) -> None:

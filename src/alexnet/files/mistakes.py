@@ -44,7 +44,8 @@ USES = {  # what to do with a thing of a kind, whatever was wanted
     kinds.RUN: "alexnet info {path} says what it is",
     kinds.CHECKPOINT: "give its run, {inside}, and --checkpoint {checkpoint}",
     kinds.EXPORT: "first: alexnet import {path} RUN",
-    kinds.SEEDS: "give one of them: {inside}",
+    kinds.SEEDS: "give one of them: {inside}; alexnet compare {path} compares them, and "
+    "alexnet evaluate {path}/seed-* DATASET averages their outputs",
     kinds.HOLDER: "give one that is in it: {inside}",
     kinds.PART: "give {inside}",
     kinds.IMAGES: PREPARE,

@@ -1,0 +1,143 @@
+"""The command that holds runs against each other."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
+from alexnet.cli.streams import print_json, say
+from alexnet.cli.tables import add_row, interval_text, print_table, table_of
+from alexnet.errors import UsageError, check_threads
+from alexnet.progress import Display, clock, plural
+
+if TYPE_CHECKING:
+    from alexnet.evaluation.compare import ComparedRun, Comparison
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare(Scoring, Working):
+    """Compare runs: what their recipes differ in, errors, time, the spread over seeds."""
+
+    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN...")]]
+    """Two runs or more, or a folder of runs that `alexnet train --seeds` made."""
+
+    dataset: Annotated[str | None, arg(metavar="DATASET")] = None
+    """Dataset to measure all runs on; the first is compared with each other one on the same images (default: errors
+    that were noted when they were trained or evaluated)."""
+
+    split: Split = "val"
+    """Images to measure on."""
+
+    output: File | None = None
+    """PNG file to draw the error curves of all runs to (default: none)."""
+
+    def __call__(self) -> int:
+        from alexnet import machine
+        from alexnet.evaluation.compare import compare
+
+        if not self.runs:
+            raise UsageError("alexnet compare: give RUN... (two runs or more, or a folder of `alexnet train --seeds`)")
+        if self.output and not self.output.lower().endswith(".png"):
+            raise UsageError(f"--output {self.output}: is written as PNG; give a name that ends in .png")
+        check_threads("--workers", self.workers)
+        check_outputs({"--output": self.output}, [*self.runs, *([self.dataset] if self.dataset else [])])
+        machine.set_up()
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            comparison = compare(
+                self.runs, self.dataset, split=self.split, views=self.views, checkpoint=self.checkpoint,
+                precision=self.precision, device=machine.choose_device(self.device), workers=self.workers,
+                progress=display.counter("evaluating"),
+            )  # fmt: skip
+        if self.json:
+            print_json(dataclasses.asdict(comparison))
+        else:
+            _print(comparison)
+        if self.output:
+            from alexnet.figures.measured import write_curves
+
+            sys.stdout.flush()
+            write_curves(self.output, comparison)
+        return 0
+
+
+def _print(comparison: "Comparison") -> None:
+    runs = comparison.runs
+    shown = table_of(
+        "run", "net", "epochs", "top-1 error", "95% interval", "best epoch", "its error", "time", right=range(2, 8)
+    )
+    for run in runs:
+        add_row(
+            shown, run.name, run.net, _epochs(run), *_error(run), *_best(run), clock(run.seconds) if run.seconds else ""
+        )
+    print_table(shown)
+    images = {run.images for run in runs if run.images}
+    count = plural(images.pop(), f"{comparison.split} image") if len(images) == 1 else f"{comparison.split} images"
+    views = "one view" if comparison.views == 1 else f"{comparison.views} views"
+    where = f"of {comparison.dataset}, {views}" if comparison.dataset else f"of each run's own dataset, {views}"
+    say(f"{count} {where}")
+    _print_differences(comparison.recipe_differences, [run.name for run in runs])
+    for seeds in comparison.seeds:
+        names = ", ".join(seeds.runs)
+        spread = f"{seeds.mean:.2%} ± {seeds.std:.2%} (mean and standard deviation of {len(seeds.runs)} seeds)"
+        say(f"{names} differ by the seed alone: top-1 error {spread}")
+    if any(run.difference for run in runs):
+        _print_paired(runs)
+
+
+def _epochs(run: "ComparedRun") -> str:
+    done = "" if run.epochs is None else f"{run.epochs:.4g}"
+    return done if run.epochs_asked in (None, run.epochs) else f"{done} of {run.epochs_asked:,}"
+
+
+def _error(run: "ComparedRun") -> tuple[str, str]:
+    if run.top1_error is None or run.top1_interval is None:
+        return "not measured", ""
+    return f"{run.top1_error:.2%}", interval_text(run.top1_interval)
+
+
+def _best(run: "ComparedRun") -> tuple[str, str]:
+    if run.best_epoch is None or run.best_error is None:
+        return "", ""
+    return f"{run.best_epoch:.4g}", f"{run.best_error:.2%}"
+
+
+def _print_differences(differences: dict[str, list[Any]], names: Sequence[str]) -> None:
+    """A row a run, a column an option in which they differ."""
+    if not differences:
+        say("their recipes are the same")
+    if set(differences) <= {"seed"}:
+        return
+    shown = table_of("recipe differences", *(key.replace("_", "-") for key in differences))
+    for i, name in enumerate(names):
+        add_row(shown, name, *(_value(values[i]) for values in differences.values()))
+    say("")
+    print_table(shown)
+    say("")
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _print_paired(runs: Sequence["ComparedRun"]) -> None:
+    first = runs[0].name
+    shown = table_of(
+        f"against {first}", "difference", "95% interval", "only it errs", f"only {first} errs", "p", right=range(1, 6)
+    )
+    for run in runs[1:]:
+        if run.difference:
+            told = run.difference
+            low, high = told.interval
+            counts = (f"{told.only_second_wrong:,}", f"{told.only_first_wrong:,}", f"{told.p_value:.2g}")
+            add_row(shown, run.name, f"{told.difference:+.2%}", f"{low:+.1%} to {high:+.1%}", *counts)
+    say("")
+    print_table(shown)
+    say("difference in top-1 error on the same images: interval by Newcombe's method 10, p of McNemar's exact test")
