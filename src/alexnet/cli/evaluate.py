@@ -26,44 +26,43 @@ class Evaluate(Scoring, Working):
     """Measure top-1 and top-5 error of a run, or of an ensemble of runs whose outputs are averaged."""
 
     paths: Positional[Annotated[tuple[str, ...], arg(metavar="RUN... DATASET")]]
-    """One run or more, then the dataset whose images they are measured on."""
+    """One run or more, then the dataset to measure them on."""
 
     split: Split = "val"
-    """Images to measure on."""
+    """Split of the dataset to measure on."""
 
     checkpoint: Annotated[str, arg(metavar="{last,best,STEP,all}")] = "last"
-    """Checkpoint to use: the last one, the best one (of the lowest validation error), or that of a step. all: the
-    errors of every checkpoint that was kept, the learning curve."""
+    """Checkpoint to use: the last one, the best one (lowest validation error), or that of a step. all: every checkpoint
+    that was kept, which gives a learning curve."""
 
     ensemble_weights: Annotated[tuple[float, ...], arg(metavar="W,...")] = ()
-    """Weights of the runs' outputs, one per run: 0.5,0.5 (default: equal)."""
+    """Weights of the runs' outputs, one per run, such as 0.3,0.7 (default: equal)."""
 
     tune_ensemble_weights: Split | None = None
-    """Tune these weights on this split first, as the 2012 source does; measure on another (default: not tuned)."""
+    """Split to tune these weights on first, as the 2012 source does. Measure on another one (default: not tuned)."""
 
     per_class: File | None = None
-    """File to write each class's error, precision, recall and F1 to, as CSV; the errors as a picture, where its name
-    ends in .png (default: none)."""
+    """CSV file to write the error, precision, recall and F1 of each class to. If its name ends in .png, the errors are
+    drawn (default: none)."""
 
     confusion: File | None = None
-    """File to write the confusion matrix to: rows are true classes, columns predicted ones; CSV, or a picture where its
-    name ends in .png (default: none)."""
+    """CSV file to write the confusion matrix to: rows are true classes, columns predicted ones. If its name ends in
+    .png, it is drawn (default: none)."""
 
     predictions: File | None = None
-    """CSV file to write to, for each image: its name, true class, predicted class, and their probabilities
-    (default: none)."""
+    """CSV file to write a line per image to: its name, true class, predicted class, and their probabilities (default:
+    none)."""
 
     calibration: File | None = None
-    """File to write how often the net is right where it is so sure: CSV, or a picture where its name ends in .png
-    (default: none)."""
+    """CSV file to write the calibration to: how often the net is right, by its probability. If its name ends in .png,
+    it is drawn (default: none)."""
 
     curve: File | None = None
     """With --checkpoint all: PNG file to draw the learning curve to (default: none)."""
 
     probe: Annotated[tuple[str, ...], arg(metavar="LAYER,...")] = ()
-    """Layers, conv5,fc7: instead of the run's own last layer, a linear classifier is fitted to each one's activations
-    on the training images, and measured on --split. The dataset may have classes of its own. (pip install
-    'alexnet[probe]')"""
+    """Layers to probe, such as conv5,fc7: a linear classifier is fitted to the activations of each on the training
+    images, and measured on --split. The dataset may have other classes than the run. (pip install 'alexnet[probe]')"""
 
     def __call__(self) -> int:
         from alexnet import machine

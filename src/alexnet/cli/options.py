@@ -46,8 +46,8 @@ class OfCheckpoint:
     """For commands that read a run."""
 
     checkpoint: Annotated[str, arg(metavar="{last,best,STEP}")] = "last"
-    """Checkpoint to use: the last one, the best one (of the lowest validation error), or that of a step, if it was
-    kept (see train's --keep-every and --keep)."""
+    """Checkpoint to use: the last one, the best one (lowest validation error), or that of a step, if it was kept (see
+    train's --keep-every and --keep)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,12 @@ class Scoring(OfCheckpoint, OnDevice):
     """For commands that give images to a trained net."""
 
     views: Literal[1, 9, 10] = 1
-    """1: the center. 10: corners and center, and their flips (paper 4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
+    """Crops of each image whose outputs are averaged. 1: the center. 10: corners and center, and their flips (paper
+    4.1). 9: a 3x3 grid (2012 source on CIFAR-10)."""
 
     precision: Literal["auto", "float32", "bf16", "fp16", "int8"] = "auto"
     """Precision of matrix products and convolutions. auto: bf16 where the machine is fast at it. int8: the weights of
-    the fully connected layers are rounded to int8, the rest is as with auto."""
+    the fully connected layers are rounded to int8; the rest is as with auto."""
 
     workers: int = 2
     """Threads that decode images."""

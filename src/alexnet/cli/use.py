@@ -19,19 +19,19 @@ class Predict(Scoring, Working):
     """Predict the most probable classes of images."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
-    """A trained run."""
+    """A trained or imported run."""
 
     images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]]
-    """Files, or folders or archives whose images are all taken."""
+    """Image files, or folders or archives of images."""
 
     top: int = 5
-    """Classes per image."""
+    """Number of classes per image."""
 
     min_confidence: float = 0.0
-    """Mark images whose most probable class has a lower probability than this as unsure."""
+    """Mark images as unsure if their most probable class has a lower probability."""
 
     csv: File | None = None
-    """CSV file to write to (default: lines on the standard output)."""
+    """CSV file to write the predictions to (default: lines on the standard output)."""
 
     def __call__(self) -> int:
         from alexnet import machine
@@ -118,7 +118,7 @@ class Show(OfCheckpoint, OnDevice, Json):
     """Draw a run's error curve, its first filters (Figure 3), and predictions as bar charts (Figure 4)."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
-    """A run."""
+    """Run to draw."""
 
     images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
     """Files or folders to predict (default: images of the dataset's validation split)."""
@@ -127,16 +127,16 @@ class Show(OfCheckpoint, OnDevice, Json):
     """Folder to write the pictures to (default: the run's own)."""
 
     dataset: Annotated[str | None, arg(metavar="DATASET")] = None
-    """Where images come from (default: the dataset that the run was trained on)."""
+    """Dataset to take images from (default: the one that the run was trained on)."""
 
     split: Split | None = None
-    """Which images of the dataset (default: val)."""
+    """Split of the dataset (default: val)."""
 
     only_errors: bool = False
     """Only images whose most probable class is wrong, the most certain errors first; their names are printed."""
 
     count: int = 16
-    """Images in the picture."""
+    """Number of images in the picture."""
 
     def __call__(self) -> int:
         from alexnet import machine
