@@ -57,3 +57,22 @@ def test_permutation_and_mask():
     assert abs(float(keep.double().mean()) - 0.75) < 0.005
     with pytest.raises(ValueError, match="seed"):
         randomness.words(-1, "a", 0, torch.arange(1), 1)
+
+
+def test_a_whole_tensor_is_the_same_on_any_number_of_threads_and_in_inference_mode():
+    shape = (3, 4 * randomness.CHUNK_BLOCKS // 2 + 5)  # two pieces, the second of them cut
+    before, drawn = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            drawn.append(randomness.normal_tensor(9, "initialisation/fc6.weight", shape))
+    finally:
+        torch.set_num_threads(before)
+    with torch.inference_mode():
+        drawn.append(randomness.normal_tensor(9, "initialisation/fc6.weight", shape))
+    pairs = randomness.words(9, "initialisation/fc6.weight", 0, torch.zeros(1, dtype=torch.int64), 8).numpy()[0]
+    radius = np.sqrt(-2 * np.log((pairs[0::2] + 0.5) / 2**32))
+    angle = 2 * np.pi * pairs[1::2] / 2**32
+    by_hand = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).ravel()
+    assert torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+    np.testing.assert_allclose(drawn[0].view(-1)[:8], by_hand, rtol=1e-6, atol=1e-7)

@@ -11,6 +11,7 @@ Key: the seed and half of a hash of the purpose. Counter: block, id, step, and t
 import functools
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -110,10 +111,19 @@ def _whole_tensor(seed: int, purpose: str, shape: tuple[int, ...], turn: Callabl
     out = torch.empty(shape, dtype=torch.float32)
     flat = out.view(-1)
     whole = torch.zeros(1, dtype=torch.int64)
-    for start in range(0, flat.numel(), 4 * CHUNK_BLOCKS):
+
+    inference = torch.is_inference_mode_enabled()  # a thread's own
+
+    def draw(start: int) -> None:
         size = min(4 * CHUNK_BLOCKS, flat.numel() - start)
-        drawn = words(seed, purpose, 0, whole, size + size % 2, first_block=start // 4)
-        flat[start : start + size] = turn(drawn)[0, :size]
+        with torch.inference_mode(inference):
+            drawn = words(seed, purpose, 0, whole, size + size % 2, first_block=start // 4)
+            flat[start : start + size] = turn(drawn)[0, :size]
+
+    # A piece is too small for torch to share among threads; the pieces are as they are whoever draws them.
+    with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="random") as pool:
+        for _ in pool.map(draw, range(0, flat.numel(), 4 * CHUNK_BLOCKS)):
+            pass
     return out
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from alexnet import cli
+from alexnet import cli, train
 from alexnet.cli.help import GROUPS, TURNED_OFF, about, options_of
 from alexnet.cli.parse import default_of, parse
 from alexnet.files.old_names import OPTIONS, VALUES
@@ -158,6 +158,20 @@ def test_the_list_of_commands_imports_no_command():
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     modules = set(out.splitlines()[-1].split())
     assert not {"tyro", "rich", "alexnet.cli.use", "alexnet.training"} & modules
+
+
+def test_what_computes_nothing_imports_no_torch(dataset, small, tmp_path):
+    """It takes seconds to import."""
+    train(dataset.path, tmp_path / "run", Recipe(net=small[1], crop_size=48, batch_size=8, epochs=1))
+    commands = [["info", dataset.path], ["info", str(tmp_path / "run")], ["summary"], ["nets"], ["recipes"]]
+    program = f"from alexnet.cli import main; assert not any(map(main, {commands})); import sys; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "matplotlib"} & set(out.splitlines()[-1].split())
+
+
+def test_a_training_begins_without_matplotlib():
+    program = "import sys, alexnet.training.trainer; sys.exit('matplotlib' in sys.modules or 'triton' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))

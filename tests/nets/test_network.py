@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from alexnet import Net, UsageError
 from alexnet.data.preprocessing import views
 from alexnet.nets.costs import costs
 from alexnet.nets.layers import Draw, Dropout
-from alexnet.nets.table_file import load_table, parse_table
+from alexnet.nets.table_file import TAKEN, load_table, parse_table
 from tests.conftest import SMALL_NET
 from tests.oracle import layers as oracle
 
@@ -170,6 +171,10 @@ def test_ten_views_are_corners_center_and_mirrors():
         assert torch.equal(view, images[:, :, top : top + 224, left : left + 224])
     assert torch.equal(found[5:], found[:5].flip(-1))
     assert torch.equal(views(images, 224, 1)[0], found[4])
+
+
+def test_every_name_that_torch_uses_is_no_layers():
+    assert {name for name in dir(nn.ModuleDict()) if not name.startswith("_")} <= TAKEN
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ class Verify(Working):
     """Dataset or run."""
 
     def __call__(self) -> int:
-        from alexnet.data.dataset import Dataset
+        from alexnet.data.stored import StoredDataset
         from alexnet.runs.run import is_run
         from alexnet.runs.verify import verify
 
@@ -241,7 +241,7 @@ class Verify(Working):
             progress = display.counter("verifying")
             if not is_run(self.path):
                 mistakes.refuse_neither(self.path)
-            problems = dict(verify(self.path) if is_run(self.path) else Dataset(self.path).verify(progress))
+            problems = dict(verify(self.path) if is_run(self.path) else StoredDataset(self.path).verify(progress))
         wrong = [(name, problem) for name, problem in problems.items() if problem]
         if self.json:
             print_json(problems)

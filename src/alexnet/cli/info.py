@@ -52,10 +52,10 @@ class Info(Json):
         return 0
 
     def _dataset(self) -> int:
-        from alexnet.data.dataset import Dataset
+        from alexnet.data.stored import StoredDataset
 
         mistakes.refuse_neither(self.path)
-        dataset = Dataset(self.path)
+        dataset = StoredDataset(self.path)
         check_outputs({"--picture": self.picture}, [self.path])
         described, picture = dataset.describe(), None
         if self.picture:

@@ -24,8 +24,8 @@ import pyarrow as pa
 import safetensors.numpy
 
 from alexnet import files
+from alexnet.data import SPLITS
 from alexnet.data import codec as images
-from alexnet.data.sources.listing import SPLITS
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import Count, Form, Length, Sha, Within, mistakes
 

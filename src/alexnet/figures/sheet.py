@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from alexnet.data.dataset import Dataset
+from alexnet.data.stored import StoredDataset
 from alexnet.figures import style
 from alexnet.figures.style import INK, QUIET, fitted, write
 from alexnet.progress import plural
@@ -14,7 +14,7 @@ ROWS, LINES = 24, 8  # classes at most; lines at least, so that of few classes m
 GAP, TEXT, NAME = 3, 14, 180  # pixels: between images, a letter's size, a name's room
 
 
-def contact_sheet(dataset: Dataset, columns: int = 10, rows: int = ROWS, side: int = 88) -> Image.Image:
+def contact_sheet(dataset: StoredDataset, columns: int = 10, rows: int = ROWS, side: int = 88) -> Image.Image:
     """A picture of images of the dataset: a row for each class, or several of few classes; its name at the left.
 
     Args:
@@ -54,13 +54,13 @@ def spread(count: int, most: int) -> Sequence[int]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist() if count else []
 
 
-def _by_class(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _by_class(dataset: StoredDataset) -> tuple[np.ndarray, np.ndarray]:
     """Row ids in the order of their classes, and where each class begins in them."""
     order = np.argsort(dataset.labels, kind="stable")
     return order, np.searchsorted(dataset.labels[order], np.arange(len(dataset.classes) + 1))
 
 
-def _title(dataset: Dataset, shown: int) -> str:
+def _title(dataset: StoredDataset, shown: int) -> str:
     classes = len(dataset.classes)
     splits = ", ".join(f"{count:,} {split}" for split, count in dataset.splits.items())
     part = f"; {shown:,} of the classes are shown" if shown < classes else ""

@@ -6,13 +6,14 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-
-from safetensors.torch import load, load_file
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from alexnet import files
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import kinds
+
+if TYPE_CHECKING:  # what a file is, is seen without torch
+    from torch import Tensor
 
 HEAD = 4096  # bytes that are looked at
 MOST_NAMES = 1 << 16  # members of a zip
@@ -120,8 +121,10 @@ def is_utf8(path: str | os.PathLike) -> bool:
     return files.plain(os.fspath(path)) == os.fspath(path)
 
 
-def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
+def read_tensors(path: str | os.PathLike) -> "dict[str, Tensor]":
     """A safetensors file's tensors, whatever the file is called. Raises what the library does where it is damaged."""
+    from safetensors.torch import load, load_file
+
     return load_file(os.fspath(path)) if is_utf8(path) else load(files.read_bytes(path))
 
 

@@ -5,21 +5,26 @@ shares torch's own OpenMP threads, so that two pools never compete for the cores
 calls a function, which checks all that it is given before the C sees an address.
 """
 
-from alexnet.native.functions import (
-    MOST_WINDOW,
-    Stage,
-    add_image,
-    area_average,
-    crop_image,
-    few_rows,
-    image_products,
-    momentum_step,
-    prepare_images,
-    stage_backward,
-    stage_forward,
-)
-from alexnet.native.library import Status, available, keep_freed_memory, kernels, portable, status
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from alexnet.native.window import Window
+
+if TYPE_CHECKING:  # the others need torch, which whoever only reads a net's table or a dataset's labels does not
+    from alexnet.native.functions import (
+        MOST_WINDOW,
+        Stage,
+        add_image,
+        area_average,
+        crop_image,
+        few_rows,
+        image_products,
+        momentum_step,
+        prepare_images,
+        stage_backward,
+        stage_forward,
+    )
+    from alexnet.native.library import Status, available, keep_freed_memory, kernels, portable, status
 
 __all__ = [
     "MOST_WINDOW",
@@ -41,3 +46,12 @@ __all__ = [
     "stage_forward",
     "status",
 ]
+
+_LIBRARY = ("Status", "available", "keep_freed_memory", "kernels", "portable", "status")
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'alexnet.native' has no attribute {name!r}")
+    module = import_module(f"alexnet.native.{'library' if name in _LIBRARY else 'functions'}")
+    return globals().setdefault(name, getattr(module, name))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.native import Window
-from alexnet.nets.kernels import response_norm_triton
 from alexnet.nets.kernels.few_rows_native import few_rows, runs
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
@@ -91,6 +90,13 @@ class Int8FullyConnected(nn.Module):
         return (sums * self.scale + self.bias).to(x.dtype)
 
 
+def cuda_norm(x: Tensor) -> Callable[..., Tensor]:
+    """The response norm for a tensor on a CUDA device; imported there alone: Triton takes long."""
+    from alexnet.nets.kernels import response_norm_triton
+
+    return response_norm_triton.response_norm if response_norm_triton.runs(x) else response_norm
+
+
 class ResponseNorm(nn.Module):
     """Local response normalization across maps, within each tower (paper 3.3)."""
 
@@ -103,7 +109,7 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to the same."""
-        norm = response_norm_triton.response_norm if response_norm_triton.runs(x) else response_norm
+        norm = cuda_norm(x) if x.is_cuda else response_norm
         return norm(x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta)
 
 

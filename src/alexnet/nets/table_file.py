@@ -8,8 +8,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from alexnet.errors import UsageError
 from alexnet.files import mistakes, nearest
 from alexnet.native import Window
@@ -39,8 +37,18 @@ TINY = 1e-30
 LEAST = {"towers": 1, "filters": 1, "units": 1, "size": 1, "stride": 1, "padding": 0, "alpha": 0, "beta": 0, "k": TINY}
 MOST = {"input": 1 << 14, "towers": 1 << 10, "filters": 1 << 20, "units": 1 << 20, "size": 1 << 14, "stride": 1 << 14}
 MOST |= {"padding": 1 << 14, "k": 1e6, "alpha": 1e6, "beta": 100}
+MODULE = """
+    T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double
+    dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu items
+    keys load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
+    register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
+    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty
+    train training type update values xpu zero_grad
+"""  # what torch's modules have, by names that a layer could have; torch itself takes seconds to import
 TAKEN = {  # what a net has besides its layers
-    *dir(nn.ModuleDict()),
+    *MODULE.split(),
     *("table", "classes", "names", "dropouts", "empty", "before", "onwards", "activations", "initialize"),
     *("fold_dropout", "tensors", "state", "layers"),
 }

@@ -6,15 +6,16 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import safetensors
-from torch import Tensor
 
 from alexnet import files
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import Count, Sha, nearest
-from alexnet.nets import weights
+
+if TYPE_CHECKING:  # imported where tensors are read or written: what a run is, is said without torch
+    from torch import Tensor
 
 KINDS = ("last", "best", "step")
 AnyCheckpoint = str | int  # ``last``, ``best``, or a step as people write it; see ``parse_checkpoint``
@@ -41,7 +42,7 @@ class CheckpointNote(TypedDict):
     state: dict[str, Any]
 
 
-def write_checkpoint(place: Path, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
+def write_checkpoint(place: Path, step: int, parts: "dict[str, dict[str, Tensor]]", state: dict) -> None:
     """A checkpoint's files into a folder that the caller then moves into its place; ``checkpoint.json`` last.
 
     Args:
@@ -50,6 +51,8 @@ def write_checkpoint(place: Path, step: int, parts: dict[str, dict[str, Tensor]]
         parts: tensors by file.
         state: what else a resumed training needs, as JSON.
     """
+    from alexnet.nets import weights
+
     for name, content in parts.items():
         weights.save_tensors(place / name, content)
     hashes = {name: files.sha256(place / name) for name in parts}
@@ -180,7 +183,9 @@ def count_parameters(checkpoint: Path) -> int:
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
 
 
-def read_weights(checkpoint: Path) -> tuple[int, dict[str, Tensor]]:
+def read_weights(checkpoint: Path) -> "tuple[int, dict[str, Tensor]]":
     """A checkpoint's step, and its weights by name. Raises as ``check_hashes``."""
+    from alexnet.nets import weights
+
     note = check_hashes(checkpoint, ["weights.safetensors"])
     return note["step"], weights.load_tensors(checkpoint / "weights.safetensors")

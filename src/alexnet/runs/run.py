@@ -17,18 +17,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
-
-import safetensors.torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 from alexnet import files
-from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import Count, Length, Misfit, Sha, Within, mistakes, signatures
-from alexnet.nets import weights
 from alexnet.nets.costs import check_side
-from alexnet.nets.network import Network
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table, parse_table
 from alexnet.runs.checkpoint import (
@@ -41,6 +35,12 @@ from alexnet.runs.checkpoint import (
     steps_text,
 )
 from alexnet.runs.journal import Share
+
+if TYPE_CHECKING:  # imported where tensors are read or written: what a run is, is said without torch
+    from torch import Tensor
+
+    from alexnet.data.preprocessing import Preprocessing
+    from alexnet.nets.network import Network
 
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
 
@@ -119,10 +119,10 @@ class Run:
     """
 
     path: str
-    net: Network
+    net: "Network"
     classes: list[str]
     words: list[str]
-    preprocessing: Preprocessing
+    preprocessing: "Preprocessing"
     data: dict[str, Any]
     errors: dict[str, Any]
     step: int
@@ -142,7 +142,7 @@ class Run:
 
 
 def describe(
-    net: Network, classes: list[str], words: list[str] | None, preprocessing: Preprocessing, data: dict
+    net: "Network", classes: list[str], words: list[str] | None, preprocessing: "Preprocessing", data: dict
 ) -> dict:
     """What ``run.json`` says."""
     return {
@@ -162,8 +162,10 @@ def describe(
     }
 
 
-def begin(folder: Path, description: dict, preprocessing: Preprocessing) -> None:
+def begin(folder: Path, description: dict, preprocessing: "Preprocessing") -> None:
     """Writes what a run consists of besides its weights; ``run.json`` last."""
+    import safetensors.torch
+
     tensors = {"mean_image": preprocessing.mean_image, "noise": preprocessing.noise}
     content = safetensors.torch.save(tensors)
     files.write_bytes(folder / "preparation.safetensors", content)
@@ -282,8 +284,10 @@ def check_names(classes: Sequence[str], words: Sequence[str] | None, where: str,
         raise AlexNetError(f"{where}: words: {len(words):,} for {len(classes):,} classes; {remedy}")
 
 
-def load_preprocessing(path: str | os.PathLike) -> Preprocessing:
+def load_preprocessing(path: str | os.PathLike) -> "Preprocessing":
     """How a run's images are prepared, on the CPU. Raises ``AlexNetError`` where that is damaged."""
+    from alexnet.nets import weights
+
     file = Path(path) / "preparation.safetensors"
     description = read_description(path)
     tensors = weights.load_tensors(file)
@@ -292,7 +296,7 @@ def load_preprocessing(path: str | os.PathLike) -> Preprocessing:
     return preprocessing_of(description["preparation"], tensors, os.fspath(path))
 
 
-def preprocessing_of(description: dict[str, Any], tensors: dict[str, Tensor], where: str) -> Preprocessing:
+def preprocessing_of(description: dict[str, Any], tensors: "dict[str, Tensor]", where: str) -> "Preprocessing":
     """A preprocessing from what ``describe`` says of it and its two tensors.
 
     Args:
@@ -303,6 +307,8 @@ def preprocessing_of(description: dict[str, Any], tensors: dict[str, Tensor], wh
     Raises:
         AlexNetError: something is missing, or does not go together.
     """
+    from alexnet.data.preprocessing import Preprocessing
+
     values = {**description, **{name: tensors[name] for name in ("mean_image", "noise") if name in tensors}}
     fields = {field.name: field.default for field in dataclasses.fields(Preprocessing)}
     try:
@@ -342,6 +348,8 @@ def open_run(path: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Run
         UsageError: no run there, or no such checkpoint.
         AlexNetError: no checkpoint yet, or a damaged one.
     """
+    from alexnet.nets import weights
+
     parse_checkpoint(checkpoint)
     description = read_description(path)
     preprocessing = load_preprocessing(path)

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alexnet.figures.curve import curve_of
-from alexnet.figures.style import save
 from alexnet.progress import clock
 from alexnet.training.journal import StepReport
 from alexnet.training.state import RECENT, State
@@ -59,6 +57,9 @@ class Curve:
     def draw(self) -> None:
         """Draws it from ``metrics.jsonl``."""
         start = time.monotonic()
+        from alexnet.figures.curve import curve_of  # matplotlib: seconds, which the first step need not wait for
+        from alexnet.figures.style import save
+
         save(curve_of(self._folder), self._folder / "curve.png")
         self._drawn = time.monotonic()
         self._pause = max(CURVE_SECONDS, CURVE_SHARE * (self._drawn - start))

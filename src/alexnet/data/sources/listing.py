@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.data import SPLITS as SPLITS
 from alexnet.data.sources.text import named
 from alexnet.data.sources.tree import Content, Tree
 from alexnet.errors import UsageError
 from alexnet.files import plain, sha256_text
 
-SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",

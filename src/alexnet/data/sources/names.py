@@ -5,10 +5,15 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 CHUNK = 1 << 16
-compute: Any = pyarrow.compute  # its functions are made at run time, unseen by type checkers
+
+
+def _compute() -> Any:
+    """Arrow's functions, imported where used; they are made at run time, unseen by type checkers."""
+    import pyarrow.compute
+
+    return pyarrow.compute
 
 
 class Names(Sequence[str]):
@@ -59,14 +64,14 @@ class Names(Sequence[str]):
 
     def matching(self, pattern: str) -> np.ndarray:
         """Where among them the names are in which a regular expression (RE2's) is found."""
-        return np.flatnonzero(compute.match_substring_regex(self._array, pattern).to_numpy(zero_copy_only=False))
+        return np.flatnonzero(_compute().match_substring_regex(self._array, pattern).to_numpy(zero_copy_only=False))
 
     def sorted_last(self) -> "tuple[Names, np.ndarray]":
         """The names in order, each once, and where each was: its last place where it came more than once."""
-        order = compute.sort_indices(self._array).to_numpy().astype(np.int64)  # stable, so equal names keep their order
+        order = _compute().sort_indices(self._array).to_numpy().astype(np.int64)  # stable: equal names keep their order
         ordered = self._array.take(pa.array(order))
         if len(ordered) > 1:
-            last = np.append(~compute.equal(ordered[:-1], ordered[1:]).to_numpy(zero_copy_only=False), True)
+            last = np.append(~_compute().equal(ordered[:-1], ordered[1:]).to_numpy(zero_copy_only=False), True)
             if not last.all():
                 ordered, order = ordered.filter(pa.array(last)), order[last]
         return Names(ordered), order
