@@ -3,10 +3,10 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # imported where tensors are joined: errors that were measured are said without torch
+    from torch import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return 0.0 if share == 0 else center - half, 1.0 if share == 1 else center + half
 
 
-def top_k_errors(scores: Tensor, labels: Tensor, k: int) -> Tensor:
+def top_k_errors(scores: "Tensor", labels: "Tensor", k: int) -> "Tensor":
     """How wrong each image's first ``k`` classes are: 0 or 1, or a fraction where classes tie.
 
     If the right class ties with others for the last places, it counts by the chance of being among them.
@@ -58,6 +58,8 @@ def top_k_errors(scores: Tensor, labels: Tensor, k: int) -> Tensor:
     Returns:
         (N,) float32.
     """
+    import torch
+
     own = scores.gather(1, labels[:, None])
     above = (scores > own).sum(1)
     level = (scores == own).sum(1)
@@ -77,15 +79,15 @@ class Judged:
         confidence: (n,) float32, its probability.
     """
 
-    labels: Tensor
-    wrong1: Tensor
-    wrong5: Tensor
-    own: Tensor
-    predicted: Tensor
-    confidence: Tensor
+    labels: "Tensor"
+    wrong1: "Tensor"
+    wrong5: "Tensor"
+    own: "Tensor"
+    predicted: "Tensor"
+    confidence: "Tensor"
 
     @classmethod
-    def of(cls, probability: Tensor, labels: Tensor) -> "Judged":
+    def of(cls, probability: "Tensor", labels: "Tensor") -> "Judged":
         """From (n, classes) probabilities and (n,) right classes."""
         wrong1, wrong5 = (top_k_errors(probability, labels, k) for k in (1, 5))
         own, predicted = probability.gather(1, labels[:, None])[:, 0], probability.argmax(1)
@@ -94,6 +96,8 @@ class Judged:
     @classmethod
     def joined(cls, parts: Sequence["Judged"]) -> "Judged":
         """Of all images of several batches."""
+        import torch
+
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
@@ -105,6 +109,6 @@ class Judged:
         return Errors(images, views, top1, wilson(top1, images), top5, wilson(top5, images), loss)
 
 
-def summary(probability: Tensor, labels: Tensor, count: int) -> Errors:
+def summary(probability: "Tensor", labels: "Tensor", count: int) -> Errors:
     """Errors from (n, classes) probabilities and (n,) right classes; ``count`` says of how many views they are."""
     return Judged.of(probability, labels).errors(count)
