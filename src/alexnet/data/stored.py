@@ -31,6 +31,7 @@ from alexnet.data.format import (
 )
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.files.mapped import MappedFile
 
 
 class StoredDataset:
@@ -58,7 +59,7 @@ class StoredDataset:
         self.shards = [Shard(*(entry[name] for name in fields)) for entry in self.description["shards"]]
         self._starts = np.cumsum([0] + [shard.rows for shard in self.shards])
         self._batches: dict[int, list[Rows]] = {}
-        self._maps: dict[int, files.MappedFile] = {}
+        self._maps: dict[int, MappedFile] = {}
         self._version = self.description["format_version"]
         self._lock = threading.Lock()
 
@@ -126,7 +127,7 @@ class StoredDataset:
                 shard = self.shards[index]
                 path = files.join(self.path, shard.file)
                 try:
-                    mapped = files.MappedFile(path)
+                    mapped = MappedFile(path)
                     batches = list(pa.ipc.open_stream(pa.BufferReader(mapped.content)))
                     for batch in batches:
                         batch.validate(full=True)  # offsets and names; the images' bytes are not touched

@@ -23,7 +23,6 @@ from alexnet.files.hashes import sha256_text as sha256_text
 from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
 from alexnet.files.storage import PARTIAL as PARTIAL
-from alexnet.files.storage import MappedFile as MappedFile
 from alexnet.files.storage import atomic as atomic
 from alexnet.files.storage import atomic_folder as atomic_folder
 from alexnet.files.storage import below as below

@@ -9,7 +9,6 @@ import csv
 import errno
 import hashlib
 import io
-import mmap
 import os
 import re
 import shutil
@@ -122,35 +121,6 @@ def map_file(path: str | os.PathLike) -> "pa.NativeFile":
     if is_remote(path):
         return pa.BufferReader(read_bytes(path))
     return pa.memory_map(os.fsencode(path))  # as bytes: a name may be no UTF-8
-
-
-class MappedFile:
-    """A file's bytes for pyarrow, without a copy: memory-mapped where it is local, read whole where it is remote.
-
-    Args:
-        path: of the file.
-
-    Attributes:
-        content: all bytes.
-
-    Raises:
-        ValueError: it is empty.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        import pyarrow as pa
-
-        self._map = None
-        if is_remote(path):
-            self.content = pa.py_buffer(read_bytes(path))
-            return
-        with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.content = pa.py_buffer(self._map)
-
-    def lost(self) -> int:
-        """By how many bytes the file is shorter than when it was mapped: reading these would end the process."""
-        return 0 if self._map is None else max(0, len(self._map) - self._map.size())
 
 
 def read_json(path: str | os.PathLike, kind: Any = Any, remedy: str = "it was damaged after it was written") -> Any:
