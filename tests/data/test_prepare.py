@@ -350,7 +350,7 @@ def test_balance_and_advice(alexnet, tmp_path):
     for number in range(60):
         picture(1, number).save(source / "dog" / f"more {number}.jpg")
     _, _, err = alexnet("prepare", source, tmp_path / "store", "--size", 64)
-    assert "from 2 (cat) to 50 (dog) training images a class" in err
+    assert "from 2 (cat) to 50 (dog) training images per class" in err
     assert "advice: 52 training images are few" in err and "advice: dog has 25 times the images of cat" in err
     assert "advice:" not in prepare_said(alexnet, fill(tmp_path / "many", count=500), tmp_path / "other")
 
@@ -446,7 +446,7 @@ def test_small_images_of_one_size_are_stored_as_they_are(alexnet, tmp_path, kind
         assert alexnet("prepare", source, tmp_path / "larger", "--size", 256)[0] == 0
         assert Dataset(tmp_path / "larger").size == 256
     if form == "folder" and kind == "32x32":
-        assert "once mended, they go into a new dataset" in err
+        assert "once fixed, they go into a new dataset" in err
 
 
 def test_looking_at_sizes_stops_at_the_first_that_differs(tmp_path, monkeypatch):

@@ -1,17 +1,22 @@
 """What happens around a training: signals, folders and files that go, modes. A line and what is saved, not a death."""
 
+import json
 import os
+import shlex
 import shutil
 import signal
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from alexnet import AlexNetError, Dataset, Recipe, train
+from alexnet import AlexNetError, Dataset, Recipe, UsageError, prepare, train
 from alexnet.errors import Interrupted
 from alexnet.runs.checkpoint import find_checkpoint, step_of
 from alexnet.training.journal import StepReport
+from alexnet.training.listeners import StallWatch
+from tests.conftest import fill, picture
 
 unix = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals and modes of Unix")
 
@@ -101,3 +106,64 @@ def test_a_dataset_that_is_removed_while_it_is_trained_on_stays_readable(dataset
     copy = Path(shutil.copytree(dataset.path, tmp_path / "copy"))
     remove = at_step(4, lambda: shutil.rmtree(copy))
     assert train(Dataset(copy), tmp_path / "run", recipe, on_step=remove, show=False).steps == 12
+
+
+def test_training_longer_is_told_how(alexnet, dataset, recipe, net_file, tmp_path):
+    """An option of the schedule cannot be changed under way: the message has a command that trains on."""
+    run = tmp_path / "my run"
+    words = ["train", dataset.path, run, "--net", net_file, "--crop-size", 48, "--batch-size", 16]
+    assert alexnet(*words, "--epochs", 1)[0] == 0
+    status, _, err = alexnet(*words, "--epochs", 3)
+    command = shlex.split(err.partition("its weights: ")[2].partition("; to train")[0])
+    assert status == 2 and err.count("\n") == 1 and "epochs 1 -> 3" in err
+    assert command[:2] == ["alexnet", "train"] and command[-2:] == ["--epochs", "2"]
+    assert alexnet(*command[1:])[0] == 0 and json.loads((tmp_path / "my run-longer" / "run.json").read_text())
+    status, _, err = alexnet(*words, "--epochs", 3, "--seed", 4)  # something else, too
+    assert status == 2 and "begun with other options" in err
+
+
+def test_rates_that_come_to_nothing_are_said(alexnet, dataset, net_file, tmp_path):
+    words = ["train", dataset.path, tmp_path / "run", "--net", net_file, "--crop-size", 48, "--epochs", 2, "--dry-run"]
+    said = "".join(alexnet(*words, "--lr", 0, "--schedule", "multistep", "--milestones", "1,5")[1:])
+    assert "--lr 0: nothing will be learned" in said and "--milestones 5: not reached in 2 epochs" in said
+    said = "".join(alexnet(*words, "--schedule", "multistep", "--milestones", "1")[1:])
+    assert "nothing will be learned" not in said and "not reached" not in said
+
+
+def test_a_loss_out_of_all_bounds_is_said_once():
+    said: list[str] = []
+    state = SimpleNamespace(note_loss=lambda loss: None, told_of_stall=True)
+    watch = StallWatch(state, 10, said.append)  # pyright: ignore[reportArgumentType]
+    for step, loss in enumerate((2.3, 2300.0, 3e16, 4e16), 1):
+        watch(StepReport(step, 0.1, loss, 0.9, 0.5, 0.5))
+    assert len(said) == 1 and "loss of step 3 is 3e+16" in said[0] and "--lr than 0.5" in said[0]
+
+
+def test_a_run_without_weights_is_not_whole(alexnet, dataset, recipe, tmp_path):
+    train(dataset, tmp_path / "run", recipe, show=False)
+    assert alexnet("verify", tmp_path / "run")[0] == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    status, out, err = alexnet("verify", tmp_path / "run")
+    assert status == 1 and not out and "checkpoints: none there: the run has no weights" in err
+
+
+def test_an_interrupted_preparation_says_what_is_kept(pictures, tmp_path):
+    def interrupt(done: int, total: int) -> None:
+        if done == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"the same command goes on\. 2 of 4 shards are finished and kept"):
+        prepare(pictures, tmp_path / "dataset", size=64, shard_rows=16, progress=interrupt)
+    whole = prepare(pictures, tmp_path / "other", size=64, shard_rows=16)
+    assert prepare(pictures, tmp_path / "dataset", size=64, shard_rows=16).fingerprint == whole.fingerprint
+
+
+def test_what_differs_from_what_was_begun_is_named(tmp_path):
+    photos = fill(tmp_path / "photos", count=5)
+    prepare(photos, tmp_path / "dataset", size=32)
+    for options, said in (({"size": 48}, "--size 32 then, 48 now"), ({"size": 32, "seed": 1}, "--seed")):
+        with pytest.raises(UsageError, match=said):
+            prepare(photos, tmp_path / "dataset", **options)
+    picture(0, 99).save(photos / "red" / "new.jpg")
+    with pytest.raises(UsageError, match="the source has changed: 15 images then, 16 now"):
+        prepare(photos, tmp_path / "dataset", size=32)

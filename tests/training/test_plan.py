@@ -95,7 +95,7 @@ def test_a_dry_run_writes_nothing_and_says_the_same(alexnet, dataset, net_file, 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter").touch()
     status, _, err = alexnet("train", dataset.path, tmp_path / "other", "--net", net_file, "--dry-run")
-    assert status == 2 and "give another folder" in err
+    assert status == 2 and "(letter), not a folder for a new" in err
 
 
 def test_a_dry_run_changes_nothing_of_the_training(dataset, net_file, tmp_path):
@@ -128,4 +128,4 @@ def test_prepare_dry_run(alexnet, pictures, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter").touch()
     status, _, err = alexnet("prepare", pictures, tmp_path / "other", "--dry-run")
-    assert status == 2 and "give another folder" in err
+    assert status == 2 and "(letter), not a folder for a new" in err

@@ -156,7 +156,7 @@ class Prepare(Working):
         name = files.shown(self.dataset)
         display.line(f"{name}: {counts} images of {len(dataset.classes)} classes")
         if description["skipped"]:
-            where = f"see {name}/skipped.csv; once mended, they go into a new dataset, not into this one"
+            where = f"see {name}/skipped.csv; once fixed, they go into a new dataset, not into this one"
             display.line(f"{description['skipped']:,} bad images left out, {where}")
         if description["duplicates"] is not None:
             where = f", see {name}/duplicates.csv" if description["duplicates"] else ""

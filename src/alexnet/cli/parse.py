@@ -201,7 +201,7 @@ def _one_line(box: str) -> str:
             break
         if text and not inner.startswith(8 * " "):  # that deep are the help texts of missing arguments
             lines.append(text if inner.strip().endswith(text) else inner.strip())
-    return " ".join(lines).rstrip(".")
+    return re.sub(r"^Error parsing \w+: ", "", " ".join(lines).rstrip("."))
 
 
 def command_of(name: str) -> str:

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ from alexnet.data.shards import (
 )
 from alexnet.data.sizes import with_own_size
 from alexnet.data.sources import Listing, Source, open_source, split_off_validation
-from alexnet.errors import MOST_THREADS, AlexNetError, Unfinished, UsageError
+from alexnet.errors import MOST_THREADS, AlexNetError, Interrupted, Unfinished, UsageError
 from alexnet.files import Misfit, Within, checked, mistakes
 
 SAMPLED = 64  # images that a survey converts
@@ -82,6 +82,7 @@ def prepare(
 
     Raises:
         UsageError: the source cannot be meant, or the folder holds something else.
+        Interrupted: by Ctrl-C; the same call goes on.
         AlexNetError: a class without one usable image, too many bad ones, a full or read-only disk; or another process
             is at the same part.
         Unfinished: this part is done, others are not.
@@ -90,8 +91,6 @@ def prepare(
         val_fraction=val_fraction, seed=seed, size=size, resize=resize, format=format,
         max_bad_fraction=max_bad_fraction, part=part, workers=workers, shard_rows=shard_rows,
     )  # fmt: skip
-    mistakes.check_order("prepare", ("source", source), ("new dataset", dataset))
-    mistakes.refuse_other(dataset, "new dataset")
     source, storage = _open(source, dataset, layout, splits, val_fraction, seed, size, resize, format)
     if found:
         found(source.listing)
@@ -101,7 +100,10 @@ def prepare(
         shards = plan_shards(source.listing, shard_rows)
         if not (folder / DESCRIPTION).exists():
             allowed = max_bad_fraction * len(source.listing)
-            _finish(source, folder, shards, part, plan, storage, workers or machine.cores(), allowed, progress)
+            try:
+                _finish(source, folder, shards, part, plan, storage, workers or machine.cores(), allowed, progress)
+            except KeyboardInterrupt:
+                raise Interrupted(_interrupted(folder, shards, shard_rows)) from None
         made = Dataset(folder)
         files.remove_leftovers(folder)
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -194,6 +196,8 @@ def _open(
     format: str | None,
 ) -> tuple[Source, Storage]:
     """The source with its splits, and how its images are stored."""
+    mistakes.check_order("prepare", ("source", source), ("new dataset", dataset))
+    mistakes.refuse_other(dataset, "new dataset")
     opened = source if isinstance(source, Source) else open_source(source, layout, splits=splits, without=dataset)
     opened = split_off_validation(opened, val_fraction, seed)
     size = _begun_with(dataset) if size is None else size
@@ -243,6 +247,16 @@ def _finish(
         )
 
 
+def _interrupted(folder: Path, shards: list[Shard], shard_rows: int) -> str:
+    """What is kept of an interrupted preparation, and what to do."""
+    done = len(shards) - missing(folder, shards)
+    kept = f"{done:,} of {len(shards):,} shards are finished and kept" if done else "no shard was finished yet"
+    return (
+        f"{folder}: interrupted; the same command goes on. {kept}; an unfinished one (up to {shard_rows:,} images) is "
+        "made again from its start"
+    )
+
+
 Whole = Annotated[int, Within(1, 2**31)]
 OPTIONS: dict[str, Any] = {  # what each may be, from Python as from the command line
     "val_fraction": float,
@@ -266,7 +280,7 @@ def _check_options(**options: Any) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {misfit}") from misfit
     part = options["part"]
     if not 1 <= part[0] <= part[1]:
-        raise UsageError(f"--part {part[0]}/{part[1]}: give 1/16 to 16/16, say")
+        raise UsageError(f"--part {part[0]}/{part[1]}: give N/PARTS, the parts from 1/16 to 16/16 of sixteen")
 
 
 def _claim(dataset: str | os.PathLike, plan: dict) -> Path:
@@ -299,10 +313,22 @@ def _check_claim(dataset: str | os.PathLike, plan: dict) -> bool:
     differ = [key for key in plan if old.get(key) != plan[key]]
     if differ:
         raise UsageError(
-            f"{dataset}: was begun with other images or options ({', '.join(differ)} differ); "
+            f"{dataset}: was begun with other images or options ({'; '.join(_differences(differ, old, plan))}); "
             "give the command it was begun with, another folder, or remove it"
         )
     return True
+
+
+def _differences(keys: Sequence[str], old: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    """What differs between two plans, in words."""
+    said = [f"--{key} {old.get(key)} then, {plan[key]} now" for key in ("size", "format", "resize") if key in keys]
+    if "images" in keys:
+        said.append(f"the source has changed: {old.get('images')} images then, {plan['images']} now")
+    elif "classes" in keys or "words" in keys:
+        said.append("the source has changed: other classes")
+    elif "source" in keys:
+        said.append("the source has other images, or --val-fraction, --seed, --layout or --splits was another one")
+    return said or [f"{', '.join(keys)} differ"]
 
 
 def _begun_with(dataset: str | os.PathLike) -> int | None:

@@ -289,7 +289,7 @@ def describe_dataset(folder: Path, source: Source, shards: list[Shard], plan: di
         name = listing.classes[int(usable.argmin())]
         why = next((f" ({row[0]}: {row[3]})" for row in skipped if row[1:3] == ("train", name)), "")
         raise AlexNetError(
-            f"class {name!r} has no usable training image{why}; mend or remove the class, "
+            f"class {name!r} has no usable training image{why}; fix or remove the class, "
             f"remove {folder} and prepare again"
         )
     if skipped:

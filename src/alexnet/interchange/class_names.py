@@ -28,7 +28,7 @@ def read_classes(file: str | os.PathLike) -> tuple[list[str], list[str] | None]:
     if not files.exists(file) or files.is_folder(file):
         raise UsageError(f"--classes {file}: no such file")
     if files.size(file) > MOST_CLASSES_BYTES:
-        raise UsageError(f"--classes {file}: {files.size(file):,} bytes; give a text with a class a line")
+        raise UsageError(f"--classes {file}: {files.size(file):,} bytes; give a text with one class per line")
     lines = [line.strip() for line in re.split("\r\n|\r|\n", _text(files.read_bytes(file), f"--classes {file}"))]
     for number, line in enumerate(lines, 1):
         wrong = next((letter for letter in line if _no_letter(letter)), None)
@@ -80,4 +80,4 @@ def classes_of(
     known = imagenet.classes()
     if count == len(known):
         return list(known), list(known.values())
-    raise UsageError(f"{where}: {count} classes, whose names are not in it; give --classes FILE, one a line")
+    raise UsageError(f"{where}: {count} classes, whose names are not in it; give --classes FILE, one per line")

@@ -99,12 +99,15 @@ def export(
         raise UsageError(f"{file}: is there already; give another folder")
     else:
         check_new_folder(file, "the hub")
+    replaced = os.path.lexists(file)
     opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else open_run(run, checkpoint)
     if ending == ".onnx":
-        return _export_onnx(opened, Path(file), not without_preprocessing, precision == "int8", images)
-    if ending:
-        return _export_torchvision(opened, Path(file))
-    return _export_hub(opened, Path(file), license)
+        made = _export_onnx(opened, Path(file), not without_preprocessing, precision == "int8", images)
+    elif ending:
+        made = _export_torchvision(opened, Path(file))
+    else:
+        made = _export_hub(opened, Path(file), license)
+    return dataclasses.replace(made, notes=(*made.notes, "replaced the file of this name")) if replaced else made
 
 
 ENDINGS = (".onnx", ".pth", ".pt", ".safetensors")

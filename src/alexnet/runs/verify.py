@@ -38,6 +38,8 @@ def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
         yield from problems
         if note["step"] > newest and note["state"].get("journal"):
             newest, journal = note["step"], note["state"]["journal"]
+    if newest < 0:
+        yield "checkpoints", "none there: the run has no weights; train it on, or import it again"
     if journal:
         yield "metrics.jsonl", _journal_problem(folder / "metrics.jsonl", journal)
 

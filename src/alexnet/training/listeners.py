@@ -9,15 +9,17 @@ from pathlib import Path
 
 from alexnet.progress import clock
 from alexnet.training.journal import StepReport
+from alexnet.training.saving import check_there
 from alexnet.training.state import RECENT, State
 
+EXPLODED = 1000  # times the loss of chance, from where nothing comes back
 STALL_STEPS, STALL_MARGIN = 300, 0.01  # what starts at all is past it by then: docs/stalling.md
 CURVE_SECONDS, CURVE_SHARE = 30.0, 50  # drawing takes at most a fiftieth of a training's time
 FORECAST_STEPS, FORECAST_SECONDS = 4, 5.0  # at least, before a time is said
 
 
 class StallWatch:
-    """Remembers losses, and says so, once, when after ``STALL_STEPS`` steps they are still those of chance.
+    """Remembers losses; says so, once, when after ``STALL_STEPS`` steps they are still those of chance, or far beyond.
 
     Args:
         state: the training's.
@@ -27,11 +29,18 @@ class StallWatch:
 
     def __init__(self, state: State, classes: int, say: Callable[[str], None]):
         self._state, self._chance, self._say = state, math.log(classes), say
+        self._exploded = False
 
     def __call__(self, report: StepReport) -> None:
         """Hears of a step."""
         state = self._state
         state.note_loss(report.loss)
+        if report.loss > EXPLODED * max(1.0, self._chance) and not self._exploded:
+            self._exploded = True
+            self._say(
+                f"warning: the loss of step {report.step:,} is {report.loss:.2g}, where chance has {self._chance:.2g}: "
+                f"the weights have grown beyond use; stop, and begin a new run with a lower --lr than {report.lr:.2g}"
+            )
         if state.told_of_stall or report.step % STALL_STEPS or len(state.recent) < RECENT:
             return
         if sum(state.recent) / len(state.recent) > self._chance * (1 - STALL_MARGIN):
@@ -60,6 +69,7 @@ class Curve:
         from alexnet.figures.curve import curve_of  # matplotlib: seconds, which the first step need not wait for
         from alexnet.figures.style import save
 
+        check_there(self._folder)
         save(curve_of(self._folder), self._folder / "curve.png")
         self._drawn = time.monotonic()
         self._pause = max(CURVE_SECONDS, CURVE_SHARE * (self._drawn - start))

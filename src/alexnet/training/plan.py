@@ -9,6 +9,7 @@ from alexnet import files, native
 from alexnet.errors import AlexNetError
 from alexnet.nets.network import Network
 from alexnet.progress import Display, plural, size_text
+from alexnet.training.recipe import Settled
 from alexnet.training.recipes import differences, nearest
 from alexnet.training.start import Options, Setup
 
@@ -100,6 +101,20 @@ def surprises(setup: Setup) -> list[str]:
         )
     if setup.batches.steps == 1 and images > 1:
         said.append(f"note: {images} training images make one batch, so an epoch has one step")
+    return said + _vain_rates(setup.recipe)
+
+
+def _vain_rates(recipe: Settled) -> list[str]:
+    """What of the learning rate never comes to pass, a line each."""
+    said = []
+    if not recipe.learning_rate and not recipe.layer_lr:
+        said.append("warning: --lr 0: nothing will be learned")
+    late = [milestone for milestone in recipe.milestones if milestone >= recipe.epochs]
+    if recipe.schedule == "multistep" and late:
+        said.append(
+            f"warning: --milestones {','.join(f'{milestone:g}' for milestone in late)}: not reached in "
+            f"{plural(recipe.epochs, 'epoch')}, so the learning rate does not fall there"
+        )
     return said
 
 

@@ -160,7 +160,7 @@ def named(name: str) -> Recipe:
     if not files.exists(name):
         raise UsageError(f"--recipe {name}: no such file")
     if name.endswith(".json"):
-        return from_json(files.read_json(name, dict, "mend it or give another recipe"), f"--recipe {name}")
+        return from_json(files.read_json(name, dict, "fix it or give another recipe"), f"--recipe {name}")
     try:
         content = tomllib.loads(files.read_bytes(name).decode("utf-8-sig"))
     except UsageError:

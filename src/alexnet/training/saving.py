@@ -14,7 +14,7 @@ from alexnet.runs.checkpoint import write_checkpoint
 SHARE = 0.02  # of the training's time that writing may take
 
 
-def _check_there(run: Path) -> None:
+def check_there(run: Path) -> None:
     """Raises ``AlexNetError`` where a run's folder was removed or moved while it was trained."""
     if not (run / "run.json").exists():
         raise AlexNetError(
@@ -71,7 +71,7 @@ class Writer:
             AlexNetError: this write's predecessor did not succeed (a full disk, say), or the run's folder is gone.
         """
         self.wait()
-        _check_there(self.folder.parent)
+        check_there(self.folder.parent)
         started = time.monotonic()
         parts = {
             "weights.safetensors": self._copy("weights", tensors),
@@ -104,7 +104,7 @@ class Writer:
             try:
                 future.result()
             except (OSError, AlexNetError):
-                _check_there(self.folder.parent)  # which says more of it
+                check_there(self.folder.parent)  # which says more of it
                 raise
 
     def close(self) -> None:

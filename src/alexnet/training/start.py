@@ -279,10 +279,11 @@ def _asked(setup: Setup) -> dict[str, Any]:
 def _check_same(setup: Setup) -> None:
     """Refuses a folder whose training was begun with other options."""
     note = setup.folder / "recipe.json"
-    old = files.read_json(note, dict, "give another folder, or mend it")
+    old = files.read_json(note, dict, "give another folder, or fix it")
     from_json(old, str(note), of_run=True)
     changed = difference(old, _asked(setup))
     if changed:
+        _check_longer(setup, old, changed)
         shown = ["the net's table" if change.startswith("table ") else change for change in changed]
         raise UsageError(
             f"{setup.folder}: was begun with other options: {'; '.join(shown)}. "
@@ -290,6 +291,18 @@ def _check_same(setup: Setup) -> None:
         )
     if files.SEAL not in old:  # of an earlier version
         files.write_json(note, files.seal(old))
+
+
+def _check_longer(setup: Setup, old: dict[str, Any], changed: list[str]) -> None:
+    """Says how to train longer, where nothing but the number of epochs is another and larger one."""
+    before, now = old.get("epochs"), setup.recipe.epochs
+    if len(changed) == 1 and isinstance(before, int) and changed[0].startswith("epochs ") and now > before:
+        words = ("train", setup.dataset.path, f"{setup.folder}-longer", "--from", str(setup.folder))
+        raise UsageError(
+            f"{setup.folder}: was begun with other options: {changed[0]}, and its learning rate follows the epochs. "
+            f"To train on from its weights: {mistakes.quoted('alexnet', *words)} --epochs {now - before}; to train "
+            f"{now:,} epochs in one: give another folder"
+        )
 
 
 def _check_free(folder: Path) -> None:

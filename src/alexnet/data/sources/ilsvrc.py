@@ -117,7 +117,9 @@ def _labels(truth: str, images: int, classes: list[str], devkit: Devkit, split: 
     try:
         numbers = [int(word) for word in truth.split()]
     except ValueError as error:
-        raise AlexNetError(f"{devkit.place}: {TRUTH[split]}: not one number a line; fetch the devkit again") from error
+        raise AlexNetError(
+            f"{devkit.place}: {TRUTH[split]}: not one number per line; fetch the devkit again"
+        ) from error
     if len(numbers) != images:
         raise AlexNetError(
             f"{devkit.place}: {TRUTH[split]} has {len(numbers):,} lines for {images:,} {split} images; "

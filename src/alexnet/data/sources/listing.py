@@ -122,7 +122,7 @@ def by_class(
         raise UsageError(f"{tree.path}: layout {layout}: no training images")
     unknown = sorted(used - set(classes)) if classes else []
     if unknown:
-        raise UsageError(f"{tree.path}: class {unknown[0]!r} is not among the classes that it lists; mend the list")
+        raise UsageError(f"{tree.path}: class {unknown[0]!r} is not among the classes that it lists; fix the list")
     classes = classes or sorted(trained)
     index = {name: place for place, name in enumerate(classes)}
     missing = sorted(used - trained) or [name for name in classes if name not in trained]
@@ -155,8 +155,8 @@ def balance(classes: Sequence[str], sizes: Sequence[int]) -> str:
     """The smallest and the largest class, in words."""
     fewest, most = (int(np.argmin(sizes)), int(np.argmax(sizes)))
     if sizes[fewest] == sizes[most]:
-        return f"{sizes[most]:,} training images a class"
-    return f"from {sizes[fewest]:,} ({classes[fewest]}) to {sizes[most]:,} ({classes[most]}) training images a class"
+        return f"{sizes[most]:,} training images per class"
+    return f"from {sizes[fewest]:,} ({classes[fewest]}) to {sizes[most]:,} ({classes[most]}) training images per class"
 
 
 def advice(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
@@ -164,8 +164,7 @@ def advice(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     found = []
     if sum(sizes) < FEW:
         found.append(
-            f"advice: {sum(sizes):,} training images are few for a net of millions of weights; expect a rough "
-            "classifier from these alone, and a better one from published weights: alexnet import, alexnet train --from"
+            f"advice: {sum(sizes):,} training images are few; fine-tuning learns more from them (alexnet train --from)"
         )
     fewest, most = int(np.argmin(sizes)), int(np.argmax(sizes))
     if sizes[most] > LOPSIDED * sizes[fewest]:

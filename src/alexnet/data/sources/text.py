@@ -87,7 +87,7 @@ def label_of(value: object, where: str) -> str | None:
         odd = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c == "\ufffd"), None)
         if odd is None:
             return text or None
-        raise UsageError(f"{where}: label {_short(text)} holds {odd!a}, which no class's name does; mend it")
+        raise UsageError(f"{where}: label {_short(text)} holds {odd!a}, which no class's name does; fix it")
     raise UsageError(
         f"{where}: label {_short(value)} of type {type(value).__name__}: give whole numbers, truth values or names"
     )
@@ -134,5 +134,5 @@ def csv_rows(text: str, delimiter: str, where: str) -> Iterator[tuple[int, list[
                 why = "a quote is opened and not closed on this line (a cell of several lines is not read)"
             else:
                 why = str(error)
-            raise UsageError(f"{where}: line {number:,}: {why}; mend it") from error
+            raise UsageError(f"{where}: line {number:,}: {why}; fix it") from error
         yield number, row
