@@ -220,7 +220,7 @@ def _draw_bars(
     for rank, index in enumerate(np.argsort(-shares, kind="stable")[: cell.bars].tolist()):
         share = float(shares[index])
         wrong = rank == 0 and true is not None and index != true
-        color = RIGHT if index == true else WRONG if wrong else OTHER
+        color = QUIET if true is None else RIGHT if index == true else WRONG if wrong else OTHER
         mark = f"{TICK} " if index == true else f"{CROSS} " if wrong else ""
         number = style.percent(share)
         length = style.text_width(number, cell.text)
