@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -212,6 +213,17 @@ def test_the_card_is_read_by_the_hubs_library(trained, dataset, tmp_path, alexne
         assert str(Path(dataset.path).parent) not in (tmp_path / "hub" / file).read_text()  # no path of this disk
     assert config["id2label"] == {"0": "blue", "1": "green", "2": "red"} and config["num_labels"] == 3
     assert set(load_file(tmp_path / "hub" / "model.safetensors")) == set(load(trained).net.state())
+    assert "top-5" not in card.text  # of three classes
+
+
+def test_the_card_shows_what_was_evaluated_of_these_weights(trained, dataset, tmp_path, alexnet):
+    shutil.copytree(trained, tmp_path / "run")
+    assert alexnet("evaluate", tmp_path / "run", dataset.path, "--views", 10)[0] == 0
+    told = json.loads(alexnet("evaluate", tmp_path / "run", dataset.path, "--views", 10, "--json")[1])
+    assert alexnet("export", tmp_path / "run", tmp_path / "hub")[0] == 0
+    assert f"| val | 12 | 10 | {told['top1_error']:.2%} (" in (tmp_path / "hub" / "README.md").read_text()
+    best = load(tmp_path / "run", "best")
+    assert best.step == load(tmp_path / "run").step or not best.errors  # errors are those of the last weights
 
 
 @pytest.mark.parametrize(

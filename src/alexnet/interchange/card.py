@@ -3,8 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from alexnet.progress import plural
+from alexnet.runs.history import latest_measurements
 from alexnet.runs.run import Run
 
 
@@ -21,14 +23,14 @@ def write(run: Run, recipe: dict | None, license: str | None) -> str:
         "pipeline_tag": "image-classification",
         "tags": ["alexnet", "image-classification", "vision"],
     }
-    if run.errors:
+    if measured := _measured(run):
         metrics = [
             {
                 "type": "accuracy",
-                "name": f"top-1 accuracy, {split}, {plural(errors['views'], 'view')}",
+                "name": f"top-1 accuracy, {errors['split']}, {plural(errors['views'], 'view')}",
                 "value": 1 - errors["top1_error"],
             }
-            for split, errors in run.errors.items()
+            for errors in measured
         ]
         task = {"type": "image-classification", "name": "Image classification"}
         dataset = {"name": name, "type": "imagefolder"}
@@ -70,22 +72,36 @@ def _recipe_words(recipe: dict | None) -> str:
     return "\n".join(["| option | value |", "| --- | --- |", *lines])
 
 
+def _measured(run: Run) -> list[dict[str, Any]]:
+    """Errors of these weights on the run's own data: of the end of training, and what ``alexnet evaluate`` noted."""
+    lines = [{**errors, "split": split} for split, errors in run.errors.items()]
+    own = run.data.get("store")
+    for line in latest_measurements(run.path):
+        if own and line["store"] == own and line["step"] == run.step:
+            same = (line["split"], line["views"])
+            lines = [other for other in lines if (other["split"], other["views"]) != same] + [line]
+    return lines
+
+
 def _errors_words(run: Run) -> str:
-    if not run.errors:
+    measured, top5 = _measured(run), len(run.classes) > 5
+    if not measured:
         return "Not evaluated."
     lines = [
-        f"| {split} | {errors['images']:,} | {errors['views']} | {errors['top1_error']:.2%} "
-        f"({errors['top1_interval'][0]:.1%} to {errors['top1_interval'][1]:.1%}) | {errors['top5_error']:.2%} |"
-        for split, errors in run.errors.items()
+        f"| {errors['split']} | {errors['images']:,} | {errors['views']} | {errors['top1_error']:.2%} "
+        f"({errors['top1_interval'][0]:.1%} to {errors['top1_interval'][1]:.1%}) |"
+        + (f" {errors['top5_error']:.2%} |" if top5 else "")
+        for errors in measured
     ]
-    head = ["| split | images | views | top-1 error (95% interval) | top-5 error |", "| --- | --- | --- | --- | --- |"]
+    columns = ["split", "images", "views", "top-1 error (95% interval)", *(["top-5 error"] if top5 else [])]
+    head = [f"| {' | '.join(columns)} |", f"| {' | '.join(['---'] * len(columns))} |"]
     return "\n".join([*head, *lines])
 
 
 def _limits(run: Run) -> str:
     few = sum((run.data.get("images") or {}).values())
     seen = ""
-    if few and run.errors:
+    if few and _measured(run):
         seen = (
             f" It was evaluated on images from the same source as its {few:,} own. Others may have a far higher error."
         )

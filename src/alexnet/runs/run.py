@@ -32,6 +32,7 @@ from alexnet.runs.checkpoint import (
     parse_checkpoint,
     read_checkpoint,
     read_weights,
+    step_of,
     steps_text,
 )
 from alexnet.runs.journal import Share
@@ -114,7 +115,7 @@ class Run:
         words: what people call them.
         preprocessing: how images are prepared.
         data: what it was trained on: the dataset's place, its fingerprint, images of each split.
-        errors: measured errors by name of split.
+        errors: measured at the end of training, by name of split; empty where the weights are of an earlier step.
         step: of the checkpoint that the weights are from.
     """
 
@@ -370,9 +371,15 @@ def open_run(path: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Run
         words=description.get("words") or description["classes"],
         preprocessing=preprocessing,
         data=description["data"],
-        errors=description["errors"],
+        errors=description["errors"] if _is_last(path, step) else {},
         step=step,
     )
+
+
+def _is_last(path: str | os.PathLike, step: int) -> bool:
+    """Whether a step is that of the last checkpoint, which the errors in ``run.json`` are of."""
+    last = find_checkpoint(path)
+    return last is not None and step_of(last) == step
 
 
 def _without(path: str | os.PathLike, checkpoint: AnyCheckpoint) -> AlexNetError:
