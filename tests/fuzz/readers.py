@@ -35,8 +35,9 @@ from alexnet.nets.table_file import load_table
 from alexnet.nets.weights import outline
 from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.runs.journal import read_journal, read_metrics
-from alexnet.runs.run import Run, describe_run
+from alexnet.runs.run import Run
 from alexnet.runs.verify import verify
+from alexnet.training.describe import describe_run
 from alexnet.training.recipes import named as named_recipe
 from alexnet.training.state import read
 from tests.weights_files import blob, caffemodel, zoo_onnx
