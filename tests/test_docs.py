@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from alexnet.cli.commands import COMMANDS, command_class
 from alexnet.cli.help import Option, options_of
-from alexnet.cli.parse import COMMANDS, default_of
+from alexnet.cli.parse import default_of
 from alexnet.training.recipes import RECIPES
 
 TOP = Path(__file__).parent.parent
@@ -52,7 +53,7 @@ def commands_of(page: Path) -> list[str]:
 
 
 def options_by_name(command: str) -> dict[str, Option]:
-    options = options_of(COMMANDS[command], default_of(command, []))
+    options = options_of(command_class(command), default_of(command, []))
     return {name: option for option in options if not option.positional for name in option.names}
 
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet import Recipe, UsageError
+from alexnet import Dataset, Recipe, UsageError
+from alexnet.training import recipes
 from alexnet.training.recipe import annotations, difference, from_json, option
 from alexnet.training.recipes import RECIPES, named
+from tests.conftest import picture
 
 FIELDS = [field.name for field in dataclasses.fields(Recipe)]
 # Nothing of this list is right for any field but where its type says so.
@@ -141,3 +143,25 @@ def test_nets_are_compared_by_their_tables_and_runs_by_their_weights():
         "start_from /a/run -> /b/run"
     ]
     assert difference({**old, "start_from_weights": None}, old) == []  # of an earlier version: by the path
+
+
+@pytest.mark.parametrize(
+    ("size", "recipe"),
+    [(256, "default"), (224, "default"), (64, None), (40, "cifar-quick"), (32, "cifar-quick"), (24, "cifar-13")],
+)
+def test_a_recipe_that_fits_small_images(size, recipe):
+    assert recipes.fitting(size) == recipe
+
+
+@pytest.mark.parametrize(("size", "advice"), [(32, "RUN --recipe cifar-quick"), (64, "--size 256")])
+def test_small_images_are_told_what_fits_them(alexnet, tmp_path, size, advice):
+    for color, name in enumerate(("blue", "red")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(5):
+            picture(color, number, size, size).save(tmp_path / "photos" / name / f"{number}.png")
+    status, _, err = alexnet("prepare", tmp_path / "photos", tmp_path / "d")
+    assert status == 0 and f"stored at {size} pixels" in err and advice in err.splitlines()[-1]
+    assert Dataset(str(tmp_path / "d")).size == size
+    status, _, err = alexnet("train", tmp_path / "d", tmp_path / "run")
+    assert status == 2 and f"{size}x{size} pixels, net paper sees 224x224" in err and advice in err
+    assert not (tmp_path / "run").exists()

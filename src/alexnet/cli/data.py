@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import threading
 from typing import Annotated, Any, Literal
 
@@ -149,6 +150,8 @@ class Prepare(Working):
             patience.cancel()
 
     def _print(self, dataset: Any, display: Display) -> None:
+        from alexnet.training.recipes import SIDE, fitting, hint
+
         description = dataset.describe()
         for row in dataset.skipped()[:5]:
             display.line(files.shown(f"skipped {row['name']}: {row['reason']}"))
@@ -161,6 +164,12 @@ class Prepare(Working):
         if description["duplicates"] is not None:
             where = f", see {name}/duplicates.csv" if description["duplicates"] else ""
             display.line(f"{description['duplicates']:,} near-duplicates between training and validation{where}")
+        recipe = fitting(dataset.size)
+        if recipe is None and dataset.size < SIDE:
+            display.line(f"note: the paper's net sees {SIDE}x{SIDE} pixels: {hint(name, dataset.size)}")
+            return
+        small = f" --recipe {recipe}" if dataset.size < SIDE else ""
+        display.line(f"next: alexnet train {shlex.quote(name)} RUN{small}")
 
 
 def _on_one_line(listing: Any) -> Any:

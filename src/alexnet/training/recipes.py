@@ -1,6 +1,7 @@
 """The named recipes, as data: ``recipes.paper()``, or with changes, ``recipes.default(learning_rate=0.02, seed=7)``."""
 
 import dataclasses
+import shlex
 import tomllib
 from typing import Any
 
@@ -8,8 +9,11 @@ from alexnet import files
 from alexnet.errors import UsageError
 from alexnet.files import mistakes
 from alexnet.files.old_names import FIELDS
+from alexnet.nets.table_file import load_table
 from alexnet.training.recipe import Recipe, Settled, annotations, from_json, option
 
+SIDE = 224  # pixels that the paper's net sees
+MOST_AROUND = 4 / 3  # a stored image against the crop: beyond, a net sees little of it
 SOURCE = Recipe(
     net="source",
     epochs=91,
@@ -168,6 +172,23 @@ def named(name: str) -> Recipe:
     except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
         raise UsageError(f"--recipe {name}: not TOML: {error}") from error
     return from_json(content, f"--recipe {name}")
+
+
+def fitting(size: int) -> str | None:
+    """The first named recipe whose net sees most of images of ``size`` x ``size`` pixels; None where none does."""
+    for name, recipe in RECIPES.items():
+        crop = recipe.crop_size or load_table(recipe.net or "paper").input[1]
+        if crop <= size <= MOST_AROUND * crop:
+            return name
+    return None
+
+
+def hint(dataset: str, size: int) -> str:
+    """What to do about a dataset of ``size`` x ``size`` pixels, which the net that was asked for does not fit."""
+    recipe = fitting(size)
+    if recipe:
+        return f"its images fit another net: alexnet train {shlex.quote(dataset)} RUN --recipe {recipe}"
+    return "prepare the dataset again with --size 256, or give a --net of your own for them (docs/variants.md)"
 
 
 def nearest(recipe: Settled, images: int, fine_tuning: bool) -> tuple[str, dict[str, Any]]:

@@ -23,6 +23,7 @@ from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
 from alexnet.runs import checkpoint
 from alexnet.runs import run as run_folder
+from alexnet.training import recipes
 from alexnet.training import state as checkpoints
 from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
@@ -142,9 +143,11 @@ def _table(dataset: Dataset, net: str | None, start_from: Source) -> tuple[Table
 def _check_crop(dataset: Dataset, table: Table, crop_size: int) -> None:
     """Refuses a crop that the dataset does not have or the net cannot take."""
     if crop_size > dataset.size:
+        what = f"{dataset.path}: its images have {dataset.size}x{dataset.size} pixels"
+        if crop_size != table.input[1]:
+            raise UsageError(f"--crop-size {crop_size}: {what}; give at most {dataset.size}")
         raise UsageError(
-            f"--crop-size {crop_size}: the dataset's images are {dataset.size} pixels wide; prepare a larger one, or "
-            f"choose a --net whose input is smaller ({table.name} takes {table.input[1]})"
+            f"{what}, net {table.name} sees {crop_size}x{crop_size}; {recipes.hint(dataset.path, dataset.size)}"
         )
     try:
         check_side(table, crop_size)
