@@ -161,9 +161,9 @@ def test_an_interrupted_preparation_says_what_is_kept(pictures, tmp_path):
 def test_what_differs_from_what_was_begun_is_named(tmp_path):
     photos = fill(tmp_path / "photos", count=5)
     prepare(photos, tmp_path / "dataset", size=32)
-    for options, said in (({"size": 48}, "--size 32 then, 48 now"), ({"size": 32, "seed": 1}, "--seed")):
+    for size, seed, said in ((48, 0, "--size 32 then, 48 now"), (32, 1, "--seed")):
         with pytest.raises(UsageError, match=said):
-            prepare(photos, tmp_path / "dataset", **options)
+            prepare(photos, tmp_path / "dataset", size=size, seed=seed)
     picture(0, 99).save(photos / "red" / "new.jpg")
     with pytest.raises(UsageError, match="the source has changed: 15 images then, 16 now"):
         prepare(photos, tmp_path / "dataset", size=32)
