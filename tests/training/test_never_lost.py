@@ -167,3 +167,12 @@ def test_what_differs_from_what_was_begun_is_named(tmp_path):
     picture(0, 99).save(photos / "red" / "new.jpg")
     with pytest.raises(UsageError, match="the source has changed: 15 images then, 16 now"):
         prepare(photos, tmp_path / "dataset", size=32)
+
+
+def test_a_shard_that_nobody_may_read_is_not_called_damaged(dataset, monkeypatch):
+    def refused(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("alexnet.data.dataset.MappedFile", refused)
+    with pytest.raises(AlexNetError, match=r"train-00000\.arrow: cannot be read \(permission denied\)"):
+        Dataset(dataset.path).image(0)

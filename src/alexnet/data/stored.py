@@ -135,6 +135,8 @@ class StoredDataset:
                     raise AlexNetError(f"{path}: missing; prepare the dataset again or fetch that shard") from error
                 except UsageError:
                     raise
+                except PermissionError as error:
+                    raise AlexNetError(f"{path}: cannot be read (permission denied); allow reading it") from error
                 except (pa.ArrowException, OSError, ValueError) as error:
                     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                     raise AlexNetError(f"{path}: damaged ({reason}); see `alexnet verify {self.path}`") from error
