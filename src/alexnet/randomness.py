@@ -148,7 +148,7 @@ def permutation(seed: int, purpose: str, epoch: int, count: int) -> Tensor:
 
 
 def keep_mask(seed: int, layer: str, step: int, rows: Tensor, units: int, rate: float) -> Tensor:
-    """The dropout mask of one layer (paper 4.2), 16 bits a unit.
+    """The dropout mask of one layer (paper 4.2), 16 bits per unit.
 
     Args:
         seed, step: the run's seed and the training step.

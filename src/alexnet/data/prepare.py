@@ -73,7 +73,7 @@ def prepare(
         max_bad_fraction: share of bad images beyond which it stops.
         find_duplicates: looks for near-duplicates between training and validation.
         part: (3, 16), the third of sixteen parts, where processes or machines share the work in one folder.
-            Whichever ends last finishes the dataset, whose bytes are those that one process would write.
+            The last part to finish completes the dataset, whose bytes are those that one process would write.
         workers: threads; every core if not given.
         shard_rows: source images a shard.
         found: called with the listing before the first image is read.
@@ -243,7 +243,7 @@ def _finish(
     if not (folder / DESCRIPTION).exists():
         raise Unfinished(
             f"{folder}: part {part[0]} of {part[1]} is done; {missing(folder, shards):,} of {len(shards):,} "
-            "shards are other parts', and whichever ends last finishes the dataset"
+            "shards are other parts', and the last part to finish completes the dataset"
         )
 
 

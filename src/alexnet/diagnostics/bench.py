@@ -93,7 +93,7 @@ def bench(
 
     Args:
         net: a net's name or table.
-        batch: images a step.
+        batch: images per step.
         classes: units of the last layer.
         rounds: how often each quantity is measured.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.

@@ -180,7 +180,7 @@ class Classifier:
         Args:
             images: a file's path, a PIL image, an array of (height, width, 3) or (height, width) uint8, or a tensor of
                 (3, height, width) uint8, 0..255; or a list of these. Resized and cropped as in training.
-            top: classes an image.
+            top: classes per image.
             views: 1, 9 or 10 (paper 4.1).
 
         Raises:

@@ -42,7 +42,7 @@ def evaluate(
         precision: of products, as for ``load``; an opened run's own if not given.
         workers: threads that decode.
         keep_probabilities: of all images and classes; not given, where they take up to 256 MiB (50,000 images of
-            1,000 classes do). All else takes a few numbers an image.
+            1,000 classes do). All else takes a few numbers per image.
         progress: called with images done and images in all.
 
     Raises:

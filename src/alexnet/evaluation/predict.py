@@ -28,7 +28,7 @@ def predict(
     Args:
         run: opened, or its folder.
         paths: a file, folder or archive, or several.
-        top: classes an image.
+        top: classes per image.
         views: 1, 9 or 10 (paper 4.1).
         precision: of products, as for ``load``; an opened run's own if not given.
         workers: threads that decode.

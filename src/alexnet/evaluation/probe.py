@@ -30,7 +30,7 @@ class Probe:
 
     Attributes:
         layer: its name.
-        inputs: numbers an image, after pooling.
+        inputs: numbers per image, after pooling.
         decay: of its weights, chosen on a fifth of the training images.
         errors: on the split.
     """

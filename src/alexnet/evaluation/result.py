@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 4096  # of a table that is written
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Evaluation:
-    """What ``evaluate`` measured: a few numbers an image. What grows with images or classes squared is asked for.
+    """What ``evaluate`` measured: a few numbers per image. What grows with images or classes squared is asked for.
 
     Attributes:
         errors: of the whole split.

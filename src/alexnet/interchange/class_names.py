@@ -18,7 +18,7 @@ NO_LETTERS = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters an
 
 
 def read_classes(file: str | os.PathLike) -> tuple[list[str], list[str] | None]:
-    """A class a line; where every line begins with a WNID, words follow it.
+    """One class per line; where every line begins with a WNID, words follow it.
 
     The text is UTF-8, or what the mark at its beginning says (UTF-16 from Windows, say).
 

@@ -80,7 +80,7 @@ def import_weights(
         mean: Caffe's mean image (``.binaryproto``); not given: its mean colors.
         colors: ``rgb`` or ``bgr``, the order in which the file's weights see them; not given: ``bgr`` for Caffe's
             files and the ONNX zoo's copies of them, ``rgb`` for all others.
-        classes: text file with a class a line, ``n01440764 tench`` or ``tench``; not given: ImageNet's thousand.
+        classes: text file with one class per line, ``n01440764 tench`` or ``tench``; not given: ImageNet's thousand.
 
     Raises:
         UsageError: another net's weights, or what cannot be told from the file and was not said.
