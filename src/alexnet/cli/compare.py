@@ -27,11 +27,11 @@ class Compare(Scoring, Working):
     """Two runs or more, or a folder of runs that `alexnet train --seeds` made."""
 
     dataset: Annotated[str | None, arg(metavar="DATASET")] = None
-    """Dataset to measure all runs on; the first is compared with each other one on the same images (default: errors
-    that were noted when they were trained or evaluated)."""
+    """Dataset to measure all runs on. The first run is compared with each other one on the same images (default: none;
+    the errors are those noted when the runs were trained or evaluated)."""
 
     split: Split = "val"
-    """Images to measure on."""
+    """Split of the dataset to measure on."""
 
     output: File | None = None
     """PNG file to draw the error curves of all runs to (default: none)."""
