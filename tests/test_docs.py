@@ -10,6 +10,7 @@ import pytest
 from alexnet.cli.commands import COMMANDS, command_class
 from alexnet.cli.help import Option, options_of
 from alexnet.cli.parse import default_of
+from alexnet.nets.table_file import tables
 from alexnet.training.recipes import RECIPES
 
 TOP = Path(__file__).parent.parent
@@ -91,6 +92,15 @@ def test_every_option_that_stands_alone_exists(page):
     known = {name for command in COMMANDS for name in options_by_name(command)} | {"--help", "--version"}
     for name in re.findall(r"`(--[a-z][a-z-]*)[^`\n]*`", prose_of(page)):
         assert name in known, f"{page.name}: {name}"
+
+
+def test_every_command_net_and_recipe_is_in_the_readme():
+    text = text_of(TOP / "README.md")
+    table = text[text.index("## Which command do I want?") : text.index("## Tasks")]
+    for name in COMMANDS:
+        assert f"`{name}`" in table or name == "demo", f"README.md: add a row for alexnet {name}"
+    for name in (*tables(), *RECIPES):
+        assert f"`{name}`" in text, name
 
 
 def test_every_page_is_in_the_index():
