@@ -1,6 +1,7 @@
 """The front door: help, versions, JSON, exit statuses."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -206,3 +207,20 @@ def test_without_docstrings_it_explains_itself():
         and "Predict the most probable classes" in shown.stdout
         and "_ArgConfig" not in shown.stdout
     )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["tr"], {"train"}),
+        (["train", "--ep"], {"--epochs"}),
+        (["train", "--l"], {"--lr", "--learning-rate", "--label-smoothing", "--layer-lr", "--layer-weight-decay"}),
+        (["train", "data"], set()),  # files are the shell's own
+    ],
+)
+def test_a_shell_completes_commands_and_options(alexnet, words, completed):
+    status, script, _ = alexnet("completion", "bash")
+    given = f"COMP_WORDS=(alexnet {' '.join(words)}); COMP_CWORD={len(words)}; _alexnet; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash", "-c", f"{script}\n{given}"], capture_output=True, text=True, check=True)
+    assert status == 0 and set(done.stdout.split()) == completed and not done.stderr

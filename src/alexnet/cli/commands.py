@@ -48,6 +48,10 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
         "experiments.Demo",
         "Make a synthetic data set, train on it, evaluate and show the result. Works offline, in minutes.",
     ),
+    "completion": (
+        "completion.Completion",
+        'Print what completes commands and options in a shell: eval "$(alexnet completion bash)".',
+    ),
 }
 
 
