@@ -109,3 +109,10 @@ def test_a_learning_curve_fits_what_it_shows_and_says_last_and_best(errors):
     said = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert f"last, {100 * errors[-1]:.1f}%" in said
     assert any("best" in text for text in said) == (min(errors) < errors[-1])
+
+
+def test_checkpoints_whose_epochs_nobody_knows_are_drawn_by_steps():
+    figure = learning_curve([10_000, 20_000, 40_000], [0.9, 0.2, 0.3], [(0.1, 0.9)] * 3, unit="step")
+    check_inside(figure)
+    said = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert figure.axes[0].get_xlabel() == "step" and "best, 20.0%, step 20,000" in said

@@ -189,6 +189,7 @@ def learning_curve(
     intervals: Sequence[tuple[float, float]],
     title: str = "",
     chance: float | None = None,
+    unit: str = "epoch",
 ) -> Figure:
     """Error of a run's checkpoints against epochs, with its interval; the last and the best are marked.
 
@@ -198,6 +199,7 @@ def learning_curve(
         intervals: 95% intervals of them.
         title: above it.
         chance: the error of guessing, if it is to be drawn.
+        unit: what ``epochs`` are, where they are something else.
     """
     figure = style.blank(7.2, 4.4)
     axes = figure.add_subplot()
@@ -207,8 +209,8 @@ def learning_curve(
     axes.plot(epochs, y, color=RIGHT, marker="o", markersize=4, linewidth=1.8, label="checkpoints")
     _error_axis(axes, bounds, chance)
     if len(y):
-        _mark_ends(axes, epochs, y)
-    axes.set_xlabel("epoch", color=INK)
+        _mark_ends(axes, epochs, y, unit)
+    axes.set_xlabel(unit, color=INK)
     style.write_title(axes, title or "error of each checkpoint", fontsize=11, loc="left")
     axes.legend(frameon=False, fontsize=9)
     return figure
@@ -262,9 +264,10 @@ def _plain(axes: Axes) -> None:
     style.clean(axes)
 
 
-def _mark_ends(axes: Axes, x: Sequence[float], y: np.ndarray) -> None:
+def _mark_ends(axes: Axes, x: Sequence[float], y: np.ndarray, unit: str = "epoch") -> None:
     """Says the last error, and the best where that is another."""
     last, best = len(y) - 1, int(np.argmin(y))
     axes.plot(x[last], y[last], "s", color=INK, markersize=6, label=f"last, {y[last]:.1f}%")
     if y[best] < y[last]:
-        axes.plot(x[best], y[best], "*", color=WRONG, markersize=12, label=f"best, {y[best]:.1f}%, epoch {x[best]:.4g}")
+        when = f"{x[best]:,.2f}".rstrip("0").rstrip(".")
+        axes.plot(x[best], y[best], "*", color=WRONG, markersize=12, label=f"best, {y[best]:.1f}%, {unit} {when}")

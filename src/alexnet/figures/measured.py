@@ -49,10 +49,11 @@ def write_calibration(path: str | os.PathLike, measured: Evaluation) -> None:
 
 def write_learning_curve(path: str | os.PathLike, points: Sequence[Point], title: str, classes: int) -> None:
     """The errors of a run's checkpoints as a picture, against epochs (steps, where no journal says the epochs)."""
-    x = [float(point.step) if point.epoch is None else point.epoch for point in points]
+    known = all(point.epoch is not None for point in points)
+    x = [point.epoch if known and point.epoch is not None else float(point.step) for point in points]
     errors = [point.errors.top1_error for point in points]
     intervals = [point.errors.top1_interval for point in points]
-    save(learning_curve(x, errors, intervals, title=title, chance=1 - 1 / classes), path)
+    save(learning_curve(x, errors, intervals, title, 1 - 1 / classes, "epoch" if known else "step"), path)
 
 
 def write_curves(path: str | os.PathLike, comparison: Comparison) -> None:

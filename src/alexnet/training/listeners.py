@@ -65,11 +65,11 @@ class Curve:
 
     def draw(self) -> None:
         """Draws it from ``metrics.jsonl``."""
-        start = time.monotonic()
         from alexnet.figures.curve import curve_of  # matplotlib: seconds, which the first step need not wait for
         from alexnet.figures.style import save
 
         check_there(self._folder)
+        start = time.monotonic()
         save(curve_of(self._folder), self._folder / "curve.png")
         self._drawn = time.monotonic()
         self._pause = max(CURVE_SECONDS, CURVE_SHARE * (self._drawn - start))
