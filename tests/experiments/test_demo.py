@@ -65,12 +65,13 @@ def test_the_images_are_deterministic_and_balanced(tmp_path):
 def test_quick_and_again(alexnet, narrow, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "QUICK_IMAGES", 64)  # .ci/run runs it whole
     status, out, err = alexnet("demo", tmp_path / "demo", "--quick")
-    assert status == 0 and "one view" in out and "predictions.png" in out and "epoch   2 of 2" in err
+    assert status == 0 and "one view" in out and "predictions.png" in out and "epoch   6 of 6" in err
+    assert "advice:" not in err and "tip:" not in err
     status, out, err = alexnet("demo", tmp_path / "demo", "--quick", "--json")  # finished: says it again
-    assert status == 0 and json.loads(out)["epochs"] == 2 and "finished already" in err
+    assert status == 0 and json.loads(out)["epochs"] == 6 and "finished already" in err
     status, _, err = alexnet("demo", tmp_path / "demo")
-    assert status == 2 and "begun with other images" in err
+    assert status == 2 and f"alexnet demo {tmp_path / 'demo'} --quick" in err
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").touch()
     status, _, err = alexnet("demo", tmp_path / "full")
-    assert status == 2 and "not empty and no demo" in err
+    assert status == 2 and "not a folder for the demo; give another folder" in err

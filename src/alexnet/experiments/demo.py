@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from alexnet import files, machine
 from alexnet.data import synthetic as drawn
 from alexnet.data.prepare import prepare
+from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.errors import Errors
 from alexnet.evaluation.evaluate import evaluate
@@ -24,7 +25,12 @@ from alexnet.training.recipe import Recipe
 from alexnet.training.trainer import train
 
 IMAGES, EPOCHS = 1920, 7
-QUICK_IMAGES, QUICK_EPOCHS = 320, 2
+QUICK_IMAGES, QUICK_EPOCHS, QUICK_SIZE = 320, 6, 128
+QUICK_NET = "paper-112.toml"
+QUICK_TABLE = """# The paper's net for images of half the side: a quarter of the work, and all of its layers.
+base = "paper"
+input = [3, 112, 112]
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +66,7 @@ def demo(
 
     Args:
         folder: to write to: ``dataset``, ``run`` and the pictures.
-        quick: less data and fewer epochs; what it learns is not worth looking at.
+        quick: fewer images of half the side, for the paper's layers on 112 pixels; it errs on about half of them.
         seed: 0..2**32-1.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
 
@@ -68,18 +74,23 @@ def demo(
         UsageError: the folder holds something else, or a demo with other options.
         AlexNetError: a full or read-only disk.
     """
-    folder = _folder(folder)
+    folder = _folder(folder, quick)
     images, epochs = (QUICK_IMAGES, QUICK_EPOCHS) if quick else (IMAGES, EPOCHS)
+    recipe = Recipe(epochs=epochs, seed=seed)
+    if quick:
+        files.write_bytes(folder / QUICK_NET, QUICK_TABLE.encode())
+        recipe = dataclasses.replace(recipe, net=str(folder / QUICK_NET))
     display = Display(unit="images")
     with contextlib.closing(display):
         dataset = prepare(
             drawn.source(images),
             folder / "store",
-            found=lambda listing: display.line(listing.describe("the demo")),
+            size=QUICK_SIZE if quick else None,
+            found=lambda listing: display.line(listing.describe("the demo", advise=False)),
             progress=display.counter("drawing"),
         )
         run = folder / "run"
-        train(dataset, run, Recipe(epochs=epochs, seed=seed), device=device)
+        train(dataset, run, recipe, device=device)
         opened = load(run, device=machine.choose_device(device))
         measured = {
             views: evaluate([opened], dataset, views=views, progress=display.counter(f"evaluating, views: {views}"))
@@ -99,10 +110,14 @@ def demo(
     )
 
 
-def _folder(path: str | os.PathLike) -> Path:
-    """The demo's folder; refused where it holds something else."""
+def _folder(path: str | os.PathLike, quick: bool) -> Path:
+    """The demo's folder; refused where it holds something else, or the other demo."""
     folder = files.make_folder(path)
-    unknown = sorted({entry.name for entry in folder.iterdir()} - {"store", "run"})
+    began_quick = (folder / QUICK_NET).exists()
+    if (folder / "store").exists() and quick != began_quick:
+        began = f"alexnet demo {folder}{' --quick' if began_quick else ''}"
+        raise UsageError(f"{folder}: was begun with `{began}`; give that again, or another folder")
+    unknown = sorted({entry.name for entry in folder.iterdir()} - {"store", "run", QUICK_NET})
     if unknown and not (folder / "store").exists():
         mistakes.refuse(folder, "new demo")
     return folder

@@ -76,15 +76,15 @@ class Listing:
                 found[split] = np.bincount(labels, minlength=len(self.classes)).tolist()
         return found
 
-    def describe(self, path: str) -> str:
-        """What was found, in a line or two: images, classes, splits, the balance of the classes, advice."""
+    def describe(self, path: str, advise: bool = True) -> str:
+        """What was found, in a line or two: images, classes, splits, the balance of the classes; and advice."""
         counts = self.counts()
         parts = ", ".join(f"{sum(each):,} {split}" for split, each in counts.items())
         text = f"{path}: layout {self.layout}, {len(self.classes):,} classes, {parts} images; "
         text += balance(self.words or self.classes, counts["train"])
         if self.ignored:
             text += f"; {self.ignored:,} other files ignored"
-        return "\n".join([text, *self.notes, *advice(self.words or self.classes, counts["train"])])
+        return "\n".join([text, *self.notes, *(advice(self.words or self.classes, counts["train"]) if advise else ())])
 
     def in_order(self) -> "Listing":
         """Sorted by split and class, each class as the tree has it."""
