@@ -14,8 +14,8 @@ from alexnet.files.old_names import OPTIONS, VALUES
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 
-WORDS = {"evaluate": ["a", "b"], "compare": ["a", "b"], "prepare": ["a", "b"], "predict": ["a", "b"], "show": ["a"], "import": ["a", "b"],
-         "export": ["a", "b"], "train": ["a", "b"]}  # fmt: skip
+WORDS = {"evaluate": ["a", "b"], "compare": ["a", "b"], "prepare": ["a", "b"], "predict": ["a", "b"], "show": ["a"],
+         "import": ["a", "b"], "export": ["a", "b"], "train": ["a", "b"]}  # fmt: skip
 
 
 def owner(option: str) -> str:
