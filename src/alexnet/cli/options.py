@@ -78,6 +78,8 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
     for option, path in outputs.items():
         if path is None:
             continue
+        if path == "-":
+            raise UsageError(f"{option} -: is no standard output here; give a file (a file of that name: ./-)")
         try:
             files.check_output(path)
         except UsageError as error:

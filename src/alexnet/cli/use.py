@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from alexnet.cli.options import File, Folder, Json, OfCheckpoint, OnDevice, Scor
 from alexnet.cli.streams import print_json, say, warn, write_json
 from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
 from alexnet.files import mistakes
+from alexnet.progress import Display, plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Predict(Scoring, Working):
         check_outputs({"--csv": self.csv}, [self.run, *self.images])
         machine.set_up()
         run = load(self.run, self.checkpoint, machine.choose_device(self.device))
+        display = Display(bool(self.csv) or not sys.stdout.isatty(), unit="images")  # else the lines show how far it is
         predictions = predict(
             run,
             self.images,
@@ -51,9 +54,10 @@ class Predict(Scoring, Working):
             precision=self.precision,
             workers=self.workers,
             note=warn,
+            progress=display.counter("predicting"),
         )
         good = bad = 0
-        with self._writer(min(self.top, len(run.classes))) as write:
+        with contextlib.closing(display), self._writer(min(self.top, len(run.classes))) as write:
             for prediction in predictions:
                 if prediction.problem:
                     bad += 1
@@ -61,6 +65,8 @@ class Predict(Scoring, Working):
                 else:
                     good += 1
                 write(prediction)
+        if self.csv:
+            say(f"{plural(good, 'prediction')} in {self.csv}")
         if bad and not good:
             raise AlexNetError(
                 "the image could not be read" if bad == 1 else f"not one of {bad:,} images could be read"
@@ -90,13 +96,15 @@ class Predict(Scoring, Working):
             return
         with files.atomic(self.csv) as file:
             ranks = [f"{what}{rank}" for rank in range(1, top + 1) for what in ("class", "probability")]
-            file.write(files.to_csv([["image", "unsure", "problem", *ranks]]))
+            labels = [f"label{rank}" for rank in range(1, top + 1)]  # as the dataset has them; class1 is in words
+            file.write(files.to_csv([["image", "unsure", "problem", *ranks, *labels]]))
 
             def write(prediction: Any) -> None:
                 pairs = [cell for name, share in prediction.top for cell in (name, f"{share:.6f}")]
                 pairs += [""] * (2 * top - len(pairs))
+                classes = prediction.classes + [""] * (top - len(prediction.classes))
                 unsure = int(self._is_unsure(prediction))
-                file.write(files.to_csv([[prediction.name, unsure, prediction.problem or "", *pairs]]))
+                file.write(files.to_csv([[prediction.name, unsure, prediction.problem or "", *pairs, *classes]]))
 
             yield write
 
@@ -108,7 +116,11 @@ class Predict(Scoring, Working):
             described = {**dataclasses.asdict(prediction), "unsure": self._is_unsure(prediction)}
             write_json(described, None)
         elif not prediction.problem:
-            shown = ", ".join(f"{name} {share:.1%}" for name, share in prediction.top)
+            names = [
+                name if name == label else name.partition(", ")[0]  # of synonyms the first
+                for label, (name, _) in zip(prediction.classes, prediction.top)
+            ]
+            shown = ", ".join(f"{name} {share:.1%}" for name, (_, share) in zip(names, prediction.top))
             mark = "unsure: " if self._is_unsure(prediction) else ""
             say(f"{prediction.name}: {mark}{shown}")
 

@@ -22,6 +22,7 @@ def predict(
     precision: str | None = None,
     workers: int = 2,
     note: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Prediction]:
     """The most probable classes of image files, or of all images in folders and archives, in flat memory.
 
@@ -33,6 +34,7 @@ def predict(
         precision: of products, as for ``load``; an opened run's own if not given.
         workers: threads that decode.
         note: called with a line on what was left out of a folder or archive (hidden files, links that lead nowhere).
+        progress: called with images done and images in all.
 
     Returns:
         A ``Prediction`` an image in order, each made when it is asked for; a bad image's has its ``problem``.
@@ -45,12 +47,18 @@ def predict(
     check_views(views)
     paths = [paths] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
     mistakes.check_order("predict", ("run", run), *(("images", path) for path in paths))
-    return _predictions(opened(run, precision), find_pictures(paths, note), top, views, workers)
+    return _predictions(opened(run, precision), find_pictures(paths, note), top, views, workers, progress)
 
 
 def _predictions(
-    classifier: Classifier, pictures: Sequence[Pictures], top: int, views: int, workers: int
+    classifier: Classifier,
+    pictures: Sequence[Pictures],
+    top: int,
+    views: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[Prediction]:
+    done, total = 0, sum(len(of.members) for of in pictures)
     for names, squares in decoded_ahead(pictures, classifier.preprocessing, workers):
         good = [square for square in squares if not isinstance(square, str)]
         probabilities = iter(classifier.square_probabilities(good, views))
@@ -59,6 +67,9 @@ def _predictions(
                 yield Prediction(name, [], square)
             else:
                 yield classifier.prediction(name, next(probabilities), top)
+        done += len(names)
+        if progress:
+            progress(done, total)
 
 
 def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], list[np.ndarray]]:
