@@ -1,5 +1,6 @@
 """What is installed here, which paths run, and what would make them faster; to paste into a bug report."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
@@ -19,6 +20,11 @@ EXTRAS = {  # an extra's name and the modules it brings
     "onnx": ("onnx", "onnxruntime"),
     "probe": ("sklearn",),
 }
+DISTRIBUTIONS = {
+    "pillow_heif": "pillow-heif",
+    "google.protobuf": "protobuf",
+    "sklearn": "scikit-learn",
+}  # others: as the module
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "sve", "bf16")
 
 
@@ -49,8 +55,8 @@ def _installed(modules: Iterable[str]) -> str:
                 return "missing"
         except ModuleNotFoundError:  # of the package that it is in
             return "missing"
-        names = importlib.metadata.packages_distributions().get(module.split(".")[0], [])
-        versions += [importlib.metadata.version(name) for name in names[:1]]
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # from a build of another name
+            versions.append(importlib.metadata.version(DISTRIBUTIONS.get(module, module)))
     return " and ".join(versions) or "installed"
 
 
