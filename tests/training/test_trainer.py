@@ -168,13 +168,13 @@ def test_not_finite_stops_at_once_and_says_where(alexnet, dataset, small, tmp_pa
 
 
 def test_tensorboard_is_written_or_asked_for(alexnet, dataset, small, tmp_path, monkeypatch):
-    assert alexnet("train", dataset.path, tmp_path / "run", *small, "--tensorboard")[0] == 0
+    assert alexnet("train", dataset.path, tmp_path / "run", *small, "--log", "tensorboard")[0] == 0
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     reader = event_accumulator.EventAccumulator(str(events)).Reload()
     assert {"train/loss", "train/rate", "val/top1_error"} <= set(reader.Tags()["scalars"])
     assert len(reader.Scalars("train/loss")) == 18
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    status, _, err = alexnet("train", dataset.path, tmp_path / "other", *small, "--tensorboard")
+    status, _, err = alexnet("train", dataset.path, tmp_path / "other", *small, "--log", "tensorboard")
     assert status == 2 and "alexnet[tensorboard]" in err
 
 

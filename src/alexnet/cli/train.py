@@ -49,8 +49,9 @@ class Train(OnDevice, Working):
     keep: Literal["log"] | None = None
     """log: keep the checkpoints of steps 1, 2, 4, 8, ..., for analyzing learning dynamics (default: none)."""
 
-    tensorboard: bool = False
-    """Also write logs for TensorBoard, to RUN/tensorboard. (pip install 'alexnet[tensorboard]')"""
+    log: Annotated[tuple[str, ...], arg(metavar="NAME,...")] = ()
+    """Also log to tensorboard (RUN/tensorboard), wandb (Weights & Biases) or mlflow. Each is an extra: pip install
+    'alexnet[wandb]' (default: none)."""
 
     dry_run: bool = False
     """Say what would be trained. Train a few steps to estimate time and memory. Write nothing."""
@@ -68,7 +69,7 @@ class Train(OnDevice, Working):
             "keep_every": self.keep_every,
             "keep": self.keep,
             "start_from": self.start_from,
-            "tensorboard": self.tensorboard,
+            "log": self.log,
         }
         if self.dry_run:
             return self._dry_run(options)

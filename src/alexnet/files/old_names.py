@@ -50,6 +50,7 @@ OPTIONS = {  # of the command line
     "--colours": "--color-order",
     "--without-preparation": "--without-preprocessing",
     "--licence": "--license",
+    "--tensorboard": "--log",
 }
 
 

@@ -1,16 +1,17 @@
-"""What a training reports: each step, its end; what it writes down: metrics.jsonl, timings.jsonl, TensorBoard."""
+"""What a training reports: each step, its end; what it writes down: metrics.jsonl, timings.jsonl."""
 
 import contextlib
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alexnet import files
-from alexnet.errors import UsageError
 from alexnet.evaluation.errors import Errors
 from alexnet.runs.journal import read_journal
+from alexnet.training.loggers import Guarded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,24 +109,17 @@ class Lines:
 class Journal:
     """The journal of one run: ``metrics.jsonl`` holds what is reproducible, ``timings.jsonl`` what is not."""
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool):
+    def __init__(self, folder: Path, step: int, loggers: Sequence[Guarded] = ()):
         self.metrics = Lines(folder / "metrics.jsonl", step)
         self.timings = Lines(folder / "timings.jsonl", step)
-        self._board = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise UsageError("--tensorboard: is not installed; pip install 'alexnet[tensorboard]'") from error
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._loggers = loggers
 
     def write(self, **values: Any) -> None:
         """A line of metrics: ``step``, ``epoch``, ``split``, and figures."""
         self.metrics.write(**values)
-        if self._board:
-            for name in ("rate", "loss", "top1_error", "top5_error"):
-                if name in values:
-                    self._board.add_scalar(f"{values['split']}/{name}", values[name], values["step"])
+        names = [name for name in ("rate", "loss", "top1_error", "top5_error") if name in values]
+        for logger in self._loggers:
+            logger.write(values["step"], {f"{values['split']}/{name}": values[name] for name in names})
 
     def write_step(self, report: StepReport) -> None:
         """A line of a training step."""
@@ -154,13 +148,13 @@ class Journal:
         """Hands everything to the operating system; a checkpoint follows it."""
         self.metrics.flush()
         self.timings.flush()
-        if self._board:
-            self._board.flush()
+        for logger in self._loggers:
+            logger.flush()
 
     def close(self) -> None:
         """Closes the files."""
         with contextlib.ExitStack() as stack:
             stack.callback(self.metrics.close)
             stack.callback(self.timings.close)
-            if self._board:
-                stack.callback(self._board.close)
+            for logger in self._loggers:
+                stack.callback(logger.close)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ class Options:
     workers: int = 2
     keep_every: int | None = None
     keep: Literal["log"] | None = None
-    tensorboard: bool = False
+    log: Sequence[str] = ()
     transform: Transform | None = None
     loss: Loss | None = None
     batches: Callable[[int], Batch] | None = None

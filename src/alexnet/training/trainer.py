@@ -27,6 +27,7 @@ from alexnet.runs.run import Run, note_errors
 from alexnet.training.frozen import compute
 from alexnet.training.journal import Journal, Outcome, StepReport
 from alexnet.training.listeners import Curve, Forecast, Pace, Signals, StallWatch
+from alexnet.training.loggers import check_loggers, open_loggers
 from alexnet.training.plan import check_disk, say_start
 from alexnet.training.recipe import Recipe
 from alexnet.training.saving import Writer
@@ -55,7 +56,7 @@ def train(
     loss: Loss | None = None,
     batches: Callable[[int], Batch] | None = None,
     on_step: Callable[[StepReport], object] | None = None,
-    tensorboard: bool = False,
+    log: Sequence[str] = (),
     show: bool = True,
 ) -> Outcome:
     """Trains a net, or goes on with a training that was stopped, or says that it is finished.
@@ -86,7 +87,8 @@ def train(
             uint8 images; called from several threads, so a function of the step alone.
         on_step: called with a ``StepReport`` after every step: ``on_step=print`` prints a line each. On a GPU it hears
             of steps a few at a time, so that the device is never waited for.
-        tensorboard: writes for TensorBoard, too (``pip install alexnet[tensorboard]``).
+        log: where figures go besides the journal: ``tensorboard``, ``wandb``, ``mlflow``; each an extra of its name
+            (``pip install 'alexnet[wandb]'``). One that fails is left out, and the training goes on.
         show: shows progress on the standard error.
 
     Raises:
@@ -98,10 +100,11 @@ def train(
         raise UsageError(f"recipe {recipe!r}: give a Recipe")
     check_threads("--threads", threads)
     check_threads("--workers", workers)
+    check_loggers(log)
     if keep_every is not None:
         check_number("--keep-every", keep_every, 1)
     workers = workers or max(2, min(8, machine.cores()))
-    options = Options(workers, keep_every, keep, tensorboard, transform, loss, batches, on_step)
+    options = Options(workers, keep_every, keep, log, transform, loss, batches, on_step)
     mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
     mistakes.refuse_other(folder, "new run")
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
@@ -123,7 +126,9 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     else:
         with contextlib.ExitStack() as stack:
             writer = Writer(setup.folder)
-            journal = Journal(setup.folder, state.step, options.tensorboard)
+            told = dataclasses.asdict(setup.recipe)
+            loggers = open_loggers(options.log, setup.folder, told, state.step, display.warn)
+            journal = Journal(setup.folder, state.step, loggers)
             stack.callback(journal.close)
             stack.callback(writer.close)
             stack.callback(display.close)
