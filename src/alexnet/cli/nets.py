@@ -10,6 +10,7 @@ from alexnet.cli.options import Json
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, amount_text, amounts_text, print_listing, print_table, shape_text, table_of
 from alexnet.errors import check_number
+from alexnet.progress import plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Summary(Json):
             add_row(shown, row.name, kind, row.kernel, shape_text(row.output), field, *amounts_text(row))
         shown.add_section()
         add_row(shown, "total", "", "", "", "", *(amount_text(key, value) for key, value in totals.items()))
-        say(f"{table.name}: {table.title}; input {shape_text(table.input)}, {table.towers} towers")
-        print_table(shown)
+        say(f"{table.name}: {table.title}; input {shape_text(table.input)}, {plural(table.towers, 'tower')}")
+        print_table(shown, spare=("memory", "field", "multiply-adds", "kind", "output"))
         say("Field: side of a unit's receptive field in pixels; `all`: the whole image.")
         say("Multiply-adds and memory (outputs in float32) are for one image, forward.")
         return 0

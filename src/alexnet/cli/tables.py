@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -24,16 +25,36 @@ def add_row(table: Table, *cells: str) -> None:
     table.add_row(*(Text(files.shown(cell)) for cell in cells))
 
 
-def print_table(table: Table) -> None:
-    """A table as wide as the terminal, or as it needs; without blanks at the ends of lines."""
+def print_table(table: Table, spare: Sequence[str] = ()) -> None:
+    """A table as wide as the terminal, or as it needs; without blanks at the ends of lines.
+
+    Args:
+        table: the table.
+        spare: headers of columns that are left out on a narrow terminal, the first one first.
+    """
     screen = Screen()
     if screen.is_terminal:
+        for header in spare:
+            if Measurement.get(screen, screen.options.update(max_width=1 << 16), table).maximum <= screen.width:
+                break
+            table = _without(table, header)
         screen.print(table)
         return
     lines = io.StringIO()
     Screen(width=1 << 16, file=lines).print(table)
     for line in lines.getvalue().split("\n")[:-1]:
         print(line.rstrip())
+
+
+def _without(table: Table, header: str) -> Table:
+    """A table with a column less."""
+    columns = [column for column in table.columns if str(column.header) != header]
+    narrower = table_of()
+    for column in columns:
+        narrower.add_column(column.header, justify=column.justify, overflow=column.overflow)
+    for cells in zip(*(column.cells for column in columns)):
+        narrower.add_row(*cells)
+    return narrower
 
 
 def print_listing(what: str, lines: Mapping[str, str]) -> int:

@@ -310,5 +310,7 @@ def pillows_way(data: bytes, side: int = 256) -> bytes:
 
 
 def spread_words(measured: Measured) -> str:
-    """``± 3%``, half the spread."""
+    """``± 3%``, half the range; empty where there is one measurement."""
+    if len(measured.rounds) < 2:
+        return ""
     return f"± {math.ceil(50 * measured.spread)}%"

@@ -21,7 +21,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.errors import Errors, top_k_errors
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.files import mistakes
-from alexnet.progress import Display
+from alexnet.progress import Display, plural
 from alexnet.runs.checkpoint import find_checkpoint, step_of
 from alexnet.runs.run import Run, note_errors
 from alexnet.training.frozen import compute
@@ -122,7 +122,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     state, preprocessing = start(setup, display.line)
     errors = None
     if state.step == setup.steps:
-        display.line(f"{setup.folder}: finished already ({setup.recipe.epochs} epochs)")
+        display.line(f"{setup.folder}: finished already ({plural(setup.recipe.epochs, 'epoch')})")
     else:
         with contextlib.ExitStack() as stack:
             writer = Writer(setup.folder)
