@@ -281,7 +281,7 @@ CASES: dict[str, Case] = {
     "an answer in JSON": ("a.safetensors", lambda f: b'{"error": "Repository not found"}', "is JSON"),
     "the list of parts": ("a.safetensors", lambda f: b'{"metadata": {}, "weight_map": {"a": "b"}}', "index of weights in several files"),
     "other text": ("a.pth", lambda f: b"Not Found\n", "is text"),
-    "a net's table in place of its weights": ("a.toml", lambda f: TABLE.encode(), "is text"),
+    "a net's table in place of its weights": ("a.toml", lambda f: TABLE.encode(), "is a net's table"),
     "TorchScript": ("a.pt", lambda f: scripted(), "is TorchScript"),
     "an exported program": ("a.pt2", lambda f: zipped({"m/archive_format": b"pt2", "m/data/weights/weight_0": b"0"}), "torch.export"),
     "NumPy's arrays": ("a.npz", lambda f: numpy_bytes(np.savez), "NumPy's arrays (.npz)"),
@@ -333,7 +333,7 @@ CASES: dict[str, Case] = {
     "pooling before the norm, for a net with the norm first": (
         "a.caffemodel", lambda f: caffemodel(zeros("caffenet", 5), False), "these are not weights of small"),
     "an ONNX file of images of another side": ("a.onnx", lambda f: zoo_onnx(small(f), 83).SerializeToString(), "takes images of 63 pixels, not of 83"),
-    "a picture": ("a.png", lambda f: b"\x89PNG\r\n\x1a\n" + bytes(100), "is a picture"),
+    "a picture": ("a.png", lambda f: b"\x89PNG\r\n\x1a\n" + bytes(100), "is an image"),
     "bytes that nobody knows": ("a.weights", lambda f: np.random.default_rng(2).bytes(100), "neither torch's"),
 }  # fmt: skip
 

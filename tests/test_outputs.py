@@ -169,7 +169,7 @@ def test_the_confusion_table_is_made_where_it_is_asked_for(run, dataset, tmp_pat
     np.testing.assert_array_equal(found.confusion, table)
     found.write_confusion(tmp_path / "c.csv", dataset.classes)
     rows = list(csv.reader((tmp_path / "c.csv").open()))
-    assert rows == [["right class", *dataset.classes], *[[n, *map(str, r)] for n, r in zip(dataset.classes, table)]]
+    assert rows == [["true class", *dataset.classes], *[[n, *map(str, r)] for n, r in zip(dataset.classes, table)]]
     with pytest.raises(UsageError, match="keep_probabilities=True"):
         _ = evaluate([run], dataset, keep_probabilities=False).probabilities
 

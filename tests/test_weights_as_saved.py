@@ -180,8 +180,8 @@ def test_safetensors_whose_length_looks_like_another_format(length, room, whole,
 
 
 FOLDERS = {
-    "run.json": "a run already",
-    "dataset.json": "a dataset of images",
+    "run.json": "is a run, not a file of weights",
+    "dataset.json": "is a dataset, not a file of weights",
     "saved_model.pb": "a SavedModel",
     "data.pkl": "an unpacked torch file",
     "pytorch_model.bin": "give the file of weights in it: pytorch_model.bin",

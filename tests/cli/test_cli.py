@@ -215,7 +215,10 @@ def test_without_docstrings_it_explains_itself():
     [
         (["tr"], {"train"}),
         (["train", "--ep"], {"--epochs"}),
-        (["train", "--l"], {"--lr", "--learning-rate", "--label-smoothing", "--layer-lr", "--layer-weight-decay"}),
+        (
+            ["train", "--l"],
+            {"--lr", "--log", "--learning-rate", "--label-smoothing", "--layer-lr", "--layer-weight-decay"},
+        ),
         (["train", "data"], set()),  # files are the shell's own
     ],
 )

@@ -17,6 +17,7 @@ from alexnet.data.sources import open_source
 from alexnet.data.sources.tree import open_tree
 from alexnet.data.sources.tree.gather import tidy
 from alexnet.data.sources.tree.rules import SYSTEM, hidden
+from alexnet.errors import Interrupted
 from tests.conftest import fill
 from tests.data import archives
 
@@ -346,7 +347,7 @@ def test_an_interrupted_store_within_its_source_goes_on(tmp_path, monkeypatch):
         if done == 5:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="1 of 4 shards are finished and kept"):
         prepare(photos, photos / "store", size=16, shard_rows=4, progress=stop)
     prepare(photos, photos / "store", size=16, shard_rows=4)
     monkeypatch.chdir(photos)

@@ -88,8 +88,12 @@ def test_a_dry_run_writes_nothing_and_says_the_same(alexnet, dataset, net_file, 
     said = [line for line in dry.splitlines() if line.split()[0] in ("net", "recipe", "data", "training", "machine")]
     assert status == 0 and len(said) == 5 and all(line in err for line in said)
     before = files_of(run)
-    status, out, _ = alexnet(*command, "--dry-run", "--json", "--seeds", "0..2")
-    assert status == 0 and json.loads(out)["runs"] == 3 and files_of(run) == before
+    assert alexnet(*command, "--dry-run")[0] == 0 and files_of(run) == before
+    several = ("train", dataset.path, tmp_path / "seeds", "--net", net_file, "--seeds", "0..2", "--dry-run")
+    status, out, _ = alexnet(*several, "--json")
+    assert status == 0 and json.loads(out)["runs"] == 3 and not (tmp_path / "seeds").exists()
+    status, _, err = alexnet(*several, "--seed", 3)
+    assert status == 2 and "--seed 3 and --seeds 0..2: give one of them" in err
     status, _, err = alexnet(*command[:-1], 1, "--dry-run", "--epochs", 3)
     assert status == 2 and "epochs 2 -> 3" in err
     (tmp_path / "other").mkdir()

@@ -45,6 +45,7 @@ class Compare(Scoring, Working):
         if self.output and not self.output.lower().endswith(".png"):
             raise UsageError(f"--output {self.output}: is written as PNG; give a name that ends in .png")
         check_threads("--workers", self.workers)
+        self._check()
         check_outputs({"--output": self.output}, [*self.runs, *([self.dataset] if self.dataset else [])])
         machine.set_up()
         display = Display(unit="images")
@@ -65,11 +66,30 @@ class Compare(Scoring, Working):
             write_curves(self.output, comparison)
         return 0
 
+    def _check(self) -> None:
+        """Raises ``UsageError`` for options of a measurement where none is asked for."""
+        if self.dataset is not None:
+            return
+        for field in dataclasses.fields(Scoring):
+            if field.name != "workers" and getattr(self, field.name) != field.default:
+                option = f"--{field.name} {getattr(self, field.name)}"
+                raise UsageError(f"{option}: takes a dataset to measure on; give --dataset, or leave {option} out")
+        if self.split != "val":
+            raise UsageError(f"--split {self.split}: takes a dataset to measure on; give --dataset, or leave it out")
+
 
 def _print(comparison: "Comparison") -> None:
     runs = comparison.runs
     shown = table_of(
-        "run", "net", "epochs", "top-1 error", "95% interval", "best epoch", "its error", "time", right=range(2, 8)
+        "run",
+        "net",
+        "epochs",
+        "top-1 error",
+        "95% interval",
+        "best epoch",
+        "its error",
+        "training time",
+        right=range(2, 8),
     )
     for run in runs:
         add_row(

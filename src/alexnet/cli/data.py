@@ -93,7 +93,7 @@ class Prepare(Working):
         return 0
 
     def _dry_run(self) -> int:
-        from alexnet.data.prepare import survey
+        from alexnet.data.prepare import check_space, survey
 
         found = survey(
             self.source, self.dataset, val_fraction=self.val_fraction, seed=self.seed, size=self.size,
@@ -112,6 +112,7 @@ class Prepare(Working):
         )
         if found.begun:
             say(f"{self.dataset}: begun already with this command, which would resume it")
+        check_space(self.dataset, found.bytes)
         say("dry run: nothing was written")
         return 0
 
@@ -154,16 +155,17 @@ class Prepare(Working):
 
         description = dataset.describe()
         for row in dataset.skipped()[:5]:
-            display.line(files.shown(f"skipped {row['name']}: {row['reason']}"))
+            display.warn(files.shown(f"skipped {row['name']}: {row['reason']}"))
         counts = ", ".join(f"{count:,} {split}" for split, count in dataset.splits.items())
         name = files.shown(self.dataset)
-        display.line(f"{name}: {counts} images of {len(dataset.classes)} classes")
+        display.warn(f"{name}: {counts} images of {plural(len(dataset.classes), 'class', 'classes')}")  # quiet or not
         if description["skipped"]:
             where = f"see {name}/skipped.csv; once fixed, they go into a new dataset, not into this one"
-            display.line(f"{description['skipped']:,} bad images left out, {where}")
+            display.warn(f"{plural(description['skipped'], 'bad image')} left out, {where}")
         if description["duplicates"] is not None:
             where = f", see {name}/duplicates.csv" if description["duplicates"] else ""
-            display.line(f"{description['duplicates']:,} near-duplicates between training and validation{where}")
+            pairs = plural(description["duplicates"], "near-duplicate")
+            display.warn(f"{pairs} between training and validation{where}")
         recipe = fitting(dataset.size)
         if recipe is None and dataset.size < SIDE:
             display.line(f"note: the paper's net sees {SIDE}x{SIDE} pixels: {hint(name, dataset.size)}")

@@ -127,7 +127,7 @@ def _training_text(run: Mapping[str, Any]) -> str | None:
         return None
     asked = run["epochs_asked"]
     epochs = f"{run['epochs']:.4g}" + (f" of {plural(asked, 'epoch')}" if asked else " epochs")
-    spent = f" in {clock(run['seconds'])}" if run["seconds"] else ""
+    spent = f", {clock(run['seconds'])} of training steps" if run["seconds"] else ""
     return f"{epochs}, {plural(max(run['steps'], default=0), 'step')}{spent}"
 
 

@@ -85,6 +85,8 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
         except UsageError as error:
             raise UsageError(f"{option} {error}") from error
         real = os.path.realpath(path)
+        if any((above.parent / "run.json").exists() for above in Path(real).parents if above.name == "checkpoints"):
+            raise UsageError(f"{option} {path}: lies among a run's checkpoints; give a place elsewhere")
         if real in written:
             raise UsageError(f"{written[real]} and {option}: both name {path}; give two files")
         written[real] = option
@@ -92,18 +94,22 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
             raise UsageError(
                 f"{option} {path}: is there already, and is no file that {option} wrote; give another name"
             )
+        if Path(real).suffix.lower() not in WRITTEN:
+            raise UsageError(
+                f"{option} {path}: is written as a table or a picture; give a name that ends in .csv or .png"
+            )
 
 
 WRITTEN = (".csv", ".png", ".txt", ".tsv", "")  # endings of what options write
 
 
-OWN = ("skipped.csv", "duplicates.csv")  # a dataset's
+OWN = {"skipped.csv": "dataset.json", "duplicates.csv": "dataset.json", "curve.png": "run.json"}  # and what lies beside
 
 
 def _is_others(path: Path) -> bool:
     """Whether a file is there that no option of a command has written: an image, a dataset's or a run's, a table."""
-    datasets = path.name in OWN and (path.parent / "dataset.json").exists()
-    return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or datasets)
+    own = path.name in OWN and (path.parent / OWN[path.name]).exists()
+    return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or own)
 
 
 MOST_SEEDS = 10_000  # runs

@@ -8,9 +8,10 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from alexnet.cli.options import OnDevice, Working, seed_list
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import error_text
-from alexnet.errors import check_threads
+from alexnet.errors import UsageError, check_threads
 from alexnet.progress import clock, plural, size_text
 from alexnet.training.recipe import Recipe
+from alexnet.training.recipes import named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Train(OnDevice, Working):
             "start_from": self.start_from,
             "log": self.log,
         }
+        if self.seeds is not None and self.settings.seed != named(self.recipe).seed:
+            raise UsageError(f"--seed {self.settings.seed} and --seeds {self.seeds}: give one of them")
         if self.dry_run:
             return self._dry_run(options)
         if self.seeds is None:
@@ -83,24 +86,33 @@ class Train(OnDevice, Working):
         for outcome in outcomes:
             self._print(outcome)
         run = outcomes[0].run
-        say(f"next: alexnet evaluate {run} {self.dataset} --views 10; alexnet predict {run} IMAGE; alexnet show {run}")
+        evaluate = f"alexnet evaluate {run} {self.dataset}; " if outcomes[0].errors else ""
+        say(f"next: {evaluate}alexnet predict {run} IMAGE; alexnet show {run}")
         return 0
 
     def _print(self, outcome: Any) -> None:
         """How a run ended."""
-        say(f"{outcome.run}: {plural(outcome.epochs, 'epoch')} in {clock(outcome.seconds)}")
+        say(f"{outcome.run}: {plural(outcome.epochs, 'epoch')}; this command took {clock(outcome.seconds)}")
         if outcome.errors:
             error = error_text(outcome.errors.top1_error, outcome.errors.top1_interval)
             say(f"  last (epoch {outcome.epochs:,}): validation error {error}, one view; what other commands use")
         if outcome.best_epoch is not None:
-            say(f"  best (epoch {outcome.best_epoch:,}): {outcome.best_error:.2%}; with --checkpoint best")
+            say(
+                f"  best (epoch {outcome.best_epoch:,}): {outcome.best_error:.2%}, the lowest of all; --checkpoint best"
+            )
+        if not outcome.errors:
+            say("  no validation images, so no error was measured")
         say(f"  {outcome.run}/curve.png, {outcome.run}/metrics.jsonl")
 
     def _dry_run(self, options: dict[str, Any]) -> int:
         from alexnet.training.dry_run import dry_run
 
-        measured = dry_run(self.dataset, self.run, self.settings, **options)
-        runs = len(seed_list(self.seeds)) if self.seeds else 1
+        folder, settings, runs = self.run, self.settings, 1
+        if self.seeds is not None:
+            seeds = seed_list(self.seeds)
+            folder, runs = f"{self.run}/seed-{seeds[0]}", len(seeds)
+            settings = dataclasses.replace(settings, seed=seeds[0])
+        measured = dry_run(self.dataset, folder, settings, **options)
         if self.json:
             return print_json({**dataclasses.asdict(measured), "runs": runs})
         for name, text in measured.plan.items():

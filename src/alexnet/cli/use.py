@@ -103,7 +103,7 @@ class Predict(Scoring, Working):
                 pairs = [cell for name, share in prediction.top for cell in (name, f"{share:.6f}")]
                 pairs += [""] * (2 * top - len(pairs))
                 classes = prediction.classes + [""] * (top - len(prediction.classes))
-                unsure = int(self._is_unsure(prediction))
+                unsure = "" if prediction.problem else int(self._is_unsure(prediction))
                 file.write(files.to_csv([[prediction.name, unsure, prediction.problem or "", *pairs, *classes]]))
 
             yield write

@@ -20,6 +20,7 @@ from alexnet.data.format import DESCRIPTION, FORMAT_VERSION, SHARD_ROWS
 from alexnet.data.shards import (
     UNFINISHED,
     Progress,
+    Sample,
     Shard,
     Storage,
     describe_dataset,
@@ -32,8 +33,10 @@ from alexnet.data.sizes import with_own_size
 from alexnet.data.sources import Listing, Source, open_source, split_off_validation
 from alexnet.errors import MOST_THREADS, AlexNetError, Interrupted, Unfinished, UsageError
 from alexnet.files import Misfit, Within, checked, mistakes
+from alexnet.progress import size_text
 
 SAMPLED = 64  # images that a survey converts
+MANY = 4096  # images from which on a dataset's size is estimated before it is made
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 
@@ -95,6 +98,8 @@ def prepare(
     if found:
         found(source.listing)
     plan = _plan(source, storage, shard_rows)
+    if len(source.listing) >= MANY and part == (1, 1) and not _check_claim(dataset, plan):
+        check_space(dataset, _estimate(sample(source, storage, workers or machine.cores(), SAMPLED), source))
     folder = _claim(dataset, plan)
     with files.owned(folder, f"{files.LOCK}-{part[0]}-of-{part[1]}", say or (lambda line: None)):
         shards = plan_shards(source.listing, shard_rows)
@@ -171,17 +176,32 @@ def survey(
     source, storage = _open(source, dataset, layout, splits, val_fraction, seed, size, resize, format)
     begun = _check_claim(dataset, _plan(source, storage, shard_rows))
     tried = sample(source, storage, workers or machine.cores(), SAMPLED)
-    good = tried.images - len(tried.bad)
     return Survey(
         listing=source.listing,
         **dataclasses.asdict(storage),
         begun=begun,
         sampled=tried.images,
         bad=tried.bad,
-        bytes=round(tried.bytes / good * len(source.listing)) if good else 0,
+        bytes=_estimate(tried, source),
         seconds=tried.seconds / max(1, tried.images) * len(source.listing),
         free_bytes=files.free_bytes(dataset),
     )
+
+
+def _estimate(tried: Sample, source: Source) -> int:
+    """Bytes of all of a source's images, by some of them; 0 where none was good."""
+    good = tried.images - len(tried.bad)
+    return round(tried.bytes / good * len(source.listing)) if good else 0
+
+
+def check_space(dataset: str | os.PathLike, needed: int) -> None:
+    """Raises ``AlexNetError`` where a disk has no room for a dataset of about so many bytes."""
+    free = files.free_bytes(dataset)
+    if needed > free:
+        raise AlexNetError(
+            f"{dataset}: needs about {size_text(needed)} of disk, {size_text(free)} are free there; make room, or give "
+            "a folder on another disk"
+        )
 
 
 def _open(
@@ -296,6 +316,7 @@ def _check_claim(dataset: str | os.PathLike, plan: dict) -> bool:
     """Whether the folder has this plan noted in it already. Raises ``UsageError`` where it holds something else."""
     folder = Path(dataset)
     note = folder / "prepare.json"
+    files.check_folder(dataset)
     if not folder.exists():
         return False
     if not note.exists():

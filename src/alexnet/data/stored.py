@@ -81,7 +81,9 @@ class StoredDataset:
     def rows(self, split: str) -> np.ndarray:
         """(n,) int64, the row ids of a split. Raises ``UsageError`` where the dataset has no such split."""
         if split not in self.splits:
-            raise UsageError(f"{self.path}: has no split {split!r}; it has {', '.join(self.splits)}")
+            raise UsageError(
+                f"{self.path}: has no split {split!r}; it has {', '.join(self.splits)}; give one of these (--split)"
+            )
         ranges = [
             np.arange(start, start + shard.rows)
             for start, shard in zip(self._starts, self.shards)

@@ -109,7 +109,7 @@ class Evaluation:
         order = np.argsort(self.labels, kind="stable")
         starts = np.searchsorted(self.labels[order], np.arange(len(classes) + 1))
         with files.atomic(path) as file, files.explained(path):
-            file.write(files.to_csv([["right class", *classes]]))
+            file.write(files.to_csv([["true class", *classes]]))
             for index, name in enumerate(classes):
                 predicted = self.predicted[order[starts[index] : starts[index + 1]]]
                 file.write(files.to_csv([[name, *np.bincount(predicted, minlength=len(classes)).tolist()]]))

@@ -26,6 +26,7 @@ from alexnet.files.storage import PARTIAL as PARTIAL
 from alexnet.files.storage import atomic as atomic
 from alexnet.files.storage import atomic_folder as atomic_folder
 from alexnet.files.storage import below as below
+from alexnet.files.storage import check_folder as check_folder
 from alexnet.files.storage import check_output as check_output
 from alexnet.files.storage import exists as exists
 from alexnet.files.storage import explained as explained

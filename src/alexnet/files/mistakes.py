@@ -228,6 +228,8 @@ def check_order(command: str, *arguments: tuple[str, object]) -> None:
         return
     told = [kind_of(path) for path in paths]
     wrong = [i for i, (wanted, _) in enumerate(arguments) if not _fits(wanted, told[i])]
+    if kinds.REMOTE in [entry.name for entry in told] and kinds.NOTHING in [entry.name for entry in told]:
+        return  # a URL may be where something is read from, or where it cannot be written
     for i in wrong:
         for j in (j for j in range(len(paths)) if j != i):
             order = list(range(len(paths)))

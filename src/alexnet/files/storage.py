@@ -342,13 +342,23 @@ def make_folder(path: str | os.PathLike) -> Path:
     if is_remote(path):
         raise UsageError(f"{path}: can be read from there but not written; give a local folder")
     try:
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{path}: is a file; give a folder")
+        check_folder(folder)
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
+    except UsageError:
+        raise
     except ValueError as error:  # a name with a zero byte
         raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
     return folder
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Raises ``UsageError`` where a file is, or is above, what should be a folder."""
+    for place in (Path(path), *Path(path).parents):
+        if place.exists():
+            if not place.is_dir():
+                raise UsageError(f"{place}: is a file; give a folder")
+            return
 
 
 def free_bytes(folder: str | os.PathLike) -> int:

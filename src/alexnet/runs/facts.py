@@ -15,6 +15,8 @@ from alexnet.runs.checkpoint import checkpoints, find_checkpoint, kept_steps, st
 from alexnet.runs.journal import read_journal, read_metrics
 from alexnet.runs.run import read_description
 
+DAMAGED = "the run was damaged; train or import it again"
+
 
 class TimingsLine(TypedDict):
     """A line of ``timings.jsonl``."""
@@ -76,9 +78,11 @@ def read_facts(path: str | os.PathLike) -> Facts:
         AlexNetError: ``run.json`` or ``recipe.json`` is damaged.
     """
     description, recipe = read_description(path), None
+    _check_preparation(Path(path, "run.json"), description["preparation"])
     if Path(path, "recipe.json").exists():
         content = files.read_json(Path(path, "recipe.json"), dict, "the run was damaged; train again")
         recipe = {key: value for key, value in current_recipe(content).items() if key != files.SEAL}
+        _check_texts(Path(path, "recipe.json"), recipe)
     kinds = {kind: find_checkpoint(path, kind) for kind in ("last", "best") if checkpoints(path)}
     steps = {kind: step_of(place) for kind, place in kinds.items() if place}
     last = steps.get("last", max(kept_steps(path), default=0))
@@ -95,6 +99,21 @@ def read_facts(path: str | os.PathLike) -> Facts:
         seconds=_seconds(path, last),
         bytes=_bytes(Path(path)),
     )
+
+
+def _check_preparation(file: Path, preparation: dict[str, Any]) -> None:
+    """Raises ``AlexNetError`` where what is said of the images cannot be. ``Preprocessing``, with torch, checks more."""
+    for key, kind in {"size": int, "crop": int, "resized": str}.items():
+        if not isinstance(preparation.get(key), kind):
+            why = "is no number" if kind is int else "is no text"
+            raise AlexNetError(f"{file}: preparation.{key}: {why if key in preparation else 'is missing'}; {DAMAGED}")
+
+
+def _check_texts(file: Path, recipe: dict[str, Any]) -> None:
+    """Raises ``AlexNetError`` where what runs are told apart by is no text."""
+    for key in ("net", "table", "store"):
+        if not isinstance(recipe.get(key), str | None):
+            raise AlexNetError(f"{file}: {key}: is no text; {DAMAGED}")
 
 
 def epochs_by_step(path: str | os.PathLike) -> Callable[[int], float | None]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from alexnet import files
 from alexnet.files import Count, Misfit, Within, checked
-from alexnet.runs.journal import Share
+from alexnet.runs.journal import Share, journal_bytes
 from alexnet.runs.run import version
 
 FILE = "evaluations.jsonl"
@@ -47,13 +47,17 @@ def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None
     if files.is_remote(folder) or not Path(folder, "run.json").exists():
         return
     path = Path(folder, FILE)
+    if path.exists() and not path.is_file():  # a pipe or a device: writing there may wait for ever
+        return
     content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": version(), **measured}
     line = (files.to_json(content, indent=None) + "\n").encode()
     with contextlib.suppress(OSError):
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             size = os.fstat(file).st_size
-            torn = size and os.pread(file, 1, size - 1) != b"\n"  # by a power cut, or a full disk
+            if size:
+                os.lseek(file, -1, os.SEEK_END)
+            torn = size and os.read(file, 1) != b"\n"  # by a power cut, or a full disk
             os.write(file, b"\n" + line if torn else line)
         finally:
             os.close(file)
@@ -62,10 +66,7 @@ def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None
 def read_measurements(folder: str | os.PathLike) -> list[dict[str, Any]]:
     """The lines that can be read, oldest first."""
     path, lines = Path(folder, FILE), []
-    content = b""
-    with contextlib.suppress(OSError):
-        content = path.read_bytes()
-    for line in content.splitlines():
+    for line in journal_bytes(path).splitlines():
         with contextlib.suppress(ValueError, Misfit):
             lines.append(checked(files.parse_json(line), Measurement))
     return lines

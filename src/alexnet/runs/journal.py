@@ -8,6 +8,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from alexnet import files
 from alexnet.files import Count, Misfit, Within, checked
 
+MOST_BYTES = 1 << 31  # of a journal
+LARGEST = 1e30  # of a loss or a rate; beyond it nothing can be drawn
 Share = Annotated[float, Within(0, 1)]
 
 
@@ -17,8 +19,8 @@ class MetricsLine(TypedDict):
     step: Count
     split: str
     epoch: Annotated[float, Within(0, 1e9)]
-    loss: float | None
-    rate: NotRequired[float]
+    loss: Annotated[float, Within(-LARGEST, LARGEST)] | None
+    rate: NotRequired[Annotated[float, Within(0, LARGEST)]]
     top1_error: Share
     top5_error: Share
 
@@ -29,6 +31,14 @@ class Line(TypedDict):
     step: Count
 
 
+def journal_bytes(path: str | os.PathLike) -> bytes:
+    """A journal's bytes; none where there is no regular file, which could be read for ever, or one beyond all sizes."""
+    with contextlib.suppress(OSError):
+        if Path(path).is_file() and Path(path).stat().st_size <= MOST_BYTES:
+            return Path(path).read_bytes()
+    return b""
+
+
 def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
     """The lines of a run's journal that can be read, as they lie there and as they read, and how many cannot be.
 
@@ -36,8 +46,7 @@ def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, A
     does not count.
     """
     lines, unreadable = [], 0
-    content = Path(path).read_bytes() if Path(path).exists() else b""
-    for line in content.splitlines(keepends=True):
+    for line in journal_bytes(path).splitlines(keepends=True):
         try:
             lines.append((line, checked(files.parse_json(line), Line)))
             if not line.endswith(b"\n"):

@@ -26,7 +26,7 @@ def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
         yield "recipe.json", "missing"
     for name, digest in expected.items():
         yield name, "missing" if not (folder / name).exists() else _difference(folder / name, digest)
-    newest, journal = -1, None
+    whole, newest, journal = 0, -1, None
     for place in checkpoints(path):
         try:
             problems = list(_verify_checkpoint(place))
@@ -36,9 +36,10 @@ def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
                 raise
             continue  # a training that goes on has replaced it
         yield from problems
+        whole += 1
         if note["step"] > newest and note["state"].get("journal"):
             newest, journal = note["step"], note["state"]["journal"]
-    if newest < 0:
+    if not whole:
         yield "checkpoints", "none there: the run has no weights; train it on, or import it again"
     if journal:
         yield "metrics.jsonl", _journal_problem(folder / "metrics.jsonl", journal)

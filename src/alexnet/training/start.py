@@ -202,8 +202,10 @@ def rehearsed(setup: Setup) -> tuple[State, Preprocessing]:
     """
     if (setup.folder / "recipe.json").exists():
         _check_same(setup)
-    elif setup.folder.exists():
-        _check_free(setup.folder)
+    else:
+        files.check_folder(setup.folder)
+        if setup.folder.exists():
+            _check_free(setup.folder)
 
     def say(line: str) -> None:
         """Nobody is told: the training will say it."""

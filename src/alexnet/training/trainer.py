@@ -166,11 +166,13 @@ def train_seeds(
     mistakes.check_order("train", ("dataset", dataset), ("new runs", folder))
     mistakes.refuse_other(folder, "new runs")
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    runs = files.make_folder(folder)
-    return [
-        train(dataset, runs / f"seed-{seed}", dataclasses.replace(recipe or Recipe(), seed=seed), **options)
-        for seed in seeds
-    ]
+    runs, display, outcomes = files.make_folder(folder), Display(options.get("show", True)), []
+    for number, seed in enumerate(seeds, 1):
+        display.line(f"run {number:,} of {len(seeds):,}: seed {seed}")
+        outcomes.append(
+            train(dataset, runs / f"seed-{seed}", dataclasses.replace(recipe or Recipe(), seed=seed), **options)
+        )
+    return outcomes
 
 
 def measure(setup: Setup, state: State, preprocessing: Preprocessing, workers: int) -> Errors:
@@ -377,7 +379,7 @@ class Trainer:
             (0, f"epoch {-(-state.step // per_epoch):,}/{epochs:,}"),
             (4, f"step {state.step:,}/{self.setup.steps:,}"),
             (1, f"loss {state.mean_loss:.3f}"),
-            (2, f"error {self.pace.top1_error:.1%}"),
+            (2, f"training error {self.pace.top1_error:.1%}"),
             (3, f"{speed:,.0f} images/s" if self.pace.images >= SPEED_IMAGES else ""),
         ]
         self.display.update(state.step, parts)

@@ -83,7 +83,7 @@ class Listing:
         text = f"{path}: layout {self.layout}, {len(self.classes):,} classes, {parts} images; "
         text += balance(self.words or self.classes, counts["train"])
         if self.ignored:
-            text += f"; {self.ignored:,} other files ignored"
+            text += f"; {self.ignored:,} other {'file' if self.ignored == 1 else 'files'} ignored"
         return "\n".join([text, *self.notes, *(advice(self.words or self.classes, counts["train"]) if advise else ())])
 
     def in_order(self) -> "Listing":
