@@ -102,7 +102,7 @@ def read_facts(path: str | os.PathLike) -> Facts:
 
 
 def _check_preparation(file: Path, preparation: dict[str, Any]) -> None:
-    """Raises ``AlexNetError`` where what is said of the images cannot be. ``Preprocessing``, with torch, checks more."""
+    """Raises ``AlexNetError`` where what is said of the images cannot be. ``Preprocessing`` checks more."""
     for key, kind in {"size": int, "crop": int, "resized": str}.items():
         if not isinstance(preparation.get(key), kind):
             why = "is no number" if kind is int else "is no text"
