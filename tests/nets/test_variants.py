@@ -54,7 +54,7 @@ def test_tables_survive_being_written(name):
         ('base = "moon"', "base = 'moon': unknown"),
         ('base = "mine.toml"', "base = 'mine.toml': unknown"),
         ('base = "paper"\nremove = ["norm9"]', "remove = 'norm9'"),
-        ('base = "paper"\n[layers.conv7]\nkind = "batch_norm"', "layer conv7: after = None"),
+        ('base = "paper"\n[layers.conv7]\nkind = "batch_norm"', "layer conv7: is new: say after which layer"),
         ('base = "paper"\n[layers.conv7]\nafter = "conv9"\nkind = "batch_norm"', "after = 'conv9'"),
         ('base = "paper"\n[layers.conv1]\nfilter = 3', "layer conv1: filter is not a key"),
         ('base = "paper"\n[layers]\nconv1 = 3', "layer conv1: give its keys"),

@@ -214,6 +214,8 @@ def _with_layer(layers: dict[str, Any], layer: str, keys: dict[str, Any], name: 
         return {**layers, layer: keys if "kind" in keys else {**layers[layer], **keys}}
     if after not in layers or layer in layers:
         known = ", ".join(layers)
+        if after is None:
+            raise UsageError(f"{name}: layer {layer}: is new: say after which layer it comes (after = ...): {known}")
         raise UsageError(f"{name}: layer {layer}: after = {after!r}: a new layer comes after one of {known}")
     index = list(layers).index(after) + 1
     ordered = list(layers.items())
