@@ -266,3 +266,24 @@ def test_looking_is_bounded_and_never_fails(tmp_path):
         assert kind_of(path).words
     assert kind_of("/root/no/such").name == "nothing"
     assert kind_of(tmp_path).name in ("folder around", "folder of images")
+
+
+@pytest.mark.parametrize("wrong", [None, b"run", 3, 2.5, {"run": 1}])
+def test_in_python_what_is_no_path_is_said_so(wrong, dataset, tmp_path):
+    """In words, from whatever takes a path."""
+    calls = [
+        lambda: api.load(wrong),
+        lambda: api.Dataset(wrong),
+        lambda: api.evaluate(wrong, dataset),
+        lambda: api.compare(wrong),
+        lambda: api.compare([wrong, wrong]),
+        lambda: api.export(wrong, tmp_path / "x.onnx"),
+        lambda: api.train(wrong, tmp_path / "run"),
+        lambda: api.train(dataset, wrong),
+        lambda: api.prepare(wrong, tmp_path / "d"),
+        lambda: api.import_weights(wrong, tmp_path / "run"),
+        lambda: next(iter(api.predict(wrong, tmp_path))),
+    ]
+    for call in calls:
+        with pytest.raises(api.UsageError, match=r"give .* by its path"):
+            call()

@@ -31,6 +31,7 @@ from alexnet.data.format import (
 )
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.files import mistakes
 from alexnet.files.mapped import MappedFile
 
 
@@ -48,6 +49,7 @@ class StoredDataset:
     """
 
     def __init__(self, path: str | os.PathLike):
+        mistakes.check_path(path, "dataset")
         self.path = os.fspath(path)
         self.description = read_description(self.path)
         self.classes: list[str] = self.description["classes"]

@@ -317,7 +317,7 @@ def opened(run: AnyRun, precision: str | None = None) -> Classifier:
 
 def check_views(views: int) -> None:
     """Raises ``UsageError`` for another number of views than there are."""
-    if views not in VIEWS:
+    if isinstance(views, bool) or views not in VIEWS:
         raise UsageError(f"--views {views}: give 1, 9 or 10")
 
 

@@ -120,6 +120,7 @@ def compare(
         AlexNetError: a damaged run.
     """
     check_views(views)
+    mistakes.check_path(runs, "run")
     paths = expanded([runs] if isinstance(runs, str | os.PathLike) else list(runs))
     facts = [read_facts(path) for path in paths]
     if dataset is None:
@@ -154,6 +155,7 @@ def expanded(paths: Sequence[AnyPath]) -> list[str]:
     """
     runs: list[str] = []
     for path in paths:
+        mistakes.check_path(path, "run")
         inside = [] if is_run(path) else [inner for inner in Path(path).glob("seed-*") if is_run(inner)]
         if not inside and not is_run(path):
             if kinds.kind_of(path).name == kinds.DATASET:

@@ -21,6 +21,8 @@ def normalized_weights(weights: Sequence[float] | None, runs: int) -> list[float
     """
     if weights is None:
         return [1 / runs] * runs
+    if not isinstance(weights, Sequence) or not all(isinstance(weight, int | float) for weight in weights):
+        raise UsageError(f"--ensemble-weights {weights!r}: give a list of numbers, one per run")
     if len(weights) != runs:
         raise UsageError(f"--ensemble-weights: {len(weights)} given for {runs} runs; give one per run")
     if not all(0 <= weight < math.inf for weight in weights) or not 0 < sum(weights) < math.inf:

@@ -120,6 +120,17 @@ def quoted(*words: str) -> str:
     return shlex.join(f"./{word}" if word.startswith("-") and os.path.lexists(word) else word for word in words)
 
 
+def check_path(path: object, wanted: str) -> None:
+    """Raises ``UsageError`` for what is neither a path nor anything opened: None, bytes, a number, a dict.
+
+    Args:
+        path: as it was given.
+        wanted: a key of ``WANTED``.
+    """
+    if path is None or isinstance(path, bytes | bytearray | int | float | dict | set):
+        raise UsageError(f"{path!r:.60}: give {WANTED[wanted]} by its path, a str or a pathlib.Path")
+
+
 def refuse(path: str | os.PathLike[str], wanted: str, option: str = "", own: str | None = None) -> NoReturn:
     """Says what a path is that is not what is wanted, and what to do.
 
@@ -222,8 +233,11 @@ def check_order(command: str, *arguments: tuple[str, object]) -> None:
 
     Raises:
         Swapped: two of them are swapped: with the right command.
+        UsageError: one is no path and nothing opened.
     """
-    paths = [os.fsdecode(path) for _, path in arguments if isinstance(path, str | bytes | os.PathLike)]
+    for wanted, path in arguments:
+        check_path(path, wanted)
+    paths = [os.fsdecode(path) for _, path in arguments if isinstance(path, str | os.PathLike)]
     if len(paths) != len(arguments) or len(paths) > MOST_CHECKED:
         return
     told = [kind_of(path) for path in paths]

@@ -196,6 +196,7 @@ def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
 
 def read_description(path: str | os.PathLike) -> dict[str, Any]:
     """``run.json``. Raises ``UsageError`` where there is none or a newer one, ``AlexNetError`` where it is damaged."""
+    mistakes.check_path(path, "run")
     file = Path(path) / "run.json"
     named = os.fspath(path).strip()
     if not named or not file.exists():
