@@ -371,6 +371,8 @@ def test_words_come_along_to_predict(alexnet, tmp_path, small):
     assert {name for name, _ in found.top} == set(WORDS) and set(found.classes) == set(WNIDS)
     assert [WORDS[WNIDS.index(name)] for name in found.classes] == [name for name, _ in found.top]
     status, out, _ = alexnet("predict", tmp_path / "run", image)
+    assert status == 0 and "kit fox " in out and "Vulpes" not in out  # a line has the first synonym alone
+    status, out, _ = alexnet("predict", tmp_path / "run", image, "--json")
     assert status == 0 and "kit fox, Vulpes macrotis" in out
     hub = prepare(archives.hub(tmp_path / "hub"), tmp_path / "hub-store", size=64)
     assert hub.classes != dataset.classes  # WNIDs there, words here: the same classes all the same
