@@ -1,6 +1,7 @@
 """A run on disk: each of its files held against its form, changed ones seen, read whole while it is trained."""
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -149,6 +150,26 @@ def test_a_training_state_of_another_form_is_named(dataset, trained, net_file, t
         return
     with pytest.raises(AlexNetError, match=rf"checkpoint\.json: state\.{key}"):
         train(dataset, tmp_path / "run", recipe, show=False)
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "beyond all sizes"])
+def test_a_journal_that_cannot_be_read_is_not_taken_for_an_empty_one(dataset, net_file, tmp_path, monkeypatch, kind):
+    """It is said, by whoever reads it, and nothing is written over it."""
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=2)
+    with killed_at(5):
+        train(dataset, tmp_path / "run", recipe, show=False)
+    journal = tmp_path / "run" / "metrics.jsonl"
+    content = journal.read_bytes()
+    if kind == "beyond all sizes":
+        monkeypatch.setattr("alexnet.runs.journal.MOST_BYTES", len(content) - 1)
+    else:
+        journal.rename(tmp_path / "kept.jsonl")
+        os.mkdir(journal) if kind == "a folder" else os.mkfifo(journal)
+    with pytest.raises((AlexNetError, OSError), match="metrics.jsonl"):
+        train(dataset, tmp_path / "run", recipe, show=False)
+    assert cli.main(["info", str(tmp_path / "run")]) == 1
+    if kind == "beyond all sizes":
+        assert journal.read_bytes() == content
 
 
 @pytest.mark.parametrize("junk", JUNK)

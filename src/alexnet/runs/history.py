@@ -65,8 +65,10 @@ def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None
 
 def read_measurements(folder: str | os.PathLike) -> list[dict[str, Any]]:
     """The lines that can be read, oldest first."""
-    path, lines = Path(folder, FILE), []
-    for line in journal_bytes(path).splitlines():
+    content, lines = b"", []
+    with contextlib.suppress(OSError):
+        content = journal_bytes(Path(folder, FILE))
+    for line in content.splitlines():
         with contextlib.suppress(ValueError, Misfit):
             lines.append(checked(files.parse_json(line), Measurement))
     return lines

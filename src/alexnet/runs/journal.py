@@ -1,6 +1,7 @@
 """The lines of a run's journal: ``metrics.jsonl`` and ``timings.jsonl``."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -32,11 +33,19 @@ class Line(TypedDict):
 
 
 def journal_bytes(path: str | os.PathLike) -> bytes:
-    """A journal's bytes; none where there is no regular file, which could be read for ever, or one beyond all sizes."""
-    with contextlib.suppress(OSError):
-        if Path(path).is_file() and Path(path).stat().st_size <= MOST_BYTES:
-            return Path(path).read_bytes()
-    return b""
+    """A journal's bytes; none where there is no file yet.
+
+    Raises:
+        OSError: it cannot be read, could be read for ever (a pipe, a device), or is beyond all sizes. Whoever goes on
+            with a journal must not take it for an empty one.
+    """
+    if not Path(path).exists():
+        return b""
+    if not Path(path).is_file():
+        raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+    if Path(path).stat().st_size > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"is larger than {MOST_BYTES >> 30} GiB", os.fspath(path))
+    return Path(path).read_bytes()
 
 
 def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, Any]]], int]:
