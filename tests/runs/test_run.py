@@ -165,7 +165,7 @@ def test_a_journal_that_cannot_be_read_is_not_taken_for_an_empty_one(dataset, ne
     else:
         journal.rename(tmp_path / "kept.jsonl")
         os.mkdir(journal) if kind == "a folder" else os.mkfifo(journal)
-    with pytest.raises((AlexNetError, OSError), match="metrics.jsonl"):
+    with pytest.raises((AlexNetError, OSError), match=r"metrics\.jsonl"):
         train(dataset, tmp_path / "run", recipe, show=False)
     assert cli.main(["info", str(tmp_path / "run")]) == 1
     if kind == "beyond all sizes":

@@ -12,8 +12,9 @@ from alexnet import AlexNetError, Recipe, UsageError, train
 from alexnet.data.prepare import prepare, survey
 from alexnet.training import dry_run as rehearsal
 from alexnet.training import plan as planning
+from alexnet.training.options import Options
 from alexnet.training.recipes import RECIPES, differences, nearest
-from alexnet.training.start import Options, set_up
+from alexnet.training.start import set_up
 
 OPTIONS = ("--crop-size", "48", "--batch-size", "16", "--seed", "7")
 
@@ -43,6 +44,15 @@ def test_a_full_disk_is_said_before_the_first_step(dataset, net_file, tmp_path, 
     with pytest.raises(AlexNetError, match=r"its checkpoints need .* of disk, 10 KiB are free"):
         train(dataset, tmp_path / "run", Recipe(net=str(net_file), epochs=1), show=False)
     assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_a_finished_run_needs_no_room(dataset, net_file, tmp_path, monkeypatch, capsys):
+    recipe = Recipe(net=str(net_file), epochs=1)
+    train(dataset, tmp_path / "run", recipe, show=False)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
+    train(dataset, tmp_path / "run", recipe)
+    assert "finished already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -100,6 +110,21 @@ def test_a_dry_run_writes_nothing_and_says_the_same(alexnet, dataset, net_file, 
     (tmp_path / "other" / "letter").touch()
     status, _, err = alexnet("train", dataset.path, tmp_path / "other", "--net", net_file, "--dry-run")
     assert status == 2 and "(letter), not a folder for a new" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--keep-every", 0), "--keep-every 0"), (("--workers", 0), "--workers 0"), (("--log", "wand"), "--log wand")],
+)
+def test_a_dry_run_refuses_what_the_training_does(alexnet, dataset, net_file, tmp_path, options, said):
+    command = ("train", dataset.path, tmp_path / "run", "--net", net_file, *options)
+    refused = [alexnet(*command, *more) for more in ((), ("--dry-run",))]
+    assert refused[0] == refused[1] and refused[0][0] == 2 and said in refused[0][2]
+    swapped = ("train", tmp_path / "run", dataset.path, "--net", net_file)
+    assert alexnet(*swapped, "--dry-run")[0] == alexnet(*swapped)[0] == 2
+    train(dataset, tmp_path / "run", Recipe(net=str(net_file), epochs=1), show=False)
+    status, _, err = alexnet(*swapped, "--dry-run")
+    assert status == 2 and "the arguments are swapped" in err
 
 
 def test_a_dry_run_changes_nothing_of_the_training(dataset, net_file, tmp_path):

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +13,10 @@ from alexnet import machine
 from alexnet.data.batches import between
 from alexnet.data.dataset import Dataset
 from alexnet.errors import check_threads
+from alexnet.training.options import Options
 from alexnet.training.plan import check_disk, plan, surprises
 from alexnet.training.recipe import Recipe
-from alexnet.training.start import Options, Setup, rehearsed, set_up, training_step
+from alexnet.training.start import Setup, rehearsed, set_up_given, training_step
 
 STEPS = 4  # measured, after one that is not
 
@@ -52,21 +52,22 @@ def dry_run(
     *,
     device: str = "auto",
     threads: int | None = None,
-    workers: int | None = None,
     start_from: str | os.PathLike | None = None,
     **options: Any,
 ) -> DryRun:
     """Decides and checks all that ``train`` would with the same arguments, trains a few steps, and writes nothing.
+
+    Args:
+        dataset, folder, recipe, device, threads, start_from: as for ``train``.
+        options: ``workers``, ``keep_every``, ``keep``, ``log``, as for ``train``.
 
     Raises:
         UsageError: as ``train``.
         AlexNetError: as ``train``; the disk has no room for the checkpoints.
     """
     check_threads("--threads", threads)
-    check_threads("--workers", workers)
-    opened = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    setup = set_up(opened, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
-    settings = Options(workers=workers or max(2, min(8, machine.cores())), **options)
+    settings = Options(**options)
+    setup = set_up_given(dataset, folder, recipe, device, start_from)
     check_disk(setup, settings)
     with machine.torch_threads(threads):
         described = plan(setup, settings)
@@ -91,7 +92,7 @@ def _seconds_per_step(setup: Setup, options: Options) -> float:
     state.optimizer.set_lr(rates.by_name(rates.lr(0), 0.0, state.optimizer.tensors, {}))
     ends = [time.monotonic()]
     steps = range(min(setup.steps, STEPS + 1))
-    with contextlib.closing(between(setup.batches.load, steps, options.workers, setup.batches.fetch)) as batches:
+    with contextlib.closing(between(setup.batches.load, steps, options.decoders, setup.batches.fetch)) as batches:
         for step, batch in enumerate(batches):
             float(update(batch, step).loss)  # waits for the device
             ends.append(time.monotonic())

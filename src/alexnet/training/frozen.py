@@ -16,8 +16,9 @@ from alexnet.evaluation.errors import Errors, Judged
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype
 from alexnet.progress import Display
+from alexnet.training.options import Options
 from alexnet.training.recipe import Settled
-from alexnet.training.start import Options, Setup
+from alexnet.training.start import Setup
 
 MOST_BYTES = 1 << 31  # of what is kept; where it would be more, each step computes it anew
 VIEWS, UNFLIPPED = 10, 5  # paper 4.1: four corners and the center, and these flipped
@@ -120,6 +121,6 @@ def compute(
             setup.dataset,
             setup.batches,
             setup.recipe,
-            options.workers,
+            options.decoders,
             counting.counter("caching features of the frozen layers"),
         )

@@ -9,9 +9,11 @@ from alexnet import files, native
 from alexnet.errors import AlexNetError
 from alexnet.nets.network import Network
 from alexnet.progress import Display, plural, size_text
+from alexnet.runs.checkpoint import find_checkpoint, step_of
+from alexnet.training.options import Options
 from alexnet.training.recipe import Settled
 from alexnet.training.recipes import differences, nearest
-from alexnet.training.start import Options, Setup
+from alexnet.training.start import Setup
 
 FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
 PUBLISHED_SIDE = 200  # pixels: nets that published weights fit see at least as many
@@ -45,6 +47,9 @@ def disk_need(setup: Setup, options: Options) -> DiskNeed:
 
 def check_disk(setup: Setup, options: Options) -> None:
     """Raises ``AlexNetError`` where the disk has no room for the checkpoints, before any step is trained."""
+    last = find_checkpoint(setup.folder)
+    if last is not None and step_of(last) >= setup.steps:
+        return  # finished already: nothing more is written
     folder = setup.folder.resolve()
     there = sum(path.stat().st_size for path in folder.glob("checkpoints/*/*") if path.is_file())
     need, free = max(0, disk_need(setup, options).peak - there), files.free_bytes(folder)

@@ -3,15 +3,15 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from alexnet import files, machine
-from alexnet.data.batches import Batch, Batches
+from alexnet.data.batches import Batches
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError
@@ -25,28 +25,14 @@ from alexnet.runs import checkpoint
 from alexnet.runs import run as run_folder
 from alexnet.training import recipes
 from alexnet.training import state as checkpoints
-from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
+from alexnet.training.options import Options
 from alexnet.training.recipe import Recipe, Settled, difference, from_json
 from alexnet.training.state import State
-from alexnet.training.step import Loss, Sight, Step, Transform
+from alexnet.training.step import Sight, Step
 
 Say = Callable[[str], None]
 Source = str | os.PathLike[str] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What changes nothing of what is learned, but for the caller's own functions; see ``train``."""
-
-    workers: int = 2
-    keep_every: int | None = None
-    keep: Literal["log"] | None = None
-    log: Sequence[str] = ()
-    transform: Transform | None = None
-    loss: Loss | None = None
-    batches: Callable[[int], Batch] | None = None
-    on_step: Callable[[StepReport], object] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +71,26 @@ class Setup:
             return set()
         layers = self.net.names[: self.net.names.index(self.learning)]
         return {name for name in self.net.tensors() if name.split(".")[0] in layers}
+
+
+def set_up_given(
+    dataset: Dataset | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    recipe: Recipe | None,
+    device: str,
+    start_from: Source,
+) -> Setup:
+    """As ``set_up``, of what a caller gives: paths, the name of a device, a recipe or none.
+
+    Raises:
+        UsageError: one of them is something else, or as ``set_up``.
+    """
+    if not isinstance(recipe, Recipe | None):
+        raise UsageError(f"recipe {recipe!r}: give a Recipe")
+    mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
+    mistakes.refuse_other(folder, "new run")
+    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+    return set_up(dataset, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
 
 
 def set_up(dataset: Dataset, folder: Path, recipe: Recipe, device: torch.device, start_from: Source = None) -> Setup:

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -16,7 +15,7 @@ from alexnet import files, machine
 from alexnet.data.batches import Batch, ahead, between
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
-from alexnet.errors import AlexNetError, Interrupted, UsageError, check_number, check_threads
+from alexnet.errors import AlexNetError, Interrupted, check_threads
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.errors import Errors, top_k_errors
 from alexnet.evaluation.evaluate import evaluate
@@ -27,11 +26,12 @@ from alexnet.runs.run import Run, note_errors
 from alexnet.training.frozen import compute
 from alexnet.training.journal import Journal, Outcome, StepReport
 from alexnet.training.listeners import Curve, Forecast, Pace, Signals, StallWatch
-from alexnet.training.loggers import check_loggers, open_loggers
+from alexnet.training.loggers import open_loggers
+from alexnet.training.options import Options
 from alexnet.training.plan import check_disk, say_start
 from alexnet.training.recipe import Recipe
 from alexnet.training.saving import Writer
-from alexnet.training.start import Options, Setup, set_up, start, training_step
+from alexnet.training.start import Setup, set_up_given, start, training_step
 from alexnet.training.state import State
 from alexnet.training.step import Loss, NotFinite, Result, Transform, first_not_finite
 
@@ -96,19 +96,9 @@ def train(
         AlexNetError: the loss is no number any more; a full disk; a damaged checkpoint.
         Interrupted: a signal came; everything was saved.
     """
-    if not isinstance(recipe, Recipe | None):
-        raise UsageError(f"recipe {recipe!r}: give a Recipe")
     check_threads("--threads", threads)
-    check_threads("--workers", workers)
-    check_loggers(log)
-    if keep_every is not None:
-        check_number("--keep-every", keep_every, 1)
-    workers = workers or max(2, min(8, machine.cores()))
     options = Options(workers, keep_every, keep, log, transform, loss, batches, on_step)
-    mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
-    mistakes.refuse_other(folder, "new run")
-    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    setup = set_up(dataset, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
+    setup = set_up_given(dataset, folder, recipe, device, start_from)
     display = Display(show)
     with machine.torch_threads(threads), files.owned(files.make_folder(setup.folder), say=display.line):
         files.remove_leftovers(setup.folder)
@@ -141,7 +131,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
             errors = trainer.run()
         Curve(setup.folder).draw()
     if errors is None and "val" in setup.dataset.splits:  # else of the last step: it is always measured
-        errors = measure(setup, state, preprocessing, options.workers)
+        errors = measure(setup, state, preprocessing, options.decoders)
     if errors:
         note_errors(setup.folder, "val", dataclasses.asdict(errors))
     epochs, best = state.step // setup.batches.steps, state.best if state.validation else None
@@ -278,8 +268,8 @@ class Trainer:
         steps = range(self.state.step, setup.steps)
         if setup.device.type == "cpu":
             fetch = None if own or self.features else setup.batches.fetch
-            return between(load, steps, self.options.workers, fetch)
-        return ahead(load, steps, self.options.workers)
+            return between(load, steps, self.options.decoders, fetch)
+        return ahead(load, steps, self.options.decoders)
 
     def _step(self, batch: Batch) -> None:
         """Updates the net by a batch; its figures are pending."""
@@ -336,7 +326,7 @@ class Trainer:
         if self.features and state.step < self.setup.steps:
             errors = self.features.measure()
         else:
-            errors = measure(self.setup, state, self.preprocessing, self.options.workers)
+            errors = measure(self.setup, state, self.preprocessing, self.options.decoders)
         self.errors = errors
         self.journal.write_validation(state.step, epoch, errors)
         top5 = f"  top-5 {errors.top5_error:6.1%}" if len(self.setup.dataset.classes) > 5 else ""
