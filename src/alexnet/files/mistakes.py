@@ -121,14 +121,16 @@ def quoted(*words: str) -> str:
 
 
 def check_path(path: object, wanted: str) -> None:
-    """Raises ``UsageError`` for what is neither a path nor anything opened: None, bytes, a number, a dict.
+    """Raises ``UsageError`` for what is neither a path nor anything opened: None, a number, bytes (but of images).
 
     Args:
         path: as it was given.
         wanted: a key of ``WANTED``.
     """
-    if path is None or isinstance(path, bytes | bytearray | int | float | dict | set):
-        raise UsageError(f"{path!r:.60}: give {WANTED[wanted]} by its path, a str or a pathlib.Path")
+    no_path = isinstance(path, bytearray | int | float | dict | set) or path is None
+    if no_path or (isinstance(path, bytes) and wanted != "images"):
+        name = type(path).__name__
+        raise UsageError(f"{path!r:.60}: give {WANTED[wanted]} by its path, a str or a pathlib.Path, not a {name}")
 
 
 def refuse(path: str | os.PathLike[str], wanted: str, option: str = "", own: str | None = None) -> NoReturn:
@@ -237,21 +239,21 @@ def check_order(command: str, *arguments: tuple[str, object]) -> None:
     """
     for wanted, path in arguments:
         check_path(path, wanted)
-    paths = [os.fsdecode(path) for _, path in arguments if isinstance(path, str | os.PathLike)]
+    paths = [os.fsdecode(path) for _, path in arguments if isinstance(path, str | bytes | os.PathLike)]
     if len(paths) != len(arguments) or len(paths) > MOST_CHECKED:
         return
-    told = [kind_of(path) for path in paths]
-    wrong = [i for i, (wanted, _) in enumerate(arguments) if not _fits(wanted, told[i])]
-    if kinds.REMOTE in [entry.name for entry in told] and kinds.NOTHING in [entry.name for entry in told]:
+    seen = [kind_of(path) for path in paths]
+    wrong = [i for i, (wanted, _) in enumerate(arguments) if not _fits(wanted, seen[i])]
+    if kinds.REMOTE in [entry.name for entry in seen] and kinds.NOTHING in [entry.name for entry in seen]:
         return  # a URL may be where something is read from, or where it cannot be written
     for i in wrong:
         for j in (j for j in range(len(paths)) if j != i):
             order = list(range(len(paths)))
             order[i], order[j] = order[j], order[i]
-            if all(_fits(wanted, told[k]) for (wanted, _), k in zip(arguments, order)):
-                first, second = (i, j) if told[i].name != kinds.NOTHING else (j, i)
-                is_what = f"{paths[first]}: is {told[first].words}, not {WANTED[arguments[first][0]]}"
+            if all(_fits(wanted, seen[k]) for (wanted, _), k in zip(arguments, order)):
+                first, second = (i, j) if seen[i].name != kinds.NOTHING else (j, i)
+                is_what = f"{paths[first]}: is {seen[first].words}, not {WANTED[arguments[first][0]]}"
                 is_what += (
-                    f", and {paths[second]} is {told[second].words}" if told[second].name != kinds.NOTHING else ""
+                    f", and {paths[second]} is {seen[second].words}" if seen[second].name != kinds.NOTHING else ""
                 )
                 raise Swapped(f"{is_what}; the arguments are swapped", command, paths, [paths[k] for k in order])
