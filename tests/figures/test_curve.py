@@ -7,6 +7,7 @@ import pytest
 
 from alexnet import recipes, train
 from alexnet.figures.curve import curve, curve_of
+from alexnet.runs.journal import read_metrics
 from tests.figures.drawn import ODD, check_inside
 
 
@@ -92,7 +93,7 @@ def test_what_there_is_is_drawn():
 
 def test_a_runs_curve_says_net_data_set_and_recipe(dataset, net_file, tmp_path):
     train(dataset.path, tmp_path / "run", recipes.default(net=net_file, crop_size=48, batch_size=16, epochs=2))
-    figure = curve_of(tmp_path / "run")
+    figure = curve_of(tmp_path / "run", read_metrics(tmp_path / "run"))
     (about,) = (text.get_text() for text in figure.axes[0].texts)
     assert about == "net small; small, 3 classes; cosine schedule, learning rate 0.01, batch size 16"
     assert "chance, 66.67%" in said(figure) and figure.axes[0].get_title(loc="left") == "run"
@@ -100,6 +101,6 @@ def test_a_runs_curve_says_net_data_set_and_recipe(dataset, net_file, tmp_path):
     measured = [100 * line["top1_error"] for line in lines if line["split"] == "val"]
     assert figure.axes[0].lines[1].get_ydata() == pytest.approx(measured)
     (tmp_path / "run" / "recipe.json").write_text("[")
-    check_inside(curve_of(tmp_path / "run"))
+    check_inside(curve_of(tmp_path / "run", read_metrics(tmp_path / "run")))
     (tmp_path / "run" / "run.json").unlink()
-    check_inside(curve_of(tmp_path / "run"))
+    check_inside(curve_of(tmp_path / "run", read_metrics(tmp_path / "run")))

@@ -82,16 +82,21 @@ def journal(run) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_wandb_has_the_journals_figures_and_is_resumed(dataset, recipe, tmp_path, monkeypatch):
-    wandb = Wandb()
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
+def interrupted(dataset, run, recipe, logger: str) -> None:
+    """A training that ends in its fourth step."""
 
     def stop(report):
         if report.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, tmp_path / "run", recipe, log=["wandb"], on_step=stop, show=False)
+        train(dataset, run, recipe, log=[logger], on_step=stop, show=False)
+
+
+def test_wandb_has_the_journals_figures_and_is_resumed(dataset, recipe, tmp_path, monkeypatch):
+    wandb = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    interrupted(dataset, tmp_path / "run", recipe, "wandb")
     train(dataset, tmp_path / "run", recipe, log=["wandb"], show=False)
     lines = {
         (line["step"], split): line for line in wandb.lines for split in {key.split("/")[0] for key in line} - {"step"}
@@ -110,13 +115,7 @@ def test_wandb_has_the_journals_figures_and_is_resumed(dataset, recipe, tmp_path
 def test_mlflow_finds_its_run_again(dataset, recipe, tmp_path, monkeypatch):
     mlflow = MLflow()
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-
-    def stop(report):
-        if report.step == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(dataset, tmp_path / "run", recipe, log=["mlflow"], on_step=stop, show=False)
+    interrupted(dataset, tmp_path / "run", recipe, "mlflow")
     train(dataset, tmp_path / "run", recipe, log=("mlflow", "mlflow"), show=False)
     assert list(mlflow.runs) == ["run-0"] and mlflow.ended == ["run-0"] * 2
     told = {(step, name): value for _, step, name, value in mlflow.metrics}

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
 from alexnet.cli.streams import print_json, say
-from alexnet.cli.tables import add_row, interval_text, print_table, table_of
+from alexnet.cli.tables import add_row, interval_text, print_table, table_of, views_text
 from alexnet.errors import UsageError, check_threads
 from alexnet.progress import Display, clock, plural
 
@@ -70,27 +70,17 @@ class Compare(Scoring, Working):
         """Raises ``UsageError`` for options of a measurement where none is asked for."""
         if self.dataset is not None:
             return
-        for field in dataclasses.fields(Scoring):
-            if field.name != "workers" and getattr(self, field.name) != field.default:
+        of_measuring = {field.name for field in dataclasses.fields(Scoring)} - {"workers"} | {"split"}
+        for field in dataclasses.fields(self):
+            if field.name in of_measuring and getattr(self, field.name) != field.default:
                 option = f"--{field.name} {getattr(self, field.name)}"
                 raise UsageError(f"{option}: takes a dataset to measure on; give --dataset, or leave {option} out")
-        if self.split != "val":
-            raise UsageError(f"--split {self.split}: takes a dataset to measure on; give --dataset, or leave it out")
 
 
 def _print(comparison: "Comparison") -> None:
     runs = comparison.runs
-    shown = table_of(
-        "run",
-        "net",
-        "epochs",
-        "top-1 error",
-        "95% interval",
-        "best epoch",
-        "its error",
-        "training time",
-        right=range(2, 8),
-    )
+    columns = ("run", "net", "epochs", "top-1 error", "95% interval", "best epoch", "its error", "training time")
+    shown = table_of(*columns, right=range(2, 8))
     for run in runs:
         add_row(
             shown, run.name, run.net, _epochs(run), *_error(run), *_best(run), clock(run.seconds) if run.seconds else ""
@@ -98,7 +88,7 @@ def _print(comparison: "Comparison") -> None:
     print_table(shown)
     images = {run.images for run in runs if run.images}
     count = plural(images.pop(), f"{comparison.split} image") if len(images) == 1 else f"{comparison.split} images"
-    views = "one view" if comparison.views == 1 else f"{comparison.views} views"
+    views = views_text(comparison.views)
     where = f"of {comparison.dataset}, {views}" if comparison.dataset else f"of each run's own dataset, {views}"
     say(f"{count} {where}")
     _print_differences(comparison.recipe_differences, [run.name for run in runs])
@@ -154,10 +144,10 @@ def _print_paired(runs: Sequence["ComparedRun"]) -> None:
     )
     for run in runs[1:]:
         if run.difference:
-            told = run.difference
-            low, high = told.interval
-            counts = (f"{told.only_second_wrong:,}", f"{told.only_first_wrong:,}", f"{told.p_value:.2g}")
-            add_row(shown, run.name, f"{told.difference:+.2%}", f"{low:+.1%} to {high:+.1%}", *counts)
+            paired = run.difference
+            low, high = paired.interval
+            counts = (f"{paired.only_second_wrong:,}", f"{paired.only_first_wrong:,}", f"{paired.p_value:.2g}")
+            add_row(shown, run.name, f"{paired.difference:+.2%}", f"{low:+.1%} to {high:+.1%}", *counts)
     say("")
     print_table(shown)
     say("difference in top-1 error on the same images: interval by Newcombe's method 10, p of McNemar's exact test")

@@ -95,24 +95,24 @@ class Prepare(Working):
     def _dry_run(self) -> int:
         from alexnet.data.prepare import check_space, survey
 
-        found = survey(
+        surveyed = survey(
             self.source, self.dataset, val_fraction=self.val_fraction, seed=self.seed, size=self.size,
             resize=self.resize, format=self.format, layout=self.layout, splits=self.splits, workers=self.workers,
         )  # fmt: skip
         if self.json:
-            return print_json(found.describe())
-        for line in _on_one_line(found.listing).describe(files.shown(self.source)).split("\n"):
+            return print_json(surveyed.describe())
+        for line in _on_one_line(surveyed.listing).describe(files.shown(self.source)).split("\n"):
             say(line)
-        say(f"{self.dataset}: {found.size}x{found.size} pixels, {found.format}, {found.resize}")
-        for name, reason in found.bad[:5]:
+        say(f"{self.dataset}: {surveyed.size}x{surveyed.size} pixels, {surveyed.format}, {surveyed.resize}")
+        for name, reason in surveyed.bad[:5]:
             say(f"would be left out: {name}: {reason}")
         say(
-            f"about {size_text(found.bytes)} and {clock(found.seconds)}, by {plural(found.sampled, 'image')}; "
-            f"{size_text(found.free_bytes)} free"
+            f"about {size_text(surveyed.bytes)} and {clock(surveyed.seconds)}, by {plural(surveyed.sampled, 'image')}; "
+            f"{size_text(surveyed.free_bytes)} free"
         )
-        if found.begun:
+        if surveyed.begun:
             say(f"{self.dataset}: begun already with this command, which would resume it")
-        check_space(self.dataset, found.bytes)
+        check_space(self.dataset, surveyed.bytes)
         say("dry run: nothing was written")
         return 0
 
@@ -249,10 +249,11 @@ class Verify(Working):
 
         display = Display(unit="images")
         with contextlib.closing(display):
-            progress = display.counter("verifying")
-            if not is_run(self.path):
+            if is_run(self.path):
+                problems = dict(verify(self.path))
+            else:
                 mistakes.refuse_neither(self.path)
-            problems = dict(verify(self.path) if is_run(self.path) else StoredDataset(self.path).verify(progress))
+                problems = dict(StoredDataset(self.path).verify(display.counter("verifying")))
         wrong = [(name, problem) for name, problem in problems.items() if problem]
         if self.json:
             print_json(problems)

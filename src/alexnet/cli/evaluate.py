@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn
-from alexnet.cli.tables import add_row, interval_text, print_table, table_of
+from alexnet.cli.tables import add_row, interval_text, print_table, table_of, views_text
 from alexnet.errors import UsageError, check_threads
 from alexnet.files import mistakes
 from alexnet.progress import Display, plural
@@ -112,17 +112,17 @@ class Evaluate(Scoring, Working):
             raise UsageError(f"--ensemble-weights: {count} given for {runs} runs; give one per run")
         check_threads("--workers", self.workers)
         ensemble = runs > 1 or self.ensemble_weights or self.tune_ensemble_weights
-        given = next((option for option, file in self._files().items() if file), None)
+        file_option = next((option for option, file in self._files().items() if file), None)
         if self.predictions and self.predictions.lower().endswith(".png"):
             raise UsageError(f"--predictions {self.predictions}: is written as CSV; give a name that ends in .csv")
-        if self.probe and (ensemble or self.views != 1 or given):
-            raise UsageError(f"--probe: takes one run and one view, and no {given or '--ensemble-weights'}")
+        if self.probe and (ensemble or self.views != 1 or file_option):
+            raise UsageError(f"--probe: takes one run and one view, and no {file_option or '--ensemble-weights'}")
         if self.curve and self.checkpoint != "all":
             raise UsageError("--curve: draws the errors of all checkpoints; give --checkpoint all as well")
         if self.curve and not self.curve.lower().endswith(".png"):
             raise UsageError(f"--curve {self.curve}: is written as PNG; give a name that ends in .png")
-        if self.checkpoint == "all" and (ensemble or self.probe or given):
-            no = given or ("--probe" if self.probe else "second run" if runs > 1 else "--ensemble-weights")
+        if self.checkpoint == "all" and (ensemble or self.probe or file_option):
+            no = file_option or ("--probe" if self.probe else "second run" if runs > 1 else "--ensemble-weights")
             raise UsageError(f"--checkpoint all: measures one run's checkpoints, and takes no {no}")
 
     def _measure(self, runs: Sequence["Classifier"], dataset: "Dataset") -> "Evaluation":
@@ -162,16 +162,13 @@ class Evaluate(Scoring, Working):
         say(f"mean over classes: {means}; calibration error (ECE) {described['ece']:.1%}")
         steps = " and ".join(dict.fromkeys(f"{run.step:,}" for run in runs))
         chosen = "" if self.checkpoint not in ("last", "best") else f"{self.checkpoint} checkpoint, "
-        say(f"{self._images(errors.images)} of {dataset.path}, {self._views()}, {chosen}step {steps}")
+        say(f"{self._images(errors.images)} of {dataset.path}, {views_text(self.views)}, {chosen}step {steps}")
         if len(runs) > 1:
             how = f"tuned on {tuned}" if tuned else "as given" if self.ensemble_weights else "equal"
             say(f"ensemble weights ({how}): {', '.join(f'{weight:.3f}' for weight in measured.ensemble_weights)}")
 
     def _images(self, count: int) -> str:
         return plural(count, f"{self.split} image")
-
-    def _views(self) -> str:
-        return "one view" if self.views == 1 else f"{self.views} views"
 
     def _write(self, measured: "Evaluation", dataset: "Dataset") -> None:
         if self.predictions:
@@ -208,7 +205,7 @@ class Evaluate(Scoring, Working):
                 cells = (f"{errors.top1_error:.2%}", interval_text(errors.top1_interval), point.label)
                 add_row(shown, f"{point.step:,}", epoch, *cells)
             print_table(shown)
-            say(f"{self._images(points[0].errors.images)} of {dataset.path}, {self._views()}")
+            say(f"{self._images(points[0].errors.images)} of {dataset.path}, {views_text(self.views)}")
         if self.curve:
             from alexnet.figures.measured import write_learning_curve
 

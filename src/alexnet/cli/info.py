@@ -184,7 +184,7 @@ def _dataset_rows(dataset: Mapping[str, Any]) -> dict[str, str | None]:
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in dataset["skipped_because"].items())
     skipped = f"{plural(dataset['skipped'], 'bad image')}{f' ({reasons})' if reasons else ''}, see skipped.csv"
     duplicates = dataset["duplicates"]
-    found = None if duplicates is None else f"{duplicates:,} between training and validation"
+    pairs = None if duplicates is None else f"{duplicates:,} between training and validation"
     return {
         "dataset": dataset["dataset"],
         "images": counts,
@@ -193,7 +193,7 @@ def _dataset_rows(dataset: Mapping[str, Any]) -> dict[str, str | None]:
         "size": f"{size_text(dataset['bytes'])} on disk, in {plural(dataset['shards'], 'shard')}",
         "source": f"layout {dataset['layout']}",
         "skipped": skipped if dataset["skipped"] else "none",
-        "duplicates": f"{found}, see duplicates.csv" if duplicates else found,
+        "duplicates": f"{pairs}, see duplicates.csv" if duplicates else pairs,
     }
 
 

@@ -20,8 +20,6 @@ from alexnet.errors import UsageError
 from alexnet.files import mistakes
 from alexnet.files.old_names import OPTIONS, VALUES
 
-HELP = "alexnet %s --help"
-
 
 def parse(name: str, arguments: list[str]) -> Callable[[], int]:
     """The command with its options.
@@ -119,11 +117,13 @@ def _check_arguments(name: str, options: list[Option], arguments: list[str]) -> 
     given = [arguments[place] for place in places]
     if len(given) < len(needed) and "RUN..." not in needed:  # which of these is missing, `evaluate` says
         lacking = " and ".join(needed[len(given) :])
-        raise UsageError(f"{mistakes.quoted('alexnet', name, *given)}: give {lacking} ({form}); see {HELP % name}")
+        raise UsageError(
+            f"{mistakes.quoted('alexnet', name, *given)}: give {lacking} ({form}); see alexnet {name} --help"
+        )
     if len(given) > len(wanted) and not any("..." in word for word in wanted):
         more = " ".join(given[len(wanted) :])
         hint = _comma_hint(options, arguments)
-        raise UsageError(f"alexnet {name}: {more}: more than it takes{hint}; give {form}; see {HELP % name}")
+        raise UsageError(f"alexnet {name}: {more}: more than it takes{hint}; give {form}; see alexnet {name} --help")
 
 
 def in_order(error: UsageError, given: list[str]) -> str:

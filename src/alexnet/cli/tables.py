@@ -82,5 +82,9 @@ def interval_text(interval: Sequence[float]) -> str:
     return f"{interval[0]:.1%} to {interval[1]:.1%}"
 
 
+def views_text(views: int) -> str:
+    return "one view" if views == 1 else f"{views} views"
+
+
 def error_text(value: float, interval: Sequence[float]) -> str:
     return f"{value:.2%} (95% interval {interval_text(interval)})"

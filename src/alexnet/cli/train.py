@@ -106,6 +106,7 @@ class Train(OnDevice, Working):
 
     def _dry_run(self, options: dict[str, Any]) -> int:
         from alexnet.training.dry_run import dry_run
+        from alexnet.training.plan import plan_line
 
         folder, settings, runs = self.run, self.settings, 1
         if self.seeds is not None:
@@ -116,16 +117,16 @@ class Train(OnDevice, Working):
         if self.json:
             return print_json({**dataclasses.asdict(measured), "runs": runs})
         for name, text in measured.plan.items():
-            say(f"{name:<9} {text}")
+            say(plan_line(name, text))
         memory = "".join(
             f"; {size_text(count)} {where}"
             for count, where in ((measured.memory, "of memory"), (measured.device_memory, "of the GPU's"))
             if count
         )
         per_step = f"{1000 * measured.seconds_per_step:,.0f} ms per step, measured"
-        say(f"time      about {clock(measured.seconds)} without validation ({per_step}){memory}")
+        say(plan_line("time", f"about {clock(measured.seconds)} without validation ({per_step}){memory}"))
         if runs > 1:
-            say(f"runs      {runs:,}, each as above: about {clock(runs * measured.seconds)}")
+            say(plan_line("runs", f"{runs:,}, each as above: about {clock(runs * measured.seconds)}"))
         for warning in measured.warnings:
             warn(warning)
         say("dry run: nothing was written")

@@ -145,9 +145,9 @@ class Survey:
 
     def describe(self) -> dict[str, Any]:
         """In plain values."""
-        values = {name: getattr(self, name) for name in (field.name for field in dataclasses.fields(self))}
-        listing = values.pop("listing")
-        return {"layout": listing.layout, "classes": listing.classes, "counts": listing.counts(), **values}
+        rest = {name: value for name, value in vars(self).items() if name != "listing"}
+        listing = self.listing
+        return {"layout": listing.layout, "classes": listing.classes, "counts": listing.counts(), **rest}
 
 
 def survey(

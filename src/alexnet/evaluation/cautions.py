@@ -76,15 +76,15 @@ def prepared_otherwise(run: Classifier, dataset: Dataset) -> str | None:
     """How a dataset's images differ from those that a run was trained on, in a line; None if they don't."""
     if dataset.size < run.preprocessing.crop:
         return None  # refused: see ``outputs.check_size``
-    told = run.preprocessing
+    trained = run.preprocessing
     differ = [
         f"{what}: {own} in training, {other} in {dataset.path}"
-        for what, own, other in (("size", told.size, dataset.size), ("resize", told.resize, dataset.resize))
+        for what, own, other in (("size", trained.size, dataset.size), ("resize", trained.resize, dataset.resize))
         if own != other
     ]
     if not differ:
         return None
     return (
         f"{run.path}: was trained on images prepared otherwise ({'; '.join(differ)}), so this error does not measure "
-        f"the run; prepare the dataset again with --size {told.size} --resize {told.resize}"
+        f"the run; prepare the dataset again with --size {trained.size} --resize {trained.resize}"
     )

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import check_views, load
 from alexnet.evaluation.errors import Errors, wilson
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.evaluation.outputs import Progress, offset
 from alexnet.evaluation.paired import Difference
 from alexnet.files import kinds, mistakes
 from alexnet.runs.checkpoint import AnyCheckpoint
@@ -102,7 +103,7 @@ def compare(
     precision: str = "auto",
     device: torch.device | str = "cpu",
     workers: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Holds runs against each other: two or more, or a folder of ``train --seeds``.
 
@@ -132,7 +133,7 @@ def compare(
         split = split or dataset.split or "val"
         images, wrong, errors = len(dataset.rows(split)), [], []
         for i, path in enumerate(paths):  # one in memory at a time
-            count = _counter(progress, i * images, len(paths) * images)
+            count = offset(progress, i * images, len(paths) * images)
             run = load(path, checkpoint, device, precision)
             measured = evaluate(
                 run, dataset, split=split, views=views, workers=workers, keep_probabilities=False, progress=count
@@ -143,8 +144,8 @@ def compare(
         differences = [None, *(Difference.of(np.asarray(wrong[0]), np.asarray(other)) for other in wrong[1:])]
     names = _names(paths)
     compared = [_compared(*parts) for parts in zip(facts, names, errors, differences)]
-    told = None if dataset is None else dataset.path
-    return Comparison(split, views, told, compared, _recipe_differences(facts), _seeds(facts, compared))
+    measured_on = None if dataset is None else dataset.path
+    return Comparison(split, views, measured_on, compared, _recipe_differences(facts), _seeds(facts, compared))
 
 
 def expanded(paths: Sequence[AnyPath]) -> list[str]:
@@ -170,10 +171,6 @@ def expanded(paths: Sequence[AnyPath]) -> list[str]:
     if len(runs) < 2:
         raise UsageError(f"{' '.join(runs) or 'runs'}: one run alone; give two or more, or a folder of train --seeds")
     return runs
-
-
-def _counter(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, _: progress(before + done, total)
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -12,8 +12,10 @@ from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.errors import Errors, described
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.evaluation.outputs import Progress, offset
 from alexnet.runs.checkpoint import checkpoints, find_checkpoint, kept_steps, step_of
 from alexnet.runs.facts import epochs_by_step
+from alexnet.runs.journal import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ def learning_curve(
     precision: str = "auto",
     device: torch.device | str = "cpu",
     workers: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     note: Callable[[Classifier, Errors], None] | None = None,
 ) -> list[Point]:
     """Errors of each of a run's checkpoints, in the order of their steps; one is in memory at a time.
@@ -71,7 +73,7 @@ def learning_curve(
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     split = split or dataset.split or "val"
     images, steps = len(dataset.rows(split)), kept_steps(path)
-    epoch_of, points = epochs_by_step(path), []
+    epoch_of, points = epochs_by_step(read_metrics(path)), []
     if not steps:
         load(path)  # says why not
         raise AlexNetError(f"{path}: has no checkpoint yet")
@@ -83,7 +85,7 @@ def learning_curve(
             if find_checkpoint(path, step):
                 raise
             continue  # a training that goes on has replaced it
-        count = _offset(progress, i * images, len(steps) * images)
+        count = offset(progress, i * images, len(steps) * images)
         measured = evaluate(
             run, dataset, split=split, views=views, workers=workers, keep_probabilities=False, progress=count
         )
@@ -92,7 +94,3 @@ def learning_curve(
             note(run, measured.errors)
         del run  # before the next one is read
     return points
-
-
-def _offset(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, _: progress(before + done, total)

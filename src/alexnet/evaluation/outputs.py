@@ -15,6 +15,17 @@ from alexnet.evaluation.classifier import AnyRun, Classifier, check_views, image
 Progress = Callable[[int, int], None]
 
 
+def offset(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Progress of one of several passes over images.
+
+    Args:
+        progress: of all passes; called with images done and images in all.
+        before: images of the passes before this one.
+        total: images of all passes.
+    """
+    return None if progress is None else lambda done, _: progress(before + done, total)
+
+
 def class_places(run: Classifier, dataset: Dataset) -> list[int] | None:
     """Where a dataset's classes are among those of a run that knows more or in another order; None where both agree.
 

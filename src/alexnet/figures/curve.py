@@ -18,7 +18,6 @@ from alexnet.errors import AlexNetError, UsageError
 from alexnet.figures import style
 from alexnet.figures.style import GRID, INK, QUIET, RIGHT, WRONG
 from alexnet.files.old_names import current_recipe
-from alexnet.runs.journal import read_metrics
 from alexnet.runs.run import read_description
 
 WINDOWS = 120  # points of a training's curve, each a mean of steps
@@ -28,8 +27,8 @@ INSIDE = 6  # runs in a legend within the plot; more are listed beside it
 LEGEND = 24  # runs that a legend names
 
 
-def curve_of(folder: str | os.PathLike) -> Figure:
-    """The curve of a run from its ``metrics.jsonl``; net, data set and recipe are said as far as its files say them."""
+def curve_of(folder: str | os.PathLike, metrics: Sequence[dict]) -> Figure:
+    """The curve of a run from the lines of its ``metrics.jsonl``; net, data set, recipe as its files say them."""
     about, chance = "", None
     with contextlib.suppress(AlexNetError, UsageError, OSError):
         description = read_description(folder)
@@ -37,7 +36,7 @@ def curve_of(folder: str | os.PathLike) -> Figure:
         chance = 1 - 1 / classes
         name = Path(data["path"]).name if data.get("path") else "a data set"
         about = f"net {description['net']['name']}; {name}, {classes:,} classes{_recipe(folder)}"
-    return curve(read_metrics(folder), Path(folder).resolve().name, about, chance)
+    return curve(metrics, Path(folder).resolve().name, about, chance)
 
 
 def _recipe(folder: str | os.PathLike) -> str:

@@ -158,8 +158,9 @@ def _output_folder(path: str | os.PathLike, output: str | os.PathLike | None, im
 
 
 def _curve_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:
-    if read_metrics(run.path):
-        return curve_of(run.path)
+    metrics = read_metrics(run.path)
+    if metrics:
+        return curve_of(run.path, metrics)
     why = (
         "its weights were imported" if run.data.get("imported") else "it has no metrics.jsonl with a training's errors"
     )

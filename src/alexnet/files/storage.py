@@ -354,16 +354,16 @@ def make_folder(path: str | os.PathLike) -> Path:
 
 def check_folder(path: str | os.PathLike) -> None:
     """Raises ``UsageError`` where a file is, or is above, what should be a folder."""
-    for place in (Path(path), *Path(path).parents):
-        if place.exists():
-            if not place.is_dir():
-                raise UsageError(f"{place}: is a file; give a folder")
+    for above in (Path(path), *Path(path).parents):
+        if above.exists():
+            if not above.is_dir():
+                raise UsageError(f"{above}: is a file; give a folder")
             return
 
 
 def free_bytes(folder: str | os.PathLike) -> int:
     """Of the disk that a folder is on, or will be; a folder's parents need not be there either."""
-    place = Path(folder).resolve()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    above = Path(folder).resolve()
+    while not above.exists():
+        above = above.parent
+    return shutil.disk_usage(above).free

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -11,11 +11,9 @@ from alexnet import files
 from alexnet.errors import AlexNetError
 from alexnet.files import Count, Misfit, Within, checked
 from alexnet.files.old_names import current_recipe
-from alexnet.runs.checkpoint import checkpoints, find_checkpoint, kept_steps, step_of
+from alexnet.runs.checkpoint import find_checkpoint, kept_steps, step_of
 from alexnet.runs.journal import read_journal, read_metrics
-from alexnet.runs.run import read_description
-
-DAMAGED = "the run was damaged; train or import it again"
+from alexnet.runs.run import DAMAGED, read_description
 
 
 class TimingsLine(TypedDict):
@@ -83,17 +81,18 @@ def read_facts(path: str | os.PathLike) -> Facts:
         content = files.read_json(Path(path, "recipe.json"), dict, "the run was damaged; train again")
         recipe = {key: value for key, value in current_recipe(content).items() if key != files.SEAL}
         _check_texts(Path(path, "recipe.json"), recipe)
-    kinds = {kind: find_checkpoint(path, kind) for kind in ("last", "best") if checkpoints(path)}
-    steps = {kind: step_of(place) for kind, place in kinds.items() if place}
-    last = steps.get("last", max(kept_steps(path), default=0))
-    validation = [line for line in read_metrics(path) if line["split"] == "val" and line["step"] <= last]
+    kept, metrics = kept_steps(path), read_metrics(path)
+    newest = {kind: find_checkpoint(path, kind) for kind in ("last", "best") if kept}
+    steps = {kind: step_of(checkpoint) for kind, checkpoint in newest.items() if checkpoint}
+    last = steps.get("last", max(kept, default=0))
+    validation = [line for line in metrics if line["split"] == "val" and line["step"] <= last]
     return Facts(
         path=os.fspath(path),
         description=description,
         recipe=recipe,
         checkpoints=steps,
-        steps=kept_steps(path),
-        epochs=epochs_by_step(path)(last),
+        steps=kept,
+        epochs=epochs_by_step(metrics)(last),
         validation=validation,
         best=next((line for line in validation if line["step"] == steps.get("best")), None),
         seconds=_seconds(path, last),
@@ -116,9 +115,9 @@ def _check_texts(file: Path, recipe: dict[str, Any]) -> None:
             raise AlexNetError(f"{file}: {key}: is no text; {DAMAGED}")
 
 
-def epochs_by_step(path: str | os.PathLike) -> Callable[[int], float | None]:
-    """What says how many epochs a run had done by a step, from any line of its journal; None without one."""
-    line = next((line for line in reversed(read_metrics(path)) if line["step"] and line["epoch"]), None)
+def epochs_by_step(metrics: Sequence[Mapping[str, Any]]) -> Callable[[int], float | None]:
+    """What says how many epochs a run had done by a step, from any line of its ``metrics.jsonl``; None without one."""
+    line = next((line for line in reversed(metrics) if line["step"] and line["epoch"]), None)
     return lambda step: None if line is None else step * line["epoch"] / line["step"]
 
 

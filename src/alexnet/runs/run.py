@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # imported where tensors are read or written: what a run is, 
     from alexnet.data.preprocessing import Preprocessing
     from alexnet.nets.network import Network
 
+DAMAGED = "the run was damaged; train or import it again"
 FORMAT_VERSION = 2  # since 2 the scale may be three numbers, and data say where weights were imported from
 
 
@@ -205,7 +206,7 @@ def read_description(path: str | os.PathLike) -> dict[str, Any]:
                 f"{file}: missing; the run was damaged: put the file back, or train again in another folder"
             )
         mistakes.refuse(path, "run")
-    return read_described(file, Description, "the run was damaged; train or import it again")
+    return read_described(file, Description, DAMAGED)
 
 
 def read_described(file: str | os.PathLike, kind: Any, remedy: str) -> dict[str, Any]:
@@ -240,9 +241,7 @@ def described(content: dict[str, Any], kind: Any, where: str, remedy: str) -> di
     return description
 
 
-def table_of(
-    description: dict[str, Any], where: str, remedy: str = "the run was damaged; train or import it again"
-) -> Table:
+def table_of(description: dict[str, Any], where: str, remedy: str = DAMAGED) -> Table:
     """The table of a description's net. Raises ``AlexNetError`` where it is none."""
     try:
         return parse_table(description["net"]["table"], description["net"]["name"])

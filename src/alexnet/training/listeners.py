@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alexnet.progress import clock
+from alexnet.runs.journal import read_metrics
 from alexnet.training.journal import StepReport
 from alexnet.training.saving import check_there
 from alexnet.training.state import RECENT, State
@@ -70,7 +71,7 @@ class Curve:
 
         check_there(self._folder)
         start = time.monotonic()
-        save(curve_of(self._folder), self._folder / "curve.png")
+        save(curve_of(self._folder, read_metrics(self._folder)), self._folder / "curve.png")
         self._drawn = time.monotonic()
         self._pause = max(CURVE_SECONDS, CURVE_SHARE * (self._drawn - start))
 

@@ -130,8 +130,7 @@ class Guarded:
             yield
         except Exception as error:
             self._logger = None
-            reason = " ".join(str(error).split()) or type(error).__name__
-            self._say(f"note: --log {self._name}: {reason[:200]}; the training goes on without it")
+            self._say(_left_out(self._name, error))
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """As ``Logger``'s."""
@@ -150,6 +149,12 @@ class Guarded:
         if self._logger:
             with self._guard():
                 self._logger.close()
+
+
+def _left_out(name: str, error: Exception) -> str:
+    """What is said of a logger that failed."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"note: --log {name}: {reason[:200]}; the training goes on without it"
 
 
 def check_loggers(names: Sequence[str]) -> None:
@@ -183,8 +188,7 @@ def open_loggers(
         except ImportError as error:
             raise UsageError(f"--log {name}: is not installed; pip install 'alexnet[{name}]'") from error
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            say(f"note: --log {name}: {reason[:200]}; the training goes on without it")
+            say(_left_out(name, error))
     return opened
 
 

@@ -84,10 +84,15 @@ def plan(setup: Setup, options: Options) -> Mapping[str, str]:
     }
 
 
+def plan_line(name: str, text: str) -> str:
+    """A line of a plan: its columns stand below each other."""
+    return f"{name:<9} {text}"
+
+
 def say_start(setup: Setup, options: Options, step: int, display: Display) -> None:
     """Says what is trained from which step on, and what about it may surprise."""
     for name, text in plan(setup, options).items():
-        display.line(f"{name:<9} {text}")
+        display.line(plan_line(name, text))
     for warning in surprises(setup):
         display.warn(warning)
     if step == 0 and setup.start_from is None and _may_start_from_published(setup):

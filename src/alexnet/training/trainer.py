@@ -116,8 +116,8 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     else:
         with contextlib.ExitStack() as stack:
             writer = Writer(setup.folder)
-            told = dataclasses.asdict(setup.recipe)
-            loggers = open_loggers(options.log, setup.folder, told, state.step, display.warn)
+            recipe = dataclasses.asdict(setup.recipe)
+            loggers = open_loggers(options.log, setup.folder, recipe, state.step, display.warn)
             journal = Journal(setup.folder, state.step, loggers)
             stack.callback(journal.close)
             stack.callback(writer.close)
