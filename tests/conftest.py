@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import shutil
+import signal
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,14 @@ def killed_at(step: int) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     machine.set_up()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> None:
+    """Signals do what they do in a terminal, also where the tests run under nohup or in a shell's background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from alexnet.training import recipes as recipes
     from alexnet.training.optimizer import Momentum as Momentum
     from alexnet.training.recipe import Recipe as Recipe
-    from alexnet.training.trainer import train as train
+    from alexnet.training.train import train as train
 
 _PLACES = {
     "prepare": ("alexnet.data.prepare", "prepare"),
@@ -42,7 +42,7 @@ _PLACES = {
     "Recipe": ("alexnet.training.recipe", "Recipe"),
     "recipes": ("alexnet.training.recipes", None),
     "Momentum": ("alexnet.training.optimizer", "Momentum"),
-    "train": ("alexnet.training.trainer", "train"),
+    "train": ("alexnet.training.train", "train"),
     "load": ("alexnet.evaluation.classifier", "load"),
     "Classifier": ("alexnet.evaluation.classifier", "Classifier"),
     "evaluate": ("alexnet.evaluation.evaluate", "evaluate"),

@@ -15,6 +15,18 @@ class Interrupted(AlexNetError):
     """Stopped by a signal after saving; the same command goes on: exit status 130."""
 
 
+class Elsewhere(AlexNetError):
+    """Another rank of the job says what was wrong; this one ends with the same exit status and no line.
+
+    Attributes:
+        status: of both.
+    """
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
 class Unfinished(AlexNetError):
     """A part of the work is done as asked, the whole is not: exit status 0."""
 

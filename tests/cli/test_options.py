@@ -170,7 +170,7 @@ def test_what_computes_nothing_imports_no_torch(dataset, small, tmp_path):
 
 
 def test_a_training_begins_without_matplotlib():
-    program = "import sys, alexnet.training.trainer; sys.exit('matplotlib' in sys.modules or 'triton' in sys.modules)"
+    program = "import sys, alexnet.training.train; sys.exit('matplotlib' in sys.modules or 'triton' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

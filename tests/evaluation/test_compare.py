@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 import alexnet as package
 from alexnet import Recipe, UsageError, compare, evaluate
 from alexnet.evaluation.paired import Difference, mcnemar, newcombe
-from alexnet.training.trainer import train_seeds
+from alexnet.training.train import train_seeds
 
 
 @pytest.fixture(scope="module")

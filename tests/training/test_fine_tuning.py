@@ -13,7 +13,7 @@ from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.runs.run import load_preprocessing
 from alexnet.training import frozen
 from alexnet.training.frozen import FrozenFeatures
-from alexnet.training.start import set_up
+from alexnet.training.setup import set_up
 from tests.conftest import SMALL_NET, fill, killed_at
 
 

@@ -14,7 +14,7 @@ from alexnet.training import dry_run as rehearsal
 from alexnet.training import plan as planning
 from alexnet.training.options import Options
 from alexnet.training.recipes import RECIPES, differences, nearest
-from alexnet.training.start import set_up
+from alexnet.training.setup import set_up
 
 OPTIONS = ("--crop-size", "48", "--batch-size", "16", "--seed", "7")
 

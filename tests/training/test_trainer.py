@@ -89,7 +89,7 @@ def test_accumulated_parts_add_up_to_the_batch(dataset, recipe, tmp_path):
 CHILD = """
 import functools, os, sys
 from alexnet import cli
-from alexnet.training import saving, trainer
+from alexnet.training import saving, train
 
 number, step, calls = int(sys.argv[1]), int(sys.argv[2]), 0
 
@@ -100,7 +100,7 @@ def transform(images, rows):
         os.kill(os.getpid(), number)
     return images
 
-trainer.train = functools.partial(trainer.train, transform=transform)
+train.train = functools.partial(train.train, transform=transform)
 saving.Writer.due = lambda writer: writer.wait() is None  # each epoch is saved
 sys.exit(cli.main(sys.argv[3:]))
 """

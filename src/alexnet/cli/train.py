@@ -59,7 +59,7 @@ class Train(OnDevice, Working):
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.training.trainer import train, train_seeds
+        from alexnet.training.train import train, train_seeds
 
         check_threads("--threads", self.threads)
         check_threads("--workers", self.workers)

@@ -5,6 +5,7 @@ nothing. Loading ahead is no more than calling it early.
 """
 
 import collections
+import copy
 import dataclasses
 import functools
 import math
@@ -35,15 +36,39 @@ class Batch:
         images: (N, 3, H, W) uint8 RGB, channels-last in memory.
         labels: (N,) int64 class indices.
         rows: (N,) int64 row ids in the dataset.
+        total: images of the whole batch, of which these are a rank's; 0: these are all.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
+    total: int = 0
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device, without waiting where its memory is pinned."""
-        return Batch(*(t.to(device, non_blocking=True) for t in (self.images, self.labels, self.rows)))
+        images, labels, rows = (t.to(device, non_blocking=True) for t in (self.images, self.labels, self.rows))
+        return Batch(images, labels, rows, self.total)
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A rank's part of each batch: ``index`` of ``count`` parts whose sizes differ by one at most."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, places: range) -> range:
+        """Which of a batch's places are this rank's."""
+        size = len(places)
+        return places[size * self.index // self.count : size * (self.index + 1) // self.count]
+
+    def cut(self, batch: Batch) -> Batch:
+        """This rank's part of a batch."""
+        if self.count == 1:
+            return batch
+        own = self.of(range(len(batch.rows)))
+        part = slice(own.start, own.stop)
+        return Batch(batch.images[part], batch.labels[part], batch.rows[part], len(batch.rows))
 
 
 class Batches:
@@ -85,8 +110,20 @@ class Batches:
         self.split_rows = torch.from_numpy(dataset.rows(split))
         self.labels = torch.from_numpy(dataset.labels)
         self.steps = math.ceil(len(self.split_rows) / size)
+        self.share = Share()
         self._lock = threading.Lock()
         self._orders = functools.lru_cache(maxsize=2)(self._shuffled)
+
+    def shared(self, share: Share) -> "Batches":
+        """The same batches, of each of which a rank has a part; what is drawn for an image stays what it is."""
+        other = copy.copy(self)
+        other.share = share
+        return other
+
+    @property
+    def smallest(self) -> int:
+        """Images of an epoch's smallest batch, of all ranks."""
+        return len(self.split_rows) // self.steps
 
     def _shuffled(self, epoch: int) -> Tensor:
         epoch, count = 0 if self.shuffle == "once" else epoch, len(self.split_rows)
@@ -98,10 +135,10 @@ class Batches:
         return self.split_rows[places]
 
     def rows(self, step: int) -> Tensor:
-        """(n,) int64, the row ids of a step's batch, counting steps from the start of training."""
+        """(n,) int64, the row ids of a step's batch, or of this rank's part, counting steps from the start."""
         with self._lock:
             order = self._orders(step // self.steps)
-        places = self._places(step)
+        places = self.share.of(self._places(step))
         return order[places.start : places.stop]
 
     def _places(self, step: int) -> range:
@@ -121,7 +158,7 @@ class Batches:
         positions = self.dataset.size - self.crop + 1
         ids, of = rows, ""
         if self.crop_group > 1:
-            ids, of = torch.tensor(self._places(step)) // self.crop_group, " of a chunk"
+            ids, of = torch.tensor(self.share.of(self._places(step))) // self.crop_group, " of a chunk"
         corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
         shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.dataset.size)
@@ -130,7 +167,8 @@ class Batches:
         for i, row in enumerate(rows.tolist()):
             top, left = corners[i]
             crop(self.dataset.image(row, room), top, left, bool(self.flip and flips[i]), pixels[i])
-        return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows)
+        total = len(self._places(step)) if self.share.count > 1 else 0
+        return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows, total)
 
 
 def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray) -> None:

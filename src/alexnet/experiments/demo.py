@@ -22,7 +22,7 @@ from alexnet.files import mistakes
 from alexnet.progress import Display
 from alexnet.runs.journal import read_journal
 from alexnet.training.recipe import Recipe
-from alexnet.training.trainer import train
+from alexnet.training.train import train
 
 IMAGES, EPOCHS = 1920, 7
 QUICK_IMAGES, QUICK_EPOCHS, QUICK_SIZE = 320, 6, 128

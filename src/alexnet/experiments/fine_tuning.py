@@ -27,7 +27,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, by_condition
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
-from alexnet.training.trainer import train
+from alexnet.training.train import train
 
 KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the other net, what is changed of the recipe
     "from scratch": (False, {}),

@@ -12,7 +12,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
-from alexnet.training.trainer import train
+from alexnet.training.train import train
 
 BASE = Recipe()  # what every run trains by, but for precision, seed and epochs
 EPOCHS = 10

@@ -31,7 +31,8 @@ from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import named
-from alexnet.training.start import optimizer_of, preprocessing_of, set_up, training_step
+from alexnet.training.setup import set_up
+from alexnet.training.start import optimizer_of, preprocessing_of, training_step
 from alexnet.training.step import NotFinite, Sight
 
 WINDOW, STARTED = 20, 0.85

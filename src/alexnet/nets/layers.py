@@ -208,11 +208,12 @@ class Dropout(nn.Module):
         layer: its name, of which masks are a function.
         inverted: the other way in use since Caffe, equal in expectation: what stays is divided by ``1 - rate`` in
             training, and nothing is scaled at test.
+        part: the first of its units and how many the whole layer has, where it sees a part of them; None: it sees all.
     """
 
-    def __init__(self, rate: float, layer: str, inverted: bool = False):
+    def __init__(self, rate: float, layer: str, inverted: bool = False, part: tuple[int, int] | None = None):
         super().__init__()
-        self.rate, self.layer, self.inverted = rate, layer, inverted
+        self.rate, self.layer, self.inverted, self.part = rate, layer, inverted, part
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}, inverted={self.inverted}"
@@ -224,6 +225,8 @@ class Dropout(nn.Module):
         if draw is None:
             keep = torch.rand(x.shape, device=x.device) >= self.rate
         else:
-            units = math.prod(x.shape[1:])
-            keep = randomness.keep_mask(draw.seed, self.layer, draw.step, draw.rows, units, self.rate).view(x.shape)
+            own = math.prod(x.shape[1:])
+            first, units = self.part or (0, own)
+            keep = randomness.keep_mask(draw.seed, self.layer, draw.step, draw.rows, units, self.rate)
+            keep = keep[:, first : first + own].view(x.shape)
         return x * keep / (1 - self.rate) if self.inverted else x * keep

@@ -32,6 +32,7 @@ from alexnet.nets.table import (
     MaxPoolLayer,
     ResponseNormLayer,
     Shape,
+    Sized,
     Table,
     WithinMapNormLayer,
 )
@@ -51,6 +52,7 @@ class Network(nn.Module):
         table: the net's table, or a name or path for ``load_table``.
         classes: units of the last layer.
         seed, init: of the weights, as for ``initialize``.
+        rows: the layers to build where they are not the table's own, but a part of each.
 
     Attributes:
         table: what it was built from.
@@ -61,7 +63,14 @@ class Network(nn.Module):
         UsageError: no such net, a mistake in its table, or no such rule.
     """
 
-    def __init__(self, table: Table | str = "paper", classes: int = 1000, seed: int = 0, init: str = "net"):
+    def __init__(
+        self,
+        table: Table | str = "paper",
+        classes: int = 1000,
+        seed: int = 0,
+        init: str = "net",
+        rows: Sequence[Sized] | None = None,
+    ):
         super().__init__()
         if not 1 <= classes <= MOST["units"]:
             raise UsageError(f"classes {classes}: must be between 1 and {MOST['units']:,}")
@@ -69,10 +78,11 @@ class Network(nn.Module):
         self.classes = classes
         self.names = list(self.table.layers)
         self.dropouts = nn.ModuleDict()
-        self._layers = tuple(self.table.layers.values())
+        rows = self.table.sized(classes) if rows is None else rows
+        self._layers = tuple(row.layer for row in rows)
         self._plan = plan(self._layers)
         self._folded: dict[str, float] = {}  # layers whose factor of dropout is in the next one's weights
-        for row in self.table.sized(classes):
+        for row in rows:
             self.add_module(row.layer.name, _module(row.layer, row.seen, classes))
             if row.layer.dropout:
                 rule = row.layer.dropout
@@ -85,12 +95,17 @@ class Network(nn.Module):
     def empty(cls, table: Table | str = "paper", classes: int = 1000) -> "Network":
         """A net whose weights are whatever lay in memory, for those who put all of them or initialize it themselves."""
         with torch.device("meta"):
-            net = cls(table, classes).float()  # whatever torch's default type is
-        net._apply(_empty)  # to_empty would import SymPy, which takes half a second
-        for layer in net.children():
+            net = cls(table, classes)
+        net.allocate()
+        return net
+
+    def allocate(self) -> None:
+        """Gives a net that was built on ``meta`` memory on the CPU, float32, and no values."""
+        self.float()  # whatever torch's default type is
+        self._apply(_empty)  # to_empty would import SymPy, which takes half a second
+        for layer in self.children():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.reset_parameters()
-        return net
 
     def forward(self, images: Tensor, draw: Draw | None = None) -> Tensor:
         """Scores of each class before the soft-max.

@@ -16,7 +16,8 @@ from alexnet.errors import check_threads
 from alexnet.training.options import Options
 from alexnet.training.plan import check_disk, plan, surprises
 from alexnet.training.recipe import Recipe
-from alexnet.training.start import Setup, rehearsed, set_up_given, training_step
+from alexnet.training.setup import Setup, set_up_given
+from alexnet.training.start import rehearsed, training_step
 
 STEPS = 4  # measured, after one that is not
 

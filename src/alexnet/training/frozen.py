@@ -18,7 +18,7 @@ from alexnet.nets.precision import autocast, input_dtype
 from alexnet.progress import Display
 from alexnet.training.options import Options
 from alexnet.training.recipe import Settled
-from alexnet.training.start import Setup
+from alexnet.training.setup import Setup
 
 MOST_BYTES = 1 << 31  # of what is kept; where it would be more, each step computes it anew
 VIEWS, UNFLIPPED = 10, 5  # paper 4.1: four corners and the center, and these flipped
@@ -109,7 +109,7 @@ def compute(
     setup: Setup, options: Options, net: Network, preprocessing: Preprocessing, display: Display
 ) -> FrozenFeatures | None:
     """What the frozen layers give, where there are any, it fits into memory, and nobody changes the images."""
-    if setup.learning is None or options.transform or options.batches:
+    if setup.learning is None or options.transform or options.batches or setup.layout.ranks > 1:
         return None
     if bytes_needed(net, setup.learning, setup.recipe.crop_size, setup.dataset, setup.recipe) > MOST_BYTES:
         return None

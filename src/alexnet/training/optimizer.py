@@ -112,7 +112,7 @@ class Momentum(torch.optim.Optimizer):
             (tensor,) = group["params"]
             copy = self.copies.get(group["name"])
             gradient = (tensor if copy is None else copy).grad
-            if group["lr"] != 0 and gradient is not None:
+            if group["lr"] != 0 and gradient is not None and tensor.numel():  # a rank may have nothing of a layer
                 self._update(tensor, gradient, copy, group["momentum"], float(group["lr"]), group["weight_decay"])
         return loss
 
@@ -122,7 +122,7 @@ class Momentum(torch.optim.Optimizer):
         velocity = self._velocity(tensor)
         compiled = tensor.dtype == torch.float32 and native.available(tensor.device, gradient.dtype)
         if compiled and (copy is None or copy.dtype == torch.bfloat16):
-            gradient = _laid_out_as(gradient, tensor)
+            gradient = laid_out_as(gradient, tensor)
             native.momentum_step(tensor, velocity, gradient, copy, momentum, lr, weight_decay)
             torch.autograd.graph.increment_version([tensor, velocity])  # torch has not seen that C wrote there
             return
@@ -164,7 +164,7 @@ class Momentum(torch.optim.Optimizer):
         return {**super().__getstate__(), "copies": self.copies}
 
 
-def _laid_out_as(gradient: Tensor, tensor: Tensor) -> Tensor:
+def laid_out_as(gradient: Tensor, tensor: Tensor) -> Tensor:
     """A gradient whose elements lie in memory as the tensor's do."""
     if gradient.stride() == tensor.stride():
         return gradient

@@ -9,6 +9,7 @@ from alexnet.data.batches import Batch
 from alexnet.errors import check_number, check_threads
 from alexnet.training.journal import StepReport
 from alexnet.training.loggers import check_loggers
+from alexnet.training.parallel.layout import LayoutName, check_layout
 from alexnet.training.step import Loss, Transform
 
 
@@ -28,10 +29,12 @@ class Options:
     loss: Loss | None = None
     batches: Callable[[int], Batch] | None = None
     on_step: Callable[[StepReport], object] | None = None
+    parallel: LayoutName = "auto"
 
     def __post_init__(self) -> None:
         check_threads("--workers", self.workers)
         check_loggers(self.log)
+        check_layout(self.parallel)
         if self.keep_every is not None:
             check_number("--keep-every", self.keep_every, 1)
 

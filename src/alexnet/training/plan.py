@@ -13,7 +13,7 @@ from alexnet.runs.checkpoint import find_checkpoint, step_of
 from alexnet.training.options import Options
 from alexnet.training.recipe import Settled
 from alexnet.training.recipes import differences, nearest
-from alexnet.training.start import Setup
+from alexnet.training.setup import Setup
 
 FEW_IMAGES = 1000  # below which a training from scratch is told of a better way
 PUBLISHED_SIDE = 200  # pixels: nets that published weights fit see at least as many

@@ -5,172 +5,30 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
-from alexnet import files, machine
-from alexnet.data.batches import Batches
-from alexnet.data.dataset import Dataset
+from alexnet import files
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError
 from alexnet.files import mistakes
-from alexnet.nets.costs import check_side
-from alexnet.nets.network import Network
 from alexnet.nets.precision import keep_copies
-from alexnet.nets.table import Table
-from alexnet.nets.table_file import load_table
 from alexnet.runs import checkpoint
 from alexnet.runs import run as run_folder
-from alexnet.training import recipes
 from alexnet.training import state as checkpoints
 from alexnet.training.optimizer import Momentum
 from alexnet.training.options import Options
-from alexnet.training.recipe import Recipe, Settled, difference, from_json
+from alexnet.training.recipe import difference, from_json
+from alexnet.training.setup import Setup
 from alexnet.training.state import State
 from alexnet.training.step import Sight, Step
 
+if TYPE_CHECKING:  # imported where there are ranks
+    from alexnet.training.parallel.division import Division
+
 Say = Callable[[str], None]
-Source = str | os.PathLike[str] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Setup:
-    """A training of which everything is decided and checked, and nothing written.
-
-    Attributes:
-        dataset: the images.
-        folder: the run's.
-        recipe: settled.
-        device: of the net.
-        start_from: the run whose weights are taken, if any.
-        net: without values yet, on the CPU.
-        learning: with ``freeze`` the first layer that learns; None: all do.
-        batches: which images each step has.
-    """
-
-    dataset: Dataset
-    folder: Path
-    recipe: Settled
-    device: torch.device
-    start_from: Source
-    net: Network
-    learning: str | None
-    batches: Batches
-
-    @property
-    def steps(self) -> int:
-        """Of the whole training."""
-        return self.recipe.epochs * self.batches.steps
-
-    @property
-    def frozen(self) -> set[str]:
-        """Parameters that do not learn."""
-        if self.learning is None:
-            return set()
-        layers = self.net.names[: self.net.names.index(self.learning)]
-        return {name for name in self.net.tensors() if name.split(".")[0] in layers}
-
-
-def set_up_given(
-    dataset: Dataset | str | os.PathLike[str],
-    folder: str | os.PathLike[str],
-    recipe: Recipe | None,
-    device: str,
-    start_from: Source,
-) -> Setup:
-    """As ``set_up``, of what a caller gives: paths, the name of a device, a recipe or none.
-
-    Raises:
-        UsageError: one of them is something else, or as ``set_up``.
-    """
-    if not isinstance(recipe, Recipe | None):
-        raise UsageError(f"recipe {recipe!r}: give a Recipe")
-    mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
-    mistakes.refuse_other(folder, "new run")
-    dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    return set_up(dataset, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from)
-
-
-def set_up(dataset: Dataset, folder: Path, recipe: Recipe, device: torch.device, start_from: Source = None) -> Setup:
-    """Decides what a recipe leaves open and checks that all goes together.
-
-    Raises:
-        UsageError: it does not; nothing was written.
-    """
-    table, crop_size = _table(dataset, recipe.net, start_from)
-    net = Network.empty(table, len(dataset.classes))
-    precision = machine.choose_precision(recipe.precision, device)
-    settled = recipe.settled(len(dataset.rows("train")), precision, crop_size, table.name, start_from is not None)
-    _check_crop(dataset, table, settled.crop_size)
-    _check_layers(net, settled)
-    if settled.schedule == "plateau" and "val" not in dataset.splits:
-        raise UsageError(
-            f"--schedule plateau: {dataset.path} has no validation images, so nobody would know when the rate falls; "
-            "prepare it with some (--val-fraction), or give another --schedule"
-        )
-    learning = None
-    if settled.freeze is not None:
-        if start_from is None:
-            raise UsageError("--freeze: goes with --from; layers that were drawn must learn")
-        learning = table.next_learning(settled.freeze)
-    batches = Batches(
-        dataset,
-        "train",
-        settled.batch_size,
-        settled.seed,
-        settled.crop_size,
-        settled.flip,
-        pin=device.type == "cuda",
-        shuffle=settled.shuffle,
-        crop_group=settled.crop_group,
-    )
-    return Setup(dataset, folder, settled, device, start_from, net, learning, batches)
-
-
-def _table(dataset: Dataset, net: str | None, start_from: Source) -> tuple[Table, int]:
-    """The net's table and the side of its crops: as the recipe says, or as the run that it starts from."""
-    if start_from is None:
-        table = load_table(net or "paper")
-        return table, table.input[1]
-    description = run_folder.read_description(start_from)
-    prepared = description["preparation"]
-    if prepared["size"] != dataset.size:
-        raise UsageError(
-            f"{dataset.path}: its images are {dataset.size} pixels wide, those of {start_from} were "
-            f"{prepared['size']}; prepare the dataset again with --size {prepared['size']}"
-        )
-    own = run_folder.table_of(description, str(start_from))
-    table = own if net is None else load_table(net)
-    return table, prepared["crop"] if table.layers == own.layers else table.input[1]
-
-
-def _check_crop(dataset: Dataset, table: Table, crop_size: int) -> None:
-    """Refuses a crop that the dataset does not have or the net cannot take."""
-    if crop_size > dataset.size:
-        what = f"{dataset.path}: its images have {dataset.size}x{dataset.size} pixels"
-        if crop_size != table.input[1]:
-            raise UsageError(f"--crop-size {crop_size}: {what}; give at most {dataset.size}")
-        raise UsageError(
-            f"{what}, net {table.name} sees {crop_size}x{crop_size}; {recipes.hint(dataset.path, dataset.size)}"
-        )
-    try:
-        check_side(table, crop_size)
-    except UsageError as error:
-        raise UsageError(f"--crop-size {crop_size}: {error}") from error
-
-
-def _check_layers(net: Network, recipe: Settled) -> None:
-    """Refuses learning rates and decays of layers that the net does not have."""
-    own = net.tensors()
-    names = [rule.tensor for rule in recipe.layer_lr_rules]
-    for name in (*names, *recipe.layer_weight_decays):
-        if name not in own:
-            layers = dict.fromkeys(tensor.split(".")[0] for tensor in own)
-            raise UsageError(
-                f"--layer-lr, --layer-weight-decay: net {net.table.name} has no {name}; its layers: {', '.join(layers)}"
-            )
 
 
 def start(setup: Setup, say: Say) -> tuple[State, Preprocessing]:
@@ -232,6 +90,9 @@ def _state(setup: Setup, saved: checkpoints.Checkpoint | None, taken: list[str],
                 f"note: started with {saved.note['threads']} threads, resuming with {torch.get_num_threads()}: "
                 "sums are rounded in another order, so the result is not bitwise the same"
             )
+        before, now = saved.note.get("layout", "one process"), setup.layout.words()
+        if before != now:
+            say(f"note: started as {before}, resuming as {now}: the result is not bitwise the same")
     if recipe.precision == "bf16" and recipe.grad_accumulation == 1:  # parts' gradients add up in float32
         optimizer.keep(keep_copies(net, torch.bfloat16))
     return state
@@ -251,6 +112,7 @@ def training_step(
     scaler: torch.GradScaler | None = None,
     options: Options | None = None,
     computed: bool = False,
+    division: "Division | None" = None,
 ) -> Step:
     """The recipe's training step.
 
@@ -261,6 +123,7 @@ def training_step(
         scaler: of the loss, with fp16.
         options: the caller's own loss and transform, if any.
         computed: whether the batches' images are what the first learning layer sees.
+        division: of the net over ranks, if any.
     """
     recipe, options = setup.recipe, options or Options()
     sight = Sight.of(recipe, preprocessing, setup.device, setup.batches.steps, options.transform)
@@ -275,6 +138,7 @@ def training_step(
         scaler=scaler,
         learning=setup.learning,
         computed=computed,
+        sums=None if division is None else division.sums({**optimizer.tensors, **optimizer.copies}),
     )
 
 

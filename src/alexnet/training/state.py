@@ -7,7 +7,7 @@ A checkpoint is a folder that appears whole: ``weights.safetensors``, for those 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from alexnet.nets.network import Network
 from alexnet.runs.checkpoint import REMOVE, JournalMark, check_hashes, find_checkpoint, read_checkpoint, step_of
 from alexnet.runs.journal import Share
 from alexnet.training.optimizer import Momentum
+
+if TYPE_CHECKING:  # imported where there are ranks: a training of one process starts without
+    from alexnet.training.parallel.division import Division
 
 RECENT = 100  # losses that are remembered
 
@@ -33,6 +36,7 @@ class Note(TypedDict):
     fp16_scale: float
     scaler: NotRequired[dict[str, int | float]]  # since the scale may rise again
     threads: Annotated[int, Within(1, 1 << 20)]
+    layout: NotRequired[str]  # of a training over several ranks, or one process
     taken: NotRequired[list[str]]
     journal: NotRequired[JournalMark]
 
@@ -45,6 +49,7 @@ class State:
         optimizer: of its parameters.
         scaler: of the loss; switched off but with fp16.
         taken: parameters whose weights are another run's.
+        division: how the net is divided over ranks; None: it is whole here.
 
     Attributes:
         step: steps done.
@@ -54,8 +59,16 @@ class State:
         told_of_stall: whether it was said that the loss does not fall.
     """
 
-    def __init__(self, net: Network, optimizer: Momentum, scaler: torch.GradScaler, taken: list[str]):
+    def __init__(
+        self,
+        net: Network,
+        optimizer: Momentum,
+        scaler: torch.GradScaler,
+        taken: list[str],
+        division: "Division | None" = None,
+    ):
         self.net, self.optimizer, self.scaler, self.taken = net, optimizer, scaler, taken
+        self.division = division
         self.step = 0
         self.validation: list[float] = []
         self.best = math.inf
@@ -81,6 +94,20 @@ class State:
         self.best = min(error, self.best)
         return lowest
 
+    def whole(self) -> dict[str, Tensor]:
+        """The whole net's parameters, and the running moments of batch norms; every rank must ask."""
+        own = self.net.state()
+        return own if self.division is None else self.division.whole(own)
+
+    def whole_net(self) -> Network:
+        """The net with all its weights, for use beside training; every rank must ask."""
+        return self.net if self.division is None else self.division.whole_net()
+
+    def velocities(self) -> dict[str, Tensor]:
+        """Of the whole net's parameters; every rank must ask."""
+        own = self.optimizer.velocities
+        return own if self.division is None else self.division.whole(own)
+
     @property
     def mean_loss(self) -> float:
         """Of the last steps."""
@@ -100,6 +127,7 @@ class State:
             "fp16_scale": self.scaler.get_scale(),
             "scaler": self.scaler.state_dict(),
             "threads": torch.get_num_threads(),
+            "layout": "one process" if self.division is None else self.division.layout.words(),
             "taken": self.taken,
             "journal": journal,
         }
@@ -119,8 +147,11 @@ class State:
             if name not in saved.velocities or saved.velocities[name].shape != velocity.shape:
                 raise AlexNetError(f"{where}: its checkpoint has no velocity of {name}'s shape; {REMOVE}")
             velocity.copy_(saved.velocities[name])
-        note = saved.note
-        self.step = saved.step
+        self.take(saved.step, saved.note)
+
+    def take(self, step: int, note: "Note") -> None:
+        """Becomes, but for its tensors, what was noted at a step."""
+        self.step = step
         self.validation = list(note["validation"])
         self.best = math.inf if note["best"] is None else note["best"]
         self.recent = list(note["recent"])

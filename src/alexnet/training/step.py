@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from alexnet.data.batches import Batch
 from alexnet.data.preprocessing import Preprocessing
+from alexnet.evaluation.errors import top_k_errors
 from alexnet.nets.layers import Draw
 from alexnet.nets.network import Network
 from alexnet.nets.precision import autocast, input_dtype
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Settled
+
+if TYPE_CHECKING:  # imported where there are ranks
+    from alexnet.training.parallel.gradients import GradientSums
 
 Transform = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -103,13 +108,15 @@ class Result:
     """What came of a step; nothing of it was waited for.
 
     Attributes:
-        loss: () the mean over the batch.
-        scores: (N, classes) float32 or float64, before the update.
+        loss: () the mean over the batch, of all ranks.
+        errors: (2,) top-1 and top-5 errors, means over the batch, of all ranks.
+        scores: (N, classes) float32 or float64, before the update; with several ranks, of this one's images.
         labels: (N,) int64, on the device.
         images: the last part of the batch, as the net saw it.
     """
 
     loss: Tensor
+    errors: Tensor
     scores: Tensor
     labels: Tensor
     images: Tensor
@@ -130,6 +137,7 @@ class Step:
         scaler: of the loss, with fp16.
         learning: the first layer that learns; None: all do.
         computed: whether the batches' images are what that layer sees.
+        sums: over the ranks that share each batch; None: nobody shares it.
     """
 
     net: Network
@@ -142,6 +150,7 @@ class Step:
     scaler: torch.GradScaler | None = None
     learning: str | None = None
     computed: bool = False
+    sums: "GradientSums | None" = None
 
     def __call__(self, batch: Batch, number: int = 0) -> Result:
         """Forward, backward, update.
@@ -164,15 +173,34 @@ class Step:
             if self.sight:
                 images = self.sight.images(images, batch.rows[part], None if shifts is None else shifts[part])
             answer = self._forward(images, Draw(self.seed, number, batch.rows[part]))
-            loss = self.loss(answer, batch.labels[part]) * (len(rows) / count)
-            if device.type == "cpu" and not math.isfinite(float(loss.detach())):
-                raise NotFinite(images)
+            loss = self.loss(answer, batch.labels[part]) * (len(rows) / (batch.total or count))
+            self._check(loss.detach(), images, alone=self.sums is None)
+            if self.sums and part.stop == count:
+                self.sums.start()
             (self.scaler.scale(loss) if self.scaler else loss).backward()
             losses.append(loss.detach())
             scores.append(answer.detach())
+        loss, errors = self._figures(sum(losses[1:], losses[0]), torch.cat(scores), batch)
+        if self.sums:
+            self.sums.wait()
+            self._check(loss, images)
         with torch.profiler.record_function("update (momentum_step)"):
             self._update()
-        return Result(sum(losses[1:], losses[0]), torch.cat(scores), batch.labels, images)
+        return Result(loss, errors, torch.cat(scores), batch.labels, images)
+
+    def _check(self, loss: Tensor, images: Tensor, alone: bool = True) -> None:
+        """Raises ``NotFinite`` on a CPU; of several ranks each waits for the loss of all, so that all of them do."""
+        if alone and loss.device.type == "cpu" and not math.isfinite(float(loss)):
+            raise NotFinite(images)
+
+    def _figures(self, loss: Tensor, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss and the errors of the whole batch."""
+        wrong = [top_k_errors(scores, batch.labels, k).mean() for k in (1, 5)]
+        if self.sums is None:
+            return loss, torch.stack(wrong)
+        share = len(batch.rows) / (batch.total or len(batch.rows))
+        total = self.sums.total(torch.stack([loss, *(part * share for part in wrong)]).double())
+        return total[0].to(loss.dtype), total[1:].float()
 
     def _forward(self, images: Tensor, draw: Draw) -> Tensor:
         """(N, classes) scores, in float32 at least."""

@@ -1,0 +1,205 @@
+"""The processes that torchrun starts, as ranks: sums, agreement, and one line from one of them when something fails."""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from alexnet.errors import AlexNetError, Elsewhere, Interrupted, UsageError
+from alexnet.ranks.watch import Watch
+
+if TYPE_CHECKING:  # imported where there is more than one rank: a command of one process starts without
+    from torch import Tensor
+
+T = TypeVar("T")
+TIMEOUT_SECONDS = 60.0
+TIMEOUT, UNSHARED = "ALEXNET_TIMEOUT", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+_CURRENT: list["Ranks"] = []
+
+
+class Ranks:
+    """The ranks of a job as one of them sees them; a job of one process has one.
+
+    Attributes:
+        rank, size: of this process, and of all.
+        local: this process's place among those of its machine: its GPU.
+        timeout: seconds after which a rank that is waited for is given up.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, local: int = 0, timeout: float = TIMEOUT_SECONDS):
+        self.rank, self.size, self.local, self.timeout = rank, size, local, timeout
+        self.watch: Watch | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process speaks, writes and decides for all."""
+        return self.rank == 0
+
+    def sum(self, tensor: "Tensor") -> "Tensor":
+        """A tensor's sum over all ranks, in place."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flags: Sequence[bool]) -> list[bool]:
+        """For each flag whether any rank has it."""
+        if self.size == 1:
+            return list(flags)
+        import torch
+
+        return [bool(value) for value in self.sum(torch.tensor(list(flags), dtype=torch.int64))]
+
+    def gather(self, value: T) -> list[T]:
+        """A small value of each rank, in their order."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def agree(self, act: Callable[[], T]) -> T:
+        """What ``act`` returns here, if it does at every rank; else the error of the first rank where it failed.
+
+        Raises:
+            AlexNetError: as ``act`` at that rank; ``Elsewhere`` where that rank says it.
+        """
+        try:
+            outcome, error = act(), None
+        except AlexNetError as raised:
+            outcome, error = None, raised
+        failed = [rank for rank, wrong in enumerate(self.gather(error is not None)) if wrong]
+        if failed and failed[0] != self.rank:
+            raise Elsewhere(f"rank {failed[0]} says what was wrong", self._status(failed[0], error))
+        if failed and error is not None:
+            self._status(failed[0], error)
+            raise error
+        return outcome  # pyright: ignore[reportReturnType]
+
+    def _status(self, failed: int, error: AlexNetError | None) -> int:
+        """The exit status of a rank's error, at every rank."""
+        return self.gather(2 if isinstance(error, UsageError) else 1)[failed]
+
+    def by_first(self, act: Callable[[], T]) -> T:
+        """What ``act`` returns at the first rank, at every rank; it is called there alone. Raises as ``agree``."""
+        outcome = self.agree(act if self.first else lambda: None)
+        return outcome if self.size == 1 else self._broadcast(outcome)  # pyright: ignore[reportReturnType]
+
+    def _broadcast(self, value: T) -> T:
+        import torch.distributed as dist
+
+        values: list[Any] = [value]
+        dist.broadcast_object_list(values, 0)
+        return values[0]
+
+    def check_same(self, facts: Sequence[tuple[str, object, str]]) -> None:
+        """Raises ``UsageError`` where ranks differ in one of the facts.
+
+        Args:
+            facts: what it is, its value here, and what to do where it differs.
+        """
+        everywhere = self.gather([str(value) for _, value, _ in facts])
+        for number, (what, _, remedy) in enumerate(facts):
+            values = [values[number] for values in everywhere]
+            other = next((rank for rank, value in enumerate(values) if value != values[0]), None)
+            if other is not None:
+                raise UsageError(
+                    f"rank {other} has another {what} than rank 0 ({values[other]}, not {values[0]}); {remedy}"
+                )
+
+
+def alone() -> Ranks:
+    """A job of one process."""
+    return Ranks()
+
+
+def current() -> Ranks:
+    """The ranks that this process is one of: those that it joined, or itself alone."""
+    return _CURRENT[-1] if _CURRENT else alone()
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and "RANK" in os.environ
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Ranks]:
+    """Within the block this process is one of the ranks that torchrun started; without torchrun it is alone.
+
+    Whatever escapes at one rank ends all, and one of them says why.
+
+    Raises:
+        UsageError: the environment cannot be meant.
+        AlexNetError: a rank was waited for in vain, or is gone.
+    """
+    if _CURRENT or not under_torchrun():
+        yield current()
+        return
+    ranks = _from_environment()
+    import torch.distributed as dist
+
+    _start(ranks)
+    ranks.watch = Watch(ranks.rank, ranks.size)
+    _CURRENT.append(ranks)
+    try:
+        yield ranks
+    except (AlexNetError, KeyboardInterrupt) as error:
+        if not isinstance(error, Elsewhere | Interrupted):
+            ranks.watch.note_failure(f"{type(error).__name__}: {error}")
+        raise
+    except Exception as error:
+        said = ranks.watch.explain(error, ranks.timeout)
+        if said is None:
+            raise
+        raise said from error
+    finally:
+        _CURRENT.pop()
+        ranks.watch.close()
+        with contextlib.suppress(Exception):  # of a group that has failed
+            dist.destroy_process_group()
+
+
+def _from_environment() -> Ranks:
+    environ = os.environ
+    try:
+        rank, size, local = (int(environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        timeout = float(environ.get(TIMEOUT, TIMEOUT_SECONDS))
+    except ValueError as error:
+        raise UsageError(f"RANK, WORLD_SIZE, LOCAL_RANK, {TIMEOUT}: must be numbers ({error})") from error
+    if not 0 <= rank < size or timeout <= 0:
+        raise UsageError(f"RANK {rank}, WORLD_SIZE {size}, {TIMEOUT} {timeout}: cannot be meant; start it by torchrun")
+    if int(environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0 and environ.get(UNSHARED) != "1":
+        raise UsageError(
+            f"torchrun --max-restarts: a restarted job would read addresses of the one that died; set {UNSHARED}=1 for "
+            f"torchrun (`{UNSHARED}=1 torchrun ...`), or use alexnet's own --devices"
+        )
+    return Ranks(rank, size, local, timeout)
+
+
+def _start(ranks: Ranks) -> None:
+    """Makes the process group; waits for all ranks."""
+    import torch
+    import torch.distributed as dist
+
+    cuda = torch.cuda.is_available()
+    if cuda:
+        if ranks.local >= torch.cuda.device_count():
+            raise UsageError(
+                f"rank {ranks.rank}: is process {ranks.local + 1} of its machine, which has "
+                f"{torch.cuda.device_count()} GPUs; start fewer, or hide the GPUs (CUDA_VISIBLE_DEVICES=)"
+            )
+        torch.cuda.set_device(ranks.local)
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=datetime.timedelta(seconds=ranks.timeout)
+        )
+    except (RuntimeError, ValueError) as error:
+        raise AlexNetError(
+            f"rank {ranks.rank} of {ranks.size}: not all ranks came together in {ranks.timeout:g} s "
+            f"({str(error).splitlines()[0]}); see that every machine runs the same torchrun line"
+        ) from error
