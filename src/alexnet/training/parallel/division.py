@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
 
 from alexnet.data.batches import Share
 from alexnet.nets import weights
