@@ -1,13 +1,17 @@
 """The commands: each is a dataclass whose fields are its options, and calls one function of the API."""
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
 from alexnet.cli.commands import COMMANDS as COMMANDS
 from alexnet.cli.commands import command_class as command_class
 from alexnet.cli.commands import overview
-from alexnet.cli.streams import exhausted, fail, open_streams, operating_system
-from alexnet.errors import AlexNetError, Interrupted, UsageError
+from alexnet.cli.streams import exhausted, fail, open_streams, operating_system, warn
+from alexnet.errors import AlexNetError, Elsewhere, Interrupted, UsageError
+
+SHARED = ("train", "evaluate", "features", "bench")  # the commands that several processes of a job may share
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(in_order(error, given), 2)
     except Interrupted as error:
         return fail(error, 130)
+    except Elsewhere as error:
+        return fail(None, error.status)
     except AlexNetError as error:
         return fail(error, 1)
     except KeyboardInterrupt:
@@ -55,14 +61,33 @@ def _run(given: list[str]) -> int:
     name, arguments = command_of(given[0]), given[1:]
     if {"-h", "--help"} & set(before_dashes(arguments)):
         return _print(help_page(name, arguments))
-    command = parse(name, arguments)
     import logging
 
+    from alexnet import ranks
     from alexnet.progress import set_quiet
 
     logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its cache and its fonts are no user's concern
-    set_quiet(getattr(command, "quiet", False))
-    return command()
+    if name not in SHARED or not ranks.under_torchrun():
+        command = parse(name, arguments)
+        set_quiet(getattr(command, "quiet", False))
+        devices = getattr(command, "devices", None)
+        return command() if devices is None else _launch(devices, given)
+    with ranks.joined() as job:
+        command = job.agree(lambda: parse(name, arguments))
+        set_quiet(getattr(command, "quiet", False) or not job.first)
+        with contextlib.ExitStack() as stack:
+            if not job.first:  # one process speaks
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            return command()
+
+
+def _launch(devices: str, given: list[str]) -> int:
+    """Runs the command once more, as several processes of this machine."""
+    from alexnet import machine
+    from alexnet.ranks.launch import devices_of, launch, without_devices
+
+    return launch(devices_of(devices), without_devices(given), machine.cores(), warn)
 
 
 def _print(text: str, status: int = 0) -> int:

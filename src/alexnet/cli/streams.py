@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from alexnet import files
+from alexnet.ranks import current
 
 
 def open_streams() -> None:
@@ -68,7 +69,12 @@ def say(line: object) -> None:
 
 
 def warn(line: object) -> None:
-    """A line on the standard error; that nobody can read it is no reason to stop."""
+    """A line on the standard error, of the process that speaks; that nobody can read it is no reason to stop."""
+    if current().first:
+        _write_error(line)
+
+
+def _write_error(line: object) -> None:
     with contextlib.suppress(OSError):
         print(files.shown(line), file=sys.stderr, flush=True)
 
@@ -76,7 +82,7 @@ def warn(line: object) -> None:
 def fail(what: object, status: int) -> int:
     """Says why the command ends, and leaves nothing for the interpreter to fail at when it flushes its streams."""
     if what is not None:
-        warn(f"alexnet: {what}" if status == 130 else f"error: {what}")
+        _write_error(f"alexnet: {what}" if status == 130 else f"error: {what}")
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -10,6 +10,7 @@ from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import error_text
 from alexnet.errors import UsageError, check_threads
 from alexnet.progress import clock, plural, size_text
+from alexnet.training.parallel.names import LayoutName
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import named
 
@@ -50,6 +51,14 @@ class Train(OnDevice, Working):
     keep: Literal["log"] | None = None
     """log: keep the checkpoints of steps 1, 2, 4, 8, ..., for analyzing learning dynamics (default: none)."""
 
+    devices: Annotated[str | None, arg(metavar="{N,all}")] = None
+    """Train in N processes of this machine that share the net and each batch; all: one per GPU. Over several machines,
+    use torchrun instead: see docs/scale.md (default: one process)."""
+
+    parallel: LayoutName = "auto"
+    """How several processes share the net. data: each has all of it. towers: each has one of the paper's two towers.
+    hybrid: each has a part of the fully connected layers. sharded: slices of these. auto: what is fastest."""
+
     log: Annotated[tuple[str, ...], arg(metavar="NAME,...")] = ()
     """Also log to tensorboard (RUN/tensorboard), wandb (Weights & Biases) or mlflow. Each is an extra: pip install
     'alexnet[wandb]' (default: none)."""
@@ -71,6 +80,7 @@ class Train(OnDevice, Working):
             "keep": self.keep,
             "start_from": self.start_from,
             "log": self.log,
+            "parallel": self.parallel,
         }
         if self.seeds is not None and self.settings.seed != named(self.recipe).seed:
             raise UsageError(f"--seed {self.settings.seed} and --seeds {self.seeds}: give one of them")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from alexnet.data.batches import Share
 from alexnet.data.dataset import Dataset
 from alexnet.evaluation.classifier import AnyRun, Classifier
 from alexnet.evaluation.ensemble import normalized_weights
@@ -12,6 +13,7 @@ from alexnet.evaluation.errors import Errors, Judged, described
 from alexnet.evaluation.outputs import Progress, opened_runs, outputs
 from alexnet.evaluation.result import Evaluation
 from alexnet.files import mistakes
+from alexnet.ranks import current
 from alexnet.runs.history import add_measurement
 
 KEPT_BYTES = 1 << 28  # of probabilities, up to which they are kept unless the caller says otherwise
@@ -30,6 +32,9 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Errors of one run, or of several whose soft-max outputs are averaged, on a split.
+
+    Under torchrun each process scores a part of the images, and all have the errors of all; the probabilities are kept
+    at the first one.
 
     Args:
         runs: one or several, opened on one device, or their folders. One that knows more classes than the dataset has
@@ -52,16 +57,18 @@ def evaluate(
     mistakes.check_order("evaluate", *(("run", run) for run in several), ("dataset", dataset))
     classifiers, dataset = opened_runs(runs, precision), dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     weights = normalized_weights(ensemble_weights, len(classifiers))
-    rows, classes = dataset.rows(split or dataset.split or "val"), len(dataset.classes)
+    rows, classes, ranks = dataset.rows(split or dataset.split or "val"), len(dataset.classes), current()
+    own = Share(ranks.rank, ranks.size).of(range(len(rows)))
     if keep_probabilities is None:
         keep_probabilities = 4 * len(rows) * classes <= KEPT_BYTES
     parts, kept = [], []
-    for labels, several in outputs(classifiers, dataset, rows, views, workers, progress):
+    for labels, several in outputs(classifiers, dataset, rows[own.start : own.stop], views, workers, progress):
         mixed = sum((weight * output for weight, output in zip(weights, several)), torch.zeros_like(several[0]))
         parts.append(Judged.of(mixed, labels))
         if keep_probabilities:
             kept.append(mixed)
-    judged = Judged.joined(parts)
+    judged = Judged.joined([part for several in ranks.gather(parts) for part in several])
+    kept = [part for several in ranks.to_first(kept) for part in several]
     counts = torch.bincount(judged.labels, minlength=classes).double()
     return Evaluation(
         errors=judged.errors(views),

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alexnet.data.sources.pictures import Paths, find_pictures
+from alexnet.data.batches import Share
+from alexnet.data.sources.pictures import Paths, find_pictures, some_of
 from alexnet.errors import UsageError, check_threads
 from alexnet.evaluation.classifier import BATCH, AnyRun, opened, stacked
 from alexnet.evaluation.pictures import readable
+from alexnet.ranks import current
 
 
 def features(
@@ -28,7 +30,8 @@ def features(
         workers: threads that decode.
 
     Returns:
-        The names of the images that could be read, and for each layer (n, ...) float32.
+        The names of the images that could be read, and for each layer (n, ...) float32. Under torchrun each process
+        computes a part of the images, and the first one has all; the others have nothing.
 
     Raises:
         UsageError: no such layer, or not one readable image.
@@ -37,13 +40,20 @@ def features(
     classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
     kept: list[str] = []
     parts: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    for names, squares in _batches(readable(find_pictures(paths), classifier.preprocessing, workers)):
+    ranks, pictures = current(), find_pictures(paths)
+    if ranks.size > 1:
+        count = sum(len(source.members) for source in pictures)
+        pictures = some_of(pictures, Share(ranks.rank, ranks.size).of(range(count)))
+    for names, squares in _batches(readable(pictures, classifier.preprocessing, workers)):
         for layer, outputs in classifier.activations(stacked(squares), layers).items():
             parts[layer].append(outputs.cpu().numpy())
         kept += names
-    if not kept:
+    if not any(ranks.any([bool(kept)])):
         raise UsageError("not one of the images could be read")
-    return kept, {layer: np.concatenate(several) for layer, several in parts.items()}
+    several = ranks.to_first((kept, parts))
+    names = [name for kept, _ in several for name in kept]
+    stacked_parts = {layer: [part for _, parts in several for part in parts[layer]] for layer in layers}
+    return names, {layer: np.concatenate(parts) for layer, parts in stacked_parts.items() if parts}
 
 
 def _batches(pairs: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[list[str], list[np.ndarray]]]:

@@ -62,6 +62,16 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
+    def to_first(self, value: T) -> list[T]:
+        """A value of each rank, in their order, at the first rank; none at the others."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] | None = [None] * self.size if self.first else None
+        dist.gather_object(value, values)
+        return values or []
+
     def agree(self, act: Callable[[], T]) -> T:
         """What ``act`` returns here, if it does at every rank; else the error of the first rank where it failed.
 
@@ -82,7 +92,7 @@ class Ranks:
 
     def _status(self, failed: int, error: AlexNetError | None) -> int:
         """The exit status of a rank's error, at every rank."""
-        return self.gather(2 if isinstance(error, UsageError) else 1)[failed]
+        return self.gather(0 if error is None else _status_of(error))[failed]
 
     def by_first(self, act: Callable[[], T]) -> T:
         """What ``act`` returns at the first rank, at every rank; it is called there alone. Raises as ``agree``."""
@@ -110,6 +120,12 @@ class Ranks:
                 raise UsageError(
                     f"rank {other} has another {what} than rank 0 ({values[other]}, not {values[0]}); {remedy}"
                 )
+
+
+def _status_of(error: BaseException) -> int:
+    if isinstance(error, UsageError):
+        return 2
+    return 130 if isinstance(error, Interrupted | KeyboardInterrupt) else 1
 
 
 def alone() -> Ranks:
@@ -146,22 +162,25 @@ def joined() -> Iterator[Ranks]:
     _start(ranks)
     ranks.watch = Watch(ranks.rank, ranks.size)
     _CURRENT.append(ranks)
+    failed = True
     try:
         yield ranks
+        failed = False
     except (AlexNetError, KeyboardInterrupt) as error:
-        if not isinstance(error, Elsewhere | Interrupted):
-            ranks.watch.note_failure(f"{type(error).__name__}: {error}")
+        if not isinstance(error, Elsewhere) and not ranks.watch.speaks(str(error)):
+            raise Elsewhere(str(error), _status_of(error)) from error
         raise
     except Exception as error:
         said = ranks.watch.explain(error, ranks.timeout)
         if said is None:
+            error.add_note(f"rank {ranks.rank}, step {ranks.watch.step}")
             raise
         raise said from error
     finally:
         _CURRENT.pop()
-        ranks.watch.close()
         with contextlib.suppress(Exception):  # of a group that has failed
             dist.destroy_process_group()
+        ranks.watch.close(linger=failed)
 
 
 def _from_environment() -> Ranks:

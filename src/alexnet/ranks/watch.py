@@ -7,8 +7,9 @@ import time
 from alexnet.errors import AlexNetError, Elsewhere
 
 BEAT_SECONDS = 1.0
-LOOK_SECONDS = 3.5  # in which a rank that lives beats
-FAILURE, SPOKEN = "alexnet/failure", "alexnet/spoken"
+LOOK_SECONDS = 2.5  # in which a rank that lives beats
+LINGER_SECONDS = 6.0  # in which the others notice that a rank has failed, and look who
+FAILURE, SPOKEN, LEFT = "alexnet/failure", "alexnet/spoken", "alexnet/left"
 
 
 class Watch:
@@ -43,15 +44,32 @@ class Watch:
                 if self._ended.wait(BEAT_SECONDS):
                     return
 
-    def close(self) -> None:
-        """Beats no more."""
+    def close(self, linger: bool) -> None:
+        """Beats no more.
+
+        Args:
+            linger: the job has failed: the rank that may hold the store waits, a while, for the others to read there.
+        """
         self._ended.set()
         self._thread.join(2.0)
-
-    def note_failure(self, words: str) -> None:
-        """Lets the others know that this rank says what was wrong."""
         with contextlib.suppress(Exception):
-            self._store.set(FAILURE, f"rank {self._rank} at step {self._step}: {words}")
+            count, until = self._store.add(LEFT, 1), time.monotonic() + LINGER_SECONDS
+            while linger and self._rank == 0 and count < self._size and time.monotonic() < until:
+                time.sleep(0.1)
+                count = self._store.add(LEFT, 0)
+
+    @property
+    def step(self) -> int:
+        """That is under way here."""
+        return self._step
+
+    def speaks(self, words: str) -> bool:
+        """Whether this rank is the one that says what was wrong; the others know that it does."""
+        try:
+            self._store.set(FAILURE, words)
+            return self._store.add(SPOKEN, 1) == 1
+        except Exception:  # the store's host is gone
+            return self._rank == 1
 
     def explain(self, error: Exception, timeout: float) -> AlexNetError | None:
         """What a failed exchange between ranks means; None where the error is something else.
@@ -59,7 +77,7 @@ class Watch:
         One rank says it; at the others it is ``Elsewhere``.
         """
         if not _of_exchange(error):
-            self.note_failure(f"{type(error).__name__}: {error}")
+            self.speaks(f"{type(error).__name__}: {error}")
             return None
         try:
             waited = "timed out" in str(error).lower() or "timeout" in str(error).lower()

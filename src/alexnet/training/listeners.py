@@ -148,15 +148,20 @@ HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
 class Signals:
     """As a context: Ctrl-C, SIGTERM and SIGHUP ask for a stop after the step under way.
 
-    A second Ctrl-C or SIGTERM stops at once. SIGHUP comes twice where a terminal is closed, so it never does; where it
-    is ignored (``nohup``), it stays ignored.
+    A second Ctrl-C or SIGTERM stops at once, unless it comes within ``grace`` seconds: torchrun hands on what its
+    processes have got from the terminal already. SIGHUP comes twice where a terminal is closed, so it never does;
+    where it is ignored (``nohup``), it stays ignored.
+
+    Args:
+        grace: seconds after the first one in which another is the same.
 
     Attributes:
         stop: whether one came.
     """
 
-    def __init__(self) -> None:
-        self.stop = self._asked = False
+    def __init__(self, grace: float = 0.0) -> None:
+        self.stop = False
+        self._grace, self._asked = grace, math.inf  # when the first one came
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Signals":
@@ -173,7 +178,8 @@ class Signals:
 
     def _hear(self, number: int, frame: object) -> None:
         if number != HANG_UP:
-            if self._asked:
+            now = time.monotonic()
+            if now > self._asked + self._grace:
                 raise KeyboardInterrupt
-            self._asked = True
+            self._asked = min(self._asked, now)
         self.stop = True

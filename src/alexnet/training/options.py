@@ -9,7 +9,7 @@ from alexnet.data.batches import Batch
 from alexnet.errors import check_number, check_threads
 from alexnet.training.journal import StepReport
 from alexnet.training.loggers import check_loggers
-from alexnet.training.parallel.layout import LayoutName, check_layout
+from alexnet.training.parallel.names import LayoutName, check_layout
 from alexnet.training.step import Loss, Transform
 
 

@@ -21,7 +21,7 @@ from alexnet.training.listeners import Curve, Signals
 from alexnet.training.loggers import open_loggers
 from alexnet.training.options import Options
 from alexnet.training.parallel.alike import check_alike
-from alexnet.training.parallel.layout import LayoutName
+from alexnet.training.parallel.names import LayoutName
 from alexnet.training.plan import check_disk, say_start
 from alexnet.training.recipe import Recipe
 from alexnet.training.records import Folder, Records
@@ -30,6 +30,8 @@ from alexnet.training.start import start
 from alexnet.training.state import State
 from alexnet.training.step import Loss, Transform
 from alexnet.training.trainer import Trainer, measure
+
+GRACE_SECONDS = 25.0  # torchrun itself ends its processes 30 seconds after it was asked to end
 
 
 @machine.as_imported()
@@ -118,7 +120,7 @@ def _own(stack: contextlib.ExitStack, setup: Setup, display: Display) -> None:
 
 def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     """Trains to the end, from wherever the run's folder is; nobody else writes there meanwhile."""
-    started, ranks = time.monotonic(), current()
+    started, ranks, whole = time.monotonic(), current(), setup
     setup, state, preprocessing = _started(setup, options, display)
     errors = None
     if state.step == setup.steps:
@@ -129,8 +131,8 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
             stack.callback(records.close)
             stack.callback(display.close)
             if ranks.first:
-                say_start(setup, options, state.step, display)
-            signals = stack.enter_context(Signals())
+                say_start(whole, options, state.step, display)
+            signals = stack.enter_context(Signals(GRACE_SECONDS if ranks.size > 1 else 0.0))
             trainer = Trainer(setup, options, state, preprocessing, records, signals, display)
             errors = trainer.run()
         ranks.by_first(Curve(setup.folder).draw)

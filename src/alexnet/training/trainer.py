@@ -121,7 +121,7 @@ class Trainer:
                 if stop or state.step == steps or save:
                     self._save("last")
                 if stop and state.step < steps:
-                    self.records.wait()
+                    self.ranks.agree(self.records.wait)  # torchrun ends all as soon as one has ended
                     raise Interrupted(
                         f"{self.setup.folder}: stopped at step {state.step:,} of {steps:,} and saved; "
                         "the same command goes on from there"

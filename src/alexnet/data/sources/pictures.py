@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from alexnet import files
 from alexnet.data.sources.tree import Content, FolderTree, Tree, is_image, open_archive, read_image_file
@@ -33,9 +33,12 @@ class Pictures:
         members: their places in the tree, in the order in which they are read.
     """
 
-    def __init__(self, tree: Tree):
+    def __init__(self, tree: Tree, members: list[int] | None = None):
         self.tree = tree
-        self.members = [member for member, name in enumerate(tree.names) if isinstance(tree, OneFile) or is_image(name)]
+        if members is None:
+            own = enumerate(tree.names)
+            members = [member for member, name in own if isinstance(tree, OneFile) or is_image(name)]
+        self.members = members
 
     def name(self, member: int) -> str:
         """The path of an image; within an archive the archive's with the name behind it."""
@@ -97,6 +100,17 @@ def _tree(path: str) -> Tree:
         return open_archive(path) or OneFile(path)
     except OSError:  # said with its reason when it is read
         return OneFile(path)
+
+
+def some_of(pictures: Sequence[Pictures], places: range) -> list[Pictures]:
+    """The images whose places in the order of all of them lie in a range."""
+    parts, first = [], 0
+    for source in pictures:
+        start, stop = (min(max(place - first, 0), len(source.members)) for place in (places.start, places.stop))
+        if start < stop:
+            parts.append(Pictures(source.tree, source.members[start:stop]))
+        first += len(source.members)
+    return parts
 
 
 def batches(pictures: Iterable[Pictures], count: int) -> Iterator[list[tuple[str, Read]]]:

@@ -1,16 +1,11 @@
 """The layouts of a net and its batches over ranks, and which one to take."""
 
 import dataclasses
-from typing import Literal, get_args
 
 from alexnet.errors import UsageError
-from alexnet.files import nearest
 from alexnet.nets.table import Table
+from alexnet.training.parallel.names import check_layout
 from alexnet.training.parallel.part import Place, hybrid_plan, towers_plan
-
-LayoutName = Literal["auto", "data", "towers", "hybrid", "sharded"]
-LAYOUTS = get_args(LayoutName)
-SCHEMES = ("whole", "turns", "mixed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +43,6 @@ class Layout:
         if self.name == "hybrid" and self.parts > 1:
             return hybrid_plan(table, classes, self.parts, index)
         return None
-
-
-def check_layout(name: str) -> None:
-    """Raises ``UsageError`` where there is no layout of that name."""
-    if name not in LAYOUTS:
-        known = ", ".join(LAYOUTS)
-        raise UsageError(f"--parallel {name}: no such layout; {nearest(str(name), LAYOUTS)}give one of {known}")
 
 
 def choose_layout(name: str, ranks: int, table: Table, classes: int, smallest_batch: int) -> Layout:
