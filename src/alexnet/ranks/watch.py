@@ -3,11 +3,15 @@
 import contextlib
 import threading
 import time
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
 
 from alexnet.errors import AlexNetError, Elsewhere
 
+T = TypeVar("T")
 BEAT_SECONDS = 1.0
-LOOK_SECONDS = 2.5  # in which a rank that lives beats
+LOOK_SECONDS, STORE_SECONDS = 2.5, 4.0  # in which a rank that lives beats, and the store answers
 LINGER_SECONDS = 6.0  # in which the others notice that a rank has failed, and look who
 FAILURE, SPOKEN, LEFT = "alexnet/failure", "alexnet/spoken", "alexnet/left"
 
@@ -53,10 +57,11 @@ class Watch:
         self._ended.set()
         self._thread.join(2.0)
         with contextlib.suppress(Exception):
-            count, until = self._store.add(LEFT, 1), time.monotonic() + LINGER_SECONDS
-            while linger and self._rank == 0 and count < self._size and time.monotonic() < until:
-                time.sleep(0.1)
-                count = self._store.add(LEFT, 0)
+            _within(LINGER_SECONDS, lambda: self._linger(linger and self._rank == 0))
+
+    def _linger(self, wait: bool) -> None:
+        while self._store.add(LEFT, 1 if not wait else 0) < self._size - 1 and wait:
+            time.sleep(0.1)
 
     @property
     def step(self) -> int:
@@ -65,10 +70,14 @@ class Watch:
 
     def speaks(self, words: str) -> bool:
         """Whether this rank is the one that says what was wrong; the others know that it does."""
-        try:
+
+        def ask() -> bool:
             self._store.set(FAILURE, words)
             return self._store.add(SPOKEN, 1) == 1
-        except Exception:  # the store's host is gone
+
+        try:
+            return _within(STORE_SECONDS, ask)
+        except Exception:  # the store's host is gone, or stopped
             return self._rank == 1
 
     def explain(self, error: Exception, timeout: float) -> AlexNetError | None:
@@ -80,25 +89,28 @@ class Watch:
             self.speaks(f"{type(error).__name__}: {error}")
             return None
         try:
-            waited = "timed out" in str(error).lower() or "timeout" in str(error).lower()
-            before = self._beats()
-            time.sleep(LOOK_SECONDS)
-            if self._store.check([FAILURE]):
-                return Elsewhere(self._store.get(FAILURE).decode(), 1)
-            silent = [rank for rank, beat in enumerate(self._beats()) if beat == before[rank] and rank != self._rank]
-            if self._store.add(SPOKEN, 1) > 1:
-                return Elsewhere("another rank says what was wrong", 1)
-            who = ", ".join(f"rank {rank} (last step {self._last_step(rank)})" for rank in silent)
-            cause = f"{who} does not answer" if silent else "a connection between ranks broke, though all of them live"
-            after = f" after {timeout:g} s" if waited else ""
-        except Exception:  # the store's host is gone
-            if self._rank != 1:
-                return Elsewhere("rank 1 says what was wrong", 1)
-            cause, after = "rank 0 (which holds the job's store) is gone", ""
+            cause = _within(LOOK_SECONDS + STORE_SECONDS, lambda: self._cause(error))
+        except Exception:  # the store's host is gone, or stopped
+            cause = "rank 0 does not answer" if self._rank == 1 else None
+        if cause is None:
+            return Elsewhere("another rank says what was wrong", 1)
+        after = f" after {timeout:g} s" if "time" in str(error).lower() else ""
         return AlexNetError(
             f"rank {self._rank}, step {self._step}: {cause}{after}; what was saved last is kept, and the same command "
             "goes on from there"
         )
+
+    def _cause(self, error: Exception) -> str | None:
+        """Who does not beat any more; None where another rank says what was wrong."""
+        before = self._beats()
+        time.sleep(LOOK_SECONDS)
+        silent = [rank for rank, beat in enumerate(self._beats()) if beat == before[rank] and rank != self._rank]
+        if self._store.check([FAILURE]) or self._store.add(SPOKEN, 1) > 1:
+            return None
+        if not silent:
+            return f"a connection between ranks broke, though all of them live ({str(error).splitlines()[0]})"
+        who = " and ".join(f"rank {rank} (last heard of at step {self._last_step(rank)})" for rank in silent)
+        return f"{who} {'do' if len(silent) > 1 else 'does'} not answer"
 
     def _beats(self) -> list[int]:
         return [self._store.add(self._key("beat", rank), 0) for rank in range(self._size)]
@@ -109,11 +121,19 @@ class Watch:
 
 
 def _of_exchange(error: Exception) -> bool:
-    """Whether an error is of a collective operation rather than of what is computed."""
-    import torch.distributed as dist
+    """Whether an error was raised by a collective operation rather than by what is computed."""
+    if not isinstance(error, RuntimeError) or error.__traceback__ is None:
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").startswith(("torch.distributed", "alexnet.ranks", "alexnet.training."))
 
-    if isinstance(error, dist.DistError):
-        return True
-    text = str(error).lower()
-    signs = ("gloo", "connection closed by peer", "connection reset", "timed out waiting", "nccl", "socket")
-    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """What comes of asking the store. Raises ``TimeoutError`` where it does not answer: its host may be stopped."""
+    answers: list[T] = []
+    thread = threading.Thread(target=lambda: answers.append(ask()), name="store", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not answers:
+        raise TimeoutError
+    return answers[0]
