@@ -210,7 +210,7 @@ def test_the_target_is_looked_at_before_the_file(room, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
     for target, words in (("file", "is there already"), ("full", "is there already"), ("file/run", "is a file"),
-                          ("n" * 300, "too long"), ("s3://bucket/run", "give a local folder")):  # fmt: skip
+                          ("n" * 300, "too long"), ("https://host/run", "not written; give s3")):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             import_weights(tmp_path / "missing.pth", tmp_path / target if ":" not in target else target)
     with pytest.raises(UsageError, match="no such file"):

@@ -1,10 +1,27 @@
 """What a user meets when a command does not end as it should. Everything else that escapes is a defect of ours."""
 
 import numbers
+import re
+
+PASSWORD = re.compile(r"(?<=://)[^/\s@]*@")
+QUERY = re.compile(r"\?[^\s?'\";,]*(signature|token|secret|password|credential|key|sig)[^\s'\";,)]*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A text whose URLs have no password and no signature any more."""
+    if "://" not in text:
+        return text
+    return QUERY.sub("", PASSWORD.sub("", text))
 
 
 class AlexNetError(Exception):
-    """Something went wrong that the user's command did not cause: exit status 1. All errors of the package are one."""
+    """Something went wrong that the user's command did not cause: exit status 1. All errors of the package are one.
+
+    Its message says no password and no signature of a URL.
+    """
+
+    def __init__(self, *words: object):
+        super().__init__(*(without_secrets(word) if isinstance(word, str) else word for word in words))
 
 
 class UsageError(AlexNetError, ValueError):

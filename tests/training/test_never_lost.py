@@ -178,6 +178,6 @@ def test_a_shard_that_nobody_may_read_is_not_called_damaged(dataset, monkeypatch
     def refused(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("alexnet.data.stored.MappedFile", refused)
+    monkeypatch.setattr("alexnet.data.pieces.MappedFile", refused)
     with pytest.raises(AlexNetError, match=r"train-00000\.arrow: cannot be read \(permission denied\)"):
         Dataset(dataset.path).image(0)

@@ -44,13 +44,17 @@ def write_description(path: str | os.PathLike, description: dict[str, Any]) -> N
     files.write_json(files.join(path, DESCRIPTION), files.seal(description))
 
 
-def write_labels(path: str | os.PathLike, shards: Sequence[str]) -> str:
-    """Writes the labels of finished shards, in their order, into a file of their own; returns its SHA-256."""
-    parts = [np.zeros(0, np.int32)]
-    for name in shards:
-        for batch in pa.ipc.open_stream(files.map_file(files.join(path, name))):
-            parts.append(batch.column("label").to_numpy().astype(np.int32))
-    content = safetensors.numpy.save({"labels": np.concatenate(parts)})
+def labels_of(shard: str | os.PathLike) -> np.ndarray:
+    """(rows,) int32, the labels in a finished shard."""
+    batches = pa.ipc.open_stream(files.map_file(shard))
+    return np.concatenate([np.zeros(0, np.int32), *(batch.column("label").to_numpy() for batch in batches)]).astype(
+        np.int32
+    )
+
+
+def write_labels(path: str | os.PathLike, labels: Sequence[np.ndarray]) -> str:
+    """Writes the labels of shards, in their order, into a file of their own; returns its SHA-256."""
+    content = safetensors.numpy.save({"labels": np.concatenate([np.zeros(0, np.int32), *labels])})
     files.write_bytes(files.join(path, LABELS), content)
     return files.sha256_bytes(content)
 

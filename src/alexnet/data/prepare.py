@@ -16,6 +16,7 @@ from alexnet import files, machine
 from alexnet.data import codec as images
 from alexnet.data import duplicates
 from alexnet.data.dataset import Dataset
+from alexnet.data.delivery import Delivery, delivered
 from alexnet.data.format import DESCRIPTION, FORMAT_VERSION, SHARD_ROWS
 from alexnet.data.shards import (
     UNFINISHED,
@@ -100,20 +101,24 @@ def prepare(
     plan = _plan(source, storage, shard_rows)
     if len(source.listing) >= MANY and part == (1, 1) and not _check_claim(dataset, plan):
         check_space(dataset, _estimate(sample(source, storage, workers or machine.cores(), SAMPLED), source))
-    folder = _claim(dataset, plan)
-    with files.owned(folder, f"{files.LOCK}-{part[0]}-of-{part[1]}", say or (lambda line: None)):
-        shards = plan_shards(source.listing, shard_rows)
-        if not (folder / DESCRIPTION).exists():
-            allowed = max_bad_fraction * len(source.listing)
-            try:
-                _finish(source, folder, shards, part, plan, storage, workers or machine.cores(), allowed, progress)
-            except KeyboardInterrupt:
-                raise Interrupted(_interrupted(folder, shards, shard_rows)) from None
-        made = Dataset(folder)
-        files.remove_leftovers(folder)
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        if find_duplicates and made.description.get("duplicates") is None:
-            made.note_duplicates(duplicates.find_duplicates(made, progress))
+    work = _Work(source, plan_shards(source.listing, shard_rows), part, plan, storage, workers or machine.cores())
+    lock, say = f"{files.LOCK}-{part[0]}-of-{part[1]}", say or (lambda line: None)
+    with delivered(dataset, lock, say) as delivery:
+        folder = _claim(delivery.folder if delivery else dataset, plan)
+        if delivery:
+            delivery.begin()
+            _check_claim(folder, plan)  # another part may have come first
+        with files.owned(folder, lock, say):
+            if not (folder / DESCRIPTION).exists():
+                try:
+                    work.finish(folder, max_bad_fraction * len(source.listing), progress, delivery)
+                except KeyboardInterrupt:
+                    raise Interrupted(_interrupted(folder, work.shards, shard_rows)) from None
+            made = Dataset(dataset)
+            files.remove_leftovers(folder)
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            if find_duplicates and made.description.get("duplicates") is None:
+                made.note_duplicates(duplicates.find_duplicates(made, progress))
     return made
 
 
@@ -184,7 +189,7 @@ def survey(
         bad=tried.bad,
         bytes=_estimate(tried, source),
         seconds=tried.seconds / max(1, tried.images) * len(source.listing),
-        free_bytes=files.free_bytes(dataset),
+        free_bytes=files.free_bytes(files.work_place(dataset)),
     )
 
 
@@ -195,7 +200,12 @@ def _estimate(tried: Sample, source: Source) -> int:
 
 
 def check_space(dataset: str | os.PathLike, needed: int) -> None:
-    """Raises ``AlexNetError`` where a disk has no room for a dataset of about so many bytes."""
+    """Raises ``AlexNetError`` where a disk has no room for a dataset of about so many bytes.
+
+    One on object storage needs room for the shards that are being written alone.
+    """
+    if files.is_remote(dataset):
+        return
     free = files.free_bytes(dataset)
     if needed > free:
         raise AlexNetError(
@@ -240,31 +250,38 @@ def _plan(source: Source, storage: Storage, shard_rows: int) -> dict[str, Any]:
     }
 
 
-def _finish(
-    source: Source,
-    folder: Path,
-    shards: list[Shard],
-    part: tuple[int, int],
-    plan: dict[str, Any],
-    storage: Storage,
-    workers: int,
-    allowed: float,
-    progress: Progress | None,
-) -> None:
-    """Makes a part's shards, and the dataset where it is the last. Raises ``Unfinished`` where others are missing."""
-    first, last = (len(shards) * k // part[1] for k in (part[0] - 1, part[0]))
-    try:
-        make_shards(source, folder, shards[first:last], storage, workers, allowed, progress)
-        if not missing(folder, shards):
-            describe_dataset(folder, source, shards, plan, allowed)
-    except (FileNotFoundError, AlexNetError):
-        if not (folder / DESCRIPTION).exists():  # else another part has finished the dataset, and tidied it
-            raise
-    if not (folder / DESCRIPTION).exists():
-        raise Unfinished(
-            f"{folder}: part {part[0]} of {part[1]} is done; {missing(folder, shards):,} of {len(shards):,} "
-            "shards are other parts', and the last part to finish completes the dataset"
-        )
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What one process does of a dataset: its source, all shards, which part of them, the plan, how images are kept."""
+
+    source: Source
+    shards: list[Shard]
+    part: tuple[int, int]
+    plan: dict[str, Any]
+    storage: Storage
+    workers: int
+
+    def finish(self, folder: Path, allowed: float, progress: Progress | None, delivery: Delivery | None) -> None:
+        """Makes the part's shards, and the dataset where it is the last. Raises ``Unfinished`` where others miss."""
+        shards, part = self.shards, self.part
+        first, last = (len(shards) * k // part[1] for k in (part[0] - 1, part[0]))
+        mine = shards[first:last]
+        try:
+            make_shards(self.source, folder, mine, self.storage, self.workers, allowed, progress, delivery)
+            if delivery:
+                delivery.look()
+            if not missing(folder, shards):
+                describe_dataset(folder, self.source, shards, self.plan, allowed)
+                if delivery:
+                    delivery.finish()
+        except (FileNotFoundError, AlexNetError):
+            if not (folder / DESCRIPTION).exists():  # else another part has finished the dataset, and tidied it
+                raise
+        if not (folder / DESCRIPTION).exists():
+            raise Unfinished(
+                f"{folder}: part {part[0]} of {part[1]} is done; {missing(folder, shards):,} of {len(shards):,} "
+                "shards are other parts', and the last part to finish completes the dataset"
+            )
 
 
 def _interrupted(folder: Path, shards: list[Shard], shard_rows: int) -> str:
@@ -314,9 +331,9 @@ def _claim(dataset: str | os.PathLike, plan: dict) -> Path:
 
 def _check_claim(dataset: str | os.PathLike, plan: dict) -> bool:
     """Whether the folder has this plan noted in it already. Raises ``UsageError`` where it holds something else."""
-    folder = Path(dataset)
+    folder = files.read_copy(dataset)
     note = folder / "prepare.json"
-    files.check_folder(dataset)
+    files.check_folder(folder)
     if not folder.exists():
         return False
     if not note.exists():
@@ -355,7 +372,7 @@ def _differences(keys: Sequence[str], old: dict[str, Any], plan: dict[str, Any])
 def _begun_with(dataset: str | os.PathLike) -> int | None:
     """The size of a dataset that was begun, for whoever gives none again; None where none was begun."""
     note = files.join(dataset, "prepare.json")
-    if files.is_remote(dataset) or not files.exists(note):
+    if not files.exists(note):
         return None
     size = files.read_json(note, dict, "remove the folder and prepare again").get("size")
     return size if isinstance(size, int) and images.SMALLEST <= size <= 4096 else None

@@ -17,7 +17,7 @@ import numpy as np
 
 from alexnet import files
 from alexnet.data import codec as images
-from alexnet.data.format import FORMAT_VERSION, ShardWriter, write_description, write_labels
+from alexnet.data.format import FORMAT_VERSION, ShardWriter, labels_of, write_description, write_labels
 from alexnet.data.sources import SPLITS, Listing, Source
 from alexnet.data.sources.tree import Content
 from alexnet.data.statistics import Statistics, Sums, products
@@ -174,10 +174,12 @@ class _OpenShard:
         if result.pixels is not None and result.products is not None:
             self.sums.add(result.pixels, result.products)
 
-    def finish(self) -> None:
+    def finish(self, delivery: "Delivery | None") -> None:
         self.writer.close()
         notes = self.folder / UNFINISHED
         self.sums.save(notes / f"{self.shard.name}.safetensors")
+        if delivery:  # the shard goes, and its labels are wanted once more
+            np.save(notes / f"{self.shard.name}.npy", labels_of(self.writer.path))
         # This note comes last: a shard counts as finished when it is there.
         files.write_json(
             notes / f"{self.shard.name}.json",
@@ -189,6 +191,11 @@ class _OpenShard:
                 "usable": dict(sorted(self.usable.items())),
             },
         )
+        if delivery:
+            delivery(self.shard.name)
+
+
+Delivery = Callable[[str], object]  # takes a finished shard, by its name, to where the dataset belongs
 
 
 def make_shards(
@@ -199,6 +206,7 @@ def make_shards(
     workers: int,
     allowed: float,
     progress: Progress | None,
+    delivery: Delivery | None = None,
 ) -> None:
     """Makes those of the shards that are not there yet; stops where more than ``allowed`` images are bad."""
     notes = files.make_folder(folder / UNFINISHED)
@@ -224,7 +232,7 @@ def make_shards(
                 bad += 1
                 _check_bad(bad, allowed, source.name(row), result)
             if not current.left:
-                current.finish()
+                current.finish(delivery)
                 del opened[index]
             done += 1
             if progress:
@@ -265,9 +273,14 @@ def _note_of(folder: Path, shard: Shard) -> dict[str, Any]:
     remedy = f"remove {folder} and prepare again"
     note = files.read_json(path, ShardNote, remedy)
     file = folder / f"{shard.name}.arrow"
-    if not file.exists() or files.size(file) != note.get("bytes", files.size(file)):
+    if (size := files.real_size(file)) is None or size != note.get("bytes", size):
         raise AlexNetError(f"{file}: missing or damaged since it was written; {remedy}")
     return note
+
+
+def _labels_of(folder: Path, shard: Shard) -> np.ndarray:
+    noted = folder / UNFINISHED / f"{shard.name}.npy"
+    return np.load(noted) if noted.exists() else labels_of(folder / f"{shard.name}.arrow")
 
 
 def describe_dataset(folder: Path, source: Source, shards: list[Shard], plan: dict, allowed: float) -> None:
@@ -312,6 +325,6 @@ def describe_dataset(folder: Path, source: Source, shards: list[Shard], plan: di
             "skipped": len(skipped),
             "statistics_sha256": files.sha256(folder / "statistics.safetensors"),
             "statistics": Statistics.of(sums).summary(),
-            "labels_sha256": write_labels(folder, [entry["file"] for entry in entries]),
+            "labels_sha256": write_labels(folder, [_labels_of(folder, shard) for shard in shards]),
         },
     )

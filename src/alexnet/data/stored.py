@@ -5,7 +5,6 @@ import csv
 import dataclasses
 import io
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -22,17 +21,15 @@ from alexnet.data.format import (
     DESCRIPTION,
     LABELS,
     REMEDY,
-    SCHEMA,
-    SCHEMA_1,
     Rows,
     Shard,
     read_description,
     write_description,
 )
+from alexnet.data.pieces import Pieces
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import mistakes
-from alexnet.files.mapped import MappedFile
 
 
 class StoredDataset:
@@ -60,17 +57,18 @@ class StoredDataset:
         fields = [field.name for field in dataclasses.fields(Shard)]
         self.shards = [Shard(*(entry[name] for name in fields)) for entry in self.description["shards"]]
         self._starts = np.cumsum([0] + [shard.rows for shard in self.shards])
-        self._batches: dict[int, list[Rows]] = {}
-        self._maps: dict[int, MappedFile] = {}
-        self._version = self.description["format_version"]
-        self._lock = threading.Lock()
+        self._pieces = self._closed()
+
+    def _closed(self) -> Pieces:
+        return Pieces(self.path, self.shards, self.description["format_version"])
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: what is open here is opened anew there."""
-        return {**vars(self), "_batches": {}, "_maps": {}, "_lock": None}
+        return {**vars(self), "_pieces": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({**state, "_lock": threading.Lock()})
+        vars(self).update(state)
+        self._pieces = self._closed()
 
     @cached_property
     def splits(self) -> dict[str, int]:
@@ -126,39 +124,7 @@ class StoredDataset:
         return labels
 
     def _shard(self, index: int) -> list[Rows]:
-        with self._lock:
-            if index not in self._batches:
-                shard = self.shards[index]
-                path = files.join(self.path, shard.file)
-                try:
-                    mapped = MappedFile(path)
-                    batches = list(pa.ipc.open_stream(pa.BufferReader(mapped.content)))
-                    for batch in batches:
-                        batch.validate(full=True)  # offsets and names; the images' bytes are not touched
-                except FileNotFoundError as error:
-                    raise AlexNetError(f"{path}: missing; prepare the dataset again or fetch that shard") from error
-                except UsageError:
-                    raise
-                except PermissionError as error:
-                    raise AlexNetError(f"{path}: cannot be read (permission denied); allow reading it") from error
-                except (pa.ArrowException, OSError, ValueError) as error:
-                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    raise AlexNetError(f"{path}: damaged ({reason}); see `alexnet verify {self.path}`") from error
-                expected = SCHEMA_1 if self._version == 1 else SCHEMA
-                whole = all(batch.num_rows == BATCH_ROWS for batch in batches[:-1])
-                if sum(batch.num_rows for batch in batches) != shard.rows or not whole:
-                    raise AlexNetError(f"{path}: damaged (not {shard.rows} rows); see `alexnet verify {self.path}`")
-                if batches and not batches[0].schema.equals(expected):
-                    raise AlexNetError(f"{path}: damaged (other columns); see `alexnet verify {self.path}`")
-                self._maps[index] = mapped
-                self._batches[index] = [Rows(batch, self._version) for batch in batches]
-        lost = self._maps[index].lost()
-        if lost:
-            raise AlexNetError(
-                f"{files.join(self.path, self.shards[index].file)}: lost {lost:,} bytes while it was read; put the "
-                f"file back, or prepare the dataset again (see `alexnet verify {self.path}`)"
-            )
-        return self._batches[index]
+        return self._pieces.rows(index)
 
     def _place(self, row: int) -> tuple[int, Rows, int]:
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -231,7 +197,7 @@ class StoredDataset:
         """What the dataset is, for people and JSON."""
         told = self.description
         reasons = collections.Counter(row["reason"].split(":")[0] for row in self.skipped())
-        sizes = {shard.file: files.size(files.join(self.path, shard.file)) for shard in self.shards}
+        sizes = files.sizes(self.path, [shard.file for shard in self.shards])
         return {
             "dataset": self.path,
             "images": self.splits,

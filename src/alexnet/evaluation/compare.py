@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from alexnet import files
 from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import check_views, load
@@ -157,14 +158,14 @@ def expanded(paths: Sequence[AnyPath]) -> list[str]:
     runs: list[str] = []
     for path in paths:
         mistakes.check_path(path, "run")
-        inside = [] if is_run(path) else [inner for inner in Path(path).glob("seed-*") if is_run(inner)]
+        inside = [] if is_run(path) else [inner for inner in _seeds_in(path) if is_run(inner)]
         if not inside and not is_run(path):
             if kinds.kind_of(path).name == kinds.DATASET:
                 raise UsageError(f"{path}: is a dataset, not a run; to measure on it: --dataset {path}")
             mistakes.refuse(path, "run")
-        inside.sort(key=lambda inner: [int(number) for number in re.findall(r"\d+", inner.name)])
-        runs += [os.fspath(inner) for inner in inside] or [os.fspath(path)]
-    real = [os.path.realpath(run) for run in runs]
+        inside.sort(key=lambda inner: [int(number) for number in re.findall(r"\d+", files.folder_name(inner))])
+        runs += inside or [os.fspath(path)]
+    real = [run if files.is_remote(run) else os.path.realpath(run) for run in runs]
     for i, run in enumerate(runs):
         if real[i] in real[:i]:
             raise UsageError(f"{run}: is given twice; give each run once")
@@ -173,8 +174,15 @@ def expanded(paths: Sequence[AnyPath]) -> list[str]:
     return runs
 
 
+def _seeds_in(path: AnyPath) -> list[str]:
+    """The folders called ``seed-N`` in one, local or remote."""
+    if files.is_remote(path):
+        return [files.join(path, name) for name in files.folders(os.fspath(path)) if name.startswith("seed-")]
+    return [str(inner) for inner in Path(path).glob("seed-*")]
+
+
 def _names(paths: Sequence[str]) -> list[str]:
-    names = [Path(path).resolve().name for path in paths]
+    names = [files.folder_name(path) for path in paths]
     return [path if names.count(name) > 1 else name for path, name in zip(paths, names)]
 
 

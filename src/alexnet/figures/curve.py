@@ -36,9 +36,10 @@ def curve_of(folder: str | os.PathLike, metrics: Sequence[dict]) -> Figure:
         chance = 1 - 1 / classes
         name = Path(data["path"]).name if data.get("path") else "a data set"
         about = f"net {description['net']['name']}; {name}, {classes:,} classes{_recipe(folder)}"
-    return curve(metrics, Path(folder).resolve().name, about, chance)
+    return curve(metrics, files.folder_name(folder), about, chance)
 
 
+@files.of_run
 def _recipe(folder: str | os.PathLike) -> str:
     """What a run's ``recipe.json`` says of its rates and batches."""
     recipe = current_recipe(files.read_json(Path(folder) / "recipe.json", dict))

@@ -1,7 +1,8 @@
 """The one place that touches storage. Files appear whole, JSON is checked, folders have an owner, names go anywhere.
 
-``storage``: reading and writing, local or remote; ``checked``: values held against their annotations; ``locks``: who
-works in a folder; ``text``: names that are no UTF-8.
+``storage``: reading and writing, local or remote; ``remote``: what lies on object storage; ``cache``, ``copies``,
+``published``: what of it is here, and how what is made here gets there; ``checked``: values held against their
+annotations; ``locks``: who works in a folder; ``text``: names that are no UTF-8.
 """
 
 from alexnet.files.checked import SEAL as SEAL
@@ -17,17 +18,35 @@ from alexnet.files.checked import parse_json as parse_json
 from alexnet.files.checked import seal as seal
 from alexnet.files.checked import seal_holds as seal_holds
 from alexnet.files.checked import to_json as to_json
+from alexnet.files.copies import brought as brought
+from alexnet.files.copies import drop_work as drop_work
+from alexnet.files.copies import folder_bytes as folder_bytes
+from alexnet.files.copies import here as here
+from alexnet.files.copies import of_run as of_run
+from alexnet.files.copies import read_copy as read_copy
+from alexnet.files.copies import real_size as real_size
+from alexnet.files.copies import sent as sent
+from alexnet.files.copies import start_of as start_of
+from alexnet.files.copies import work_place as work_place
 from alexnet.files.hashes import sha256 as sha256
 from alexnet.files.hashes import sha256_bytes as sha256_bytes
 from alexnet.files.hashes import sha256_text as sha256_text
 from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
+from alexnet.files.places import folder_name as folder_name
+from alexnet.files.places import named as named
+from alexnet.files.published import owned_remotely as owned_remotely
+from alexnet.files.published import published as published
+from alexnet.files.remote import absolute as absolute
+from alexnet.files.remote import folders as folders
 from alexnet.files.storage import PARTIAL as PARTIAL
 from alexnet.files.storage import atomic as atomic
 from alexnet.files.storage import atomic_folder as atomic_folder
 from alexnet.files.storage import below as below
 from alexnet.files.storage import check_folder as check_folder
+from alexnet.files.storage import check_new_folder as check_new_folder
 from alexnet.files.storage import check_output as check_output
+from alexnet.files.storage import check_written as check_written
 from alexnet.files.storage import exists as exists
 from alexnet.files.storage import explained as explained
 from alexnet.files.storage import flush as flush
@@ -43,6 +62,7 @@ from alexnet.files.storage import read_json as read_json
 from alexnet.files.storage import remove_folder as remove_folder
 from alexnet.files.storage import remove_leftovers as remove_leftovers
 from alexnet.files.storage import size as size
+from alexnet.files.storage import sizes as sizes
 from alexnet.files.storage import to_csv as to_csv
 from alexnet.files.storage import write_bytes as write_bytes
 from alexnet.files.storage import write_csv as write_csv

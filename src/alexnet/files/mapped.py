@@ -5,14 +5,16 @@ import os
 
 import pyarrow as pa
 
-from alexnet.files.storage import is_remote, read_bytes
+from alexnet.files import cache
+from alexnet.files.remote import is_remote, read_all
 
 
 class MappedFile:
-    """A file's bytes for pyarrow, without a copy: memory-mapped where it is local, read whole where it is remote.
+    """A file's bytes for pyarrow, memory-mapped without a copy; a remote one's from this machine's cache.
 
     Args:
         path: of the file.
+        sha256: that the bytes of a remote file must have; not given, they are read into memory and not kept.
 
     Attributes:
         content: all bytes.
@@ -21,12 +23,13 @@ class MappedFile:
         ValueError: it is empty.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, sha256: str | None = None):
         self._map = None
-        if is_remote(path):
-            self.content = pa.py_buffer(read_bytes(path))
+        if is_remote(path) and sha256 is None:
+            self.content = pa.py_buffer(read_all(path))
             return
-        with open(path, "rb") as file:
+        with cache.opened(os.fspath(path), sha256) if is_remote(path) and sha256 else open(path, "rb") as file:
+            # The map has the file's descriptor copied, and with it the lock that keeps the piece in the cache.
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.content = pa.py_buffer(self._map)
 

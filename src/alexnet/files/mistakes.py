@@ -172,9 +172,10 @@ def words_of(path: str, wanted: str, kind: Kind, option: str = "") -> str:
     if kind.name == kinds.BLANK:
         return f"{option or WANTED[wanted]}: the name is empty; give {WANTED[wanted]}"
     make = MAKE.get(wanted, "give another folder").format(path=_makeable(path, wanted, kind))
-    if kind.name == kinds.NOTHING:
+    if kind.name in (kinds.NOTHING, kinds.REMOTE):
         missing = {"dataset": "no dataset", "run": "no run", "dataset or run": "neither a dataset nor a run"}
-        none = f"{missing[wanted]} there (no such file or folder)" if wanted in missing else "no such file or folder"
+        nothing = "no such file or folder" if kind.name == kinds.NOTHING else "no such objects"
+        none = f"{missing[wanted]} there ({nothing})" if wanted in missing else nothing
         return f"{at}: {none}; {_near(path, wanted)}{make}"
     what = f"neither {WANTED['dataset']} nor {WANTED['run']}" if wanted == "dataset or run" else f"not {WANTED[wanted]}"
     todo = make if wanted.startswith("new ") else INSTEAD.get((wanted, kind.name), USES.get(kind.name, make))
@@ -190,7 +191,7 @@ def words_of(path: str, wanted: str, kind: Kind, option: str = "") -> str:
 
 def _makeable(path: str, wanted: str, kind: Kind) -> str:
     """What to call the thing that is to be made: as it was called, where nothing is in its way."""
-    return quoted(path) if kind.name in (kinds.NOTHING, kinds.EMPTY) else wanted.upper()
+    return quoted(path) if kind.name in (kinds.NOTHING, kinds.EMPTY, kinds.REMOTE) else wanted.upper()
 
 
 def _checkpoint_of(path: str) -> str:

@@ -15,102 +15,72 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.files import ranges, remote
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
+from alexnet.files.remote import is_remote, join
 from alexnet.files.text import plain
 
-if TYPE_CHECKING:  # imported where they are used: help and mistakes are answered without
-    import fsspec
+if TYPE_CHECKING:  # imported where it is used: help and mistakes are answered without
     import pyarrow as pa
 
-T = TypeVar("T")
 PARTIAL = ".partial"
 OWN = re.compile(rf"-([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{12}}{re.escape(PARTIAL)}$")  # host, process, a name of its own
 ABANDONED_SECONDS = 24 * 3600.0  # after which what a process of another machine left half written counts as left
 LARGEST_JSON = 1 << 28  # bytes
 
 
-def is_remote(path: str | os.PathLike) -> bool:
-    """Whether ``path`` is a URL for fsspec rather than a local path."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[^/]*)*://", os.fspath(path)) is not None
-
-
-def _remote(path: str | os.PathLike) -> "tuple[fsspec.AbstractFileSystem, str]":
-    """The file system that a URL is of, and the path in it. Raises ``UsageError`` where it cannot be used here."""
-    import fsspec
-
-    try:
-        return fsspec.core.url_to_fs(str(path))
-    except ImportError as error:
-        raise UsageError(f"{path}: reading from there needs a package more: {error}") from error
-    except Exception as error:  # a protocol that nobody knows, a URL without a host, credentials: each its own
-        raise UsageError(
-            f"{path}: cannot be read from ({error or type(error).__name__}); see whether the URL is right"
-        ) from error
-
-
-def _on_remote(path: str | os.PathLike, act: "Callable[[fsspec.AbstractFileSystem, str], T]") -> T:
-    """What comes of a call to a remote file system, which may raise anything: here one line."""
-    try:
-        return act(*_remote(path))
-    except (OSError, AlexNetError):
-        raise
-    except Exception as error:
-        raise AlexNetError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
-
-
-def join(folder: str | os.PathLike, *names: str) -> str:
-    """A path below ``folder``, local or remote."""
-    if is_remote(folder):
-        return "/".join([str(folder).rstrip("/"), *names])
-    return str(Path(folder, *names))
-
-
 def exists(path: str | os.PathLike) -> bool:
     """Whether there is a file or folder at ``path``."""
-    if is_remote(path):
-        return _on_remote(path, lambda fs, inner: fs.exists(inner))
-    return os.path.exists(path)
+    return remote.look(path) is not None if is_remote(path) else os.path.exists(path)
 
 
 def is_folder(path: str | os.PathLike) -> bool:
     """Whether ``path`` is a folder."""
     if is_remote(path):
-        return _on_remote(path, lambda fs, inner: fs.isdir(inner))
+        try:
+            return remote.attempt(path, lambda fs, inner: fs.isdir(inner))
+        except FileNotFoundError:
+            return False
     return os.path.isdir(path)
 
 
 def size(path: str | os.PathLike) -> int:
     """Bytes of a file."""
     if is_remote(path):
-        return _on_remote(path, lambda fs, inner: int(fs.size(inner) or 0))
+        entry = remote.look(path)
+        if entry is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+        return entry.size or 0
     return os.path.getsize(path)
 
 
+def sizes(folder: str | os.PathLike, names: Sequence[str]) -> dict[str, int]:
+    """Bytes of several files of a folder; of a remote one asked for together."""
+    return dict(zip(names, remote.together(lambda name: size(join(folder, name)), names)))
+
+
 def below(folder: str) -> list[str]:
-    """The names of all files at any depth below a remote folder, relative to it."""
-
-    def names(fs: "fsspec.AbstractFileSystem", inner: str) -> list[str]:
-        prefix = inner.rstrip("/") + "/"
-        return [str(name).removeprefix(prefix) for name in fs.find(inner)]
-
-    return _on_remote(folder, names)
+    """The names of all files at any depth below a remote folder, relative to it, sorted."""
+    return sorted(remote.listing(folder))
 
 
 def open_read(path: str | os.PathLike) -> BinaryIO:
     """``path`` opened for reading bytes, seekable."""
     if is_remote(path):
-        return _on_remote(path, lambda fs, inner: fs.open(inner, "rb"))  # pyright: ignore[reportReturnType]
+        return ranges.open_object(path)
     return open(path, "rb")
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
     """All of a file."""
-    with open_read(path) as file:
+    if is_remote(path):
+        return remote.read_all(path)
+    with open(path, "rb") as file:
         return file.read()
 
 
@@ -179,6 +149,7 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
         raise AlexNetError(f"{path}: {words}") from error
 
 
+ONLY_READ = "can be read from there but not written"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to an open file may meet
 
 
@@ -197,7 +168,7 @@ def check_output(path: str | os.PathLike) -> None:
         UsageError: there is no such folder, it is a folder itself, or nobody may write there.
     """
     if is_remote(path):
-        raise UsageError(f"{path}: can be read from there but not written; give a local file")
+        raise UsageError(f"{path}: {ONLY_READ}; give a local file")
     target = Path(path)
     if not target.name or os.fspath(path).endswith(("/", os.sep)):
         raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
@@ -216,6 +187,12 @@ def check_output(path: str | os.PathLike) -> None:
         raise UsageError(str(error)) from error
     except ValueError as error:  # a name with a zero byte
         raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
+
+
+def check_written(path: str | os.PathLike) -> None:
+    """Raises ``UsageError`` where a URL is one that can only be read."""
+    if re.match("https?://", os.fspath(path)):
+        raise UsageError(f"{path}: {ONLY_READ}; give s3://, gs:// or a local place")
 
 
 def _host() -> str:
@@ -311,7 +288,10 @@ def flush(path: str | os.PathLike) -> None:
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """``data`` at ``path``, whole or not at all."""
+    """``data`` at ``path``, local or remote, whole or not at all."""
+    if is_remote(path):
+        remote.write(path, data)
+        return
     with atomic(path) as file, explained(path):
         file.write(data)
 
@@ -340,7 +320,7 @@ def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
     if is_remote(path):
-        raise UsageError(f"{path}: can be read from there but not written; give a local folder")
+        raise UsageError(f"{path}: {ONLY_READ}; give a local folder")
     try:
         check_folder(folder)
         with explained(folder):
@@ -359,6 +339,37 @@ def check_folder(path: str | os.PathLike) -> None:
             if not above.is_dir():
                 raise UsageError(f"{above}: is a file; give a folder")
             return
+
+
+def check_new_folder(folder: str | os.PathLike, what: str) -> None:
+    """Sees that a folder can be made, before the work that it is for; leaves nothing behind.
+
+    Args:
+        folder: not there yet, or empty; what lies above it need not be there.
+        what: it is for.
+
+    Raises:
+        UsageError: something is there already, or nobody may write there.
+    """
+    if is_remote(folder):
+        check_written(folder)
+        if exists(folder):
+            raise UsageError(f"{folder}: is there already; give another folder for {what}")
+        return
+    target = Path(folder)
+    try:
+        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+            raise UsageError(f"{folder}: is there already; give another folder for {what}")
+        while not target.parent.exists():
+            target = target.parent
+        if not target.exists():
+            check_output(target)
+    except UsageError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); give another folder for {what}") from error
+    except ValueError as error:  # a name with a zero byte
+        raise UsageError(f"{plain(str(folder))!r}: {error}; give another name") from error
 
 
 def free_bytes(folder: str | os.PathLike) -> int:

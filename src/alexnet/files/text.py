@@ -7,6 +7,9 @@ import codecs
 import re
 from typing import TextIO
 
+from alexnet.errors import without_secrets
+from alexnet.files.places import named
+
 NAMED_BYTES = "alexnet.named_bytes"  # as `errors` of a stream: what it cannot say is written as \xNN or \uNNNN
 SURROGATE = re.compile("[\ud800-\udfff]")
 BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
@@ -26,8 +29,12 @@ def real(text: str) -> str:
 
 
 def shown(text: object) -> str:
-    """``text`` on one line, as people see it: what would move the cursor or turn the line round is escaped."""
-    return ACTING.sub(lambda match: NAMED.get(match[0]) or code_point(match[0]), plain(str(text)))
+    """``text`` on one line, as people see it: what would move the cursor or turn the line round is escaped.
+
+    Copies of what lies elsewhere are called as it is, and URLs have no passwords.
+    """
+    text = without_secrets(named(plain(str(text))))
+    return ACTING.sub(lambda match: NAMED.get(match[0]) or code_point(match[0]), text)
 
 
 def json_shown(text: str, stream: TextIO) -> str:

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.torch
@@ -26,7 +26,7 @@ from alexnet.interchange import card, onnx_writer, torch_file
 from alexnet.nets.inference import for_inference
 from alexnet.nets.network import Network
 from alexnet.runs.checkpoint import AnyCheckpoint
-from alexnet.runs.run import Run, check_new_folder, describe, open_run
+from alexnet.runs.run import Run, describe, open_run
 
 CHECKED = 100  # images that an ONNX file is checked on
 MOST_DIFFERENCE = 1e-4  # of an image's largest probability or score
@@ -93,12 +93,14 @@ def export(
         raise UsageError(f"--precision {precision}: give float32 or int8")
     if ending != ".onnx" and (precision == "int8" or without_preprocessing or images is not None):
         raise UsageError(f"{file}: int8, images to check on, and leaving out the preprocessing are for .onnx files")
+    if files.is_remote(file):
+        return _sent(run, file, checkpoint, without_preprocessing, precision, images, license)
     if ending:
         files.check_output(file)
     elif os.path.lexists(file):
         raise UsageError(f"{file}: is there already; give another folder")
     else:
-        check_new_folder(file, "the hub")
+        files.check_new_folder(file, "the hub")
     replaced = os.path.lexists(file)
     opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else open_run(run, checkpoint)
     if ending == ".onnx":
@@ -108,6 +110,19 @@ def export(
     else:
         made = _export_hub(opened, Path(file), license)
     return dataclasses.replace(made, notes=(*made.notes, "replaced the file of this name")) if replaced else made
+
+
+def _sent(run: Run | str | os.PathLike, file: str | os.PathLike, checkpoint: AnyCheckpoint, *options: Any) -> Exported:
+    """As ``export``, to a URL: made here, then put there."""
+    files.check_written(file)
+    replaced = files.exists(file)
+    if replaced and not os.fspath(file).lower().endswith(ENDINGS):
+        raise UsageError(f"{file}: is there already; give another folder")
+    names = ("without_preprocessing", "precision", "images", "license")
+    with files.sent(file) as place:
+        made = export(run, place, checkpoint=checkpoint, **dict(zip(names, options)))
+    notes = (*made.notes, "replaced the file of this name") if replaced else made.notes
+    return dataclasses.replace(made, file=os.fspath(file), notes=notes)
 
 
 ENDINGS = (".onnx", ".pth", ".pt", ".safetensors")
@@ -247,7 +262,7 @@ def _export_hub(run: Run, folder: Path, license: str | None) -> Exported:
     preprocessing = {"mean_image": run.preprocessing.mean_image.cpu(), "noise": run.preprocessing.noise.cpu()}
     state = {name: value.detach().cpu().contiguous() for name, value in run.net.state().items()}
     content = safetensors.torch.save(state, {"format": "pt"})
-    recipe = Path(run.path) / "recipe.json"
+    recipe = files.read_copy(run.path) / "recipe.json"
     text = card.write(run, files.read_json(recipe, dict) if recipe.exists() else None, license)
     with files.atomic_folder(folder) as partial:
         files.write_bytes(partial / "model.safetensors", content)

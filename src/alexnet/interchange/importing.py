@@ -25,7 +25,7 @@ from alexnet.nets.network import Network
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
 from alexnet.runs.checkpoint import write_checkpoint
-from alexnet.runs.run import Described, begin, check_new_folder, describe, preprocessing_of, read_described, table_of
+from alexnet.runs.run import Described, begin, describe, preprocessing_of, read_described, table_of
 
 MOST_MEMORY = 1 << 30  # bytes of a layer's outputs for one image
 MOST_WORK = 10**11  # multiply-adds of a layer for one image
@@ -87,9 +87,14 @@ def import_weights(
         AlexNetError: the file is damaged, or asks to run code.
     """
     mistakes.check_order("import", ("weights", file), ("new run", folder))
-    check_new_folder(folder, "the run")
-    if not os.fspath(file).strip() or not Path(file).exists():
+    files.check_new_folder(folder, "the run")
+    if not os.fspath(file).strip() or not files.exists(file):
         mistakes.refuse(file, "weights")
+    if files.is_remote(file) or files.is_remote(folder):
+        options = {"preprocessing": preprocessing, "mean": mean, "colors": colors, "classes": classes}
+        with files.brought(file) as source, files.sent(folder) as target:
+            made = import_weights(source, target, net, **options)
+        return dataclasses.replace(made, run=os.fspath(folder))
     mistakes.refuse_other(file, "weights")
     if preprocessing not in (None, CAFFE, TORCHVISION) or colors not in (None, "rgb", "bgr"):
         raise UsageError(

@@ -21,6 +21,7 @@ KINDS = ("last", "best", "step")
 AnyCheckpoint = str | int  # ``last``, ``best``, or a step as people write it; see ``parse_checkpoint``
 CHECKPOINT = re.compile(rf"({'|'.join(KINDS)})-(\d{{8,}})")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")  # of batch norm, which no gradient changes
+MOST_HEAD = 100_000_000  # bytes; the format allows no more
 SHOWN = 4  # steps at each end of a list of them
 LOOKS = (0.0, 0.01, 0.03)  # seconds between looks at a folder that another process writes in
 REMOVE = "where its folder is removed, the run goes back to an earlier checkpoint that was kept, or to its start"
@@ -59,6 +60,7 @@ def write_checkpoint(place: Path, step: int, parts: "dict[str, dict[str, Tensor]
     files.write_json(place / "checkpoint.json", files.seal({"step": step, "sha256": hashes, "state": state}))
 
 
+@files.of_run
 def checkpoints(folder: str | os.PathLike) -> list[Path]:
     """All whole checkpoints of a run, by name."""
     places = sorted(Path(folder, "checkpoints").glob("*-*"))
@@ -85,6 +87,7 @@ def parse_checkpoint(checkpoint: AnyCheckpoint) -> tuple[str | None, int | None]
     return None if match[1] == "step" else match[1], int(match[2])
 
 
+@files.of_run
 def find_checkpoint(folder: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Path | None:
     """The newest whole checkpoint of a kind (``last``, ``best``, ``step``), or that of a step; None if there is none.
 
@@ -106,6 +109,7 @@ def find_checkpoint(folder: str | os.PathLike, checkpoint: AnyCheckpoint = "last
     return None
 
 
+@files.of_run
 def kept_steps(folder: str | os.PathLike) -> list[int]:
     """The steps of a run's whole checkpoints, each once, ascending."""
     return sorted({step_of(place) for place in checkpoints(folder)})
@@ -142,7 +146,7 @@ def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, 
     for name, digest in note["sha256"].items():
         if names is not None and name not in names:
             continue
-        path = checkpoint / name
+        path = files.here(checkpoint / name)
         if not path.exists():
             raise AlexNetError(f"{path}: missing; {REMOVE}")
         if files.sha256(path) != digest:
@@ -150,6 +154,7 @@ def check_hashes(checkpoint: Path, names: list[str] | None = None) -> dict[str, 
     return note
 
 
+@files.of_run
 def read_checkpoint(folder: str | os.PathLike, checkpoint: AnyCheckpoint, read: Callable[[Path], T]) -> T | None:
     """What ``read`` makes of a run's checkpoint (see ``find_checkpoint``), None where there is none.
 
@@ -176,11 +181,20 @@ def count_parameters(checkpoint: Path) -> int:
     """How many numbers a checkpoint's net learns, by its file's head. Raises ``AlexNetError`` where it is damaged."""
     path = checkpoint / "weights.safetensors"
     try:
-        with safetensors.safe_open(path, "numpy") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, safetensors.SafetensorError) as error:
+        shapes = _shapes(path)
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise AlexNetError(f"{path}: cannot be read ({error}); {REMOVE}") from error
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(STATISTICS))
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """Of the tensors in a file; of one on object storage only its head is fetched."""
+    if path.exists():
+        with safetensors.safe_open(path, "numpy") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    length = min(int.from_bytes(files.start_of(path, 8), "little"), MOST_HEAD)
+    head = files.parse_json(files.start_of(path, 8 + length)[8:])
+    return {name: entry["shape"] for name, entry in head.items() if name != "__metadata__"}
 
 
 def read_weights(checkpoint: Path) -> "tuple[int, dict[str, Tensor]]":

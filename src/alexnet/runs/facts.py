@@ -54,7 +54,7 @@ class Facts:
     @property
     def name(self) -> str:
         """The folder's name."""
-        return Path(self.path).resolve().name
+        return files.folder_name(self.path)
 
     @property
     def last(self) -> int | None:
@@ -68,6 +68,7 @@ class Facts:
         return asked if isinstance(asked, int) else None
 
 
+@files.of_run
 def read_facts(path: str | os.PathLike) -> Facts:
     """Reads what a run's folder says, no weights.
 
@@ -87,7 +88,7 @@ def read_facts(path: str | os.PathLike) -> Facts:
     last = steps.get("last", max(kept, default=0))
     validation = [line for line in metrics if line["split"] == "val" and line["step"] <= last]
     return Facts(
-        path=os.fspath(path),
+        path=files.named(os.fspath(path)),
         description=description,
         recipe=recipe,
         checkpoints=steps,
@@ -133,6 +134,9 @@ def _seconds(path: str | os.PathLike, last: int) -> float | None:
 
 def _bytes(folder: Path) -> int:
     """Of all files of a folder; those that vanish meanwhile count nothing."""
+    total = files.folder_bytes(folder)
+    if total is not None:
+        return total
     total = 0
     for place in folder.rglob("*"):
         with contextlib.suppress(OSError, AlexNetError):

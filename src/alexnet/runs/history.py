@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from alexnet import files
-from alexnet.files import Count, Misfit, Within, checked
+from alexnet.errors import AlexNetError
+from alexnet.files import Count, Misfit, Within, checked, remote
 from alexnet.runs.journal import Share, journal_bytes
 from alexnet.runs.run import version
 
@@ -44,13 +45,15 @@ def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None
         folder: the run's.
         measured: what a ``Measurement`` has besides.
     """
-    if files.is_remote(folder) or not Path(folder, "run.json").exists():
+    if files.is_remote(folder):
+        _add_remotely(os.fspath(folder), measured)
+        return
+    if not Path(folder, "run.json").exists():
         return
     path = Path(folder, FILE)
     if path.exists() and not path.is_file():  # a pipe or a device: writing there may wait for ever
         return
-    content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": version(), **measured}
-    line = (files.to_json(content, indent=None) + "\n").encode()
+    line = _line(measured)
     with contextlib.suppress(OSError):
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
@@ -63,6 +66,21 @@ def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None
             os.close(file)
 
 
+def _line(measured: dict[str, Any]) -> bytes:
+    content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": version(), **measured}
+    return (files.to_json(content, indent=None) + "\n").encode()
+
+
+def _add_remotely(folder: str, measured: dict[str, Any]) -> None:
+    """As ``add_measurement``: objects cannot be added to, so the file is written anew; the last one to do so stays."""
+    path = files.join(folder, FILE)
+    with contextlib.suppress(AlexNetError, OSError):
+        before = files.read_bytes(path) if files.exists(path) else b""
+        torn = before and not before.endswith(b"\n")
+        remote.write(path, before + b"\n" * bool(torn) + _line(measured))
+
+
+@files.of_run
 def read_measurements(folder: str | os.PathLike) -> list[dict[str, Any]]:
     """The lines that can be read, oldest first."""
     content, lines = b"", []
@@ -74,6 +92,7 @@ def read_measurements(folder: str | os.PathLike) -> list[dict[str, Any]]:
     return lines
 
 
+@files.of_run
 def latest_measurements(folder: str | os.PathLike) -> list[dict[str, Any]]:
     """The newest line of each dataset, split, number of views, step and precision, in the order of these."""
     newest = {}

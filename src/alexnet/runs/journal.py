@@ -65,6 +65,7 @@ def read_journal(path: str | os.PathLike) -> tuple[list[tuple[bytes, dict[str, A
     return lines, unreadable
 
 
+@files.of_run
 def read_metrics(folder: str | os.PathLike) -> list[dict[str, Any]]:
     """The lines of a run's ``metrics.jsonl`` that have their figures."""
     lines = []

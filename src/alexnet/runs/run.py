@@ -132,7 +132,7 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name."""
-        return Path(self.path).resolve().name
+        return files.folder_name(self.path)
 
     def __repr__(self) -> str:
         return f"Run({self.summary()})"
@@ -195,6 +195,7 @@ def note_errors(folder: str | os.PathLike, name: str, errors: dict) -> None:
     _write_description(Path(folder), description)
 
 
+@files.of_run
 def read_description(path: str | os.PathLike) -> dict[str, Any]:
     """``run.json``. Raises ``UsageError`` where there is none or a newer one, ``AlexNetError`` where it is damaged."""
     mistakes.check_path(path, "run")
@@ -249,34 +250,6 @@ def table_of(description: dict[str, Any], where: str, remedy: str = DAMAGED) -> 
         raise AlexNetError(f"{where}: net.table: {error}; {remedy}") from error
 
 
-def check_new_folder(folder: str | os.PathLike, what: str) -> None:
-    """Sees that a folder can be made, before the work that it is for; leaves nothing behind.
-
-    Args:
-        folder: not there yet, or empty; what lies above it need not be there.
-        what: it is for.
-
-    Raises:
-        UsageError: something is there already, or nobody may write there.
-    """
-    target = Path(folder)
-    try:
-        if files.is_remote(folder):
-            raise UsageError(f"{folder}: can be read from there but not written; give a local folder")
-        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
-            raise UsageError(f"{folder}: is there already; give another folder for {what}")
-        while not target.parent.exists():
-            target = target.parent
-        if not target.exists():
-            files.check_output(target)
-    except UsageError:
-        raise
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written ({error.strerror}); give another folder for {what}") from error
-    except ValueError as error:  # a name with a zero byte
-        raise UsageError(f"{files.plain(str(folder))!r}: {error}; give another name") from error
-
-
 def check_names(classes: Sequence[str], words: Sequence[str] | None, where: str, remedy: str) -> None:
     """Raises ``AlexNetError`` where two classes have one name, or the words are not one a class."""
     if len(set(classes)) != len(classes):
@@ -285,6 +258,7 @@ def check_names(classes: Sequence[str], words: Sequence[str] | None, where: str,
         raise AlexNetError(f"{where}: words: {len(words):,} for {len(classes):,} classes; {remedy}")
 
 
+@files.of_run
 def load_preprocessing(path: str | os.PathLike) -> "Preprocessing":
     """How a run's images are prepared, on the CPU. Raises ``AlexNetError`` where that is damaged."""
     from alexnet.nets import weights
@@ -335,9 +309,10 @@ def table_at(net: str) -> tuple[Table, int | None]:
 
 def is_run(path: str | os.PathLike) -> bool:
     """Whether there is a run at ``path``."""
-    return (Path(path) / "run.json").exists()
+    return files.exists(files.join(path, "run.json"))
 
 
+@files.of_run
 def open_run(path: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Run:
     """Opens a run; one that is being trained is read as it is at this moment, whole.
 
@@ -365,7 +340,7 @@ def open_run(path: str | os.PathLike, checkpoint: AnyCheckpoint = "last") -> Run
     except UsageError as error:
         raise AlexNetError(f"{path}: its parts do not go together ({error}); train or import it again") from error
     return Run(
-        path=os.fspath(path),
+        path=files.named(os.fspath(path)),
         net=net.eval(),
         classes=description["classes"],
         words=description.get("words") or description["classes"],

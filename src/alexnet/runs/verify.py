@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alexnet import files
 from alexnet.errors import AlexNetError
+from alexnet.files.copies import by_name
 from alexnet.runs.checkpoint import JournalMark, checkpoints, read_note
 from alexnet.runs.run import read_description
 
@@ -17,7 +18,12 @@ def verify(path: str | os.PathLike) -> Iterator[tuple[str, str | None]]:
 
     What describes it says its own SHA-256; the other files' are in it, and the journal's up to a checkpoint with that.
     """
-    folder = Path(path)
+    with by_name():
+        yield from _verify(files.read_copy(path))
+
+
+def _verify(folder: Path) -> Iterator[tuple[str, str | None]]:
+    path = folder
     expected = {"preparation.safetensors": read_description(path)["preparation_sha256"]}
     sealed = [name for name in ("run.json", "recipe.json") if (folder / name).exists()]
     for name in sealed:
@@ -49,7 +55,8 @@ def _verify_checkpoint(place: Path) -> Iterator[tuple[str, str | None]]:
     above = f"checkpoints/{place.name}"
     yield f"{above}/checkpoint.json", _seal_problem(place / "checkpoint.json")
     for name, digest in read_note(place)["sha256"].items():
-        yield f"{above}/{name}", "missing" if not (place / name).exists() else _difference(place / name, digest)
+        path = files.here(place / name)
+        yield f"{above}/{name}", "missing" if not path.exists() else _difference(path, digest)
 
 
 def _seal_problem(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from alexnet import machine
+from alexnet import files, machine
 from alexnet.data.batches import between
 from alexnet.data.dataset import Dataset
 from alexnet.errors import check_threads
@@ -68,7 +68,7 @@ def dry_run(
     """
     check_threads("--threads", threads)
     settings = Options(**options)
-    setup = set_up_given(dataset, folder, recipe, device, start_from)
+    setup = set_up_given(dataset, files.read_copy(folder), recipe, device, start_from)
     check_disk(setup, settings)
     with machine.torch_threads(threads):
         described = plan(setup, settings)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from alexnet import machine
+from alexnet import files, machine
 from alexnet.data.batches import Batches
 from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
@@ -82,7 +82,8 @@ def set_up_given(
     mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
     mistakes.refuse_other(folder, "new run")
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    return set_up(dataset, Path(folder), recipe or Recipe(), machine.choose_device(device), start_from, parallel)
+    place, chosen = files.work_place(folder), machine.choose_device(device)
+    return set_up(dataset, place, recipe or Recipe(), chosen, start_from, parallel)
 
 
 def set_up(

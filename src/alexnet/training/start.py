@@ -148,7 +148,7 @@ def _asked(setup: Setup) -> dict[str, Any]:
     if setup.start_from is None:
         return {**asked, "start_from": None}
     weights = checkpoint.weights_digest(setup.start_from)
-    return {**asked, "start_from": os.path.abspath(setup.start_from), "start_from_weights": weights}
+    return {**asked, "start_from": files.absolute(setup.start_from), "start_from_weights": weights}
 
 
 def _check_same(setup: Setup) -> None:
@@ -206,8 +206,7 @@ def preprocessing_of(setup: Setup) -> Preprocessing:
 def _write(setup: Setup, preprocessing: Preprocessing) -> None:
     """What a run's folder has before its first checkpoint."""
     dataset = setup.dataset
-    path = dataset.path if files.is_remote(dataset.path) else os.path.abspath(dataset.path)
-    data = {"path": path, "store": dataset.fingerprint, "images": dataset.splits}
+    data = {"path": files.absolute(dataset.path), "store": dataset.fingerprint, "images": dataset.splits}
     description = run_folder.describe(setup.net, dataset.classes, dataset.description.get("words"), preprocessing, data)
     run_folder.begin(setup.folder, description, preprocessing)
     files.write_json(setup.folder / "recipe.json", files.seal(_asked(setup)))

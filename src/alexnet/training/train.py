@@ -115,6 +115,7 @@ def train(
 def _own(stack: contextlib.ExitStack, setup: Setup, display: Display) -> None:
     """Makes this process the owner of the run's folder."""
     stack.enter_context(files.owned(files.make_folder(setup.folder), say=display.line))
+    stack.enter_context(files.published(setup.folder, display.line))
     files.remove_leftovers(setup.folder)
 
 
@@ -142,7 +143,8 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
         note_errors(setup.folder, "val", dataclasses.asdict(errors))
     epochs, best = state.step // setup.batches.steps, state.best if state.validation else None
     best_epoch = None if best is None else min(epochs, setup.recipe.validate_every * (state.validation.index(best) + 1))
-    return Outcome(str(setup.folder), epochs, state.step, errors, best_epoch, best, time.monotonic() - started)
+    folder = files.named(str(setup.folder))
+    return Outcome(folder, epochs, state.step, errors, best_epoch, best, time.monotonic() - started)
 
 
 def _started(setup: Setup, options: Options, display: Display) -> tuple[Setup, State, Preprocessing]:
@@ -190,10 +192,11 @@ def train_seeds(
     mistakes.check_order("train", ("dataset", dataset), ("new runs", folder))
     mistakes.refuse_other(folder, "new runs")
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    runs, display, outcomes = files.make_folder(folder), Display(options.get("show", True)), []
+    display, outcomes = Display(options.get("show", True)), []
+    if not files.is_remote(folder):
+        files.make_folder(folder)
     for number, seed in enumerate(seeds, 1):
         display.line(f"run {number:,} of {len(seeds):,}: seed {seed}")
-        outcomes.append(
-            train(dataset, runs / f"seed-{seed}", dataclasses.replace(recipe or Recipe(), seed=seed), **options)
-        )
+        place, seeded = files.join(folder, f"seed-{seed}"), dataclasses.replace(recipe or Recipe(), seed=seed)
+        outcomes.append(train(dataset, place, seeded, **options))
     return outcomes

@@ -1,0 +1,368 @@
+"""What lies on object storage or a web server: every call to fsspec, each tried several times and never for ever.
+
+A server that says nothing for ``ALEXNET_REMOTE_TIMEOUT`` seconds (15 if not given) has failed, and so has one that
+answers with an error of its own; each call is made up to five times, with pauses that grow. Credentials come from where
+the protocol's own library finds them (for S3: the environment, ``~/.aws``, the machine's role), never from a URL.
+"""
+
+import dataclasses
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from alexnet.errors import AlexNetError, UsageError, without_secrets
+
+if TYPE_CHECKING:  # imported where it is used: help and mistakes are answered without
+    import fsspec
+
+T = TypeVar("T")
+TIMEOUT = "ALEXNET_REMOTE_TIMEOUT"
+SECONDS = 15.0  # that a server may say nothing
+ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE = 5, 0.2, 5.0
+SLOWEST = 16e3  # bytes a second; a call that brings fewer does not end in our time
+SECRET = re.compile(
+    r"[?&;](x-amz-[\w-]*|x-goog-[\w-]*|sig(nature)?|awsaccesskeyid|\w*(token|key|secret|password))=", re.I
+)
+EXTRAS = {
+    **dict.fromkeys(("s3", "s3a", "http", "https"), "pip install 'alexnet[s3]'"),
+    **dict.fromkeys(("gs", "gcs"), "pip install gcsfs"),
+    "hf": "pip install huggingface_hub",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What a server says of an object.
+
+    Attributes:
+        size: bytes; None where it does not say.
+        tag: changes whenever the object does.
+        folder: whether it is a folder, or the beginning of names.
+    """
+
+    size: int | None
+    tag: str
+    folder: bool = False
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether ``path`` is a URL for fsspec rather than a local path.
+
+    Raises:
+        UsageError: it is one with a password or a signature in it.
+    """
+    text = os.fsdecode(path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[^/]*)*://", text) is None:
+        return False
+    if SECRET.search(text) or re.match(r"[^/]*://[^/]*@", text):
+        raise UsageError(
+            f"{without_secrets(text)}: had a password, key or signature in it, which would end up in files and logs; "
+            "give the URL without, and the credentials as the SDK takes them (for S3: AWS_PROFILE, ~/.aws/credentials, "
+            "the machine's role)"
+        )
+    return True
+
+
+def join(folder: str | os.PathLike, *names: str) -> str:
+    """A path below ``folder``, local or remote."""
+    if is_remote(folder):
+        return "/".join([str(folder).rstrip("/"), *names])
+    return str(Path(folder, *names))
+
+
+def absolute(path: str | os.PathLike) -> str:
+    """A path that holds wherever the process is; a URL as it is."""
+    return str(path) if is_remote(path) else os.path.abspath(path)
+
+
+def silence() -> float:
+    """Seconds that a server may say nothing. Raises ``UsageError`` where the environment says something else."""
+    text = os.environ.get(TIMEOUT, "").strip()
+    try:
+        seconds = float(text or SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 86400:
+        raise UsageError(f"{TIMEOUT}={text}: give seconds, from 0.1 to 86400")
+    return seconds
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """What a protocol's file system is told: its time-outs, and that nothing it listed is taken to be still so."""
+    from fsspec.config import conf
+
+    seconds, own = silence(), conf.get(protocol, {})
+    if protocol in ("s3", "s3a"):
+        config = {
+            "connect_timeout": min(seconds, 5.0),
+            "read_timeout": seconds,
+            "retries": {"total_max_attempts": 1},  # we do that
+            **own.get("config_kwargs", {}),
+        }
+        return {"config_kwargs": config, "use_listings_cache": False}
+    if protocol in ("http", "https"):
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(seconds, 5.0), sock_read=seconds)
+        return {"client_kwargs": {"timeout": timeout, "trust_env": True, **own.get("client_kwargs", {})}}
+    return {}
+
+
+def connection(path: str | os.PathLike) -> "tuple[fsspec.AbstractFileSystem, str]":
+    """The file system that a URL is of, and the path in it. Raises ``UsageError`` where it cannot be used here."""
+    url = os.fsdecode(path)
+    protocol = re.split(r"::|://", url, maxsplit=1)[0].lower()
+    try:
+        import fsspec
+
+        options = {} if "::" in url else _options(protocol)
+        fs, inner = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        todo = EXTRAS.get(protocol, f"install what fsspec asks for ({error})")
+        raise UsageError(f"{url}: reading from there needs a package more: {todo}") from error
+    except UsageError:
+        raise
+    except Exception as error:  # a protocol that nobody knows, a URL without a host, credentials: each its own
+        raise UsageError(
+            f"{url}: cannot be read from ({error or type(error).__name__}); see whether the URL is right"
+        ) from error
+    if getattr(fs, "retries", 0) > 1:
+        fs.retries = 1  # s3fs tries each call of its own five times; there is no argument for it
+    return fs, inner
+
+
+def attempt(
+    path: str | os.PathLike,
+    act: "Callable[[fsspec.AbstractFileSystem, str], T]",
+    doing: str = "read",
+    count: int = 0,
+) -> T:
+    """What comes of a call to a remote file system, made again where the server or the way to it failed.
+
+    Args:
+        path: what it is about.
+        act: the call: file system and path in it.
+        doing: ``read`` or ``written``, for messages.
+        count: bytes that it moves.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        UsageError: it is not allowed, or cannot be done there.
+        AlexNetError: no attempt succeeded.
+    """
+    last: Exception = AlexNetError("nothing was tried")
+    for number in range(ATTEMPTS):
+        if number:
+            time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**number) * random.uniform(0.5, 1.0))
+        try:
+            fs, inner = connection(path)
+            return _within(silence() + 10.0 + count / SLOWEST, lambda: act(fs, inner))  # noqa: B023
+        except AlexNetError:
+            raise
+        except Exception as error:
+            if is_missing(error):
+                raise FileNotFoundError(2, "no such object", os.fspath(path)) from error
+            refused = _refused(error)
+            if refused:
+                raise UsageError(f"{path}: cannot be {doing} ({refused})") from error
+            last = error
+    raise AlexNetError(
+        f"{path}: cannot be {doing}: tried {ATTEMPTS} times, the last time: {_reason(last)}; see the network and the "
+        "server, then give the same command again"
+    ) from last
+
+
+def _within(seconds: float, act: Callable[[], T]) -> T:
+    """What a call gives; ``TimeoutError`` where it does not come back. Such a call is left to itself."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            results.append(act())
+        except BaseException as error:
+            errors.append(error)
+        ended.set()
+
+    threading.Thread(target=work, name="remote", daemon=True).start()
+    if not ended.wait(seconds):
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status that an error, or what it came of, is about."""
+    while error is not None:
+        status = getattr(error, "status", None)
+        response = getattr(error, "response", None)
+        if status is None and isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(status, int):
+            return status
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the server said that there is nothing, and not that it failed: some clients call both so."""
+    return isinstance(error, FileNotFoundError) and _status(error) in (None, 404, 410)
+
+
+def _refused(error: Exception) -> str | None:
+    """Why a call would fail again however often it is made; None where it may not."""
+    name = type(error).__name__
+    if name in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"):
+        return (
+            f"{str(error).rstrip('.')}; give credentials as the SDK takes them: AWS_PROFILE, ~/.aws/credentials, the "
+            "machine's role; FSSPEC_S3_ANON=true for a public bucket"
+        )
+    if isinstance(error, PermissionError) or _status(error) in (401, 403):
+        return f"permission denied: {str(error) or name}; see whether these credentials may"
+    if isinstance(error, NotImplementedError | IsADirectoryError | NotADirectoryError):
+        return f"{str(error) or name}"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if type(error).__name__ in ("FSTimeoutError", "ReadTimeoutError", "SocketTimeoutError", "ConnectTimeoutError"):
+        text = f"no answer within {silence():g} s ({TIMEOUT})"
+    return text[:300]
+
+
+def look(path: str | os.PathLike) -> Entry | None:
+    """What is at a URL; None where there is nothing."""
+    try:
+        return attempt(path, lambda fs, inner: _entry(fs.info(inner)))
+    except FileNotFoundError:
+        return None
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    keys = ("ETag", "etag", "LastModified", "mtime", "updated", "created", "Last-Modified")
+    tag = next((str(info[key]) for key in keys if info.get(key)), "")
+    return Entry(None if info.get("size") is None else int(info["size"]), tag, info.get("type") == "directory")
+
+
+def is_file(path: str) -> bool:
+    """Whether a URL is of an object. Raises ``FileNotFoundError`` where it is of nothing."""
+    entry = look(path)
+    if entry is None:
+        raise FileNotFoundError(2, "no such object", path)
+    return not entry.folder
+
+
+def folders(folder: str) -> list[str]:
+    """The names of the folders in a folder."""
+
+    def listed(fs: "fsspec.AbstractFileSystem", inner: str) -> list[str]:
+        entries: Any = fs.ls(inner, detail=True)
+        return sorted(str(e["name"]).rstrip("/").rpartition("/")[2] for e in entries if e["type"] == "directory")
+
+    try:
+        return attempt(folder, listed)
+    except FileNotFoundError:
+        return []
+
+
+def listing(folder: str) -> dict[str, Entry]:
+    """All objects at any depth below a folder, by their names relative to it."""
+
+    def listed(fs: "fsspec.AbstractFileSystem", inner: str) -> dict[str, Entry]:
+        prefix = inner.rstrip("/") + "/"
+        found: Any = fs.find(inner, detail=True)
+        return {str(name).removeprefix(prefix): _entry(info) for name, info in found.items() if str(name) != inner}
+
+    try:
+        return attempt(folder, listed)
+    except FileNotFoundError:
+        return {}
+
+
+def read_all(path: str | os.PathLike) -> bytes:
+    """All of an object."""
+    entry = look(path)
+    if entry is None:
+        raise FileNotFoundError(2, "no such object", os.fspath(path))
+
+    def read(fs: "fsspec.AbstractFileSystem", inner: str) -> bytes:
+        data: Any = fs.cat_file(inner)
+        if entry.size is not None and len(data) < entry.size:
+            raise OSError(f"the connection ended after {len(data):,} of {entry.size:,} bytes")
+        return bytes(data)
+
+    return attempt(path, read, count=entry.size or 1 << 30)
+
+
+def read_range(path: str | os.PathLike, start: int, end: int) -> bytes:
+    """Bytes ``start`` to ``end`` of an object, or all of it where the server knows no ranges."""
+
+    def read(fs: "fsspec.AbstractFileSystem", inner: str) -> bytes:
+        data: Any = fs.cat_file(inner, start=start, end=end)
+        if len(data) < end - start:
+            raise OSError(f"the connection ended after {len(data):,} of {end - start:,} bytes")
+        return bytes(data)
+
+    return attempt(path, read, count=end - start)
+
+
+def _written(fs: "fsspec.AbstractFileSystem", path: str | os.PathLike) -> None:
+    protocols = [fs.protocol] if isinstance(fs.protocol, str) else list(fs.protocol)
+    if "http" in protocols:
+        raise UsageError(f"{path}: can be read from there but not written; give s3://, gs:// or a local place")
+
+
+def write(path: str | os.PathLike, content: bytes | Path) -> None:
+    """Puts bytes, or a local file, at a URL: whole or not at all, as far as the storage does so."""
+
+    def put(fs: "fsspec.AbstractFileSystem", inner: str) -> None:
+        _written(fs, path)
+        if isinstance(content, bytes):
+            fs.pipe_file(inner, content)
+        else:
+            fs.put_file(str(content), inner)
+
+    attempt(path, put, "written", len(content) if isinstance(content, bytes) else content.stat().st_size)
+
+
+def create(path: str | os.PathLike, content: bytes) -> bool:
+    """Puts bytes at a URL where there is nothing yet; whether it did."""
+
+    def put(fs: "fsspec.AbstractFileSystem", inner: str) -> bool:
+        _written(fs, path)
+        try:
+            fs.pipe_file(inner, content, mode="create")
+        except FileExistsError:
+            return False
+        except TypeError:  # a file system without such a mode
+            if fs.exists(inner):
+                return False
+            fs.pipe_file(inner, content)
+        return True
+
+    return attempt(path, put, "written")
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Removes objects, one after the other; those that are not there are no error."""
+    for path in paths:
+        try:
+            attempt(path, lambda fs, inner: fs.rm_file(inner), "removed")
+        except FileNotFoundError:
+            continue
+
+
+def together(act: Callable[[T], Any], items: Iterable[T], threads: int = 8) -> list[Any]:
+    """``act`` of each item, several at once, in order."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="remote") as pool:
+        return list(pool.map(act, items))
