@@ -86,7 +86,7 @@ class Pieces:
                     return self._failed(index, fetch, error)
                 with self._lock:
                     closed = bool(self._open) and self._open.popitem(last=False)
-                if not closed and time.monotonic() > end:
+                if not closed and (time.monotonic() > end or not error.waiting):
                     return self._failed(index, fetch, error)
                 time.sleep(0 if closed else 0.1)
             except BaseException as error:

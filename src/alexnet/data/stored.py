@@ -30,6 +30,7 @@ from alexnet.data.pieces import Pieces
 from alexnet.data.statistics import Statistics, Sums
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import mistakes
+from alexnet.files.cache import CacheFull
 
 
 class StoredDataset:
@@ -270,6 +271,8 @@ class StoredDataset:
         for row in rows:
             try:
                 self.image(row)
+            except CacheFull:
+                raise
             except AlexNetError as error:
                 return str(error).partition(": ")[2].partition("; see")[0]
         return None

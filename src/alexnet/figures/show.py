@@ -82,9 +82,9 @@ def show(
     checkpoint: AnyCheckpoint = "last",
     device: torch.device | str = "cpu",
     note: Callable[[str], None] = lambda line: None,
-    wrote: Callable[[Path], None] = lambda path: None,
+    wrote: Callable[[Path | str], None] = lambda path: None,
     mistaken: Callable[[Mistakes], None] = lambda mistakes: None,
-) -> list[Path]:
+) -> Sequence[Path | str]:
     """Draws ``curve.png``, ``filters.png`` and ``predictions.png`` of a run, as far as there is what they show.
 
     Args:
@@ -114,8 +114,13 @@ def show(
         raise UsageError("--only-errors: images given by name have no right class; leave them out or the option")
     check_number("--count", count, 1, MOST_PICTURES)
     run = load(path, checkpoint, device)
-    folder = _output_folder(path, output, images)
-    figures = {"curve.png": _curve_of(run, note), "filters.png": _filters_of(run, note)}
+    belongs = path if output is None else output
+    files.check_written(belongs)
+    folder = None if files.is_remote(belongs) else _output_folder(path, output, images)
+    figures: dict[str, Figure | Image.Image | None] = {
+        "curve.png": _curve_of(run, note),
+        "filters.png": _filters_of(run, note),
+    }
     if images:
         sheet = _named_images(run, images, count)
     else:
@@ -124,11 +129,19 @@ def show(
             sheet = _errors_sheet(run, opened, split, count, note, mistaken)
         else:
             sheet = _samples_sheet(run, opened, split, count, note) if opened else None
-    return _write({**figures, "predictions.png": sheet}, folder, wrote)
+    figures["predictions.png"] = sheet
+    if folder:
+        return _write(figures, folder, wrote)
+    with files.sent(belongs) as place:
+        written = _write(figures, files.make_folder(place), lambda path: None)
+    names = [files.join(belongs, path.name) for path in written]
+    for name in names:
+        wrote(name)
+    return names
 
 
 def _write(
-    figures: Mapping[str, Figure | Image.Image | None], folder: Path, wrote: Callable[[Path], None]
+    figures: Mapping[str, Figure | Image.Image | None], folder: Path, wrote: Callable[[Path | str], None]
 ) -> list[Path]:
     """Writes the figures that there are."""
     written = []
@@ -146,7 +159,7 @@ def _write(
 def _output_folder(path: str | os.PathLike, output: str | os.PathLike | None, images: Sequence[str]) -> Path:
     """Where the pictures go; refused where they would overwrite another's, or what is read."""
     folder = files.make_folder(output or path)
-    other_run = (folder / "run.json").exists() and not folder.samefile(path)
+    other_run = (folder / "run.json").exists() and (files.is_remote(path) or not folder.samefile(path))
     if other_run or any((folder / name).exists() for name in ("dataset.json", "prepare.json")):
         raise UsageError(f"{folder}: holds {'another run' if other_run else 'a dataset'}; give another --output")
     targets = [folder / name for name in PICTURES]

@@ -32,7 +32,15 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CacheFull(AlexNetError):
-    """There is no room for a piece, since what is there is in use or the bound is too low."""
+    """There is no room for a piece, since what is there is in use, the disk is full or the bound is too low.
+
+    Attributes:
+        waiting: whether something is in use, and may be let go.
+    """
+
+    def __init__(self, message: str, waiting: bool):
+        super().__init__(message)
+        self.waiting = waiting
 
 
 def opened(url: str, digest: str) -> BinaryIO:
@@ -176,7 +184,8 @@ def _download(url: str, size: int | None, path: Path, digest: str) -> str:
             if last or not _make_free(room, size or 1):
                 raise CacheFull(
                     f"{room}: its disk is full, so {url} cannot be kept there; make room, or set {CACHE} to a folder "
-                    "on another disk"
+                    "on another disk",
+                    True,
                 ) from error
     raise AssertionError
 
@@ -234,12 +243,14 @@ def make_room(room: Path, needed: int) -> None:
     if total + needed > limit:
         raise CacheFull(
             f"{room.parent}: {needed:,} bytes more are beyond the {limit:,} that {SIZE} allows, and {total:,} are in "
-            f"use; set {SIZE} to more"
+            f"use; set {SIZE} to more",
+            total > 0,
         )
     if needed > disk.free:
         raise CacheFull(
             f"{room.parent}: its disk has {disk.free:,} bytes free, {needed:,} are needed; make room, or set {CACHE} "
-            "to a folder on another disk"
+            "to a folder on another disk",
+            total > 0,
         )
 
 

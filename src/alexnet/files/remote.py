@@ -1,7 +1,8 @@
 """What lies on object storage or a web server: every call to fsspec, each tried several times and never for ever.
 
 A server that says nothing for ``ALEXNET_REMOTE_TIMEOUT`` seconds (15 if not given) has failed, and so has one that
-answers with an error of its own; each call is made up to five times, with pauses that grow. Credentials come from where
+answers with an error of its own; each call is made up to five times, with pauses that grow, and no more once a server
+was silent for so long four times. Credentials come from where
 the protocol's own library finds them (for S3: the environment, ``~/.aws``, the machine's role), never from a URL.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # imported where it is used: help and mistakes are answered w
 T = TypeVar("T")
 TIMEOUT = "ALEXNET_REMOTE_TIMEOUT"
 SECONDS = 15.0  # that a server may say nothing
+MOST_SILENCES = 4  # in all, before a call is given up
 ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE = 5, 0.2, 5.0
 SLOWEST = 16e3  # bytes a second; a call that brings fewer does not end in our time
 SECRET = re.compile(
@@ -132,8 +134,10 @@ def connection(path: str | os.PathLike) -> "tuple[fsspec.AbstractFileSystem, str
         raise UsageError(
             f"{url}: cannot be read from ({error or type(error).__name__}); see whether the URL is right"
         ) from error
-    if getattr(fs, "retries", 0) > 1:
-        fs.retries = 1  # s3fs tries each call of its own five times; there is no argument for it
+    if getattr(fs, "retries", 0) > 2:
+        # s3fs tries each request five times, within calls that it tries five times; there is no argument for it. Not
+        # once: a call may be several requests, and a server that fails every other one would fail each such call.
+        fs.retries = 2
     return fs, inner
 
 
@@ -157,8 +161,11 @@ def attempt(
         AlexNetError: no attempt succeeded.
     """
     last: Exception = AlexNetError("nothing was tried")
+    started = time.monotonic()
     for number in range(ATTEMPTS):
         if number:
+            if _is_silence(last) and time.monotonic() - started > MOST_SILENCES * silence():
+                break
             time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**number) * random.uniform(0.5, 1.0))
         try:
             fs, inner = connection(path)
@@ -173,7 +180,7 @@ def attempt(
                 raise UsageError(f"{path}: cannot be {doing} ({refused})") from error
             last = error
     raise AlexNetError(
-        f"{path}: cannot be {doing}: tried {ATTEMPTS} times, the last time: {_reason(last)}; see the network and the "
+        f"{path}: cannot be {doing}, for all that it was tried again: {_reason(last)}; see the network and the "
         "server, then give the same command again"
     ) from last
 
@@ -206,6 +213,8 @@ def _status(error: BaseException | None) -> int | None:
         response = getattr(error, "response", None)
         if status is None and isinstance(response, dict):
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        elif status is None:
+            status = getattr(response, "status_code", None)
         if isinstance(status, int):
             return status
         error = error.__cause__ or error.__context__
@@ -214,7 +223,15 @@ def _status(error: BaseException | None) -> int | None:
 
 def is_missing(error: Exception) -> bool:
     """Whether the server said that there is nothing, and not that it failed: some clients call both so."""
-    return isinstance(error, FileNotFoundError) and _status(error) in (None, 404, 410)
+    status, cause = _status(error), error.__cause__
+    failed = isinstance(cause, OSError | TimeoutError) or type(cause).__module__.startswith("aiohttp")
+    return isinstance(error, FileNotFoundError) and (status in (404, 410) or (status is None and not failed))
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether a server said nothing for too long."""
+    names = ("FSTimeoutError", "ReadTimeoutError", "SocketTimeoutError", "ConnectTimeoutError", "ServerTimeoutError")
+    return isinstance(error, TimeoutError) or type(error).__name__ in names
 
 
 def _refused(error: Exception) -> str | None:
@@ -235,7 +252,7 @@ def _refused(error: Exception) -> str | None:
 def _reason(error: Exception) -> str:
     """What went wrong, in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if type(error).__name__ in ("FSTimeoutError", "ReadTimeoutError", "SocketTimeoutError", "ConnectTimeoutError"):
+    if _is_silence(error):
         text = f"no answer within {silence():g} s ({TIMEOUT})"
     return text[:300]
 
@@ -295,13 +312,14 @@ def read_all(path: str | os.PathLike) -> bytes:
     if entry is None:
         raise FileNotFoundError(2, "no such object", os.fspath(path))
 
+    if entry.size is not None:
+        return read_range(path, 0, entry.size)[: entry.size] if entry.size else b""
+
     def read(fs: "fsspec.AbstractFileSystem", inner: str) -> bytes:
         data: Any = fs.cat_file(inner)
-        if entry.size is not None and len(data) < entry.size:
-            raise OSError(f"the connection ended after {len(data):,} of {entry.size:,} bytes")
         return bytes(data)
 
-    return attempt(path, read, count=entry.size or 1 << 30)
+    return attempt(path, read, count=1 << 30)
 
 
 def read_range(path: str | os.PathLike, start: int, end: int) -> bytes:
