@@ -228,6 +228,7 @@ def _open(
     """The source with its splits, and how its images are stored."""
     mistakes.check_order("prepare", ("source", source), ("new dataset", dataset))
     mistakes.refuse_other(dataset, "new dataset")
+    files.check_written(dataset)
     opened = source if isinstance(source, Source) else open_source(source, layout, splits=splits, without=dataset)
     opened = split_off_validation(opened, val_fraction, seed)
     size = _begun_with(dataset) if size is None else size

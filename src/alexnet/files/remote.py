@@ -251,6 +251,8 @@ def _refused(error: Exception) -> str | None:
 
 def _reason(error: Exception) -> str:
     """What went wrong, in one line."""
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # which one client hides
     text = " ".join(str(error).split()) or type(error).__name__
     if _is_silence(error):
         text = f"no answer within {silence():g} s ({TIMEOUT})"

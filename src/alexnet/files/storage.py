@@ -191,7 +191,7 @@ def check_output(path: str | os.PathLike) -> None:
 
 def check_written(path: str | os.PathLike) -> None:
     """Raises ``UsageError`` where a URL is one that can only be read."""
-    if re.match("https?://", os.fspath(path)):
+    if re.match("https?://", os.fsdecode(path)):
         raise UsageError(f"{path}: {ONLY_READ}; give s3://, gs:// or a local place")
 
 

@@ -81,6 +81,7 @@ def set_up_given(
         raise UsageError(f"recipe {recipe!r}: give a Recipe")
     mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
     mistakes.refuse_other(folder, "new run")
+    files.check_written(folder)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     place, chosen = files.work_place(folder), machine.choose_device(device)
     return set_up(dataset, place, recipe or Recipe(), chosen, start_from, parallel)
