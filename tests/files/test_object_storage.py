@@ -69,6 +69,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: Hostile) -> str:
     """A folder in the bucket for one test, which has a cache of its own."""
     monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.02)
     proxy.calm()
     return f"s3://bucket/{tmp_path.name}"
 
@@ -272,6 +273,17 @@ def test_the_cache_is_bounded_and_nothing_in_use_goes(source, monkeypatch, tmp_p
     monkeypatch.setenv("ALEXNET_CACHE_SIZE", "many")
     with pytest.raises(UsageError, match="ALEXNET_CACHE_SIZE=many: is no size; give 50GB, say"):
         Dataset(url).image(2 * SHARD_ROWS)
+
+
+def test_a_dataset_beyond_the_cache_trains_and_is_warned_of(source, small, place, alexnet, monkeypatch, tmp_path):
+    local, url = source
+    largest = max(Path(local.path, shard.file).stat().st_size for shard in local.shards)
+    monkeypatch.setenv("ALEXNET_CACHE_SIZE", str(2 * largest + 100))
+    status, _, err = alexnet("train", url, tmp_path / "run", *small)
+    assert status == 0 and f"warning: {url}: has " in err and "set ALEXNET_CACHE_SIZE to more" in err
+    monkeypatch.delenv("ALEXNET_CACHE_SIZE")
+    assert alexnet("train", local.path, tmp_path / "other", *small)[0] == 0
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "other" / "metrics.jsonl").read_bytes()
 
 
 def test_a_cached_shard_that_was_changed_is_fetched_again(source, proxy):

@@ -25,10 +25,10 @@ class Prepare(Working):
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
     """Folder, .tar, .tar.gz, .tar.xz or .zip of train/CLASS/*, val/CLASS/*, test/CLASS/*, or of CLASS/* alone; a
     folder of ImageNet's archives; Kaggle's layout, the Hugging Face hub's Parquet, WebDataset, CIFAR-10, Tiny ImageNet;
-    a .csv file."""
+    a .csv file. Local, or s3://, https:// (docs/data.md)."""
 
     dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
-    """Folder to make. If interrupted, run the same command to resume."""
+    """Folder to make, local or s3://. If interrupted, run the same command to resume."""
 
     val_fraction: float = 0.2
     """Fraction of every class held out for validation where the source has no validation images."""

@@ -20,10 +20,10 @@ class Train(OnDevice, Working):
     """Train a net on a dataset. If interrupted, run the same command to resume exactly."""
 
     dataset: Positional[Annotated[str, arg(metavar="DATASET")]]
-    """Images to train on: a folder that `alexnet prepare` made."""
+    """Images to train on: a folder that `alexnet prepare` made, local or s3:// (docs/data.md)."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
-    """Folder to write the trained net to."""
+    """Folder to write the trained net to, local or s3://."""
 
     settings: Annotated[OmitArgPrefixes[Recipe], arg(name="recipe's")]
 

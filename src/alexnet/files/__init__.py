@@ -33,6 +33,7 @@ from alexnet.files.hashes import sha256_bytes as sha256_bytes
 from alexnet.files.hashes import sha256_text as sha256_text
 from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
+from alexnet.files.places import cache_limit as cache_limit
 from alexnet.files.places import folder_name as folder_name
 from alexnet.files.places import named as named
 from alexnet.files.published import owned_remotely as owned_remotely

@@ -111,7 +111,7 @@ def _state(path: Path) -> dict[str, int]:
 def _is_whole(path: Path) -> bool:
     """Whether a piece is there as it was when its hash was right."""
     try:
-        return _note(path).read_text() == to_json(_state(path), indent=None)
+        return _note(path).read_text(encoding="utf-8") == to_json(_state(path), indent=None)
     except (OSError, ValueError):
         return False
 
@@ -173,7 +173,7 @@ def _download(url: str, size: int | None, path: Path, digest: str) -> str:
                     found.update(data)
                 if found.hexdigest() != digest:
                     raise _Other(found.hexdigest())
-            _note(path).write_text(to_json(_state(path), indent=None))
+            _note(path).write_text(to_json(_state(path), indent=None), encoding="utf-8")
             return digest
         except _Other as other:
             return other.digest

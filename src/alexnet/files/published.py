@@ -137,8 +137,9 @@ def owned_remotely(url: str, copy: Path, name: str, say: Say) -> Iterator[Copy]:
         try:
             note_origin(copy, url)
             work, session = Copy(url, copy), copy.parent / "session"
-            work.resume(lock.before is not None and session.exists() and session.read_text() == lock.before)
-            session.write_text(lock.id)
+            own = session.read_text(encoding="utf-8") if session.exists() else None
+            work.resume(continues=own is not None and own == lock.before)
+            session.write_text(lock.id, encoding="utf-8")
             work.guard = lock.check
             yield work
         finally:

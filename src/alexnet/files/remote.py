@@ -1,8 +1,8 @@
 """What lies on object storage or a web server: every call to fsspec, each tried several times and never for ever.
 
 A server that says nothing for ``ALEXNET_REMOTE_TIMEOUT`` seconds (15 if not given) has failed, and so has one that
-answers with an error of its own; each call is made up to five times, with pauses that grow, and no more once a server
-was silent for so long four times. Credentials come from where
+answers with an error of its own; each call is made up to six times, with pauses that grow, and no more once a server
+was silent for so long four times, or was never reached in three. Credentials come from where
 the protocol's own library finds them (for S3: the environment, ``~/.aws``, the machine's role), never from a URL.
 """
 
@@ -26,7 +26,9 @@ T = TypeVar("T")
 TIMEOUT = "ALEXNET_REMOTE_TIMEOUT"
 SECONDS = 15.0  # that a server may say nothing
 MOST_SILENCES = 4  # in all, before a call is given up
-ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE = 5, 0.2, 5.0
+FIRST_ATTEMPTS = 3  # of a server that was never reached: its name may be wrong
+_REACHED: set[str] = set()
+ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE = 6, 0.2, 5.0
 SLOWEST = 16e3  # bytes a second; a call that brings fewer does not end in our time
 SECRET = re.compile(
     r"[?&;](x-amz-[\w-]*|x-goog-[\w-]*|sig(nature)?|awsaccesskeyid|\w*(token|key|secret|password))=", re.I
@@ -161,15 +163,19 @@ def attempt(
         AlexNetError: no attempt succeeded.
     """
     last: Exception = AlexNetError("nothing was tried")
-    started = time.monotonic()
+    started, server = time.monotonic(), "/".join(os.fsdecode(path).split("/")[:3])
     for number in range(ATTEMPTS):
         if number:
+            if number == FIRST_ATTEMPTS and server not in _REACHED:
+                break
             if _is_silence(last) and time.monotonic() - started > MOST_SILENCES * silence():
                 break
             time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**number) * random.uniform(0.5, 1.0))
         try:
             fs, inner = connection(path)
-            return _within(silence() + 10.0 + count / SLOWEST, lambda: act(fs, inner))  # noqa: B023
+            result = _within(silence() + 10.0 + count / SLOWEST, lambda: act(fs, inner))  # noqa: B023
+            _REACHED.add(server)
+            return result
         except AlexNetError:
             raise
         except Exception as error:
@@ -179,6 +185,8 @@ def attempt(
             if refused:
                 raise UsageError(f"{path}: cannot be {doing} ({refused})") from error
             last = error
+            if _status(error) is not None:
+                _REACHED.add(server)
     raise AlexNetError(
         f"{path}: cannot be {doing}, for all that it was tried again: {_reason(last)}; see the network and the "
         "server, then give the same command again"

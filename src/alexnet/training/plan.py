@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from alexnet import files, native
+from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError
 from alexnet.nets.network import Network
 from alexnet.progress import Display, plural, size_text
@@ -111,7 +112,20 @@ def surprises(setup: Setup) -> list[str]:
         )
     if setup.batches.steps == 1 and images > 1:
         said.append(f"note: {images} training images make one batch, so an epoch has one step")
-    return said + _vain_rates(setup.recipe)
+    return said + _beyond_the_cache(dataset) + _vain_rates(setup.recipe)
+
+
+def _beyond_the_cache(dataset: Dataset) -> list[str]:
+    """That a dataset on object storage is larger than what is kept of it here, a line."""
+    if not files.is_remote(dataset.path):
+        return []
+    needed = sum(files.sizes(dataset.path, [shard.file for shard in dataset.shards]).values())
+    if needed <= files.cache_limit():
+        return []
+    return [
+        f"warning: {dataset.path}: has {size_text(needed)} of shards, {size_text(files.cache_limit())} are kept here, so "
+        "they are fetched again in each epoch; set ALEXNET_CACHE_SIZE to more"
+    ]
 
 
 def _vain_rates(recipe: Settled) -> list[str]:
