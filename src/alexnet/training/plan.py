@@ -120,11 +120,12 @@ def _beyond_the_cache(dataset: Dataset) -> list[str]:
     if not files.is_remote(dataset.path):
         return []
     needed = sum(files.sizes(dataset.path, [shard.file for shard in dataset.shards]).values())
-    if needed <= files.cache_limit():
+    limit = files.cache_limit()
+    if needed <= limit:
         return []
     return [
-        f"warning: {dataset.path}: has {size_text(needed)} of shards, {size_text(files.cache_limit())} are kept here, so "
-        "they are fetched again in each epoch; set ALEXNET_CACHE_SIZE to more"
+        f"warning: {dataset.path}: has {size_text(needed)} of shards, {size_text(limit)} are kept here, so they are "
+        "fetched again in each epoch; set ALEXNET_CACHE_SIZE to more"
     ]
 
 
