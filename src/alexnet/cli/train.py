@@ -57,7 +57,8 @@ class Train(OnDevice, Working):
 
     parallel: LayoutName = "auto"
     """How several processes share the net. data: each has all of it. towers: each has one of the paper's two towers.
-    hybrid: each has a part of the fully connected layers. sharded: slices of these. auto: what is fastest."""
+    hybrid: each has a part of the fully connected layers (-turns and -mixed pass images otherwise). sharded: slices of
+    these. auto: what is fastest."""
 
     log: Annotated[tuple[str, ...], arg(metavar="NAME,...")] = ()
     """Also log to tensorboard (RUN/tensorboard), wandb (Weights & Biases) or mlflow. Each is an extra: pip install

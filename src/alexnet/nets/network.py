@@ -146,9 +146,9 @@ class Network(nn.Module):
         """A layer's own function: dropout of what it sees, then its module."""
         if isinstance(layer, FullyConnectedLayer):
             inputs = getattr(self.get_submodule(layer.name), "in_features", 0)
-            if x[0].numel() != inputs:
+            if math.prod(x.shape[1:]) != inputs:
                 raise ValueError(
-                    f"{layer.name} sees {x[0].numel()} inputs where the net has {inputs}: images of another size"
+                    f"{layer.name} sees {math.prod(x.shape[1:])} inputs where the net has {inputs}: images of another size"
                 )
         x = self.get_submodule(layer.name)(self._drop(layer, x, draw, of_inputs=True))
         self._keep(kept, layer.name + BEFORE, x)

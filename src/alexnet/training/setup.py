@@ -127,7 +127,9 @@ def set_up(
         shuffle=settled.shuffle,
         crop_group=settled.crop_group,
     )
-    layout = choose_layout(parallel, current().size, table, len(dataset.classes), batches.smallest)
+    layout = choose_layout(
+        parallel, current().size, table, len(dataset.classes), batches.smallest, settled.grad_accumulation
+    )
     return Setup(dataset, folder, settled, device, start_from, net, learning, batches, layout)
 
 

@@ -14,7 +14,7 @@ from alexnet.nets.table import Table
 from alexnet.ranks import Ranks
 from alexnet.training.parallel.gradients import GradientSums
 from alexnet.training.parallel.layout import Layout
-from alexnet.training.parallel.part import Part
+from alexnet.training.parallel.part import Part, Place
 from alexnet.training.parallel.sharded import ShardedNetwork
 
 
@@ -49,8 +49,14 @@ class Division:
         if layout.name == "sharded":
             index, self.net = ranks.rank, ShardedNetwork(table, classes)
         else:
-            self.net = Part(table, classes, places, index, self._model) if places else Network.empty(table, classes)
+            self.net = self._part(table, classes, places, index)
         self._index = index
+
+    def _part(self, table: Table, classes: int, places: list[Place] | None, index: int) -> Network:
+        if places is None:
+            return Network.empty(table, classes)
+        assert self._model is not None
+        return Part(table, classes, places, index, self._model, self.layout.scheme)
 
     def settle(self) -> None:
         """The net has its weights and is on its device: what is kept in slices only is cut."""

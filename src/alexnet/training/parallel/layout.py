@@ -5,7 +5,7 @@ import dataclasses
 from alexnet.errors import UsageError
 from alexnet.nets.table import Table
 from alexnet.training.parallel.names import check_layout
-from alexnet.training.parallel.part import Place, hybrid_plan, towers_plan
+from alexnet.training.parallel.part import Place, Scheme, hybrid_plan, towers_plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Layout:
         data: parts of each batch.
         parts: ranks that together have one whole net (its divided layers); 1: each has all of it.
         why: it was chosen.
+        scheme: of ``hybrid``, see ``Part``.
     """
 
     name: str
     data: int
     parts: int = 1
     why: str = ""
+    scheme: Scheme = "whole"
 
     @property
     def ranks(self) -> int:
@@ -34,6 +36,7 @@ class Layout:
         if self.ranks == 1:
             return "one process"
         both = f"towers x data ({self.parts} x {self.data})" if self.name == "towers" and self.data > 1 else self.name
+        both += "" if self.scheme == "whole" else f" ({self.scheme})"
         return f"{both}, {self.ranks} ranks"
 
     def places(self, table: Table, classes: int, index: int) -> list[Place] | None:
@@ -45,7 +48,9 @@ class Layout:
         return None
 
 
-def choose_layout(name: str, ranks: int, table: Table, classes: int, smallest_batch: int) -> Layout:
+def choose_layout(
+    name: str, ranks: int, table: Table, classes: int, smallest_batch: int, grad_accumulation: int = 1
+) -> Layout:
     """The layout of a training.
 
     Args:
@@ -53,13 +58,14 @@ def choose_layout(name: str, ranks: int, table: Table, classes: int, smallest_ba
         ranks: of the job.
         table, classes: of the net.
         smallest_batch: images of the smallest batch of all ranks.
+        grad_accumulation: parts in which each rank's images go through the net.
 
     Raises:
         UsageError: the net, the batch or the ranks do not allow it.
     """
     check_layout(name)
     if ranks == 1:
-        if name in ("towers", "hybrid"):
+        if name.startswith(("towers", "hybrid")):
             raise UsageError(f"--parallel {name}: needs two processes or more; give --devices 2, or use torchrun")
         return Layout("data", 1)
     layout = _automatic(ranks, table, classes) if name == "auto" else _asked(name, ranks, table)
@@ -67,6 +73,11 @@ def choose_layout(name: str, ranks: int, table: Table, classes: int, smallest_ba
         raise UsageError(
             f"--batch-size: an epoch's smallest batch has {smallest_batch} images, fewer than the {layout.data} ranks "
             f"that share it; give a larger one, or fewer ranks"
+        )
+    if grad_accumulation > 1 and smallest_batch // layout.data < grad_accumulation:
+        raise UsageError(
+            f"--grad-accumulation {grad_accumulation}: a rank has {smallest_batch // layout.data} images of an epoch's "
+            "smallest batch, too few for so many parts; give a smaller one, or a larger --batch-size"
         )
     layout.places(table, classes, 0)  # refuses what cannot be divided
     if any(layer.kind == "batch_norm" for layer in table.layers.values()):
@@ -91,8 +102,9 @@ def _asked(name: str, ranks: int, table: Table) -> Layout:
                 f"{towers}, {2 * towers}, ..."
             )
         return Layout("towers", ranks // towers, towers)
-    if name == "hybrid":
-        return Layout("hybrid", ranks, ranks)
+    if name.startswith("hybrid"):
+        scheme: Scheme = "turns" if name == "hybrid-turns" else "mixed" if name == "hybrid-mixed" else "whole"
+        return Layout("hybrid", ranks, ranks, scheme=scheme)
     return Layout(name, ranks)
 
 

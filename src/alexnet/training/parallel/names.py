@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from alexnet.errors import UsageError
 from alexnet.files import nearest
 
-LayoutName = Literal["auto", "data", "towers", "hybrid", "sharded"]
+LayoutName = Literal["auto", "data", "towers", "hybrid", "hybrid-turns", "hybrid-mixed", "sharded"]
 LAYOUTS = get_args(LayoutName)
 
 

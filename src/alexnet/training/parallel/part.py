@@ -26,6 +26,7 @@ from alexnet.nets.table import (
 from alexnet.training.parallel.exchange import GatherExamples, GatherMaps, GatherScores, Group, OwnScores
 
 Before = Literal["maps", "examples", "own"]
+Scheme = Literal["whole", "turns", "mixed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +132,20 @@ class Part(Network):
         places: the plan.
         index: which part.
         group: the ranks that together have the whole net.
+        scheme: in which parts the ranks' images go through divided layers that see those of all ranks (Krizhevsky
+            2014, section 4): ``whole``, all at once; ``turns``, one rank's after the other; ``mixed``, a part of each
+            rank's at a time.
     """
 
-    def __init__(self, table: Table, classes: int, places: Sequence[Place], index: int, group: Group):
+    def __init__(
+        self,
+        table: Table,
+        classes: int,
+        places: Sequence[Place],
+        index: int,
+        group: Group,
+        scheme: Scheme = "whole",
+    ):
         with torch.device("meta"):
             super().__init__(table, classes, rows=[place.row for place in places])
         self.allocate()
@@ -142,39 +154,53 @@ class Part(Network):
         self._exchanges = {place.name: place.before for place in places}
         self._previous = dict(zip(self.names[1:], places))
         self._breaks = frozenset(self._previous[name].name for name, what in self._exchanges.items() if what)
-        self._shares_examples = "examples" in self._exchanges.values()
-        self._last = places[-1]
-        self._counts: list[int] = []  # images of each rank, where these are exchanged
+        self._last, self._scheme = places[-1], scheme
         for place in places:
             if place.row.layer.dropout:
                 self.dropouts[place.name] = _dropout(place, self._previous.get(place.name), index)
 
     def _through(self, steps: Sequence[Step], x: Tensor, draw: Draw | None, kept: Kept | None = None) -> Tensor:
         steps = plan(tuple(layer for step in steps for layer in step.layers), self._breaks | frozenset(kept or ()))
+        shared = next((i for i, step in enumerate(steps) if self._exchanges[step.layers[0].name] == "examples"), None)
+        if shared is None:
+            x = self._apart(steps, x, draw, kept)
+            ends = bool(steps) and steps[-1].layers[-1].name == self.names[-1]
+            return GatherScores.apply(x, self._last.sizes, self.group) if ends and self._last.sizes else x
+        x = self._apart(steps[:shared], x, draw, kept)
+        return torch.cat([self._together(steps[shared:], x, draw, part) for part in self._parts(len(x))])
+
+    def _apart(self, steps: Sequence[Step], x: Tensor, draw: Draw | None, kept: Kept | None = None) -> Tensor:
+        """Step by step, with the ranks' maps put together where a layer sees more than its own part."""
         for step in steps:
             name = step.layers[0].name
             if self._exchanges[name] == "maps":
                 x = GatherMaps.apply(x, self._previous[name].sizes, self.group)
             elif self._exchanges[name] == "own":
-                x = x.chunk(self.table.towers, 1)[self.index].contiguous(memory_format=torch.channels_last)
-            elif self._exchanges[name] == "examples":
-                x, draw = self._all_examples(x, draw)
+                own = x.chunk(self.table.towers, 1)[self.index]
+                x = own.contiguous(memory_format=torch.channels_last)
             x = super()._through((step,), x, draw, kept)
-        if not steps or steps[-1].layers[-1].name != self.names[-1] or self._last.sizes is None:
-            return x
-        if self._shares_examples:
-            return OwnScores.apply(x, self._last.sizes, self._counts, self.group)
-        return GatherScores.apply(x, self._last.sizes, self.group)
+        return x
 
-    def _all_examples(self, x: Tensor, draw: Draw | None) -> tuple[Tensor, Draw | None]:
-        """Every rank's images' maps, and what masks are a function of."""
+    def _parts(self, count: int) -> list[slice]:
+        """Of this rank's images those that go with each part of the other ranks' through the divided layers."""
+        ranks = dist.get_world_size(self.group)
+        if self._scheme == "turns":
+            return [slice(0, count if rank == self.index else 0) for rank in range(ranks)]
+        if self._scheme == "mixed":
+            return [slice(count * i // ranks, count * (i + 1) // ranks) for i in range(ranks)]
+        return [slice(0, count)]
+
+    def _together(self, steps: Sequence[Step], x: Tensor, draw: Draw | None, part: slice) -> Tensor:
+        """The divided layers on a part of every rank's images; the scores of its own ones."""
+        x = x[part]
         counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(dist.get_world_size(self.group))]
         dist.all_gather(counts, counts[0].new_tensor([len(x)]), group=self.group)
-        self._counts = [int(count) for count in counts]
+        images = [int(count) for count in counts]
         if draw is not None:
-            rows = GatherExamples.apply(draw.rows, self._counts, self.group)
+            rows = GatherExamples.apply(draw.rows[part], images, self.group)
             draw = dataclasses.replace(draw, rows=rows)
-        return GatherExamples.apply(x, self._counts, self.group), draw
+        x = self._apart(steps, GatherExamples.apply(x, images, self.group), draw)
+        return OwnScores.apply(x, self._last.sizes, images, self.group)
 
     def initialize(self, seed: int, init: str = "net") -> None:
         """Does nothing: the whole net is initialized, then sliced."""
