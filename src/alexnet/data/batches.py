@@ -167,8 +167,11 @@ class Batches:
         for i, row in enumerate(rows.tolist()):
             top, left = corners[i]
             crop(self.dataset.image(row, room), top, left, bool(self.flip and flips[i]), pixels[i])
-        total = len(self._places(step)) if self.share.count > 1 else 0
-        return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows, total)
+        return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows, self.total(step))
+
+    def total(self, step: int) -> int:
+        """Images of a step's whole batch, where this rank has a part of it; else 0."""
+        return len(self._places(step)) if self.share.count > 1 else 0
 
 
 def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray) -> None:

@@ -80,7 +80,8 @@ class FrozenFeatures:
         """A step's batch: its ``images`` are what the first learning layer sees, each of the epoch's own view."""
         rows = self.batches.rows(step)
         drawn = randomness.integers(self.recipe.seed, "view", step // self.batches.steps, rows, [self.views])[:, 0]
-        return Batch(self.seen["train"][self.places[rows], drawn], self.batches.labels[rows], rows)
+        seen = self.seen["train"][self.places[rows], drawn]
+        return Batch(seen, self.batches.labels[rows], rows, self.batches.total(step))
 
     @torch.no_grad()
     def measure(self) -> Errors:
@@ -109,7 +110,7 @@ def compute(
     setup: Setup, options: Options, net: Network, preprocessing: Preprocessing, display: Display
 ) -> FrozenFeatures | None:
     """What the frozen layers give, where there are any, it fits into memory, and nobody changes the images."""
-    if setup.learning is None or options.transform or options.batches or setup.layout.ranks > 1:
+    if setup.learning is None or options.transform or options.batches:
         return None
     if bytes_needed(net, setup.learning, setup.recipe.crop_size, setup.dataset, setup.recipe) > MOST_BYTES:
         return None

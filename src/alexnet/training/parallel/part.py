@@ -174,7 +174,7 @@ class Part(Network):
         for step in steps:
             name = step.layers[0].name
             if self._exchanges[name] == "maps":
-                x = GatherMaps.apply(x, self._previous[name].sizes, self.group)
+                x = GatherMaps.apply(x, self._gathered(self._previous[name], x), self.group)
             elif self._exchanges[name] == "own":
                 own = x.chunk(self.table.towers, 1)[self.index]
                 x = own.contiguous(memory_format=torch.channels_last)
@@ -201,6 +201,28 @@ class Part(Network):
             draw = dataclasses.replace(draw, rows=rows)
         x = self._apart(steps, GatherExamples.apply(x, images, self.group), draw)
         return OwnScores.apply(x, self._last.sizes, images, self.group)
+
+    def _gathered(self, before: Place, x: Tensor) -> tuple[int, ...]:
+        """Of each rank's part of what a layer made, second dimension: its maps, or flattened all of their numbers."""
+        assert before.sizes is not None
+        area = 1 if x.shape[1] == before.sizes[self.index] else math.prod(before.row.made[1:])
+        return tuple(size * area for size in before.sizes)
+
+    def before(self, images: Tensor, layer: str) -> Tensor:
+        return super().before(images, self._own_images_to(layer))
+
+    def onwards(self, seen: Tensor, layer: str, draw: Draw | None = None) -> Tensor:
+        first = self._own_images_to(layer)
+        for name in self.names[self.names.index(first) : self.names.index(layer)]:
+            if name in self.dropouts:
+                self.dropouts[name].eval()  # as of all layers before the one that is asked for
+        return super().onwards(seen, first, draw)
+
+    def _own_images_to(self, layer: str) -> str:
+        """A layer, or an earlier one from which on ranks compute units of all ranks' images: they exchange these there,
+        and whoever stops later would have others' images."""
+        names = self.names[: self.names.index(layer)]
+        return next((name for name in names if self._exchanges[name] == "examples"), layer)
 
     def initialize(self, seed: int, init: str = "net") -> None:
         """Does nothing: the whole net is initialized, then sliced."""
