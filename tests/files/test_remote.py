@@ -1,6 +1,7 @@
 """Remote paths without a server of S3: a web server that misbehaves, memory:// to write to, addresses with secrets."""
 
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from alexnet import AlexNetError, Dataset, files, load
+from alexnet import AlexNetError, Dataset, files, load, prepare
 from alexnet.errors import UsageError, without_secrets
 from alexnet.files import ranges, remote
 from alexnet.files.places import note_origin
@@ -90,6 +91,20 @@ def test_a_file_is_read_here_and_there(tmp_path, web, monkeypatch):
     file.seek(0)
     server.seen.clear()
     assert file.read() == content and len(server.seen) <= 8
+    server.close()
+
+
+def test_an_archive_is_streamed_once_by_all_threads(tmp_path, pictures, monkeypatch):
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        archive.add(pictures, "photos")
+    server = Hostile(tmp_path)
+    monkeypatch.setattr(ranges, "RANGE", 1 << 15)
+    monkeypatch.setattr(ranges, "BLOCK", 1 << 10)
+    made = prepare(f"http://{server.address}/photos.tar", tmp_path / "there", size=64, workers=4)
+    assert made.fingerprint == prepare(tmp_path / "photos.tar", tmp_path / "here", size=64).fingerprint
+    spans = [span.removeprefix("bytes=").split("-") for _, _, span in server.seen if span]
+    fetched = sum(int(end) - int(start) + 1 for start, end in spans)
+    assert fetched < 4 * (tmp_path / "photos.tar").stat().st_size  # twice: what is in it, then the pictures
     server.close()
 
 

@@ -82,10 +82,13 @@ class Pieces:
                 entry = self._opened(index)
                 break
             except CacheFull as error:
-                if not patient and index not in self._wanted:
-                    return self._failed(index, fetch, error)
-                with self._lock:
-                    closed = bool(self._open) and self._open.popitem(last=False)
+                with self._lock:  # who comes to want it meanwhile does not meet this error
+                    given_up = not patient and index not in self._wanted
+                    if given_up:
+                        self._coming.pop(index, None)
+                    closed = not given_up and bool(self._open) and self._open.popitem(last=False)
+                if given_up:
+                    return fetch.set_exception(error)
                 if not closed and (time.monotonic() > end or not error.waiting):
                     return self._failed(index, fetch, error)
                 time.sleep(0 if closed else 0.1)

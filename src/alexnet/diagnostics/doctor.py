@@ -18,6 +18,7 @@ EXTRAS = {  # an extra's name and the modules it brings
     "heic": ("pillow_heif",),
     "caffe": ("google.protobuf",),
     "onnx": ("onnx", "onnxruntime"),
+    "s3": ("s3fs",),
     "probe": ("sklearn",),
 }
 DISTRIBUTIONS = {

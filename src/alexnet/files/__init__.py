@@ -38,7 +38,6 @@ from alexnet.files.places import folder_name as folder_name
 from alexnet.files.places import named as named
 from alexnet.files.published import owned_remotely as owned_remotely
 from alexnet.files.published import published as published
-from alexnet.files.remote import absolute as absolute
 from alexnet.files.remote import folders as folders
 from alexnet.files.storage import PARTIAL as PARTIAL
 from alexnet.files.storage import atomic as atomic
@@ -74,3 +73,4 @@ from alexnet.files.text import json_shown as json_shown
 from alexnet.files.text import plain as plain
 from alexnet.files.text import real as real
 from alexnet.files.text import shown as shown
+from alexnet.files.urls import absolute as absolute

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Concatenate, ParamSpec, TypedDict, TypeVar
 from alexnet.errors import AlexNetError
 from alexnet.files import cache, ranges, remote, storage
 from alexnet.files.places import RUNS, WORK, copy_of, copy_place, named, note_origin, origin
-from alexnet.files.remote import Entry, is_remote, join
+from alexnet.files.remote import Entry
+from alexnet.files.urls import is_remote, join
 
 P = ParamSpec("P")
 R = TypeVar("R")

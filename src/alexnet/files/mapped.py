@@ -6,7 +6,8 @@ import os
 import pyarrow as pa
 
 from alexnet.files import cache
-from alexnet.files.remote import is_remote, read_all
+from alexnet.files.remote import read_all
+from alexnet.files.urls import is_remote
 
 
 class MappedFile:

@@ -22,7 +22,7 @@ from alexnet.files.checked import Misfit, checked, parse_json, to_json
 from alexnet.files.copies import CHECKPOINTS, WHOLE, Copy, by_name, drop_work
 from alexnet.files.locks import LOCK, Owner
 from alexnet.files.places import note_origin, origin
-from alexnet.files.remote import join
+from alexnet.files.urls import join
 
 Say = Callable[[str], None]
 BEAT_SECONDS, STALE_SECONDS = 20.0, 120.0

@@ -7,6 +7,7 @@ the protocol's own library finds them (for S3: the environment, ``~/.aws``, the 
 """
 
 import dataclasses
+import errno
 import os
 import random
 import re
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from alexnet.errors import AlexNetError, UsageError, without_secrets
+from alexnet.errors import AlexNetError, UsageError
 
 if TYPE_CHECKING:  # imported where it is used: help and mistakes are answered without
     import fsspec
@@ -30,9 +31,6 @@ FIRST_ATTEMPTS = 3  # of a server that was never reached: its name may be wrong
 _REACHED: set[str] = set()
 ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE = 6, 0.2, 5.0
 SLOWEST = 16e3  # bytes a second; a call that brings fewer does not end in our time
-SECRET = re.compile(
-    r"[?&;](x-amz-[\w-]*|x-goog-[\w-]*|sig(nature)?|awsaccesskeyid|\w*(token|key|secret|password))=", re.I
-)
 EXTRAS = {
     **dict.fromkeys(("s3", "s3a", "http", "https"), "pip install 'alexnet[s3]'"),
     **dict.fromkeys(("gs", "gcs"), "pip install gcsfs"),
@@ -53,36 +51,6 @@ class Entry:
     size: int | None
     tag: str
     folder: bool = False
-
-
-def is_remote(path: str | os.PathLike) -> bool:
-    """Whether ``path`` is a URL for fsspec rather than a local path.
-
-    Raises:
-        UsageError: it is one with a password or a signature in it.
-    """
-    text = os.fsdecode(path)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::[^/]*)*://", text) is None:
-        return False
-    if SECRET.search(text) or re.match(r"[^/]*://[^/]*@", text):
-        raise UsageError(
-            f"{without_secrets(text)}: had a password, key or signature in it, which would end up in files and logs; "
-            "give the URL without, and the credentials as the SDK takes them (for S3: AWS_PROFILE, ~/.aws/credentials, "
-            "the machine's role)"
-        )
-    return True
-
-
-def join(folder: str | os.PathLike, *names: str) -> str:
-    """A path below ``folder``, local or remote."""
-    if is_remote(folder):
-        return "/".join([str(folder).rstrip("/"), *names])
-    return str(Path(folder, *names))
-
-
-def absolute(path: str | os.PathLike) -> str:
-    """A path that holds wherever the process is; a URL as it is."""
-    return str(path) if is_remote(path) else os.path.abspath(path)
 
 
 def silence() -> float:
@@ -262,6 +230,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # which one client hides
     text = " ".join(str(error).split()) or type(error).__name__
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN"):
+        text = text.replace(os.environ.get(name) or "\0", "***")
     if _is_silence(error):
         text = f"no answer within {silence():g} s ({TIMEOUT})"
     return text[:300]
@@ -308,7 +278,9 @@ def listing(folder: str) -> dict[str, Entry]:
     def listed(fs: "fsspec.AbstractFileSystem", inner: str) -> dict[str, Entry]:
         prefix = inner.rstrip("/") + "/"
         found: Any = fs.find(inner, detail=True)
-        return {str(name).removeprefix(prefix): _entry(info) for name, info in found.items() if str(name) != inner}
+        names = {str(name).removeprefix(prefix): _entry(info) for name, info in found.items()}
+        # S3's console makes an empty object for a folder
+        return {name: entry for name, entry in names.items() if name and name != inner and not name.endswith("/")}
 
     try:
         return attempt(folder, listed)
@@ -316,11 +288,13 @@ def listing(folder: str) -> dict[str, Entry]:
         return {}
 
 
-def read_all(path: str | os.PathLike) -> bytes:
-    """All of an object."""
+def read_all(path: str | os.PathLike, most: int | None = None) -> bytes:
+    """All of an object. Raises ``OSError`` where it has more than ``most`` bytes."""
     entry = look(path)
     if entry is None:
         raise FileNotFoundError(2, "no such object", os.fspath(path))
+    if most is not None and (entry.size or 0) > most:
+        raise OSError(errno.EFBIG, f"{entry.size:,} bytes")
 
     if entry.size is not None:
         return read_range(path, 0, entry.size)[: entry.size] if entry.size else b""

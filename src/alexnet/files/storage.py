@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import ranges, remote
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
-from alexnet.files.remote import is_remote, join
 from alexnet.files.text import plain
+from alexnet.files.urls import is_remote, join
 
 if TYPE_CHECKING:  # imported where it is used: help and mistakes are answered without
     import pyarrow as pa
@@ -353,7 +353,7 @@ def check_new_folder(folder: str | os.PathLike, what: str) -> None:
     """
     if is_remote(folder):
         check_written(folder)
-        if exists(folder):
+        if remote.listing(os.fsdecode(folder)):
             raise UsageError(f"{folder}: is there already; give another folder for {what}")
         return
     target = Path(folder)

@@ -23,6 +23,7 @@ from alexnet import files
 from alexnet.data.sources.text import decode
 from alexnet.data.sources.tree.rules import LeftOut
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.files.remote import read_all
 
 LARGEST = 1 << 29  # bytes of one image file; more is damage or an attack
 
@@ -136,8 +137,7 @@ def read_image_file(path: str) -> bytes:
         OSError: it cannot be read, is larger than an image can be, or is a pipe, a device or a folder.
     """
     if files.is_remote(path):
-        check_size(files.size(path))
-        return files.read_bytes(path)
+        return read_all(path, LARGEST)
     status = os.stat(path)  # before it is opened: a pipe would wait for who writes into it
     if stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
