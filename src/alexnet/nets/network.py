@@ -148,7 +148,8 @@ class Network(nn.Module):
             inputs = getattr(self.get_submodule(layer.name), "in_features", 0)
             if math.prod(x.shape[1:]) != inputs:
                 raise ValueError(
-                    f"{layer.name} sees {math.prod(x.shape[1:])} inputs where the net has {inputs}: images of another size"
+                    f"{layer.name} sees {math.prod(x.shape[1:])} inputs where the net has {inputs}: "
+                    "images of another size"
                 )
         x = self.get_submodule(layer.name)(self._drop(layer, x, draw, of_inputs=True))
         self._keep(kept, layer.name + BEFORE, x)
