@@ -78,7 +78,7 @@ $(RUNNABLE): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e .
 	touch $(RUNNABLE)
 
-# The above takes 1.2 GB (722 MB of it torch for CPUs), the tools of the tests 2.1 GB more.
+# The above takes 1.3 GB (0.8 GB of it torch for CPUs), the tools of the tests 2.3 GB more: docs/raw/install-sizes.txt
 $(INSTALLED): $(RUNNABLE)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
 	touch $(INSTALLED)

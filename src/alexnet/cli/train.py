@@ -10,6 +10,7 @@ from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import error_text
 from alexnet.errors import UsageError, check_threads
 from alexnet.progress import clock, plural, size_text
+from alexnet.ranks import current
 from alexnet.training.parallel.names import LayoutName
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import named
@@ -83,6 +84,8 @@ class Train(OnDevice, Working):
             "log": self.log,
             "parallel": self.parallel,
         }
+        if self.dry_run and current().size > 1:
+            raise UsageError("--dry-run: measures one process; leave out --devices, or torchrun")
         if self.seeds is not None and self.settings.seed != named(self.recipe).seed:
             raise UsageError(f"--seed {self.settings.seed} and --seeds {self.seeds}: give one of them")
         if self.dry_run:
