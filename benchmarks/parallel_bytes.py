@@ -1,0 +1,141 @@
+"""Bytes that a rank sends in a step, counted at the network interface, beside the formula. Linux, root.
+
+    python -m benchmarks.parallel_bytes >docs/raw/parallel-bytes.json
+    python -m benchmarks.parallel_bytes --plot docs/raw/parallel-bytes.json docs/parallel-bytes.png
+
+Each rank is alone in a network namespace; all are on a bridge. It reads what its interface has sent
+(``/sys/class/net/eth0/statistics``) before and after some steps, and takes 66 bytes of each packet for its Ethernet, IP
+and TCP headers; the kernel hands the interface packets of up to 64 KiB, so headers are 0.1%. The net is the paper's,
+with its 1,000 classes.
+"""
+
+import argparse
+import gc
+import json
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from matplotlib import ticker
+
+from alexnet.diagnostics.bench_parallel import layout_step
+from alexnet.figures import style
+from alexnet.nets.table_file import load_table
+from alexnet.ranks import joined
+from alexnet.training.parallel.costs import bytes_sent
+from alexnet.training.parallel.layout import Layout
+from benchmarks import harness, hosts
+
+STEPS = 2
+LAYOUTS = ("data", "towers", "hybrid", "sharded")
+EVEN = 997  # images from which towers send more than data; 1,005 without the scores
+CASES = {  # ranks: layout, batch of all ranks, precision
+    2: [
+        *((name, batch, "float32") for name in LAYOUTS for batch in (8, 32)),
+        *((name, 8, "bf16") for name in ("data", "towers", "hybrid")),
+    ],
+    4: [(name, batch, "float32") for name in LAYOUTS for batch in (8, 32)],
+}
+
+
+def layout_of(name: str, ranks: int) -> Layout:
+    """A layout of the paper's net over so many ranks."""
+    if name == "towers":
+        return Layout(name, ranks // 2, 2)
+    return Layout(name, ranks, ranks if name == "hybrid" else 1)
+
+
+def counted() -> list[dict]:
+    """Every case, in this rank."""
+    table, device, found = load_table("paper"), torch.device("cpu"), []
+    with joined() as ranks:
+        for name, batch, precision in CASES[ranks.size]:
+            layout = layout_of(name, ranks.size)
+            step = layout_step(ranks, layout, table, 1000, batch, precision, device)
+            step()  # buffers and connections
+            dist.barrier()
+            before = hosts.sent()
+            for _ in range(STEPS):
+                step()
+            dist.barrier()
+            bytes_, packets = (after - first for after, first in zip(hosts.sent(), before))
+            payload = (bytes_ - hosts.FRAME * packets) / STEPS
+            formula = bytes_sent(table, 1000, layout, batch / layout.data, precision)
+            all_ranks = ranks.gather(payload)
+            found.append({
+                "layout": name, "ranks": ranks.size, "batch": batch, "precision": precision, "steps": STEPS,
+                "sent": max(all_ranks), "sent_by_rank": all_ranks, "headers": hosts.FRAME * packets / STEPS,
+                "formula": formula, "ratio": max(all_ranks) / formula,
+            })  # fmt: skip
+            harness.note({key: found[-1][key] for key in ("layout", "ranks", "batch", "sent", "ratio")})
+            del step
+            gc.collect()
+    return found
+
+
+def measure() -> dict:
+    """Both numbers of ranks."""
+    rows = []
+    for count in CASES:
+        with hosts.bridged(count) as spaces:
+            rows += json.loads(hosts.on_hosts(spaces, ["-m", "benchmarks.parallel_bytes", "--rank"], 900))
+        harness.note([(row["layout"], row["batch"], round(row["ratio"], 4)) for row in rows])
+    return {"net": "paper", "classes": 1000, "rows": rows}
+
+
+def plot(content: dict, path: str) -> None:
+    """Formula and counts by the batch at two ranks, and by the number of ranks at 128 images each."""
+    figure, table = style.blank(11, 4.4), load_table("paper")
+    by_batch, by_ranks = figure.subplots(1, 2)
+    batches, numbers = [8 * 2 ** (i / 4) for i in range(33)], [2, 4, 8, 16, 24, 32, 48, 64]
+    for number, name in enumerate(LAYOUTS):
+        looks = {"color": style.LINES[number], "ls": style.DASHES[number]}
+        layout = layout_of(name, 2)
+        sent = [bytes_sent(table, 1000, layout, batch / layout.data) / 1e6 for batch in batches]
+        by_batch.plot(batches, sent, label=name, **looks)
+        case = (name, 2, "float32")
+        rows = [row for row in content["rows"] if (row["layout"], row["ranks"], row["precision"]) == case]
+        by_batch.plot([row["batch"] for row in rows], [row["sent"] / 1e6 for row in rows], style.MARKERS[number],
+                      color=style.LINES[number])  # fmt: skip
+        layouts = [layout_of(name, ranks) for ranks in numbers]
+        sent = [bytes_sent(table, 1000, layout, 128 * layout.ranks / layout.data) / 1e6 for layout in layouts]
+        by_ranks.plot(numbers, sent, label="towers x data" if name == "towers" else name, **looks)
+    by_batch.axvline(EVEN, color=style.QUIET, lw=0.8)
+    by_batch.text(EVEN * 0.93, 12, f"towers = data\nat {EVEN:,}", ha="right", fontsize=9, color=style.INK)
+    by_ranks.axvline(26.5, color=style.QUIET, lw=0.8)
+    by_ranks.text(28, 12, "hybrid loses\nfrom 27 ranks on", fontsize=9, color=style.INK)
+    by_batch.set(xlabel="images of a batch, 2 ranks", title="Lines: formula. Marks: counted at the interface.")
+    by_ranks.set(xlabel="ranks, 128 images each", title="Formula")
+    plain = ticker.FuncFormatter(lambda value, _: f"{value:,.10g}")
+    for axes, ticks in ((by_batch, (8, 32, 128, 512, 2048)), (by_ranks, (2, 4, 8, 16, 32, 64))):
+        axes.set(xscale="log", yscale="log", ylim=(2, 3000), ylabel="MB that a rank sends a step, float32")
+        axes.set_title(axes.get_title(), loc="left", fontsize=11, color=style.INK)
+        axes.set_title("")
+        axes.set_xticks(ticks)
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter(plain)
+        axes.yaxis.set_major_formatter(plain)
+        axes.grid(axis="y", color=style.GRID)
+        axes.legend(frameon=False, fontsize=9)
+        style.clean(axes)
+    style.save(figure, path)
+
+
+def main() -> None:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--plot", nargs=2, metavar=("JSON", "PNG"))
+    options = parser.parse_args()
+    if options.rank:
+        rows = counted()
+        if os.environ["RANK"] == "0":
+            print(json.dumps(rows))
+    elif options.plot:
+        plot(json.loads(Path(options.plot[0]).read_text(encoding="utf-8")), options.plot[1])
+    else:
+        harness.emit(measure())
+
+
+if __name__ == "__main__":
+    main()

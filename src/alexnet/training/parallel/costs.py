@@ -1,0 +1,146 @@
+"""Bytes that a rank sends in a step under each layout, from the table alone.
+
+Sums go round a ring: a rank sends 2 (n - 1) / n of what is summed. Maps and scores go by ``all_to_all``, which sends
+what is asked for and no more. Not counted: 64 bytes a step of figures and flags, and images' numbers (8 bytes each)
+beside their maps.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from alexnet.nets.table import FullyConnectedLayer, Sized, Table
+from alexnet.training.parallel.layout import Layout
+from alexnet.training.parallel.part import Place, part_sizes
+
+Kind = Literal["gradients", "maps", "slices"]
+ELEMENT = {"float64": 8, "float32": 4, "bf16": 2, "fp16": 2}  # bytes of a number between layers
+LONGEST_SMALL = 1 << 16  # bytes: as ``gradients.SMALL_BYTES``; smaller gradients go together
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """One exchange of a step.
+
+    Attributes:
+        layer: that it is of, or before.
+        kind: ``gradients`` are summed while the backward pass goes on; ``maps`` (of images, or their gradients) and
+            ``slices`` (of weights, or their gradients) are waited for.
+        sent: bytes that a rank sends.
+        rounds: messages that follow each other: each costs the link's delay.
+    """
+
+    layer: str
+    kind: Kind
+    sent: float
+    rounds: int
+
+
+def exchanges(
+    table: Table, classes: int, layout: Layout, images: float, precision: str = "float32", backend: str = "gloo"
+) -> list[Exchange]:
+    """What the first rank sends in a step, in the order forward, backward.
+
+    Args:
+        table, classes: of the whole net.
+        layout: over ranks.
+        images: of a batch that a rank sees: the batch over ``layout.data``.
+        precision: of the products.
+        backend: ``gloo``, whose ``reduce_scatter`` moves what an ``all_reduce`` does, or ``nccl``.
+    """
+    places = layout.places(table, classes, 0)
+    rows = table.sized(classes) if places is None else [place.row for place in places]
+    if layout.name == "sharded":
+        return _of_slices(rows, layout.data, backend) + _sums(rows, layout.data, _no_layers(rows), "float32")
+    found: list[Exchange] = []
+    if places is not None:
+        found = _of_maps(places, layout, images, ELEMENT[precision])
+    whole = {place.name for place in places or () if place.sizes} if layout.name == "hybrid" else set()
+    return found + _sums([_own(row, places, layout) for row in rows], layout.data, whole, precision)
+
+
+def bytes_sent(
+    table: Table, classes: int, layout: Layout, images: float, precision: str = "float32", backend: str = "gloo"
+) -> float:
+    """Bytes that the first rank sends in a step; arguments as for ``exchanges``."""
+    return sum(part.sent for part in exchanges(table, classes, layout, images, precision, backend))
+
+
+def _no_layers(rows: Sequence[Sized]) -> set[str]:
+    return {row.layer.name for row in rows if isinstance(row.layer, FullyConnectedLayer)}
+
+
+def _own(row: Sized, places: Sequence[Place] | None, layout: Layout) -> Sized:
+    """A layer with the shapes of the parameters that the first rank has of it."""
+    sizes = next((place.sizes for place in places or () if place.name == row.layer.name), None)
+    if sizes is None:
+        return row
+    own = {name: (part_sizes(shape[0], layout.parts)[0], *shape[1:]) for name, shape in row.parameters.items()}
+    return dataclasses.replace(row, parameters=own)
+
+
+def ring(ranks: int) -> float:
+    """Bytes that a rank sends in an ``all_reduce`` around a ring, in parts of what is summed."""
+    return 2 * (ranks - 1) / ranks
+
+
+def _sums(rows: Sequence[Sized], ranks: int, left_out: set[str], precision: str) -> list[Exchange]:
+    """Gradients' sums, the last layer's first: the small ones together, at the end.
+
+    With bf16 gradients come to the weights' copies, so in bf16; of biases they are float32.
+    """
+    if ranks == 1:
+        return []
+    found, together = [], 0.0
+    for row in reversed(rows):
+        if row.layer.name in left_out:
+            continue
+        for name, shape in row.parameters.items():
+            size = 8 if precision == "float64" else 2 if precision == "bf16" and name == "weight" else 4
+            count = size * math.prod(shape)
+            if count > LONGEST_SMALL:
+                found.append(Exchange(row.layer.name, "gradients", ring(ranks) * count, 2 * (ranks - 1)))
+            else:
+                together += count
+    return [*found, Exchange("small", "gradients", ring(ranks) * together, 2 * (ranks - 1))]
+
+
+def _of_maps(places: Sequence[Place], layout: Layout, images: float, size: int) -> list[Exchange]:
+    """Maps, units and scores, forward and backward, of the first of the ranks that have the net together."""
+    others, batch = layout.parts - 1, images * (layout.parts if layout.name == "hybrid" else 1)
+    forward, backward = [], []
+    for before, place in itertools.pairwise(places):
+        own = math.prod(before.row.made)  # numbers an image that this rank makes
+        if place.before == "examples":  # own images to each other rank, and back their gradients
+            there = back = own * images * others
+        elif place.before == "maps":
+            there = own * batch * others
+            back = own / before.sizes[0] * sum(before.sizes[1:]) * batch if before.sizes else 0
+        else:
+            continue
+        forward.append(Exchange(place.name, "maps", size * there, 1))
+        backward.append(Exchange(place.name, "maps", size * back, 1))
+    last = places[-1]
+    if last.sizes is not None and layout.name == "hybrid":  # to each rank the scores of its own images
+        forward.append(Exchange("scores", "maps", size * last.sizes[0] * (batch - images), 1))
+        backward.append(Exchange("scores", "maps", size * sum(last.sizes[1:]) * images, 1))
+    elif last.sizes is not None:  # the loss is computed alike everywhere: nothing comes back
+        forward.append(Exchange("scores", "maps", size * last.sizes[0] * batch * others, 1))
+    return forward + backward[::-1]
+
+
+def _of_slices(rows: Sequence[Sized], ranks: int, backend: str) -> list[Exchange]:
+    """Slices of the fully connected layers (FSDP2): weights together, gradients summed and cut.
+
+    Each layer is a root of its own, whose whole weights stay from forward to backward, so they come together once.
+    """
+    found = []
+    for row in rows:
+        if isinstance(row.layer, FullyConnectedLayer):
+            padded = sum(4 * ranks * -(-shape[0] // ranks) * math.prod(shape[1:]) for shape in row.parameters.values())
+            found.append(Exchange(row.layer.name, "slices", padded * (ranks - 1) / ranks, ranks - 1))
+            share = ring(ranks) if backend == "gloo" else (ranks - 1) / ranks
+            found.append(Exchange(row.layer.name, "slices", padded * share, 2 * (ranks - 1)))
+    return found

@@ -1,0 +1,87 @@
+"""Bytes and steps of layouts, held against numbers worked out by hand and against published scalings."""
+
+import pytest
+
+from alexnet.nets.table_file import load_table
+from alexnet.training.parallel.costs import bytes_sent, exchanges
+from alexnet.training.parallel.layout import Layout
+from alexnet.training.parallel.link import Link
+from alexnet.training.parallel.model import predict
+
+ALL, CONVOLUTIONS = 60_965_224, 2_334_080  # the paper's parameters: ../shared/facts/parallel.md, A1
+CONNECTED = 9216 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000
+
+
+def sent(layout: Layout, images: float, precision: str = "float32", **options) -> float:
+    return bytes_sent(load_table("paper"), 1000, layout, images, precision, **options)
+
+
+def test_the_papers_numbers_add_up():
+    assert CONVOLUTIONS + CONNECTED == ALL
+
+
+@pytest.mark.parametrize(("ranks", "share"), [(2, 1.0), (4, 1.5), (8, 1.75)])
+def test_data_sends_each_parameter_around_a_ring(ranks, share):
+    assert sent(Layout("data", ranks), 16) == pytest.approx(4 * ALL * share)
+    assert sent(Layout("data", ranks), 128) == sent(Layout("data", ranks), 16)  # whatever the batch
+
+
+def test_towers_send_maps_where_the_paper_says():
+    # conv3 sees half of 256 maps of 13x13, fc6 half of 256 of 6x6, fc7 and fc8 half of 4096 units
+    numbers = 128 * 13 * 13 + 128 * 6 * 6 + 2048 + 2048
+    assert numbers == 30_336
+    assert sent(Layout("towers", 1, 2), 32) == 4 * 32 * (2 * numbers + 500)  # scores go forward only
+    names = [part.layer for part in exchanges(load_table("paper"), 1000, Layout("towers", 1, 2), 1)]
+    assert names == ["conv3", "fc6", "fc7", "fc8", "scores", "fc8", "fc7", "fc6", "conv3"]
+    # two of each tower: sums of half the parameters beside it
+    assert sent(Layout("towers", 2, 2), 32) == 4 * 32 * (2 * numbers + 500) + 4 * ALL / 2
+
+
+def test_towers_break_even_with_data_at_a_batch_of_1005():
+    each = 4 * 2 * 30_336  # of an image, as the facts count: without scores
+    assert 4 * ALL / each == pytest.approx(1005, abs=0.5)
+    assert sent(Layout("towers", 1, 2), 990) < sent(Layout("data", 2), 495)
+    assert sent(Layout("towers", 1, 2), 1005) > sent(Layout("data", 2), 502.5)
+
+
+@pytest.mark.parametrize(("ranks", "images", "megabytes"), [(2, 64, 18), (4, 128, 67), (8, 128, 141), (64, 128, 1141)])
+def test_hybrid_sends_activations_for_parameters(ranks, images, megabytes):
+    found = sent(Layout("hybrid", ranks, ranks), images)
+    sums = 4 * CONVOLUTIONS * 2 * (ranks - 1) / ranks
+    units = 4 * images * (ranks - 1) * 2 * (9216 + 4096 + 4096)  # forward and backward
+    scores = 4 * images * 2 * 1000 * (ranks - 1) / ranks
+    assert found == pytest.approx(sums + units + scores, rel=2e-5)  # of 1,000 classes the first of 64 ranks has 16
+    assert found / 1e6 == pytest.approx(megabytes, rel=0.03)
+
+
+def test_hybrid_loses_from_27_ranks_on():
+    wins = [n for n in range(2, 65) if sent(Layout("hybrid", n, n), 128) < sent(Layout("data", n), 128)]
+    assert wins == list(range(2, 27))
+
+
+def test_sharded_moves_weights_once_and_their_gradients():
+    sums = 4 * CONVOLUTIONS * 1.0
+    assert sent(Layout("sharded", 2), 64) == pytest.approx(sums + 4 * CONNECTED * (0.5 + 1.0))  # gloo's reduce_scatter
+    assert sent(Layout("sharded", 2), 64, backend="nccl") == pytest.approx(sums + 4 * CONNECTED * (0.5 + 0.5))
+
+
+def test_bf16_halves_what_lies_in_it():
+    biases = 4096 + 4096 + 1000 + 96 + 256 + 384 + 384 + 256
+    assert sent(Layout("data", 2), 8, "bf16") == 2 * (ALL - biases) + 4 * biases
+    assert sent(Layout("towers", 1, 2), 8, "bf16") * 2 == sent(Layout("towers", 1, 2), 8)
+    assert sent(Layout("data", 2), 8, "fp16") == 4 * ALL  # autocast: gradients are those of float32 weights
+
+
+def test_a_step_is_what_is_computed_and_what_is_waited_for():
+    table, slow, fast = load_table("paper"), Link(0.0, 125e6), Link(0.0, 1e15)
+    towers = predict(table, 1000, Layout("towers", 1, 2), 128, 6.0, slow)
+    assert towers.seconds == pytest.approx(6.0 + 128 * 4 * (2 * 30_336 + 500) / 125e6)  # nothing hidden
+    assert predict(table, 1000, Layout("data", 2), 128, 6.0, fast).seconds == pytest.approx(6.0, rel=1e-3)
+    hidden = predict(table, 1000, Layout("data", 2), 128, 6.0, slow)
+    assert 6.0 < hidden.seconds < 6.05 and hidden.hidden > 0.97  # 1.95 s of sums behind 4 s of backward pass
+    bare = predict(table, 1000, Layout("data", 2), 128, 6.0, slow, overlap=False)
+    assert bare.seconds == pytest.approx(6.0 + 4 * ALL / 125e6)
+    starved = predict(table, 1000, Layout("data", 2), 128, 0.1, slow)
+    assert starved.seconds == pytest.approx(0.1 + 4 * ALL / 125e6, rel=0.05)
+    late = predict(table, 1000, Layout("towers", 1, 2), 1, 0.0, Link(0.01, 1e15)).seconds
+    assert late == pytest.approx(0.01 * (9 + 2 * 2), rel=1e-3)  # nine exchanges, two small sums of two messages
