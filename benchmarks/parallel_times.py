@@ -96,10 +96,12 @@ def _set(kind: str, ranks: Ranks, value: str | float | None) -> None:
     dist.barrier()
 
 
-def measure(rounds: int) -> dict:
-    """Rates at two batches, delays at one."""
+def measure(rounds: int, batches: list[int]) -> dict:
+    """Rates and delays at small batches, rates at the paper's."""
     rows, every = [], ["data", "towers", "hybrid", "sums"]
     plans = [
+        ("rate", 8, rounds, every, list(RATES)),
+        ("delay", 8, rounds, every, list(DELAYS)),
         ("rate", 32, rounds, every, list(RATES)),
         ("delay", 32, rounds, every, list(DELAYS)),
         ("rate", 128, rounds, ["towers", "data"], ["unlimited", "1 Gbit/s"]),
@@ -108,7 +110,7 @@ def measure(rounds: int) -> dict:
         wire = Path(room, "wire")
         wire.write_text("0 1000")
         os.environ["WIRE"] = str(wire)
-        for plan in plans:
+        for plan in (plan for plan in plans if plan[1] in batches):
             with hosts.bridged(2) if plan[0] == "rate" else hosts.wired(wire) as spaces:
                 rows += json.loads(
                     hosts.on_hosts(spaces, ["-m", "benchmarks.parallel_times", "--plan", json.dumps(plan)], 1800)
@@ -118,6 +120,7 @@ def measure(rounds: int) -> dict:
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=3)
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 32, 128])
     parser.add_argument("--plan", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.plan:
@@ -125,7 +128,7 @@ def main() -> None:
         if os.environ["RANK"] == "0":
             print(json.dumps(rows))
     else:
-        harness.emit(measure(options.rounds))
+        harness.emit(measure(options.rounds, options.batches))
 
 
 if __name__ == "__main__":

@@ -31,14 +31,43 @@ class Bench(OnDevice, Json):
     threads: int | None = None
     """CPU threads for torch (default: OMP_NUM_THREADS, or every core)."""
 
+    parallel: bool = False
+    """Measure the link between the processes that torchrun started, and a step under each layout: see docs/scale.md.
+    --batch-size is of all of them."""
+
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.diagnostics.bench import bench, spread_words
 
         for name in ("batch_size", "classes", "rounds"):
             check_number(f"--{name.replace('_', '-')}", getattr(self, name), 1, 10**6)
         check_threads("--threads", self.threads)
         machine.set_up(self.threads)
+        return self._parallel() if self.parallel else self._alone()
+
+    def _parallel(self) -> int:
+        from alexnet.diagnostics.bench_parallel import bench_parallel
+
+        result = bench_parallel(
+            self.net, batch=self.batch_size, classes=self.classes, rounds=self.rounds, device=self.device,
+            threads=self.threads, say=Display(unit="rounds").line,
+        )  # fmt: skip
+        if self.json:
+            return print_json(dataclasses.asdict(result))
+        shown = table_of("layout", "step, s", "predicted, s", "MB sent", right=(1, 2, 3))
+        for row in result.layouts:
+            add_row(shown, row.layout, f"{row.seconds:.3g}", f"{row.predicted:.3g}", f"{row.sent / 1e6:,.1f}")
+        print_table(shown)
+        say(f"net {result.net}, batch {result.batch}, {result.ranks} ranks on {result.device}, {result.precision}")
+        say(
+            f"link: {1e3 * result.latency:.2g} ms, {8e-9 * result.bandwidth:.2g} Gbit/s; a rank's part of a step "
+            f"without any exchange: {result.alone:.3g} s"
+        )
+        say(f"take: --parallel {result.best}")
+        return 0
+
+    def _alone(self) -> int:
+        from alexnet.diagnostics.bench import bench, spread_words
+
         result = bench(
             self.net, batch=self.batch_size, classes=self.classes, rounds=self.rounds, device=self.device,
             say=Display(unit="rounds").line,

@@ -80,9 +80,16 @@ def plan(setup: Setup, options: Options) -> Mapping[str, str]:
         f"learning rate {recipe.learning_rate:g} ({recipe.schedule})",
         "machine": f"{setup.device.type}, {recipe.precision}, {plural(torch.get_num_threads(), 'thread')}, "
         f"{native.kernels(setup.device)} kernels",
+        **({} if setup.layout.ranks == 1 else {"parallel": _parallel(setup)}),
         "disk": f"{size_text(need.kept)} for checkpoints, {size_text(need.peak)} while one is replaced; "
         f"{size_text(files.free_bytes(setup.folder))} free",
     }
+
+
+def _parallel(setup: Setup) -> str:
+    """The layout, and why it was chosen."""
+    layout = setup.layout
+    return layout.words() + (f"; {layout.why}" if layout.why else "")
 
 
 def plan_line(name: str, text: str) -> str:

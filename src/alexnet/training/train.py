@@ -109,6 +109,10 @@ def train(
         if ranks.size > 1:
             check_alike(ranks, setup)
         ranks.by_first(lambda: _own(stack, setup, display))
+        if ranks.size > 1 and parallel == "auto":
+            from alexnet.training.parallel.choice import with_layout
+
+            setup = with_layout(ranks, setup)
         return _train(setup, options, display)
 
 
