@@ -1,0 +1,72 @@
+"""Several processes of one machine by ``--devices``: as one process, started again where one was killed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.faults import PATCH
+from benchmarks.kill import of_run
+
+import alexnet
+from alexnet.errors import UsageError
+from alexnet.ranks.launch import devices_of, without_devices
+
+
+def test_devices_are_a_number_or_all():
+    assert devices_of("2") == 2
+    for wrong in ("two", "0", "-1", "2000", "1.5"):
+        with pytest.raises(UsageError, match="--devices"):
+            devices_of(wrong)
+
+
+def test_each_process_runs_the_command_without_devices():
+    assert without_devices(["train", "--devices", "2", "data", "run"]) == ["train", "data", "run"]
+    rest = ["train", "data", "run", "--lr", "0.1"]
+    assert without_devices([*rest[:3], "--devices=all", *rest[3:]]) == rest
+
+
+def train(dataset, run: Path, net: Path, *more: str, fault: str = "", room: Path | None = None):
+    """``alexnet train`` in a process of its own, whose rank 1 may be killed at a step."""
+    paths = [str(Path(alexnet.__file__).parents[1])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "FAULT": fault}
+    if room is not None:
+        (room / "sitecustomize.py").write_text(PATCH)
+        paths.insert(0, str(room))
+        environment["FAULT_ONCE"] = str(room / "once")
+    words = ["train", dataset.path, run, "--net", net, "--epochs", "3", "--batch-size", "16", "--quiet", *more]
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet", *map(str, words)],
+        env={**environment, "PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_train_as_one(dataset, net_file, tmp_path):
+    alone = train(dataset, tmp_path / "alone", net_file)
+    both = train(dataset, tmp_path / "both", net_file, "--devices", "2", "--parallel", "towers")
+    assert alone.returncode == both.returncode == 0, alone.stderr + both.stderr
+    assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+    assert both.stdout.count("3 epochs; this command took") == 1  # one process speaks
+
+
+def test_a_mistake_is_one_line_of_one_process(dataset, net_file, tmp_path):
+    ended = train(dataset, tmp_path / "run", net_file, "--devices", "3", "--parallel", "towers")
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "2 towers" in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.net
+def test_a_killed_process_is_started_again(dataset, net_file, tmp_path):
+    for name, fault in (("undisturbed", ""), ("killed", "kill:1=5")):
+        room = tmp_path / f"room-{name}"
+        room.mkdir()
+        ended = train(dataset, tmp_path / name, net_file, "--devices", "2", fault=fault, room=room)
+        assert ended.returncode == 0, ended.stderr
+    assert "rank 1 was killed (SIGKILL)" in ended.stderr
+    assert of_run(tmp_path / "killed") == of_run(tmp_path / "undisturbed")
