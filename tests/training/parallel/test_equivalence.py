@@ -1,0 +1,127 @@
+"""Several processes under torchrun train what one trains, and resume as one does: bitwise, or on the same curve.
+
+One launch a number of ranks, whose jobs are trained within one process group (benchmarks/equivalence.py).
+"""
+
+import pytest
+from benchmarks import equivalence
+from benchmarks.equivalence import CASES, Job, checkpoints, folder
+
+MAIN = ("data", "towers", "hybrid", "sharded")
+QUICK = ("plain", "caffe")
+AT_TWO = ("data", "towers")
+CUT = 10  # steps saved before a training is lost
+RESUMED_AS = {"data": "towers", "towers": "hybrid", "hybrid": "sharded", "sharded": "data"}  # by two ranks
+
+
+def cut(layout: str, name: str = "") -> str:
+    """The folder of a training of four ranks that was lost, or of a copy."""
+    return folder("cut", f"{layout} {name}", 4)
+
+
+def refused() -> list[Job]:
+    """What ranks must not differ in, each in one rank."""
+    others = {
+        "recipe": (1, "recipe", {"learning_rate": 0.004}),
+        "dataset": (1, "case", "seven classes"),
+        "net": (1, "case", "source, chunks of 32"),
+        "threads": (1, "threads", 2),
+        "first": (0, "recipe", {"batch_size": 6}),
+    }
+    return [Job(f"other-{name}", "plain", "data", other=other) for name, other in others.items()]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Where everything was trained."""
+    root = tmp_path_factory.mktemp("equivalence")
+    equivalence.make(root)
+    for case in QUICK:
+        equivalence.train(root, Job(folder(case), case))
+    four = [*equivalence.matrix(QUICK[:1], 4, MAIN), *equivalence.matrix(QUICK[1:], 4, ["towers"])]
+    for layout in MAIN:
+        four += [Job(cut(layout), "plain", layout, lose=CUT), Job(cut(layout, "four"), "plain", layout, of=cut(layout))]
+    four += [Job("asked", "plain", "towers", ask=(2, CUT)), Job("asked-on", "plain", "towers", of="asked"), *refused()]
+    said = equivalence.launch(root, 4, four)
+    two = equivalence.matrix(QUICK[:1], 2, AT_TWO)
+    two += [Job(cut(layout, "two"), "plain", other, of=cut(layout)) for layout, other in RESUMED_AS.items()]
+    equivalence.launch(root, 2, two)
+    for layout in MAIN:
+        equivalence.train(root, Job(cut(layout, "one"), "plain", of=cut(layout)))
+    return root, said
+
+
+def same_files(one, other) -> None:
+    """Bitwise the same at the end: metrics, weights, velocities."""
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    ends = [checkpoints(run)[-1][1] for run in (one, other)]
+    for name in ("weights.safetensors", "state.safetensors"):
+        assert (ends[0] / name).read_bytes() == (ends[1] / name).read_bytes()
+
+
+@pytest.mark.parametrize(("layout", "ranks"), [*((layout, 4) for layout in MAIN), *((layout, 2) for layout in AT_TWO)])
+def test_several_train_what_one_trains(root, layout, ranks, record_property):
+    place, _ = root
+    line = equivalence.figures(place, "plain", layout, ranks)
+    record_property("figures", line)
+    assert line["right"], line
+
+
+def test_norms_across_towers_are_those_of_one_process(root):
+    line = equivalence.figures(root[0], "caffe", "towers", 4)
+    assert line["right"], line
+
+
+@pytest.mark.parametrize("layout", MAIN)
+def test_lost_and_resumed_by_four_is_bitwise_the_same(root, layout):
+    place, said = root
+    assert all((answers[cut(layout)], answers[cut(layout, "four")]) == ("Lost: ", "") for answers in said)
+    same_files(place / folder("plain", layout, 4), place / cut(layout, "four"))
+
+
+@pytest.mark.parametrize("count", ["one", "two"])
+@pytest.mark.parametrize("layout", MAIN)
+def test_resumed_otherwise_it_goes_on_on_the_same_curve(root, layout, count):
+    place, _ = root
+    apart = equivalence.distances(place / folder("plain"), place / cut(layout, count))
+    assert max(apart.values()) <= 1e-12, apart
+
+
+def test_one_rank_is_asked_to_end_and_all_save_at_the_same_step(root):
+    place, said = root
+    words = [answers["asked"] for answers in said]
+    assert all(f"stopped at step {CUT + 1} of 20 and saved" in word for word in words), words
+    assert checkpoints(place / "asked")[-1][0] == CUT + 1
+    same_files(place / folder("plain", "towers", 4), place / "asked-on")
+
+
+@pytest.mark.parametrize(("job", "words"), [
+    ("recipe", "rank 1 has another recipe (--lr) than rank 0 (0.004, not 0.005); give every rank the same options"),
+    ("dataset", "rank 1 has another dataset than rank 0"),
+    ("net", "rank 1 has another net than rank 0 (source "),
+    ("threads", "rank 1 has another number of threads than rank 0 (2, not 1); give --threads"),
+    ("first", "rank 1 has another recipe (--batch-size) than rank 0 (7, not 6)"),
+])  # fmt: skip
+def test_ranks_that_differ_are_refused_by_all_of_them(root, job, words):
+    place, said = root
+    assert all(words in answers[f"other-{job}"] for answers in said), said
+    assert not (place / f"other-{job}").exists()
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """The whole matrix."""
+    root = tmp_path_factory.mktemp("matrix")
+    equivalence.make(root)
+    equivalence.launch(root, 1, [Job(folder(case), case) for case in CASES])
+    for ranks in (2, 4):
+        equivalence.launch(root, ranks, equivalence.matrix(CASES, ranks))
+    return root
+
+
+@pytest.mark.net
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_by_every_layout(everything, case, ranks):
+    lines = [equivalence.figures(everything, case, layout, ranks) for layout in equivalence.layouts_of(case)]
+    assert all(line["right"] for line in lines), lines
