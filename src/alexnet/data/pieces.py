@@ -87,8 +87,8 @@ class Pieces:
                     if given_up:
                         self._coming.pop(index, None)
                     closed = not given_up and bool(self._open) and self._open.popitem(last=False)
-                if given_up:
-                    return fetch.set_exception(error)
+                if given_up:  # without the traceback, which would keep what is open here open
+                    return fetch.set_exception(CacheFull(str(error), error.waiting))
                 if not closed and (time.monotonic() > end or not error.waiting):
                     return self._failed(index, fetch, error)
                 time.sleep(0 if closed else 0.1)
