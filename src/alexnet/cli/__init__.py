@@ -16,6 +16,15 @@ SHARED = ("train", "evaluate", "features", "bench")  # the commands that several
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 done, 1 failed, 2 wrong use, 130 interrupted after saving."""
+    from alexnet import ranks
+
+    status = _status(arguments)
+    if ranks.broken():  # everything is said and flushed
+        os._exit(status)
+    return status
+
+
+def _status(arguments: Sequence[str] | None) -> int:
     open_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

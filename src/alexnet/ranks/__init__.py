@@ -2,6 +2,7 @@
 
 from alexnet.ranks.group import Ranks as Ranks
 from alexnet.ranks.group import alone as alone
+from alexnet.ranks.group import broken as broken
 from alexnet.ranks.group import current as current
 from alexnet.ranks.group import joined as joined
 from alexnet.ranks.group import under_torchrun as under_torchrun

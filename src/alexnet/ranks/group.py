@@ -16,6 +16,7 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
 TIMEOUT, UNSHARED = "ALEXNET_TIMEOUT", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 _CURRENT: list["Ranks"] = []
+_BROKEN: list[int] = []  # ranks of this process whose connections broke
 
 
 class Ranks:
@@ -138,6 +139,11 @@ def current() -> Ranks:
     return _CURRENT[-1] if _CURRENT else alone()
 
 
+def broken() -> bool:
+    """Whether a job of this process has failed: threads of its connections may abort the process when it ends."""
+    return bool(_BROKEN)
+
+
 def under_torchrun() -> bool:
     """Whether torchrun started this process beside others."""
     return int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and "RANK" in os.environ
@@ -172,6 +178,7 @@ def joined() -> Iterator[Ranks]:
         raise
     except Exception as error:
         said = ranks.watch.explain(error, ranks.timeout)
+        _BROKEN.append(ranks.rank)
         if said is None:
             error.add_note(f"rank {ranks.rank}, step {ranks.watch.step}")
             raise
