@@ -67,7 +67,7 @@ def measured(kind: str, batch: int, rounds: int, names: list[str], only: list[st
         links: dict[str, list[list[float]]] = {link: [] for link in settings}
         for number in range(rounds + 1):
             for link, value in settings.items():
-                _set(kind, ranks, value)
+                set_link(kind, ranks, value)
                 seen = measure_link(ranks, torch.device("cpu"), LINK_NUMBERS)
                 for name, task in tasks.items():
                     dist.barrier()
@@ -85,7 +85,7 @@ def measured(kind: str, batch: int, rounds: int, names: list[str], only: list[st
     ]  # fmt: skip
 
 
-def _set(kind: str, ranks: Ranks, value: str | float | None) -> None:
+def set_link(kind: str, ranks: Ranks, value: str | float | None) -> None:
     """Makes the link what it shall be."""
     dist.barrier()
     if kind == "rate":

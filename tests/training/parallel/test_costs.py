@@ -1,8 +1,10 @@
 """Bytes and steps of layouts, held against numbers worked out by hand and against published scalings."""
 
 import pytest
+from benchmarks import scaling
 
 from alexnet.nets.table_file import load_table
+from alexnet.training.parallel.choice import candidates, shortest
 from alexnet.training.parallel.costs import bytes_sent, exchanges
 from alexnet.training.parallel.layout import Layout
 from alexnet.training.parallel.link import Link
@@ -85,3 +87,31 @@ def test_a_step_is_what_is_computed_and_what_is_waited_for():
     assert starved.seconds == pytest.approx(0.1 + 4 * ALL / 125e6, rel=0.05)
     late = predict(table, 1000, Layout("towers", 1, 2), 1, 0.0, Link(0.01, 1e15)).seconds
     assert late == pytest.approx(0.01 * (9 + 2 * 2), rel=1e-3)  # nine exchanges, two small sums of two messages
+
+
+@pytest.mark.parametrize("case", scaling.CASES, ids=lambda case: case.name)
+def test_published_scalings_are_met_within_15_percent(case):
+    assert scaling.speedup(case) == pytest.approx(case.published, rel=0.15)
+
+
+def chosen(link: Link, ranks: int, batch: int, compute: float, net: str = "paper", classes: int = 1000) -> str:
+    table = load_table(net)
+    return shortest(candidates(ranks, table, classes, batch), table, classes, batch, compute, link).name
+
+
+def test_auto_takes_data_unless_the_link_is_slow():
+    fast, slow = Link(1e-4, 1e10), Link(1e-4, 0.94 * 125e6)
+    assert chosen(fast, 2, 128, 6.0) == "data"
+    assert chosen(slow, 2, 32, 0.5) != "data"  # 2.07 s of sums behind half a second of computing
+    assert chosen(slow, 2, 4096, 100.0) == "data"  # hidden
+    assert chosen(slow, 64, 64 * 128, 1.0, "torchvision") == "data"  # beyond 26 ranks hybrid sends more
+    assert chosen(slow, 8, 8 * 16, 0.5, "torchvision") == "hybrid"  # of one tower
+
+
+def test_auto_says_why_and_what_is_allowed():
+    table = load_table("paper")
+    assert [layout.name for layout in candidates(4, table, 1000, 128)] == ["data", "towers", "hybrid"]
+    assert [layout.name for layout in candidates(3, table, 1000, 128)] == ["data", "hybrid"]
+    assert [layout.name for layout in candidates(4, table, 1000, 3)] == ["towers"]  # two parts of each batch suffice
+    layout = shortest(candidates(2, table, 1000, 32), table, 1000, 32, 0.5, Link(1e-4, 0.94 * 125e6))
+    assert "0.1 ms, 0.94 Gbit/s" in layout.why and "data 2." in layout.why

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from alexnet.nets.table import FullyConnectedLayer, Sized, Table
+from alexnet.training.parallel.gradients import SMALL_BYTES
 from alexnet.training.parallel.layout import Layout
 from alexnet.training.parallel.part import Place, part_sizes
 
 Kind = Literal["gradients", "maps", "slices"]
 ELEMENT = {"float64": 8, "float32": 4, "bf16": 2, "fp16": 2}  # bytes of a number between layers
-LONGEST_SMALL = 1 << 16  # bytes: as ``gradients.SMALL_BYTES``; smaller gradients go together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +53,12 @@ def exchanges(
     places = layout.places(table, classes, 0)
     rows = table.sized(classes) if places is None else [place.row for place in places]
     if layout.name == "sharded":
-        return _of_slices(rows, layout.data, backend) + _sums(rows, layout.data, _no_layers(rows), "float32")
+        return _of_slices(rows, layout.data, backend) + _sums(rows, layout.data, _connected(rows), "float32", backend)
     found: list[Exchange] = []
     if places is not None:
         found = _of_maps(places, layout, images, ELEMENT[precision])
     whole = {place.name for place in places or () if place.sizes} if layout.name == "hybrid" else set()
-    return found + _sums([_own(row, places, layout) for row in rows], layout.data, whole, precision)
+    return found + _sums([_own(row, places, layout) for row in rows], layout.data, whole, precision, backend)
 
 
 def bytes_sent(
@@ -68,7 +68,7 @@ def bytes_sent(
     return sum(part.sent for part in exchanges(table, classes, layout, images, precision, backend))
 
 
-def _no_layers(rows: Sequence[Sized]) -> set[str]:
+def _connected(rows: Sequence[Sized]) -> set[str]:
     return {row.layer.name for row in rows if isinstance(row.layer, FullyConnectedLayer)}
 
 
@@ -81,12 +81,17 @@ def _own(row: Sized, places: Sequence[Place] | None, layout: Layout) -> Sized:
     return dataclasses.replace(row, parameters=own)
 
 
+def rounds(ranks: int, backend: str = "gloo") -> int:
+    """Messages of an ``all_reduce`` that follow each other: around gloo's ring, or up and down NCCL's tree."""
+    return 2 * (ranks - 1) if backend == "gloo" else 2 * math.ceil(math.log2(ranks))
+
+
 def ring(ranks: int) -> float:
     """Bytes that a rank sends in an ``all_reduce`` around a ring, in parts of what is summed."""
     return 2 * (ranks - 1) / ranks
 
 
-def _sums(rows: Sequence[Sized], ranks: int, left_out: set[str], precision: str) -> list[Exchange]:
+def _sums(rows: Sequence[Sized], ranks: int, left_out: set[str], precision: str, backend: str) -> list[Exchange]:
     """Gradients' sums, the last layer's first: the small ones together, at the end.
 
     With bf16 gradients come to the weights' copies, so in bf16; of biases they are float32.
@@ -100,15 +105,16 @@ def _sums(rows: Sequence[Sized], ranks: int, left_out: set[str], precision: str)
         for name, shape in row.parameters.items():
             size = 8 if precision == "float64" else 2 if precision == "bf16" and name == "weight" else 4
             count = size * math.prod(shape)
-            if count > LONGEST_SMALL:
-                found.append(Exchange(row.layer.name, "gradients", ring(ranks) * count, 2 * (ranks - 1)))
+            if count > SMALL_BYTES:
+                found.append(Exchange(row.layer.name, "gradients", ring(ranks) * count, rounds(ranks, backend)))
             else:
                 together += count
-    return [*found, Exchange("small", "gradients", ring(ranks) * together, 2 * (ranks - 1))]
+    return [*found, Exchange("small", "gradients", ring(ranks) * together, rounds(ranks, backend))]
 
 
 def _of_maps(places: Sequence[Place], layout: Layout, images: float, size: int) -> list[Exchange]:
     """Maps, units and scores, forward and backward, of the first of the ranks that have the net together."""
+    turns = 1 if layout.scheme == "whole" else layout.parts  # in which images go through the divided layers
     others, batch = layout.parts - 1, images * (layout.parts if layout.name == "hybrid" else 1)
     forward, backward = [], []
     for before, place in itertools.pairwise(places):
@@ -120,14 +126,14 @@ def _of_maps(places: Sequence[Place], layout: Layout, images: float, size: int) 
             back = own / before.sizes[0] * sum(before.sizes[1:]) * batch if before.sizes else 0
         else:
             continue
-        forward.append(Exchange(place.name, "maps", size * there, 1))
-        backward.append(Exchange(place.name, "maps", size * back, 1))
+        forward.append(Exchange(place.name, "maps", size * there, turns))
+        backward.append(Exchange(place.name, "maps", size * back, turns))
     last = places[-1]
     if last.sizes is not None and layout.name == "hybrid":  # to each rank the scores of its own images
-        forward.append(Exchange("scores", "maps", size * last.sizes[0] * (batch - images), 1))
-        backward.append(Exchange("scores", "maps", size * sum(last.sizes[1:]) * images, 1))
+        forward.append(Exchange("scores", "maps", size * last.sizes[0] * (batch - images), turns))
+        backward.append(Exchange("scores", "maps", size * sum(last.sizes[1:]) * images, turns))
     elif last.sizes is not None:  # the loss is computed alike everywhere: nothing comes back
-        forward.append(Exchange("scores", "maps", size * last.sizes[0] * batch * others, 1))
+        forward.append(Exchange("scores", "maps", size * last.sizes[0] * batch * others, turns))
     return forward + backward[::-1]
 
 
@@ -142,5 +148,5 @@ def _of_slices(rows: Sequence[Sized], ranks: int, backend: str) -> list[Exchange
             padded = sum(4 * ranks * -(-shape[0] // ranks) * math.prod(shape[1:]) for shape in row.parameters.values())
             found.append(Exchange(row.layer.name, "slices", padded * (ranks - 1) / ranks, ranks - 1))
             share = ring(ranks) if backend == "gloo" else (ranks - 1) / ranks
-            found.append(Exchange(row.layer.name, "slices", padded * share, 2 * (ranks - 1)))
+            found.append(Exchange(row.layer.name, "slices", padded * share, rounds(ranks, backend)))
     return found

@@ -11,11 +11,11 @@ import dataclasses
 
 from alexnet.nets.costs import costs
 from alexnet.nets.table import Table
-from alexnet.training.parallel.costs import Exchange, exchanges
+from alexnet.training.parallel.costs import Exchange, exchanges, rounds
 from alexnet.training.parallel.layout import Layout
 from alexnet.training.parallel.link import Link
 
-WAITED_ROUNDS = 2  # a step's figures, and whether a rank was asked to stop: two small sums
+WAITED_SUMS = 2  # a step's figures, and whether a rank was asked to stop: two small sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def predict(
         return Predicted(compute, 0.0, 0.0, 0.0, 0.0)
     found = exchanges(table, classes, layout, batch / layout.data, precision, backend)
     sums = [part for part in found if part.kind == "gradients"]
-    figures = WAITED_ROUNDS * 2 * (layout.ranks - 1) * link.latency
+    figures = WAITED_SUMS * rounds(layout.ranks, backend) * link.latency
     waited = figures + sum(link.seconds(part.sent, part.rounds) for part in found if part.kind != "gradients")
     handled = handling * sum(part.sent for part in found)
     sending = sum(link.seconds(part.sent, part.rounds) for part in sums)
