@@ -81,7 +81,7 @@ CASES = {
     "caffe": Case(net="caffe"),
     "torchvision": Case(net="torchvision"),
     "dropout of inputs": Case(net="inputs"),
-    "source, chunks of 32": Case(net="source", options={"crop_group": 32}),
+    "source in chunks of 32": Case(net="source", options={"crop_group": 32}),
     "source float32": Case(net="source", precision="float32", options={"crop_group": 32}),
     "label smoothing": Case(options={"label_smoothing": 0.1}),
     "windows": Case(options={"shuffle": "windows"}),

@@ -24,7 +24,7 @@ def refused() -> list[Job]:
     others = {
         "recipe": (1, "recipe", {"learning_rate": 0.004}),
         "dataset": (1, "case", "seven classes"),
-        "net": (1, "case", "source, chunks of 32"),
+        "net": (1, "case", "source in chunks of 32"),
         "threads": (1, "threads", 2),
         "first": (0, "recipe", {"batch_size": 6}),
     }
