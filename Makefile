@@ -19,7 +19,7 @@ test: $(INSTALLED)        ## every test that needs nothing from outside
 	@echo "left out: the demo's whole training (make test-slow), real photos (make test-photos), a GPU (make test-gpu),"
 	@echo "object storage and several machines (make test-net)"
 
-test-slow: $(INSTALLED)   ## the demo's whole training, held against a linear classifier
+test-slow: $(INSTALLED)   ## the demo's whole training, held against a linear classifier; every layout in every case
 	$(BIN)/python -m pytest -m slow
 
 # No whole nets in float64, no trainings, no processes of their own.
