@@ -14,6 +14,8 @@ from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.step import Step
 from tests.oracle import layers as oracle
+from tests.ranks.test_launch import losses
+from tests.ranks.test_launch import train as train_apart
 
 pytestmark = pytest.mark.gpu
 
@@ -124,3 +126,15 @@ def test_a_step_does_not_wait_for_the_device(cuda, dataset, net_file, tmp_path, 
     monkeypatch.setattr(Step, "__call__", step)
     recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=2, grad_accumulation=2, precision=precision)
     assert train(dataset, tmp_path / "run", recipe, device="cuda", show=False).steps == 12
+
+
+@pytest.mark.parametrize("layout", ["data", "towers", "hybrid", "sharded"])
+def test_two_gpus_train_as_one(cuda, dataset, net_file, tmp_path, layout):
+    """By NCCL; with one GPU, one process is all there is."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("this machine has one GPU")
+    options = ("--precision", "float32")
+    alone = train_apart(dataset, tmp_path / "alone", net_file, *options)
+    both = train_apart(dataset, tmp_path / "both", net_file, "--devices", "all", "--parallel", layout, *options)
+    assert alone.returncode == both.returncode == 0, alone.stderr + both.stderr
+    assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)

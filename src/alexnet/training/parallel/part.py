@@ -193,8 +193,8 @@ class Part(Network):
     def _together(self, steps: Sequence[Step], x: Tensor, draw: Draw | None, part: slice) -> Tensor:
         """The divided layers on a part of every rank's images; the scores of its own ones."""
         x = x[part]
-        counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(dist.get_world_size(self.group))]
-        dist.all_gather(counts, counts[0].new_tensor([len(x)]), group=self.group)
+        counts = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size(self.group))]
+        dist.all_gather(counts, torch.tensor([len(x)]), group=self.group)  # on the CPU: no GPU is waited for
         images = [int(count) for count in counts]
         if draw is not None:
             rows = GatherExamples.apply(draw.rows[part], images, self.group)
