@@ -432,19 +432,19 @@ def test_stopped_by_a_signal_it_is_whole_there(source, small, place, tmp_path):
 
 
 def test_training_from_it_is_as_fast_after_the_first_epoch(source, tmp_path, net_file, record_property):
-    """Median step of the later epochs, in turns, against the same dataset on the disk."""
+    """Median step of the later epochs, in turns, against the same dataset on the disk; every try is recorded."""
     local, url = source
-    ratio = 9.0
+    tries: list[float] = []
     for _ in range(3):  # a busy machine may be slow at any moment
         seconds: dict[str, list[float]] = {"local": [], "remote": []}
         for name, path in (("local", local.path), ("remote", url)) * 3:
             seconds[name].append(later_epochs(Dataset(path), tmp_path / f"{name}-{len(seconds[name])}", net_file))
             shutil.rmtree(tmp_path / f"{name}-{len(seconds[name]) - 1}")
-        ratio = min(ratio, min(seconds["remote"]) / min(seconds["local"]))
-        if ratio <= 1.05:
+        tries.append(min(seconds["remote"]) / min(seconds["local"]))
+        if tries[-1] <= 1.05:
             break
-    record_property("later epochs, remote to local", ratio)
-    assert ratio <= 1.05
+    record_property("later epochs, remote to local, each try", [round(ratio, 3) for ratio in tries])
+    assert min(tries) <= 1.05
 
 
 def later_epochs(dataset: Dataset, folder: Path, net: str) -> float:
