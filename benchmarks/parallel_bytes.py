@@ -46,11 +46,11 @@ def layout_of(name: str, ranks: int) -> Layout:
     return Layout(name, ranks, ranks if name == "hybrid" else 1)
 
 
-def counted() -> list[dict]:
-    """Every case, in this rank."""
+def counted(batches: list[int]) -> list[dict]:
+    """Every case of these batches, in this rank."""
     table, device, found = load_table("paper"), torch.device("cpu"), []
     with joined() as ranks:
-        for name, batch, precision in CASES[ranks.size]:
+        for name, batch, precision in (case for case in CASES[ranks.size] if case[1] in batches):
             layout = layout_of(name, ranks.size)
             step = layout_step(ranks, layout, table, 1000, batch, precision, device)
             step()  # buffers and connections
@@ -125,10 +125,11 @@ def plot(content: dict, path: str) -> None:
 def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 32], help=argparse.SUPPRESS)
     parser.add_argument("--plot", nargs=2, metavar=("JSON", "PNG"))
     options = parser.parse_args()
     if options.rank:
-        rows = counted()
+        rows = counted(options.batches)
         if os.environ["RANK"] == "0":
             print(json.dumps(rows))
     elif options.plot:

@@ -1,6 +1,10 @@
 """``bench`` measures what it says, and ``doctor`` says which path runs."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import types
 
 import pytest
@@ -75,3 +79,45 @@ def test_older_torch_is_asked_for_instruction_sets_one_by_one(monkeypatch):
             found = machine.capabilities()
             assert found["avx2"] is found["avx512_bf16"] is has and machine.cpu_has_bf16() is has
             assert found["amx_tile"] is found["amx_bf16"] is False  # not asked where torch cannot be
+
+
+def test_bench_parallel_measures_every_layout_that_applies(alexnet, net_file):
+    status, _, err = alexnet("bench", "--parallel")
+    assert status == 2 and "--parallel: needs two processes" in err
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = [
+        "bench",
+        "--parallel",
+        "--net",
+        net_file,
+        "--batch-size",
+        "8",
+        "--classes",
+        "10",
+        "--rounds",
+        "2",
+        "--json",
+    ]
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "alexnet", *words, "--device", "cpu"],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outs = [rank.communicate(timeout=300)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0] and not outs[1]  # the first one speaks
+    result = json.loads(outs[0])
+    rows = {row["layout"]: row for row in result["layouts"]}
+    assert set(rows) == {f"{name}, 2 ranks" for name in ("data", "towers", "hybrid", "sharded")}
+    assert all(len(row["rounds"]) == 2 and min(row["rounds"]) > 0 for row in rows.values())
+    parameters = sum(row.parameters for row in costs(load_table(net_file), 10))
+    assert rows["data, 2 ranks"]["sent"] == 4 * parameters
+    assert (
+        result["latency"] > 0 and result["bandwidth"] > 0 and result["best"] in ("data", "towers", "hybrid", "sharded")
+    )
