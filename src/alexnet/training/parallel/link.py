@@ -21,15 +21,18 @@ class Link:
 
     Attributes:
         latency: seconds of one message.
-        bandwidth: bytes a second that a rank sends while it receives as many.
+        bandwidth: bytes a second that a rank sends in a sum, while it receives as many.
+        direct: the same where ranks hand each other maps (``all_to_all``); as ``bandwidth`` if not given. gloo sends a
+            large message and then receives one, so that it is about half.
     """
 
     latency: float
     bandwidth: float
+    direct: float | None = None
 
-    def seconds(self, sent: float, rounds: int) -> float:
-        """Of bytes sent in so many messages that follow each other."""
-        return sent / self.bandwidth + rounds * self.latency
+    def seconds(self, sent: float, rounds: int, direct: bool = False) -> float:
+        """Of bytes sent in so many messages that follow each other, in sums or directly."""
+        return sent / (self.direct or self.bandwidth if direct else self.bandwidth) + rounds * self.latency
 
     def words(self) -> str:
         """For people: ``0.12 ms, 3.9 Gbit/s``."""
@@ -37,7 +40,7 @@ class Link:
 
 
 def measure_link(ranks: Ranks, device: torch.device, large: int = LARGE) -> Link:
-    """Latency by sums of 16 bytes, bandwidth by sums of 4 MiB: well under a second on links that training can use.
+    """Latency by sums of 16 bytes, bandwidths by sums and exchanges of 4 MiB: in well under a second.
 
     The first rank's figures, at every rank.
 
@@ -47,23 +50,28 @@ def measure_link(ranks: Ranks, device: torch.device, large: int = LARGE) -> Link
         large: float32 numbers of the larger sums.
     """
 
-    def seconds(count: int) -> float:
+    def seconds(count: int, act: Callable[[torch.Tensor], object] = dist.all_reduce) -> float:
         numbers = torch.zeros(count, device=device)
         dist.all_reduce(numbers[:1])  # the ranks wait for each other
         begun = time.perf_counter()
-        dist.all_reduce(numbers)
+        act(numbers)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - begun
 
+    def swap(numbers: torch.Tensor) -> None:
+        dist.all_to_all_single(torch.empty_like(numbers), numbers)
+
+    large -= large % ranks.size
     seconds(LARGE // 16)  # connections open, buffers grow
     small = statistics.median(seconds(SMALL) for _ in range(SMALL_ROUNDS))
-    rounds = 2 * (ranks.size - 1)
-    long = _best(lambda: seconds(large), ranks, device)
-    bandwidth = ring(ranks.size) * 4 * large / max(1e-9, long - small)
-    answer = torch.tensor([small / rounds, bandwidth], dtype=torch.float64, device=device)
+    summed = max(1e-9, _best(lambda: seconds(large), ranks, device) - small)
+    latency, share = small / (2 * (ranks.size - 1)), (ranks.size - 1) / ranks.size
+    swapped = max(1e-9, _best(lambda: seconds(large, swap), ranks, device) - latency)
+    figures = [latency, ring(ranks.size) * 4 * large / summed, share * 4 * large / swapped]
+    answer = torch.tensor(figures, dtype=torch.float64, device=device)
     dist.broadcast(answer, 0)
-    return Link(float(answer[0]), float(answer[1]))
+    return Link(*(float(figure) for figure in answer))
 
 
 def _best(measure: Callable[[], float], ranks: Ranks, device: torch.device) -> float:

@@ -77,7 +77,9 @@ def predict(
     found = exchanges(table, classes, layout, batch / layout.data, precision, backend)
     sums = [part for part in found if part.kind == "gradients"]
     figures = WAITED_SUMS * rounds(layout.ranks, backend) * link.latency
-    waited = figures + sum(link.seconds(part.sent, part.rounds) for part in found if part.kind != "gradients")
+    waited = figures + sum(
+        link.seconds(part.sent, part.rounds, part.kind == "maps") for part in found if part.kind != "gradients"
+    )
     handled = handling * sum(part.sent for part in found)
     sending = sum(link.seconds(part.sent, part.rounds) for part in sums)
     gradients_handled = handling * sum(part.sent for part in sums)
