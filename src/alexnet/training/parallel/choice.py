@@ -20,7 +20,7 @@ from alexnet.training.setup import Setup
 
 GAIN = 0.1  # of a step that another layout than data must save
 EFFICIENCY = 0.7  # of the rate of one large product that a step reaches (docs/speed.md: 0.72 to 0.91)
-HANDLING = 1.9e-9  # seconds of a CPU's core a byte sent by gloo: 244 MB in 0.47 s without a limit (docs/scale.md)
+HANDLING = 1.0e-9  # seconds of a CPU's core a byte sent by gloo: 244 MB in 0.25 s without a limit (docs/scale.md)
 SIDE = {"cuda": 4096}  # of the matrices whose product gives the rate; 1024 elsewhere
 
 
