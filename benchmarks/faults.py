@@ -7,7 +7,6 @@ root (``mount``, ``ip``). Where a training ends, its checkpoint and metrics are 
 one's. Prints one JSON object; exit status 1 where a trial ended otherwise than it should.
 """
 
-import contextlib
 import dataclasses
 import os
 import signal
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,10 @@ import numpy as np
 from PIL import Image
 
 import alexnet
-from benchmarks import harness
+from benchmarks import harness, hosts
 from benchmarks.kill import of_run
 
 TIMEOUT, STEP, LIMIT = 8, 9, 240  # seconds for a rank to answer; the step of the fault; seconds for a trial
-HOSTS = ("faulta", "faultb")  # network namespaces, and their ends of the wire
 NET = Path(__file__).with_name("small.toml")
 PATCH = """
 import os
@@ -252,36 +250,20 @@ def full_disk(room: Room, run: Path) -> tuple[Ended, bool]:
         subprocess.run(["umount", disk], check=True)
 
 
-@contextlib.contextmanager
-def two_hosts() -> Iterator[None]:
-    """Two network namespaces, joined by a wire."""
-    lines = [f"ip netns add {name}" for name in HOSTS]
-    lines.append(f"ip link add {HOSTS[0]} netns {HOSTS[0]} type veth peer name {HOSTS[1]} netns {HOSTS[1]}")
-    for number, name in enumerate(HOSTS, 1):
-        lines.append(f"ip -n {name} addr add 10.97.0.{number}/24 dev {name}")
-        lines += [f"ip -n {name} link set {device} up" for device in ("lo", name)]
-    try:
-        for line in lines:
-            subprocess.run(line.split(), check=True)
-        yield
-    finally:
-        for name in HOSTS:
-            subprocess.run(["ip", "netns", "del", name], check=False)
-
-
 def cable(seconds: float) -> Trial:
     """The cable between two hosts is pulled at a step, and put back: a short while is bridged, a longer one told."""
 
     def trial(room: Room, run: Path) -> tuple[Ended, bool]:
-        with two_hosts():
-            processes = [_host(room, run, name) for name in HOSTS]
+        with hosts.bridged(2, "fault") as two:
+            processes = [_host(room, run, two, rank) for rank in range(2)]
+            link = ["ip", "-n", two[0][0], "link", "set", two[0][1]]
             while not room.once.exists() and processes[0].poll() is None:
                 time.sleep(0.05)
             started = time.time()
-            subprocess.run(["ip", "-n", HOSTS[0], "link", "set", HOSTS[0], "down"], check=True)
+            subprocess.run([*link, "down"], check=True)
             os.kill(int(room.once.with_suffix(".pid").read_text()), signal.SIGCONT)
             time.sleep(seconds)
-            subprocess.run(["ip", "-n", HOSTS[0], "link", "set", HOSTS[0], "up"], check=True)
+            subprocess.run([*link, "up"], check=True)
             said = [line for process in processes for line in process.communicate(timeout=LIMIT)[1].splitlines()]
         ours = [line for line in said if line.startswith(("error:", "alexnet:", "Traceback"))]
         ended = Ended(max(process.returncode for process in processes), ours, time.time() - started)
@@ -292,14 +274,14 @@ def cable(seconds: float) -> Trial:
     return trial
 
 
-def _host(room: Room, run: Path, name: str) -> subprocess.Popen[str]:
+def _host(room: Room, run: Path, two: list[tuple[str, str, str]], rank: int) -> subprocess.Popen[str]:
     """One rank in a namespace of its own; the first one stops itself at the step, until the cable is pulled."""
-    rank = HOSTS.index(name)
-    own = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "10.97.0.1", "MASTER_PORT": 29500}
+    space, interface, _ = two[rank]
+    own = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": two[0][2], "MASTER_PORT": 29500}
     environment = {**room.environment(f"pause:0={STEP}"), **{key: str(value) for key, value in own.items()}}
     return subprocess.Popen(
-        ["ip", "netns", "exec", name, sys.executable, "-m", "alexnet", *map(str, room.options(run))],
-        env={**environment, "GLOO_SOCKET_IFNAME": name},
+        ["ip", "netns", "exec", space, sys.executable, "-m", "alexnet", *map(str, room.options(run))],
+        env={**environment, "GLOO_SOCKET_IFNAME": interface},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

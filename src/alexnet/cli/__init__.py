@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from alexnet import ranks
 from alexnet.cli.commands import COMMANDS as COMMANDS
 from alexnet.cli.commands import command_class as command_class
 from alexnet.cli.commands import overview
@@ -16,8 +17,6 @@ SHARED = ("train", "evaluate", "features", "bench")  # the commands that several
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 done, 1 failed, 2 wrong use, 130 interrupted after saving."""
-    from alexnet import ranks
-
     status = _status(arguments)
     if ranks.broken():  # everything is said and flushed
         os._exit(status)
@@ -72,7 +71,6 @@ def _run(given: list[str]) -> int:
         return _print(help_page(name, arguments))
     import logging
 
-    from alexnet import ranks
     from alexnet.progress import set_quiet
 
     logging.getLogger("matplotlib").addHandler(logging.NullHandler())  # its cache and its fonts are no user's concern

@@ -12,12 +12,12 @@ from alexnet import machine
 from alexnet.data.batches import Batch
 from alexnet.diagnostics.bench import interleaved
 from alexnet.errors import UsageError
-from alexnet.nets.precision import input_dtype, keep_copies
+from alexnet.nets.precision import input_dtype
 from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
 from alexnet.ranks import Ranks, alone, joined
 from alexnet.training.optimizer import Momentum
-from alexnet.training.parallel.choice import GAIN, HANDLING, candidates
+from alexnet.training.parallel.choice import candidates, quickest, sending
 from alexnet.training.parallel.costs import bytes_sent
 from alexnet.training.parallel.division import Division
 from alexnet.training.parallel.layout import Layout, choose_layout
@@ -46,9 +46,9 @@ def layout_step(
             tensor.normal_(0.0, 0.01, generator=torch.Generator(device).manual_seed(number))
     division.settle()
     optimizer = Momentum(net.tensors(), lr=1e-6)
-    if precision == "bf16" and layout.name != "sharded":
-        optimizer.keep(keep_copies(net, torch.bfloat16))
-    rows = torch.arange(batch)[division.share.of(range(batch)).start : division.share.of(range(batch)).stop]
+    optimizer.keep(division.copies(precision))
+    own = division.share.of(range(batch))
+    rows = torch.arange(own.start, own.stop)
     images = torch.randn(len(rows), *table.input, device=device)
     images = images.to(input_dtype(precision), memory_format=torch.channels_last)
     shared = Batch(images, (rows % classes).to(device), rows.to(device), batch)
@@ -150,9 +150,7 @@ def bench_parallel(
         measured = [
             _row(one, values[one.name], table, classes, batch, computed, link, precision, where) for one in layouts
         ]
-        fastest = min(range(len(layouts)), key=lambda i: measured[i].seconds)
-        gained = measured[fastest].seconds < (1 - GAIN) * measured[0].seconds
-        best = layouts[fastest if gained else 0].name
+        best = layouts[quickest([row.seconds for row in measured])].name
         return ParallelBench(
             net, batch, ranks.size, where.type, precision, link.latency, link.bandwidth, computed, measured, best
         )
@@ -169,7 +167,7 @@ def _row(
     precision: str,
     device: torch.device,
 ) -> LayoutBench:
-    handling, backend = (HANDLING, "gloo") if device.type == "cpu" else (0.0, "nccl")
+    handling, backend = sending(device.type)
     predicted = predict(
         table, classes, layout, batch, computed, link, handling=handling, precision=precision, backend=backend
     )

@@ -142,12 +142,12 @@ def _fetch(url: str, digest: str, path: Path) -> None:
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, "no such object", url)
         try:
-            found = _download(url, entry.size, path, digest)
+            received = _download(url, entry.size, path, digest)
         except AlexNetError:
             if last or remote.look(url) in (None, entry):
                 raise
             continue
-        if found == digest:
+        if received == digest:
             return
         if last:
             changed = remote.look(url) != entry
@@ -166,13 +166,13 @@ def _download(url: str, size: int | None, path: Path, digest: str) -> str:
                 with locked(room / LOCKS / "room"):
                     make_room(room, size or 0)
                     file.truncate(size or 0)  # what is on its way counts
-                found = hashlib.sha256()
+                hashed = hashlib.sha256()
                 for data in ranges.pieces(url, size):
                     with storage.explained(path):
                         file.write(data)
-                    found.update(data)
-                if found.hexdigest() != digest:
-                    raise _Other(found.hexdigest())
+                    hashed.update(data)
+                if hashed.hexdigest() != digest:
+                    raise _Other(hashed.hexdigest())
             _note(path).write_text(to_json(_state(path), indent=None), encoding="utf-8")
             return digest
         except _Other as other:

@@ -166,10 +166,7 @@ class Copy:
             raise FileNotFoundError(2, "no such object", url)
         if _late(name):
             cache.make_room(cache.shards_folder(), entry.size or 0)
-        with storage.atomic(path) as file:
-            for data in ranges.pieces(url, entry.size):
-                with storage.explained(path):
-                    file.write(data)
+        _download(url, entry.size, path)
         self.known[name] = {"size": entry.size, "tag": entry.tag, "here": _state(path)}
         return path
 
@@ -199,6 +196,14 @@ class Copy:
     def bytes(self) -> int:
         """Of all objects of the folder."""
         return sum(known["size"] or 0 for known in self.known.values())
+
+
+def _download(url: str, size: int | None, path: Path) -> None:
+    """Fetches an object to a file, whole or not at all."""
+    with storage.atomic(path) as file:
+        for data in ranges.pieces(url, size):
+            with storage.explained(path):
+                file.write(data)
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -327,9 +332,7 @@ def brought(path: str | os.PathLike) -> Iterator[Path]:
             file = place / name if name else place
             file.parent.mkdir(parents=True, exist_ok=True)
             source = join(url, name) if name else url
-            with storage.atomic(file) as opened:
-                for data in ranges.pieces(source, (remote.look(source) or Entry(0, "")).size):
-                    opened.write(data)
+            _download(source, (remote.look(source) or Entry(0, "")).size, file)
         yield place
 
 

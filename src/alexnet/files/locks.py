@@ -43,12 +43,26 @@ class _Seen:
     owner: Owner | None
     age: float
 
-    def words(self) -> str:
-        """``process 123 on host (since 2026-11-25 14:02:11)``, or what can be said."""
-        if self.owner is None:
-            return "another process"
-        since = datetime.datetime.fromtimestamp(self.owner["since"]).strftime("%Y-%m-%d %H:%M:%S")
-        return f"process {self.owner['process']} on {self.owner['host']} (since {since})"
+
+def owner_words(owner: Owner | None) -> str:
+    """``process 123 on host (since 2026-11-25 14:02:11)``, or what can be said."""
+    if owner is None:
+        return "another process"
+    since = datetime.datetime.fromtimestamp(owner["since"]).strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {owner['process']} on {owner['host']} (since {since})"
+
+
+def busy(folder: str | os.PathLike, owner: Owner | None, left: float | None) -> AlexNetError:
+    """The error where another process owns a folder.
+
+    Args:
+        folder: of which.
+        owner: who that is, where it is known.
+        left: seconds until it would count as dead; None: it lives.
+    """
+    more = "" if left is None else f"; if it is dead, this is known in {max(1, round(left))} s: try again then"
+    to_do = f"wait for it, stop it, or give another folder{more}"
+    return AlexNetError(f"{folder}: {owner_words(owner)} is writing there; {to_do}")
 
 
 @contextlib.contextmanager
@@ -98,12 +112,9 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
             if not _is_there(path, file):
                 continue  # its owner has just ended, and removed it
             if locked is False or (seen.owner and not _dead(seen, locked)):
-                left = max(1, round(STALE_SECONDS - seen.age))
-                more = "" if locked is False else f"; if it is dead, this is known in {left} s: try again then"
-                to_do = f"wait for it, stop it, or give another folder{more}"
-                raise AlexNetError(f"{path.parent}: {seen.words()} is writing there; {to_do}")
+                raise busy(path.parent, seen.owner, None if locked is False else STALE_SECONDS - seen.age)
             if seen.owner:
-                say(f"{path.parent}: {seen.words()} ended without finishing; taking over")
+                say(f"{path.parent}: {owner_words(seen.owner)} ended without finishing; taking over")
             content: Owner = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
             text = to_json(dict(content), indent=None).encode()
             try:

@@ -6,7 +6,6 @@ storage has no locks that go with their process, so this is as good as its clock
 """
 
 import contextlib
-import datetime
 import os
 import socket
 import threading
@@ -20,7 +19,7 @@ from alexnet.errors import AlexNetError
 from alexnet.files import remote
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
 from alexnet.files.copies import CHECKPOINTS, WHOLE, Copy, by_name, drop_work
-from alexnet.files.locks import LOCK, Owner
+from alexnet.files.locks import LOCK, Owner, busy, owner_words
 from alexnet.files.places import note_origin, origin
 from alexnet.files.urls import join
 
@@ -66,25 +65,17 @@ class _Lock:
     def _take_over(self) -> None:
         content = self._read() or {}
         self.before = content.get("id")
-        try:
-            owner: dict[str, Any] = checked(content, Owner)
-        except Misfit:
-            owner = {}
+        owner: Owner | None = None
+        with contextlib.suppress(Misfit):
+            owner = checked(content, Owner)
         age = max(0.0, time.time() - float(content.get("at") or 0.0))
-        words = "another process"
-        if owner:
-            since = datetime.datetime.fromtimestamp(owner["since"]).strftime("%Y-%m-%d %H:%M:%S")
-            words = f"process {owner['process']} on {owner['host']} (since {since})"
         if owner and age < STALE_SECONDS and not _ended_here(owner):
-            raise AlexNetError(
-                f"{self._folder}: {words} is writing there; wait for it, stop it, or give another folder; if it is "
-                f"dead, this is known in {max(1, round(STALE_SECONDS - age))} s: try again then"
-            )
+            raise busy(self._folder, owner, STALE_SECONDS - age)
         remote.write(self._path, self._text())
         time.sleep(SETTLED)
         if (self._read() or {}).get("id") != self._own["id"]:
             raise AlexNetError(f"{self._folder}: another process has just begun to write there; give another folder")
-        self._say(f"{self._folder}: {words} ended without finishing; taking over")
+        self._say(f"{self._folder}: {owner_words(owner)} ended without finishing; taking over")
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
@@ -114,7 +105,7 @@ class _Lock:
             remote.remove([self._path])
 
 
-def _ended_here(owner: dict[str, Any]) -> bool:
+def _ended_here(owner: Owner) -> bool:
     """Whether an owner was a process of this machine that is gone."""
     here = owner["host"] == socket.gethostname() and os.path.isdir("/proc/self")
     return here and not os.path.isdir(f"/proc/{owner['process']}")

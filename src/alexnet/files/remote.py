@@ -11,7 +11,6 @@ import errno
 import os
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.files.urls import only_read
+from alexnet.files.waiting import within
 
 if TYPE_CHECKING:  # imported where it is used: help and mistakes are answered without
     import fsspec
@@ -141,7 +142,7 @@ def attempt(
             time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2**number) * random.uniform(0.5, 1.0))
         try:
             fs, inner = connection(path)
-            result = _within(silence() + 10.0 + count / SLOWEST, lambda: act(fs, inner))  # noqa: B023
+            result = within(silence() + 10.0 + count / SLOWEST, lambda: act(fs, inner), "remote")  # noqa: B023
             _REACHED.add(server)
             return result
         except AlexNetError:
@@ -159,27 +160,6 @@ def attempt(
         f"{path}: cannot be {doing}, for all that it was tried again: {_reason(last)}; see the network and the "
         "server, then give the same command again"
     ) from last
-
-
-def _within(seconds: float, act: Callable[[], T]) -> T:
-    """What a call gives; ``TimeoutError`` where it does not come back. Such a call is left to itself."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-    ended = threading.Event()
-
-    def work() -> None:
-        try:
-            results.append(act())
-        except BaseException as error:
-            errors.append(error)
-        ended.set()
-
-    threading.Thread(target=work, name="remote", daemon=True).start()
-    if not ended.wait(seconds):
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _status(error: BaseException | None) -> int | None:
@@ -277,8 +257,8 @@ def listing(folder: str) -> dict[str, Entry]:
 
     def listed(fs: "fsspec.AbstractFileSystem", inner: str) -> dict[str, Entry]:
         prefix = inner.rstrip("/") + "/"
-        found: Any = fs.find(inner, detail=True)
-        names = {str(name).removeprefix(prefix): _entry(info) for name, info in found.items()}
+        objects: Any = fs.find(inner, detail=True)
+        names = {str(name).removeprefix(prefix): _entry(info) for name, info in objects.items()}
         # S3's console makes an empty object for a folder
         return {name: entry for name, entry in names.items() if name and name != inner and not name.endswith("/")}
 
@@ -321,7 +301,7 @@ def read_range(path: str | os.PathLike, start: int, end: int) -> bytes:
 def _written(fs: "fsspec.AbstractFileSystem", path: str | os.PathLike) -> None:
     protocols = [fs.protocol] if isinstance(fs.protocol, str) else list(fs.protocol)
     if "http" in protocols:
-        raise UsageError(f"{path}: can be read from there but not written; give s3://, gs:// or a local place")
+        raise only_read(path)
 
 
 def write(path: str | os.PathLike, content: bytes | Path) -> None:

@@ -23,7 +23,7 @@ from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import ranges, remote
 from alexnet.files.checked import Misfit, checked, parse_json, to_json
 from alexnet.files.text import plain
-from alexnet.files.urls import is_remote, join
+from alexnet.files.urls import is_remote, join, only_read
 
 if TYPE_CHECKING:  # imported where it is used: help and mistakes are answered without
     import pyarrow as pa
@@ -149,7 +149,6 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
         raise AlexNetError(f"{path}: {words}") from error
 
 
-ONLY_READ = "can be read from there but not written"
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to an open file may meet
 
 
@@ -168,7 +167,7 @@ def check_output(path: str | os.PathLike) -> None:
         UsageError: there is no such folder, it is a folder itself, or nobody may write there.
     """
     if is_remote(path):
-        raise UsageError(f"{path}: {ONLY_READ}; give a local file")
+        raise only_read(path, "a local file")
     target = Path(path)
     if not target.name or os.fspath(path).endswith(("/", os.sep)):
         raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
@@ -192,7 +191,7 @@ def check_output(path: str | os.PathLike) -> None:
 def check_written(path: str | os.PathLike) -> None:
     """Raises ``UsageError`` where a URL is one that can only be read."""
     if re.match("https?://", os.fsdecode(path)):
-        raise UsageError(f"{path}: {ONLY_READ}; give s3://, gs:// or a local place")
+        raise only_read(path)
 
 
 def _host() -> str:
@@ -320,7 +319,7 @@ def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
     if is_remote(path):
-        raise UsageError(f"{path}: {ONLY_READ}; give a local folder")
+        raise only_read(path, "a local folder")
     try:
         check_folder(folder)
         with explained(folder):

@@ -29,6 +29,11 @@ def is_remote(path: str | os.PathLike) -> bool:
     return True
 
 
+def only_read(path: str | os.PathLike, instead: str = "s3://, gs:// or a local place") -> UsageError:
+    """The error of a path where nothing can be written, with what to give instead."""
+    return UsageError(f"{path}: can be read from there but not written; give {instead}")
+
+
 def join(folder: str | os.PathLike, *names: str) -> str:
     """A path below ``folder``, local or remote."""
     if is_remote(folder):

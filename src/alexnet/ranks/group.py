@@ -83,17 +83,13 @@ class Ranks:
             outcome, error = act(), None
         except AlexNetError as raised:
             outcome, error = None, raised
-        failed = [rank for rank, wrong in enumerate(self.gather(error is not None)) if wrong]
-        if failed and failed[0] != self.rank:
-            raise Elsewhere(f"rank {failed[0]} says what was wrong", self._status(failed[0], error))
-        if failed and error is not None:
-            self._status(failed[0], error)
+        statuses = self.gather(0 if error is None else _status_of(error))
+        failed = next((rank for rank, status in enumerate(statuses) if status), None)
+        if failed is not None and failed != self.rank:
+            raise Elsewhere(f"rank {failed} says what was wrong", statuses[failed])
+        if error is not None:
             raise error
         return outcome  # pyright: ignore[reportReturnType]
-
-    def _status(self, failed: int, error: AlexNetError | None) -> int:
-        """The exit status of a rank's error, at every rank."""
-        return self.gather(0 if error is None else _status_of(error))[failed]
 
     def by_first(self, act: Callable[[], T]) -> T:
         """What ``act`` returns at the first rank, at every rank; it is called there alone. Raises as ``agree``."""

@@ -4,12 +4,10 @@ import contextlib
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from typing import TypeVar
 
 from alexnet.errors import AlexNetError, Elsewhere
+from alexnet.files.waiting import within
 
-T = TypeVar("T")
 BEAT_SECONDS = 1.0
 LOOK_SECONDS, STORE_SECONDS = 2.5, 4.0  # in which a rank that lives beats, and the store answers
 LINGER_SECONDS = 6.0  # in which the others notice that a rank has failed, and look who
@@ -57,10 +55,13 @@ class Watch:
         self._ended.set()
         self._thread.join(2.0)
         with contextlib.suppress(Exception):
-            _within(LINGER_SECONDS, lambda: self._linger(linger and self._rank == 0))
+            within(LINGER_SECONDS, self._linger if linger and self._rank == 0 else self._leave, "store")
 
-    def _linger(self, wait: bool) -> None:
-        while self._store.add(LEFT, 1 if not wait else 0) < self._size - 1 and wait:
+    def _leave(self) -> None:
+        self._store.add(LEFT, 1)
+
+    def _linger(self) -> None:
+        while self._store.add(LEFT, 0) < self._size - 1:
             time.sleep(0.1)
 
     @property
@@ -76,7 +77,7 @@ class Watch:
             return self._store.add(SPOKEN, 1) == 1
 
         try:
-            return _within(STORE_SECONDS, ask)
+            return within(STORE_SECONDS, ask, "store")
         except Exception:  # the store's host is gone, or stopped
             return self._rank == 1
 
@@ -89,7 +90,7 @@ class Watch:
             self.speaks(f"{type(error).__name__}: {error}")
             return None
         try:
-            cause = _within(LOOK_SECONDS + STORE_SECONDS, lambda: self._cause(error))
+            cause = within(LOOK_SECONDS + STORE_SECONDS, lambda: self._cause(error), "store")
         except Exception:  # the store's host is gone, or stopped
             cause = "rank 0 does not answer" if self._rank == 1 else None
         if cause is None:
@@ -126,14 +127,3 @@ def _of_exchange(error: Exception) -> bool:
         return False
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__", "").startswith(("torch.distributed", "alexnet.ranks", "alexnet.training."))
-
-
-def _within(seconds: float, ask: Callable[[], T]) -> T:
-    """What comes of asking the store. Raises ``TimeoutError`` where it does not answer: its host may be stopped."""
-    answers: list[T] = []
-    thread = threading.Thread(target=lambda: answers.append(ask()), name="store", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not answers:
-        raise TimeoutError
-    return answers[0]

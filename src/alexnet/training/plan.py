@@ -35,7 +35,7 @@ class DiskNeed:
 
 def disk_need(setup: Setup, options: Options) -> DiskNeed:
     """Bytes of checkpoints: weights and velocities of the last one, weights of the best, and those that are kept."""
-    itemsize = 8 if setup.recipe.precision == "float64" else 4
+    itemsize = setup.dtype.itemsize
     weights = itemsize * sum(tensor.numel() for tensor in setup.net.state().values())
     velocities = itemsize * sum(tensor.numel() for tensor in setup.net.tensors().values())
     last, best = weights + velocities, weights if "val" in setup.dataset.splits else 0

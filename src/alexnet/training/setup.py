@@ -56,6 +56,11 @@ class Setup:
         return self.recipe.epochs * self.batches.steps
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return torch.float64 if self.recipe.precision == "float64" else torch.float32
+
+    @property
     def frozen(self) -> set[str]:
         """Parameters that do not learn."""
         if self.learning is None:

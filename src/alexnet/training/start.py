@@ -80,7 +80,7 @@ def rehearsed(setup: Setup) -> tuple[State, Preprocessing]:
 def _state(setup: Setup, saved: checkpoints.Checkpoint | None, taken: list[str], say: Say) -> State:
     """What changes in the training, on its device: the net as it is, or as a checkpoint has it."""
     recipe, net = setup.recipe, setup.net
-    net.to(setup.device, torch.float64 if recipe.precision == "float64" else torch.float32)
+    net.to(setup.device, setup.dtype)
     optimizer = optimizer_of(setup)
     state = State(net, optimizer, torch.GradScaler(setup.device.type, enabled=recipe.precision == "fp16"), taken)
     if saved:

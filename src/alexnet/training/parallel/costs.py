@@ -54,11 +54,9 @@ def exchanges(
     rows = table.sized(classes) if places is None else [place.row for place in places]
     if layout.name == "sharded":
         return _of_slices(rows, layout.data, backend) + _sums(rows, layout.data, _connected(rows), "float32", backend)
-    found: list[Exchange] = []
-    if places is not None:
-        found = _of_maps(places, layout, images, ELEMENT[precision])
+    maps = [] if places is None else _of_maps(places, layout, images, ELEMENT[precision])
     whole = {place.name for place in places or () if place.sizes} if layout.name == "hybrid" else set()
-    return found + _sums([_own(row, places, layout) for row in rows], layout.data, whole, precision, backend)
+    return maps + _sums([_own(row, places, layout) for row in rows], layout.data, whole, precision, backend)
 
 
 def bytes_sent(
@@ -98,7 +96,7 @@ def _sums(rows: Sequence[Sized], ranks: int, left_out: set[str], precision: str,
     """
     if ranks == 1:
         return []
-    found, together = [], 0.0
+    sums, together = [], 0.0
     for row in reversed(rows):
         if row.layer.name in left_out:
             continue
@@ -106,10 +104,10 @@ def _sums(rows: Sequence[Sized], ranks: int, left_out: set[str], precision: str,
             size = 8 if precision == "float64" else 2 if precision == "bf16" and name == "weight" else 4
             count = size * math.prod(shape)
             if count > SMALL_BYTES:
-                found.append(Exchange(row.layer.name, "gradients", ring(ranks) * count, rounds(ranks, backend)))
+                sums.append(Exchange(row.layer.name, "gradients", ring(ranks) * count, rounds(ranks, backend)))
             else:
                 together += count
-    return [*found, Exchange("small", "gradients", ring(ranks) * together, rounds(ranks, backend))]
+    return [*sums, Exchange("small", "gradients", ring(ranks) * together, rounds(ranks, backend))]
 
 
 def _of_maps(places: Sequence[Place], layout: Layout, images: float, size: int) -> list[Exchange]:
@@ -142,11 +140,11 @@ def _of_slices(rows: Sequence[Sized], ranks: int, backend: str) -> list[Exchange
 
     Each layer is a root of its own, whose whole weights stay from forward to backward, so they come together once.
     """
-    found = []
+    slices = []
     for row in rows:
         if isinstance(row.layer, FullyConnectedLayer):
             padded = sum(4 * ranks * -(-shape[0] // ranks) * math.prod(shape[1:]) for shape in row.parameters.values())
-            found.append(Exchange(row.layer.name, "slices", padded * (ranks - 1) / ranks, ranks - 1))
+            slices.append(Exchange(row.layer.name, "slices", padded * (ranks - 1) / ranks, ranks - 1))
             share = ring(ranks) if backend == "gloo" else (ranks - 1) / ranks
-            found.append(Exchange(row.layer.name, "slices", padded * share, rounds(ranks, backend)))
-    return found
+            slices.append(Exchange(row.layer.name, "slices", padded * share, rounds(ranks, backend)))
+    return slices

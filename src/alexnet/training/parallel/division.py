@@ -10,6 +10,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from alexnet.data.batches import Share
 from alexnet.nets import weights
 from alexnet.nets.network import Network
+from alexnet.nets.precision import keep_copies
 from alexnet.nets.table import Table
 from alexnet.ranks import Ranks
 from alexnet.training.parallel.gradients import GradientSums
@@ -105,6 +106,12 @@ class Division:
         net = Network.empty(self.net.table, self.net.classes).to(some.device, some.dtype)
         weights.put(net, self.whole(self.net.state()), "the ranks' parts")
         return net
+
+    def copies(self, precision: str) -> dict[str, Tensor]:
+        """Copies of the products' weights in their own type, where a net keeps any: sharded ones do not."""
+        if precision != "bf16" or isinstance(self.net, ShardedNetwork):
+            return {}
+        return keep_copies(self.net, torch.bfloat16)
 
     def sums(self, leaves: Mapping[str, Tensor]) -> GradientSums:
         """Of gradients, over the ranks that have the same part.

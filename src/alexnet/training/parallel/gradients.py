@@ -33,11 +33,9 @@ class GradientSums:
         self._group, self._after, self._on = group, after, False
         self._works: list[dist.Work] = []
         self._small: list[Tensor] = []
-        self._hooks = [
-            tensor.register_post_accumulate_grad_hook(self._ready)
-            for tensor in tensors.values()
-            if group is not None and tensor.requires_grad
-        ]
+        for tensor in tensors.values():
+            if group is not None and tensor.requires_grad:
+                tensor.register_post_accumulate_grad_hook(self._ready)
 
     def start(self) -> None:
         """From here on a gradient that is complete is sent: the backward pass that comes is the step's last."""
@@ -80,8 +78,3 @@ class GradientSums:
         self._works, self._small, self._on = [], [], False
         if self._after:
             self._after()
-
-    def remove(self) -> None:
-        """Forgets the parameters."""
-        for hook in self._hooks:
-            hook.remove()

@@ -74,13 +74,13 @@ def predict(
     """
     if layout.ranks == 1:
         return Predicted(compute, 0.0, 0.0, 0.0, 0.0)
-    found = exchanges(table, classes, layout, batch / layout.data, precision, backend)
-    sums = [part for part in found if part.kind == "gradients"]
+    parts = exchanges(table, classes, layout, batch / layout.data, precision, backend)
+    sums = [part for part in parts if part.kind == "gradients"]
     figures = WAITED_SUMS * rounds(layout.ranks, backend) * link.latency
     waited = figures + sum(
-        link.seconds(part.sent, part.rounds, part.kind == "maps") for part in found if part.kind != "gradients"
+        link.seconds(part.sent, part.rounds, part.kind == "maps") for part in parts if part.kind != "gradients"
     )
-    handled = handling * sum(part.sent for part in found)
+    handled = handling * sum(part.sent for part in parts)
     sending = sum(link.seconds(part.sent, part.rounds) for part in sums)
     gradients_handled = handling * sum(part.sent for part in sums)
     exposed = _exposed(table, classes, sums, compute, gradients_handled, link) if overlap else sending

@@ -8,7 +8,6 @@ import torch.distributed as dist
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 
 from alexnet.data.preprocessing import Preprocessing
-from alexnet.nets.precision import keep_copies
 from alexnet.ranks import Ranks
 from alexnet.training.parallel.division import Division
 from alexnet.training.setup import Setup
@@ -27,15 +26,14 @@ def spread(setup: Setup, ranks: Ranks, read: tuple[State, Preprocessing] | None)
     Returns:
         The same training as this rank sees it: its part of the net, of each batch and of what changes.
     """
-    layout = setup.layout
-    division = Division(ranks, layout, setup.net.table, setup.net.classes, setup.device)
+    division = Division(ranks, setup.layout, setup.net.table, setup.net.classes, setup.device)
     note: dict[str, Any] | None = None
     if read is not None:
         state = read[0]
         note = {**state.note({}), "step": state.step, "preprocessing": read[1]}
     note = ranks.by_first(lambda: note)
     assert note is not None
-    net = division.net.to(setup.device, torch.float64 if setup.recipe.precision == "float64" else torch.float32)
+    net = division.net.to(setup.device, setup.dtype)
     whole = None if read is None else read[0]
     _send(division, net.state(), None if whole is None else whole.net.state())
     division.settle()
@@ -43,8 +41,8 @@ def spread(setup: Setup, ranks: Ranks, read: tuple[State, Preprocessing] | None)
     optimizer = optimizer_of(setup)
     if note["step"]:
         _send(division, optimizer.velocities, None if whole is None else whole.optimizer.velocities)
-    if setup.recipe.precision == "bf16" and setup.recipe.grad_accumulation == 1 and layout.name != "sharded":
-        optimizer.keep(keep_copies(net, torch.bfloat16))
+    if setup.recipe.grad_accumulation == 1:  # parts' gradients add up in float32
+        optimizer.keep(division.copies(setup.recipe.precision))
     scaler = ShardedGradScaler(setup.device.type, enabled=setup.recipe.precision == "fp16")
     own = State(net, optimizer, scaler, note["taken"], division)
     own.take(note["step"], cast(Note, note))
