@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from alexnet import Net, Recipe, load, randomness, train
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.diagnostics.bench import bench
-from alexnet.nets.kernels import response_norm_triton
+from alexnet.native.cuda import momentum_step
+from alexnet.nets.kernels import convolution_cuda, max_pool_cuda, response_norm_cuda
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.step import Step
@@ -30,6 +32,8 @@ def test_random_numbers_are_the_cpus(cuda):
     rows = torch.tensor([3, 70_000, 2**31 + 5])
     on_cpu = randomness.keep_mask(1, "fc6", 9, rows, 4096, 0.5)
     assert torch.equal(randomness.keep_mask(1, "fc6", 9, rows.to(cuda), 4096, 0.5).cpu(), on_cpu)
+    odd = randomness.keep_mask(2**32 - 1, "fc7", 2**31 + 1, rows, 13, 0.3)
+    assert torch.equal(randomness.keep_mask(2**32 - 1, "fc7", 2**31 + 1, rows.to(cuda), 13, 0.3).cpu(), odd)
     assert torch.equal(randomness.normal(1, "a", 2, rows.to(cuda), 3).cpu(), randomness.normal(1, "a", 2, rows, 3))
 
 
@@ -56,10 +60,11 @@ def test_response_norm(cuda):
 def test_norm_kernels_are_the_oracles(cuda, dtype):
     """What ``test_response_norm_triton.py`` has Triton interpret, compiled."""
     random = np.random.default_rng(0)
-    x = torch.from_numpy(random.normal(0, 3, (4, 96, 13, 13))).to(dtype).to(cuda).requires_grad_()
+    x = torch.from_numpy(random.normal(0, 3, (4, 96, 13, 13))).to(cuda, dtype, memory_format=torch.channels_last)
+    x.requires_grad_()
     gradient = torch.from_numpy(random.normal(0, 1, (4, 96, 13, 13))).to(dtype).to(cuda)
-    assert response_norm_triton.runs(x)
-    y = response_norm_triton.response_norm(x, size=5, towers=2, k=2.0, alpha=1e-3, beta=0.75)
+    assert response_norm_cuda.runs(x, 5)
+    y = response_norm_cuda.response_norm(x, size=5, towers=2, k=2.0, alpha=1e-3, beta=0.75)
     y.backward(gradient)
     given = x.detach().double().cpu().numpy(), gradient.double().cpu().numpy()
     near = 1e-4 if dtype == torch.float32 else 1e-2
@@ -69,6 +74,48 @@ def test_norm_kernels_are_the_oracles(cuda, dtype):
     ):
         wrong = np.linalg.norm(found.double().cpu().numpy() - expected) / np.linalg.norm(expected)
         assert found.is_contiguous(memory_format=torch.channels_last) and wrong < near
+
+
+@pytest.mark.parametrize(("size", "stride", "side"), [(3, 2, 13), (3, 2, 55), (2, 2, 7), (3, 3, 8), (3, 1, 9)])
+def test_pooling_is_torchs(cuda, size, stride, side):
+    x = torch.randint(-3, 4, (3, 24, side, side), device=cuda).bfloat16()  # with ties
+    x = x.contiguous(memory_format=torch.channels_last)
+    ours, theirs = x.clone().requires_grad_(), x.float().requires_grad_()
+    assert max_pool_cuda.runs(x, size)
+    y = max_pool_cuda.max_pool(ours, size, stride)
+    expected = F.max_pool2d(theirs, size, stride, ceil_mode=True)
+    gradient = torch.randn_like(y)
+    y.backward(gradient)
+    expected.backward(gradient.float())
+    assert torch.equal(y.float(), expected)
+    torch.testing.assert_close(ours.grad.float(), theirs.grad, rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "size", "stride", "padding"), [(227, 11, 4, 0), (226, 11, 4, 2), (33, 5, 2, 0)])
+def test_convolution_of_few_maps_is_torchs(cuda, side, size, stride, padding):
+    x = torch.randn(2, 3, side, side, device=cuda, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(96, 3, size, size, device=cuda, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(96, device=cuda, dtype=torch.float64)
+    assert convolution_cuda.runs(x, stride, 1)
+    ours = convolution_cuda.convolution(x, weight, bias, stride, padding)
+    theirs = F.conv2d(x, weight, bias, stride, padding)
+    torch.testing.assert_close(ours, theirs)
+    gradient = torch.randn_like(ours)
+    for found, expected in zip(*(torch.autograd.grad(y, (x, weight), gradient) for y in (ours, theirs))):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, None])
+def test_the_update_is_the_cpus(cuda, low):
+    tensors = [torch.randn(1000, 33) for _ in range(3)]
+    weight, velocity, gradient = (tensor.to(cuda) for tensor in tensors)
+    copy = None if low is None else weight.to(low)
+    given = gradient if low is None else gradient.to(low)
+    momentum_step(weight, velocity, given, copy, 0.9, 0.01, 5e-4)
+    v = 0.9 * tensors[1].double() - 0.01 * (given.cpu().double() + 5e-4 * tensors[0].double())
+    torch.testing.assert_close(velocity.cpu().double(), v, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weight.cpu().double(), tensors[0].double() + v, rtol=1e-5, atol=1e-6)
+    assert copy is None or torch.equal(copy, weight.to(copy.dtype))
 
 
 def test_a_step_is_faster_than_the_plain_ports(cuda):
@@ -111,7 +158,10 @@ def test_fine_tuning_from_frozen_layers(cuda, dataset, net_file, tmp_path):
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_step_does_not_wait_for_the_device(cuda, dataset, net_file, tmp_path, monkeypatch, precision):
-    """Color noise, masks, accumulated parts: whatever would have the host wait for the GPU is an error."""
+    """Color noise, masks, accumulated parts: whatever would have the host wait for the GPU is an error.
+
+    One epoch, since what is saved after one is copied while the next one trains, and that copy waits.
+    """
     real = Step.__call__
 
     def step(self, batch, number):
@@ -124,8 +174,8 @@ def test_a_step_does_not_wait_for_the_device(cuda, dataset, net_file, tmp_path, 
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(Step, "__call__", step)
-    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=2, grad_accumulation=2, precision=precision)
-    assert train(dataset, tmp_path / "run", recipe, device="cuda", show=False).steps == 12
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, grad_accumulation=2, precision=precision)
+    assert train(dataset, tmp_path / "run", recipe, device="cuda", show=False).steps == 6
 
 
 @pytest.mark.parametrize("layout", ["data", "towers", "hybrid", "sharded"])

@@ -160,6 +160,13 @@ def keep_mask(seed: int, layer: str, step: int, rows: Tensor, units: int, rate: 
     Returns:
         (n, units) bool, true where the unit stays.
     """
-    drawn = words(seed, "dropout/" + layer, step, rows, -(-units // 2))
+    purpose, least = "dropout/" + layer, round(rate * 65536)
+    if rows.is_cuda:
+        from alexnet.native import cuda  # Triton takes long
+
+        if cuda.triton is not None:
+            key, counter = _purpose(purpose)
+            return cuda.keep_mask(rows, units, least, step, (seed, key), counter)
+    drawn = words(seed, purpose, step, rows, -(-units // 2))
     halves = torch.stack([drawn & 0xFFFF, drawn >> 16], -1).flatten(1)[:, :units]
-    return halves >= round(rate * 65536)
+    return halves >= least

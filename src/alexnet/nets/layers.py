@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.native import Window
+from alexnet.nets.kernels import convolution_cuda
 from alexnet.nets.kernels.few_rows_native import few_rows, runs
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
@@ -44,6 +45,10 @@ class Convolution(Products, nn.Conv2d):
             bottom, right = (self.window.overhang(n) for n in input.shape[2:])
             if bottom or right:
                 input = F.pad(input, (0, right, 0, bottom))
+        if convolution_cuda.runs(input, self.window.stride, self.groups):
+            return convolution_cuda.convolution(
+                input, self.operand(), self.bias, self.window.stride, self.window.padding
+            )
         return self._conv_forward(input, self.operand(), self.bias)
 
 
@@ -90,11 +95,28 @@ class Int8FullyConnected(nn.Module):
         return (sums * self.scale + self.bias).to(x.dtype)
 
 
-def cuda_norm(x: Tensor) -> Callable[..., Tensor]:
+def cuda_norm(x: Tensor, size: int) -> Callable[..., Tensor]:
     """The response norm for a tensor on a CUDA device; imported there alone: Triton takes long."""
-    from alexnet.nets.kernels import response_norm_triton
+    from alexnet.nets.kernels import response_norm_cuda
 
-    return response_norm_triton.response_norm if response_norm_triton.runs(x) else response_norm
+    return response_norm_cuda.response_norm if response_norm_cuda.runs(x, size) else response_norm
+
+
+class MaxPool(nn.MaxPool2d):
+    """Max pooling whose last window may hang over the far edge (paper 3.4; 2012 source)."""
+
+    def __init__(self, window: Window):
+        super().__init__(window.size, window.stride, ceil_mode=True)
+        self.window = window
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) float to (N, C, H', W')."""
+        if input.is_cuda:
+            from alexnet.nets.kernels import max_pool_cuda
+
+            if max_pool_cuda.runs(input, self.window.size):
+                return max_pool_cuda.max_pool(input, self.window.size, self.window.stride)
+        return F.max_pool2d(input, self.window.size, self.window.stride, ceil_mode=True)
 
 
 class ResponseNorm(nn.Module):
@@ -109,7 +131,7 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to the same."""
-        norm = cuda_norm(x) if x.is_cuda else response_norm
+        norm = cuda_norm(x, self.size) if x.is_cuda else response_norm
         return norm(x, size=self.size, towers=self.towers, k=self.k, alpha=self.alpha, beta=self.beta)
 
 

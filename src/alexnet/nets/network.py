@@ -18,6 +18,7 @@ from alexnet.nets.layers import (
     Dropout,
     FullyConnected,
     LocallyConnected,
+    MaxPool,
     ResponseNorm,
     WithinMapNorm,
 )
@@ -323,7 +324,7 @@ def _module(layer: Layer, seen: Shape, classes: int) -> nn.Module:
         case BatchNormLayer():
             return nn.BatchNorm2d(seen[0])
         case MaxPoolLayer():
-            return nn.MaxPool2d(layer.window.size, layer.window.stride, ceil_mode=True)
+            return MaxPool(layer.window)
         case AveragePoolLayer():  # divides by the part of the window that lies inside
             return nn.AvgPool2d(layer.window.size, layer.window.stride, ceil_mode=True, count_include_pad=False)
     raise AssertionError(layer)

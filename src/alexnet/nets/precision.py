@@ -1,5 +1,8 @@
 """Types of products and of what goes into a net: autocast, and copies of weights in the products' own type."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +20,12 @@ def check_precision(precision: str) -> None:
         raise UsageError(f"precision {precision!r}: unknown; {nearest(str(precision), PRECISIONS)}give one of {known}")
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Products in ``bf16`` or ``fp16``, the rest as it is; nothing with other precisions."""
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Products in ``bf16`` or ``fp16``, the rest as it is, by kernels that repeat themselves bit by bit."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
+    with machine.repeatable(device), torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16")):
+        yield
 
 
 def product_dtype(precision: str) -> torch.dtype:

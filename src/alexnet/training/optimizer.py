@@ -126,6 +126,14 @@ class Momentum(torch.optim.Optimizer):
             native.momentum_step(tensor, velocity, gradient, copy, momentum, lr, weight_decay)
             torch.autograd.graph.increment_version([tensor, velocity])  # torch has not seen that C wrote there
             return
+        if tensor.is_cuda and tensor.dtype == torch.float32:
+            from alexnet.native import cuda  # Triton takes long
+
+            if cuda.runs(gradient, *(() if copy is None else (copy,))):
+                gradient = laid_out_as(gradient, tensor)
+                cuda.momentum_step(tensor, velocity, gradient, copy, momentum, lr, weight_decay)
+                torch.autograd.graph.increment_version([tensor, velocity])
+                return
         block = BLOCK_ELEMENTS if tensor.device.type == "cpu" else tensor.numel()
         parts = (tensor, velocity, gradient, tensor if copy is None else copy.detach())
         for w, v, g, low in zip(*(_flat(part, tensor).split(block) for part in parts)):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alexnet import machine
 from alexnet.data.batches import Batch
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.evaluation.errors import top_k_errors
@@ -177,7 +178,8 @@ class Step:
             self._check(loss.detach(), images, alone=self.sums is None)
             if self.sums and part.stop == count:
                 self.sums.start()
-            (self.scaler.scale(loss) if self.scaler else loss).backward()
+            with machine.repeatable(device):
+                (self.scaler.scale(loss) if self.scaler else loss).backward()
             losses.append(loss.detach())
             scores.append(answer.detach())
         loss, errors = self._figures(sum(losses[1:], losses[0]), torch.cat(scores), batch)
