@@ -67,6 +67,8 @@ def test_every_net_gives_its_scores_in_onnx_runtime(name):
     [
         'layers.conv1.activation = "tanh"',
         'layers.conv2.activation = "gelu"',
+        'layers.conv2.activation = "sigmoid"',
+        'layers.conv2.activation = "abs_tanh"',
         'layers.norm1.kind = "batch_norm"',
         'layers.pool1 = { kind = "average_pool", size = 3, stride = 2 }',
         'layers.fc6.dropout = 0.3\nlayers.fc6.dropout_of = "inputs"',

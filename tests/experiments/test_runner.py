@@ -1,6 +1,7 @@
 """An experiment goes on where it was stopped, is refused where it is another one, and its raw figures can be drawn."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from PIL import Image
 
 from alexnet import Recipe, UsageError
-from alexnet.experiments import experiment, fine_tuning, precision, runner, stalling
+from alexnet.experiments import arms, experiment, figure1, fine_tuning, precision, runner, stalling
+from alexnet.experiments.statistics import unpacked
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
+from alexnet.training.recipes import RECIPES
 from tests.conftest import fill
 
 RAW = Path(__file__).parents[2] / "docs" / "raw" / "stalling-photos.jsonl"
@@ -119,7 +122,97 @@ def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monk
         )
 
 
+def test_figure1_goes_on_at_the_rate_where_it_was_stopped(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(figure1, "BASE", dataclasses.replace(figure1.BASE, batch_size=8))
+    monkeypatch.setattr(figure1, "MOST", 4)
+    options = {"data": dataset.path, "conditions": ["relu", "tanh"], "seeds": [0], "scale": 0.3, "show": False}
+    whole = runner.reproduce("figure1", tmp_path / "whole", **options)
+    real, calls = figure1.training_errors, []
+
+    def stops(dataset, recipe, device):
+        calls.append(recipe.learning_rate)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(dataset, recipe, device)
+
+    monkeypatch.setattr(figure1, "training_errors", stops)
+    with pytest.raises(KeyboardInterrupt):
+        runner.reproduce("figure1", tmp_path / "stopped", **options)
+    again = runner.reproduce("figure1", tmp_path / "stopped", **options)
+    assert again.rows == whole.rows and calls == [0.01, 0.02, 0.02, 0.01, 0.02]
+    assert [(row["condition"], row["rate"]) for row in again.rows] == [
+        (unit, rate) for unit in ("relu", "tanh") for rate in (0.01, 0.02)
+    ]
+    assert all(0 <= error <= 1 for row in again.rows for error in row["errors"])
+    assert again.table[2].startswith("| ReLU |")
+
+
+def test_epochs_to_an_error_lie_between_two_epochs():
+    assert figure1.epochs_to([0.5, 0.35, 0.15]) == 2.5
+    assert figure1.epochs_to([0.2]) == pytest.approx(0.9375)
+    assert figure1.epochs_to([0.9, 0.3]) is None
+
+
+def test_figure1_counts_each_unit_by_its_best_rate(tmp_path):
+    rows = [
+        {"condition": unit, "seed": seed, "rate": rate, "epochs": epochs, "errors": [0.5, 0.2]}
+        for unit, seed, rate, epochs in [
+            ("relu", 0, 0.01, 4.0), ("relu", 0, 0.02, 2.0), ("relu", 1, 0.01, 5.0), ("relu", 1, 0.02, 2.0),
+            ("tanh", 0, 0.01, 20.0), ("tanh", 0, 0.02, 8.0), ("tanh", 1, 0.01, 10.0), ("tanh", 1, 0.02, None),
+            ("sigmoid", 0, 0.01, None),
+        ]
+    ]  # fmt: skip
+    (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = runner.draw("figure1", tmp_path / "raw.jsonl", tmp_path / "figure.png")
+    assert "| tanh | 0.02, 0.01 | 9.0 (8.0 to 10.0) | 4.5 (1.1 to 18.5) | 15.0 (10.0 to 20.0) |" in lines[3]
+    assert lines[4] == "| sigmoid | none got there | over 60 |  | over 60 |  |"
+
+
+def test_arms_are_compared_image_by_image(dataset, tmp_path, monkeypatch):
+    recipe = Recipe(net="cifar-18", batch_size=8, epochs=2)
+    compared = {"whole": arms.Arm(says="11%"), "no norm": arms.Arm(net=arms.NO_NORMS, says="13%")}
+    own = dataclasses.replace(
+        arms.LRN, conditions=tuple(compared), measure=functools.partial(arms.measure, compared, recipe),
+        table=functools.partial(arms.table, compared), needs=None,
+    )  # fmt: skip
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"lrn": own})
+    made = runner.reproduce("lrn", tmp_path / "e", data=dataset.path, seeds=[0, 1], scale=1, show=False)
+    assert [(row["condition"], row["seed"]) for row in made.rows] == [
+        ("whole", 0), ("whole", 1), ("no norm", 0), ("no norm", 1),
+    ]  # fmt: skip
+    for row in made.rows:
+        assert unpacked(row["wrong"], row["images"]).mean() == pytest.approx(row["top1_error"])
+    (difference,) = arms.differences(made.rows).values()
+    means = [np.mean([row["top1_error"] for row in made.rows if row["condition"] == arm]) for arm in compared]
+    assert difference.mean == pytest.approx(means[1] - means[0])
+    assert made.table[2].startswith("| whole |") and made.table[3].endswith("| 13% |")
+    with pytest.raises(UsageError, match="condition 'other': give one of whole, no norm"):
+        runner.reproduce("lrn", tmp_path / "f", data=dataset.path, conditions=["other"], show=False)
+
+
+def test_a_scale_shortens_the_schedule_with_the_epochs():
+    recipe = arms.scaled(RECIPES["cifar-18"], 0.1)
+    assert recipe.epochs == 14 and recipe.milestones == (12.0, 13.0)
+
+
+def test_every_arm_is_a_net_and_a_recipe(tmp_path):
+    for experiment_arms, base in ((arms.ABLATIONS, "paper"), (arms.LRN_ARMS, "cifar-11"), (arms.CIFAR_ARMS, "paper")):
+        for number, arm in enumerate(experiment_arms.values()):
+            recipe = dataclasses.replace(Recipe(net=base), **arm.changes)
+            file = tmp_path / f"{base}-{number}.toml"
+            file.write_text(f'base = "{recipe.net}"\n{arm.net}')
+            assert load_table(str(file)).sized(10)[-1].made == (10,)
+
+
+def test_what_needs_images_says_so_and_scales_have_names(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"figure1: needs CIFAR-10; give them with --data"):
+        runner.reproduce("figure1", tmp_path / "e")
+    with pytest.raises(UsageError, match=r"--scale weeks: lrn has minutes, hours, paper, or a share"):
+        runner.reproduce("lrn", tmp_path / "e", data=tmp_path, scale="weeks")
+    assert not (tmp_path / "e").exists()
+
+
 def test_every_experiment_is_listed_with_a_line():
     lines = runner.listing()
-    assert set(lines) == {"demo", "stalling", "fine-tuning", "precision"}
+    assert set(lines) == {"demo", "figure1", "cifar", "lrn", "ablations", "stalling", "fine-tuning", "precision"}
     assert all(line and "\n" not in line for line in lines.values())

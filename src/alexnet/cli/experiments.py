@@ -67,8 +67,9 @@ class Reproduce(OnDevice, Working):
     seeds: Annotated[str | None, arg(metavar="SEEDS")] = None
     """Random seeds, 0..9 or 0,3,7 (default: the experiment's)."""
 
-    scale: float = 1.0
-    """Share of the experiment's full size (images, epochs, steps), above 0 and at most 1."""
+    scale: Annotated[str | None, arg(metavar="SCALE")] = None
+    """minutes, hours or paper, as far as the experiment has it; or a share of its full size, above 0 and at most 1
+    (default: its smallest)."""
 
     def __call__(self) -> int:
         from alexnet import machine

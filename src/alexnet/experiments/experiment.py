@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from alexnet.progress import Display
 
 Row = dict[str, Any]  # what was measured, as a JSON object
 DRAWN_IMAGES = 1920  # to train on, where no images are given
+HELD_OUT = 0.2  # of images that come without a split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Case:
         scale: share of the experiment's full size, 0..1.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         display: shows progress.
+        planned: seeds of each condition.
     """
 
     condition: str
@@ -42,17 +44,40 @@ class Case:
     scale: float
     device: str
     display: Display
+    planned: int = 1
 
     def scaled(self, count: int, least: int = 1) -> int:
         """A number of images, epochs or steps at this scale."""
         return max(least, round(count * self.scale))
 
-    def dataset(self) -> Dataset:
-        """The images as a data set: as given, or prepared from what was given, or drawn."""
+    def dataset(self, val_fraction: float = HELD_OUT) -> Dataset:
+        """The images as a data set: as given, or prepared from what was given, or drawn.
+
+        Args:
+            val_fraction: of images that come without a split, as for ``prepare``.
+        """
         if self.data is not None and files.exists(files.join(self.data, "dataset.json")):
             return Dataset(self.data)
         source = drawn.source(self.scaled(DRAWN_IMAGES // 32) * 32) if self.data is None else self.data
-        return prepare(source, self.folder / "dataset", progress=self.display.counter("preparing"))
+        return prepare(source, self.folder / "dataset", val_fraction=val_fraction,
+                       progress=self.display.counter("preparing"))  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of an experiment is run.
+
+    Attributes:
+        share: of its full size (images, epochs, rates), 0..1.
+        seeds: each condition's; None: the experiment's.
+        conditions: some of the experiment's; None: all.
+        words: what that is.
+    """
+
+    share: float
+    seeds: tuple[int, ...] | None
+    conditions: tuple[str, ...] | None
+    words: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +91,9 @@ class Experiment:
         measure: measures one case; its rows are figures alone, small enough to be kept with the docs.
         figure: draws all rows, each with its ``condition`` and ``seed``.
         table: a summary of the rows in lines of Markdown.
+        paper: what the paper or its source says of it.
+        needs: the images without which it means nothing; None: it runs on those that are drawn.
+        scales: by name, the smallest first; without any, the whole is all there is.
     """
 
     description: str
@@ -74,6 +102,9 @@ class Experiment:
     measure: Callable[[Case], list[Row]]
     figure: Callable[[Sequence[Row]], Figure]
     table: Callable[[Sequence[Row]], list[str]]
+    paper: str = ""
+    needs: str | None = None
+    scales: Mapping[str, Scale] = dataclasses.field(default_factory=dict)
 
 
 def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -14,8 +14,10 @@ import torch
 
 from alexnet import files, machine, native
 from alexnet.errors import UsageError
+from alexnet.experiments.arms import ABLATION, CIFAR, LRN
 from alexnet.experiments.demo import DEMO
-from alexnet.experiments.experiment import Case, Experiment, Row, read_rows
+from alexnet.experiments.experiment import Case, Experiment, Row, Scale, read_rows
+from alexnet.experiments.figure1 import FIGURE1
 from alexnet.experiments.fine_tuning import FINE_TUNING
 from alexnet.experiments.precision import PRECISION
 from alexnet.experiments.stalling import STALLING
@@ -25,6 +27,10 @@ from alexnet.progress import Display
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "demo": DEMO,
+    "figure1": FIGURE1,
+    "cifar": CIFAR,
+    "lrn": LRN,
+    "ablations": ABLATION,
     "stalling": STALLING,
     "fine-tuning": FINE_TUNING,
     "precision": PRECISION,
@@ -49,8 +55,13 @@ class Reproduced:
 
 
 def listing() -> dict[str, str]:
-    """Every experiment's description by its name."""
-    return {name: experiment.description for name, experiment in EXPERIMENTS.items()}
+    """Every experiment's description by its name, with what the paper says and its scales."""
+    lines = {}
+    for name, experiment in EXPERIMENTS.items():
+        says = f"; paper: {experiment.paper}" if experiment.paper else ""
+        scales = "; ".join(f"{key}: {scale.words}" for key, scale in experiment.scales.items())
+        lines[name] = experiment.description + says + (f". Scales: {scales}" if scales else "")
+    return lines
 
 
 def reproduce(
@@ -60,7 +71,7 @@ def reproduce(
     data: str | os.PathLike[str] | None = None,
     conditions: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
-    scale: float = 1.0,
+    scale: str | float | None = None,
     device: str = "auto",
     show: bool = True,
 ) -> Reproduced:
@@ -70,34 +81,38 @@ def reproduce(
         name: one of ``listing()``.
         folder: to write to.
         data: images: a data set, or what ``prepare`` takes; the synthetic images if not given.
-        conditions: some of the experiment's, or others of their form; all of its own if not given.
-        seeds: 0..2**32-1; the experiment's own if not given.
-        scale: share of the experiment's full size (images, epochs, steps), above 0 and at most 1.
+        conditions: some of the experiment's, or others of their form; those of its scale if not given.
+        seeds: 0..2**32-1; those of its scale if not given.
+        scale: ``minutes``, ``hours`` or ``paper``, as far as the experiment has it; or a share of its full size of
+            images, epochs, steps, above 0 and at most 1. Not given: its smallest, or the whole where it has one size.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         show: shows progress on the standard error.
 
     Raises:
-        UsageError: no such experiment; a folder that holds something else, or the experiment at another scale or on
-            other images.
+        UsageError: no such experiment or scale; no images where it needs some; a folder that holds something else, or
+            the experiment at another scale or on other images.
     """
     if name not in EXPERIMENTS and os.fspath(folder) in EXPERIMENTS:
         given = [name, os.fspath(folder)]
         raise mistakes.Swapped(f"{folder} is an experiment; the arguments are swapped", "reproduce", given, given[::-1])
     experiment = _experiment(name)
-    if not 0 < scale <= 1:
-        raise UsageError(f"--scale {scale}: must be above 0 and at most 1")
+    size = _size(name, experiment, scale)
+    if experiment.needs and data is None:
+        raise UsageError(f"alexnet reproduce {name}: needs {experiment.needs}; give them with --data")
     root = files.make_folder(folder)
     display = Display(show, unit="images")
     with files.owned(root, say=display.line), contextlib.closing(display):
-        _begin(root, {"experiment": name, "data": None if data is None else os.fspath(data), "scale": scale})
+        _begin(root, {"experiment": name, "data": None if data is None else os.fspath(data), "scale": size.share})
         rows = read_rows(root / "raw.jsonl") if (root / "raw.jsonl").exists() else []
-        for condition in experiment.conditions if conditions is None else conditions:
-            for seed in experiment.seeds if seeds is None else seeds:
+        display.line(f"{name}: {size.words}" if size.words else f"{name}: {size.share:g} of its size")
+        for condition in conditions or size.conditions or experiment.conditions:
+            for seed in seeds or size.seeds or experiment.seeds:
                 if any((row["condition"], row["seed"]) == (condition, seed) for row in rows):
                     continue
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
                 place = None if data is None else os.fspath(data)
-                case = Case(condition, seed, root, files.make_folder(work), place, scale, device, display)
+                planned = len(seeds or size.seeds or experiment.seeds)
+                case = Case(condition, seed, root, files.make_folder(work), place, size.share, device, display, planned)
                 rows += [{"condition": condition, "seed": seed, **row} for row in experiment.measure(case)]
                 files.write_bytes(root / "raw.jsonl", _lines(rows))
                 files.remove_folder(work)
@@ -117,6 +132,23 @@ def _experiment(name: str) -> Experiment:
         nearest = files.nearest(name, list(EXPERIMENTS))
         raise UsageError(f"experiment {name!r}: unknown; {nearest}give one of {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name]
+
+
+def _size(name: str, experiment: Experiment, scale: str | float | None) -> Scale:
+    """How much of an experiment is run. Raises ``UsageError`` where that is no scale of it."""
+    scales = experiment.scales
+    if scale is None:
+        return next(iter(scales.values()), Scale(1.0, None, None, ""))
+    if isinstance(scale, str) and scale in scales:
+        return scales[scale]
+    try:
+        share = float(scale)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        known = f"{', '.join(scales)}, or " if scales else ""
+        raise UsageError(f"--scale {scale}: {name} has {known}a share above 0 and at most 1")
+    return Scale(share, None, None, "")
 
 
 def _begin(folder: Path, asked: Row) -> None:

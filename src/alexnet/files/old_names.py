@@ -69,5 +69,7 @@ def current_recipe(content: dict[str, Any]) -> dict[str, Any]:
 def current_condition(condition: str) -> str:
     """``paper batch=128`` of raw figures of before, under the names of today."""
     name, *changes = condition.split(" ")
-    renamed = current_recipe(dict(change.split("=", 1) for change in changes if "=" in change))
+    if not all("=" in change for change in changes):  # a condition in words
+        return condition
+    renamed = current_recipe(dict(change.split("=", 1) for change in changes))
     return " ".join([name, *(f"{key}={value}" for key, value in renamed.items())])

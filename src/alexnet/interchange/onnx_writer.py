@@ -136,6 +136,10 @@ def _activated(graph: Graph, layer: Layer, last: str) -> str:
         return graph.node("Relu", [last], f"{name}.relu")
     if activation == "tanh":
         return graph.node("Tanh", [last], f"{name}.tanh")
+    if activation == "sigmoid":
+        return graph.node("Sigmoid", [last], f"{name}.sigmoid")
+    if activation == "abs_tanh":
+        return graph.node("Abs", [graph.node("Tanh", [last], f"{name}.tanh")], f"{name}.abs_tanh")
     if activation == "gelu":  # x/2 (1 + erf(x/sqrt 2)); an operator of its own only since opset 20
         inner = graph.node("Mul", [last, graph.constant("1/sqrt 2", 1 / math.sqrt(2))], f"{name}.gelu.argument")
         inner = graph.node("Erf", [inner], f"{name}.gelu.erf")

@@ -39,7 +39,12 @@ from alexnet.nets.table import (
 )
 from alexnet.nets.table_file import MOST, load_table
 
-ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}
+
+def _abs_tanh(x: Tensor) -> Tensor:
+    return x.tanh().abs()
+
+
+ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu, "sigmoid": torch.sigmoid, "abs_tanh": _abs_tanh}
 INITS = ("net", "he")
 Kept = dict[str, Tensor | None]  # outputs that are asked for, by name
 

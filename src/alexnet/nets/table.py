@@ -47,7 +47,7 @@ class Layer:
 
     Attributes:
         name: its own, ``conv1``.
-        activation: ``relu``, ``tanh``, ``gelu``, or None.
+        activation: ``relu``, ``tanh``, ``gelu``, ``sigmoid``, ``abs_tanh``, or None.
         dropout: or None.
     """
 

@@ -26,7 +26,7 @@ from alexnet.nets.table import (
     WithinMapNormLayer,
 )
 
-ACTIVATIONS = ("relu", "tanh", "gelu")
+ACTIVATIONS = ("relu", "tanh", "gelu", "sigmoid", "abs_tanh")
 SEES = ("own tower", "both towers")
 DROPPED = ("outputs", "inputs")
 SCALED = ("at test", "in training")
