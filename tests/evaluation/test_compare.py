@@ -1,5 +1,6 @@
 """Runs beside each other: paired statistics against SciPy and by drawing; what `alexnet compare` says."""
 
+import dataclasses
 import json
 import shutil
 import statistics
@@ -87,7 +88,31 @@ def test_runs_are_measured_on_the_same_images(alexnet, seeds, dataset, tmp_path)
     picture = tmp_path / "curves.png"
     status, out, _ = alexnet("compare", *runs, "--dataset", dataset.path, "--output", picture)
     assert status == 0 and "learning-rate" in out and "against seed-0" in out and "McNemar" in out
+    assert "\n\n" in out and "\n\n\n" not in out  # blocks are one line apart
     assert np.asarray(Image.open(picture)).std() > 5
+
+
+@pytest.mark.parametrize("damage", ["run.json", "weights.safetensors"])
+def test_a_damaged_seed_is_named_and_the_others_are_compared(alexnet, seeds, dataset, tmp_path, damage):
+    """One that was given by its own name is refused, and so is a folder with one sound run."""
+    folder = shutil.copytree(seeds, tmp_path / "copied")
+    (folder / "seed-3").mkdir()  # not a run at all
+    for file in (folder / "seed-2").rglob(damage):
+        file.write_bytes(b"damaged")
+    arguments = [folder, "--dataset", dataset.path]
+    status, out, err = alexnet("compare", *arguments, "--json")
+    told, sound = json.loads(out), compare([folder / "seed-0", folder / "seed-10"], dataset)
+    assert status == 1 and [run["top1_error"] for run in told["runs"]] == [run.top1_error for run in sound.runs]
+    assert told["runs"][1] == json.loads(json.dumps(dataclasses.asdict(sound.runs[1])))
+    assert told["recipe_differences"] == {"seed": [0, 10]} and told["seeds"][0]["runs"] == ["seed-0", "seed-10"]
+    first, second, last = err.splitlines()
+    assert {"seed-2" in first, "seed-2" in second} == {"seed-3" in first, "seed-3" in second} == {True, False}
+    assert "2 runs could not be read" in last and "Traceback" not in err
+    status, _, err = alexnet("compare", folder / "seed-2", folder / "seed-0", "--dataset", dataset.path)
+    assert status == 1 and "seed-2" in err and err.count("\n") == 1
+    shutil.rmtree(folder / "seed-10")
+    status, out, err = alexnet("compare", *arguments)
+    assert status in (1, 2) and not out and err.count("\n") == 1 and "seed-" in err
 
 
 def test_an_imported_or_unfinished_run_is_compared_as_far_as_it_goes(alexnet, seeds, tmp_path):

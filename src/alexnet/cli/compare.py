@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
-from alexnet.cli.streams import print_json, say
+from alexnet.cli.streams import print_json, say, warn
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of, views_text
-from alexnet.errors import UsageError, check_threads
+from alexnet.errors import AlexNetError, UsageError, check_threads
 from alexnet.progress import Display, clock, plural
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Compare(Scoring, Working):
                 precision=self.precision, device=machine.choose_device(self.device), workers=self.workers,
                 progress=display.counter("evaluating"),
             )  # fmt: skip
+        for reason in comparison.left_out:
+            warn(f"left out: {reason}")
         if self.json:
             print_json(dataclasses.asdict(comparison))
         else:
@@ -64,6 +66,9 @@ class Compare(Scoring, Working):
 
             sys.stdout.flush()
             write_curves(self.output, comparison)
+        if comparison.left_out:
+            count = len(comparison.left_out)
+            raise AlexNetError(f"{plural(count, 'run')} could not be read, see above; the others were compared")
         return 0
 
     def _check(self) -> None:
@@ -91,7 +96,9 @@ def _print(comparison: "Comparison") -> None:
     views = views_text(comparison.views)
     where = f"of {comparison.dataset}, {views}" if comparison.dataset else f"of each run's own dataset, {views}"
     say(f"{count} {where}")
-    _print_differences(comparison.recipe_differences, [run.name for run in runs])
+    has_table = _print_differences(comparison.recipe_differences, [run.name for run in runs])
+    if has_table and comparison.seeds:
+        say("")
     for seeds in comparison.seeds:
         names = ", ".join(seeds.runs)
         spread = f"{seeds.mean:.2%} ± {seeds.std:.2%} (mean and standard deviation of {len(seeds.runs)} seeds)"
@@ -117,18 +124,18 @@ def _best(run: "ComparedRun") -> tuple[str, str]:
     return f"{run.best_epoch:.4g}", f"{run.best_error:.2%}"
 
 
-def _print_differences(differences: dict[str, list[Any]], names: Sequence[str]) -> None:
-    """A row a run, a column an option in which they differ."""
+def _print_differences(differences: dict[str, list[Any]], names: Sequence[str]) -> bool:
+    """A row a run, a column an option in which they differ. Says whether there is more than the seed to show."""
     if not differences:
         say("their recipes are the same")
     if set(differences) <= {"seed"}:
-        return
+        return False
     shown = table_of("recipe differences", *(key.replace("_", "-") for key in differences))
     for i, name in enumerate(names):
         add_row(shown, name, *(_value(values[i]) for values in differences.values()))
     say("")
     print_table(shown)
-    say("")
+    return True
 
 
 def _value(value: Any) -> str:

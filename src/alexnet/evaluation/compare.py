@@ -5,16 +5,16 @@ import json
 import os
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from alexnet import files
 from alexnet.data.dataset import Dataset
-from alexnet.errors import UsageError
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import check_views, load
 from alexnet.evaluation.errors import Errors, wilson
 from alexnet.evaluation.evaluate import evaluate
@@ -27,6 +27,7 @@ from alexnet.runs.history import latest_measurements
 from alexnet.runs.run import is_run
 
 AnyPath = str | os.PathLike[str]
+Opened = TypeVar("Opened")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Comparison:
         runs: in the order given.
         recipe_differences: for each option in which they differ, its value in each run; None where a run has none.
         seeds: groups of runs that differ by their seed alone.
+        left_out: for each run of a folder of seeds that could not be read, why.
     """
 
     split: str
@@ -92,6 +94,7 @@ class Comparison:
     runs: list[ComparedRun]
     recipe_differences: dict[str, list[Any]]
     seeds: list[Seeds]
+    left_out: list[str] = dataclasses.field(default_factory=list)
 
 
 def compare(
@@ -119,38 +122,60 @@ def compare(
 
     Raises:
         UsageError: no run there, fewer than two, one twice; classes that differ from the dataset's.
-        AlexNetError: a damaged run.
+        AlexNetError: a damaged run that was given by its own name. One in a folder of seeds is left out, and
+            ``Comparison.left_out`` says why; raised where fewer than two runs are left.
     """
     check_views(views)
     mistakes.check_path(runs, "run")
-    paths = expanded([runs] if isinstance(runs, str | os.PathLike) else list(runs))
-    facts = [read_facts(path) for path in paths]
+    given = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    paths, left_out = expanded(given), list[AlexNetError]()
+    named = [os.fspath(run) for run in given]
+    read = {path: _unless_damaged(read_facts, path, named, left_out) for path in paths}
+    facts = {path: fact for path, fact in read.items() if fact}
+    errors: dict[str, Figures] = {}
+    wrong: dict[str, np.ndarray] = {}
     if dataset is None:
         split = split or "val"
-        errors = [_noted(fact, split, views) for fact in facts]
-        differences: list[Difference | None] = [None] * len(facts)
+        errors = {path: _noted(fact, split, views) for path, fact in facts.items()}
     else:
         dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         split = split or dataset.split or "val"
-        images, wrong, errors = len(dataset.rows(split)), [], []
-        for i, path in enumerate(paths):  # one in memory at a time
-            count = offset(progress, i * images, len(paths) * images)
-            run = load(path, checkpoint, device, precision)
-            measured = evaluate(
-                run, dataset, split=split, views=views, workers=workers, keep_probabilities=False, progress=count
-            )
-            wrong.append(~measured.correct)
-            errors.append(_figures(measured.errors))
-            del run, measured
-        differences = [None, *(Difference.of(np.asarray(wrong[0]), np.asarray(other)) for other in wrong[1:])]
-    names = _names(paths)
-    compared = [_compared(*parts) for parts in zip(facts, names, errors, differences)]
-    measured_on = None if dataset is None else dataset.path
-    return Comparison(split, views, measured_on, compared, _recipe_differences(facts), _seeds(facts, compared))
+        images = len(dataset.rows(split))
+        for i, path in enumerate(facts):  # one in memory at a time
+            count = offset(progress, i * images, len(facts) * images)
+            run = _unless_damaged(lambda path: load(path, checkpoint, device, precision), path, named, left_out)
+            if run:
+                measured = evaluate(
+                    run, dataset, split=split, views=views, workers=workers, keep_probabilities=False, progress=count
+                )
+                wrong[path], errors[path] = ~measured.correct, _figures(measured.errors)
+                del run, measured
+    if len(errors) < 2:
+        raise left_out[0]
+    first, *others = errors
+    differences = {path: Difference.of(wrong[first], wrong[path]) for path in others if path in wrong}
+    names = dict(zip(errors, _names(list(errors))))
+    compared = [_compared(facts[path], names[path], errors[path], differences.get(path)) for path in errors]
+    kept = [facts[path] for path in errors]
+    measured_on, reasons = None if dataset is None else dataset.path, [str(error) for error in left_out]
+    return Comparison(split, views, measured_on, compared, _recipe_differences(kept), _seeds(kept, compared), reasons)
+
+
+def _unless_damaged(
+    read: Callable[[str], Opened], path: str, named: Sequence[str], left_out: list[AlexNetError]
+) -> Opened | None:
+    """What is read of a run; None, and why in ``left_out``, where one of a folder of seeds is damaged."""
+    try:
+        return read(path)
+    except AlexNetError as error:
+        if path in named:
+            raise
+        left_out.append(error)
+        return None
 
 
 def expanded(paths: Sequence[AnyPath]) -> list[str]:
-    """Runs, and those in folders of ``train --seeds``, by their seeds.
+    """Runs, and all that should be runs in folders of ``train --seeds``, by their seeds.
 
     Raises:
         UsageError: something else, fewer than two, or one twice.
@@ -158,8 +183,8 @@ def expanded(paths: Sequence[AnyPath]) -> list[str]:
     runs: list[str] = []
     for path in paths:
         mistakes.check_path(path, "run")
-        inside = [] if is_run(path) else [inner for inner in _seeds_in(path) if is_run(inner)]
-        if not inside and not is_run(path):
+        inside = [] if is_run(path) else _seeds_in(path)
+        if not any(map(is_run, inside)) and not is_run(path):
             if kinds.kind_of(path).name == kinds.DATASET:
                 raise UsageError(f"{path}: is a dataset, not a run; to measure on it: --dataset {path}")
             mistakes.refuse(path, "run")
@@ -177,8 +202,10 @@ def expanded(paths: Sequence[AnyPath]) -> list[str]:
 def _seeds_in(path: AnyPath) -> list[str]:
     """The folders called ``seed-N`` in one, local or remote."""
     if files.is_remote(path):
-        return [files.join(path, name) for name in files.folders(os.fspath(path)) if name.startswith("seed-")]
-    return [str(inner) for inner in Path(path).glob("seed-*")]
+        inside = [files.join(path, name) for name in files.folders(os.fspath(path))]
+    else:
+        inside = [str(inner) for inner in Path(path).glob("seed-*") if inner.is_dir()]
+    return [inner for inner in inside if re.fullmatch(r"seed-\d+", files.folder_name(inner))]
 
 
 def _names(paths: Sequence[str]) -> list[str]:
