@@ -167,6 +167,9 @@ def test_show_draws_three_pictures(alexnet, runs, pictures, tmp_path):
         assert np.asarray(Image.open(line)).std() > 5  # something is drawn on it
     named = alexnet("show", runs[0], pictures / "red", "--output", tmp_path, "--json")
     assert named[0] == 0 and len(json.loads(named[1])) == 3
+    for count, said in (("4", "note: the first 4 of 20 images are drawn; --count draws more\n"), ("20", "")):
+        status, out, err = alexnet("show", runs[0], pictures / "red", "--output", tmp_path, "--count", count, "--quiet")
+        assert status == 0 and err == said and out.count("\n") == 3
     status, _, err = alexnet("show", runs[0], pictures, "--only-errors", "--output", tmp_path)
     assert status == 2 and "--only-errors" in err
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from alexnet import files
-from alexnet.cli.options import File, Folder, Json, OfCheckpoint, OnDevice, Scoring, Split, Working, check_outputs
+from alexnet.cli.options import File, Folder, OfCheckpoint, OnDevice, Scoring, Split, Working, check_outputs
 from alexnet.cli.streams import print_json, say, warn, write_json
 from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
 from alexnet.files import mistakes
@@ -126,7 +126,7 @@ class Predict(Scoring, Working):
 
 
 @dataclasses.dataclass(frozen=True)
-class Show(OfCheckpoint, OnDevice, Json):
+class Show(OfCheckpoint, OnDevice, Working):
     """Draw a run's error curve, its first filters (Figure 3), and predictions as bar charts (Figure 4)."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
@@ -145,7 +145,8 @@ class Show(OfCheckpoint, OnDevice, Json):
     """Split of the dataset (default: val)."""
 
     only_errors: bool = False
-    """Only images whose most probable class is wrong, the most certain errors first; their names are printed."""
+    """Only images whose most probable class is wrong, the most certain errors first (those that give their
+    true class least); their names are printed."""
 
     count: int = 16
     """Number of images in the picture."""
@@ -158,6 +159,7 @@ class Show(OfCheckpoint, OnDevice, Json):
         machine.set_up()
         written: list[str] = []
         errors: list[Mistakes] = []
+        display = Display(unit="images")
         try:
             show(
                 self.run,
@@ -172,8 +174,10 @@ class Show(OfCheckpoint, OnDevice, Json):
                 note=lambda line: warn(f"note: {line}"),
                 wrote=lambda path: written.append(str(path)),
                 mistaken=errors.append,
+                progress=display.counter("looking for errors"),
             )
         finally:  # whatever becomes of the others, these are there
+            display.close()
             if not self.json:
                 self._say(written, errors)
         if self.json and self.only_errors:

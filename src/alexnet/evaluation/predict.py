@@ -81,7 +81,12 @@ def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], lis
     Raises:
         UsageError: not one readable image.
     """
-    pairs = list(itertools.islice(readable(find_pictures(paths), opened(run).preprocessing, 1), most))
+    return first_readable(run, find_pictures(paths), most)
+
+
+def first_readable(run: AnyRun, sources: Sequence[Pictures], most: int) -> tuple[list[str], list[np.ndarray]]:
+    """As ``first_pictures``, of images that were found."""
+    pairs = list(itertools.islice(readable(sources, opened(run).preprocessing, 1), most))
     if not pairs:
         raise UsageError("not one of the images could be read")
     return [name for name, _ in pairs], [square for _, square in pairs]

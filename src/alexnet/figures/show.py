@@ -13,13 +13,13 @@ from PIL import Image
 from alexnet import files, randomness
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import views
-from alexnet.data.sources.pictures import Paths
+from alexnet.data.sources.pictures import Paths, find_pictures
 from alexnet.errors import AlexNetError, UsageError, check_number
 from alexnet.evaluation.classifier import Classifier, load, stacked
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.evaluation.outputs import row_probabilities
+from alexnet.evaluation.outputs import Progress, row_probabilities
 from alexnet.evaluation.pictures import several
-from alexnet.evaluation.predict import first_pictures
+from alexnet.evaluation.predict import first_readable
 from alexnet.figures.curve import curve_of
 from alexnet.figures.filters import filters
 from alexnet.figures.predictions import predictions
@@ -84,6 +84,7 @@ def show(
     note: Callable[[str], None] = lambda line: None,
     wrote: Callable[[Path | str], None] = lambda path: None,
     mistaken: Callable[[Mistakes], None] = lambda mistakes: None,
+    progress: Progress | None = None,
 ) -> Sequence[Path | str]:
     """Draws ``curve.png``, ``filters.png`` and ``predictions.png`` of a run, as far as there is what they show.
 
@@ -93,13 +94,16 @@ def show(
         output: folder to write to; the run's if not given.
         dataset: the one that the run was trained on if not given and still where it was.
         split: which of the dataset's images; ``val`` if not given and the dataset has them.
-        only_errors: those whose first class is wrong, the most certain mistakes first.
+        only_errors: those whose first class is wrong, the most certain mistakes first: by the probability of the true
+            class, ascending.
         count: images in the picture.
         checkpoint: ``last``, ``best`` or a step, as for ``load``.
         device: where the net runs.
-        note: called with a line for each picture that is left out, and why.
+        note: called with a line for each picture that is left out, and why; and where there are more images than
+            ``count``.
         wrote: called with each file when it is written.
         mistaken: called with the errors that are drawn, where ``only_errors`` asks for them.
+        progress: called with images done and images in all, while errors are looked for.
 
     Returns:
         The files written.
@@ -122,11 +126,11 @@ def show(
         "filters.png": _filters_of(run, note),
     }
     if images:
-        sheet = _named_images(run, images, count)
+        sheet = _named_images(run, images, count, note)
     else:
         opened = _dataset_of(run, dataset, note)
         if only_errors and opened:
-            sheet = _errors_sheet(run, opened, split, count, note, mistaken)
+            sheet = _errors_sheet(run, opened, split, count, note, mistaken, progress)
         else:
             sheet = _samples_sheet(run, opened, split, count, note) if opened else None
     figures["predictions.png"] = sheet
@@ -211,10 +215,15 @@ def _dataset_of(
     return None
 
 
-def _named_images(run: Classifier, images: Sequence[str], count: int) -> Image.Image:
-    names, pictures = first_pictures(run, images, count)
+def _named_images(run: Classifier, images: Sequence[str], count: int, note: Callable[[str], None]) -> Image.Image:
+    sources = find_pictures(images)
+    names, pictures = first_readable(run, sources, count)
+    total = sum(len(source.members) for source in sources)
     shares = run.square_probabilities(pictures).numpy()
     title = f"{run.name}: {plural(len(pictures), 'image')}"
+    if total > len(pictures) == count:
+        title = f"{run.name}: the first {len(pictures):,} of {total:,} images"
+        note(f"the first {len(pictures):,} of {total:,} images are drawn; --count draws more")
     return predictions(_seen(run, pictures), shares, run.words, captions=names, title=title)
 
 
@@ -255,13 +264,14 @@ def _errors_sheet(
     count: int,
     note: Callable[[str], None],
     mistaken: Callable[[Mistakes], None],
+    progress: Progress | None,
 ) -> Image.Image | None:
     """Images of a split that are taken for another class, the most certain errors first."""
     split = _split_of(dataset, split, note)
     if split is None:
         return None
     rows = dataset.rows(split)
-    measured = evaluate([run], dataset, split=split, keep_probabilities=False)
+    measured = evaluate([run], dataset, split=split, keep_probabilities=False, progress=progress)
     wrong = np.flatnonzero(measured.predicted != measured.labels)
     if not len(wrong):
         raise AlexNetError(
