@@ -51,6 +51,21 @@ def test_the_range_fits_the_errors(errors, chance):
     assert any(text.startswith(f"chance, {100 * chance:g}%") for text in said(figure))
 
 
+@pytest.mark.parametrize("errors", [[0.9, 0.3, 0.25, 0.26], [0.1, 0.9, 0.1, 0.9], [0.9, 0.9, 0.9, 0.91]])
+@pytest.mark.parametrize("chance", [None, 0.5, 0.91])
+@pytest.mark.parametrize("rate", [None, 0.01])
+def test_the_legend_lies_on_no_line_and_no_text(errors, chance, rate):
+    figure = curve(journal(60, errors, rate), "a run", ODD[2] * 3, chance)
+    figure.draw_without_rendering()
+    above = figure.axes[0]
+    boxes = [text.get_window_extent() for text in (*above.texts, above.title, above._left_title)]
+    (legend,) = [above.get_legend().get_window_extent()]
+    assert not any(legend.overlaps(box) for box in [above.bbox, *boxes] if box.width)
+    assert legend.x1 <= above.bbox.x1 + 1
+    about, title = boxes[0], boxes[-1]
+    assert about.y1 <= title.y0 and title.y1 <= figure.bbox.y1
+
+
 def test_last_and_best_are_said_apart():
     texts = said(curve(journal(40, [0.9, 0.3, 0.245, 0.248])))
     assert "last, 24.8%" in texts and "best, 24.5%, epoch 3" in texts

@@ -22,6 +22,7 @@ from alexnet.runs.run import read_description
 
 WINDOWS = 120  # points of a training's curve, each a mean of steps
 TRAINING = "#8494a3"
+ROW = 0.18  # inches, of a legend's line
 LENGTH = 32  # letters of a run's name
 INSIDE = 6  # runs in a legend within the plot; more are listed beside it
 LEGEND = 24  # runs that a legend names
@@ -61,14 +62,17 @@ def curve(metrics: Sequence[dict], title: str = "", about: str = "", chance: flo
     training = [line for line in metrics if line.get("split") == "train"]
     validation = [line for line in metrics if line.get("split") == "val"]
     has_rates = any(line.get("rate") for line in training)
-    figure = Figure(figsize=(7.6, 7.2 if has_rates else 6.2), dpi=style.DPI)
-    # Margins are set, since this is drawn while a training goes on and to measure texts takes as long as all the rest
-    figure.subplots_adjust(left=0.118, right=0.975, top=0.905, bottom=0.07, hspace=0.09)
+    figure = Figure(figsize=(7.6, 7.2), dpi=style.DPI)
     heights = [3, 2, 1] if has_rates else [3, 2]
     above, middle, *below = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     window = max(1, len(training) // WINDOWS)
     groups = [training[i : i + window] for i in range(0, len(training), window)]
-    _draw_errors(above, groups, validation, window, chance)
+    rows = _draw_errors(above, groups, validation, window, chance)
+    # Margins are set, since this is drawn while a training goes on and to measure texts takes as long as all the rest
+    height = (7.15 if has_rates else 6.15) + ROW * rows
+    figure.set_size_inches(7.6, height)
+    top, bottom = 1 - (0.71 + ROW * rows) / height, 0.5 / height
+    figure.subplots_adjust(left=0.118, right=0.975, top=top, bottom=bottom, hspace=0.09)
     _draw_losses(middle, groups, validation)
     for axes in below:
         _draw_rates(axes, training)
@@ -78,14 +82,16 @@ def curve(metrics: Sequence[dict], title: str = "", about: str = "", chance: flo
     if ends and max(ends) > 0:
         above.set_xlim(0, 1.02 * max(ends))
     (below or [middle])[-1].set_xlabel("epoch", color=INK)
-    style.write_title(above, title, fontsize=12, loc="left", pad=22)
-    style.say(above, 0, 1.03, style.fitted_points(above, about, 9), color=QUIET)
+    style.write_title(above, title, fontsize=12, loc="left", pad=26 + 72 * ROW * rows)
+    about_at = 1.045 + ROW * rows / (above.get_position().height * height)
+    style.say(above, 0, about_at, style.fitted_points(above, about, 9), color=QUIET)
     return figure
 
 
 def _draw_errors(
     axes: Axes, groups: Sequence[Sequence[dict]], validation: Sequence[dict], window: int, chance: float | None
-) -> None:
+) -> int:
+    """Draws the errors, and above them their legend; says of how many lines."""
     x, y = _means(groups, "top1_error")
     if groups:
         what = f"mean of {window:,} steps" if window > 1 else "each step's batch"
@@ -101,8 +107,11 @@ def _draw_errors(
         _mark_ends(axes, epochs, measured)
     elif groups:
         axes.plot([], [], " ", label="no validation so far")
-    if groups or validation:
-        axes.legend(fontsize=8.5, facecolor="white", edgecolor="none", framealpha=0.8)
+    labels = axes.get_legend_handles_labels()[1]
+    if groups or validation:  # above the axes: inside it would lie on the lines, which fill them
+        look = {"frameon": False, "borderpad": 0, "borderaxespad": 0.4, "columnspacing": 3}
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8.5, **look)
+    return math.ceil(len(labels) / 2)
 
 
 def _draw_losses(axes: Axes, groups: Sequence[Sequence[dict]], validation: Sequence[dict]) -> None:
