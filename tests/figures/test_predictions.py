@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from alexnet import Dataset, load, recipes, train
 from alexnet.figures import predictions as module
@@ -56,6 +56,16 @@ def test_all_letters_are_on_white_beside_the_bars(written):
         behind = sheet[y - size // 2 + 2 : y + size // 2 - 2, int(x) : right].reshape(-1, 3)
         assert not any((behind == bar).all(1).any() for bar in bars), text
         assert x >= 0 and right <= sheet.shape[1]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7])
+def test_tails_of_letters_do_not_reach_the_bar(scale):
+    cell = Cell(scale, False, False, 1)
+    image = Image.new("RGB", (8 * cell.width, 4 * cell.line), "white")
+    style.write(ImageDraw.Draw(image), "gjpqy,ç", 10, 2 * cell.line, cell.text)
+    lowest = np.flatnonzero((np.asarray(image) < 250).any((1, 2)))[-1]
+    assert 0 < lowest - 2 * cell.line < cell.below - scale
+    assert cell.below + cell.bar - 2 + cell.line // 2 < cell.row  # nor the letters the bar above
 
 
 def test_right_and_wrong_are_marked_and_named(written):

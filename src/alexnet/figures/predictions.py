@@ -62,12 +62,17 @@ class Cell:
     @property
     def row(self) -> int:
         """Height of a class with its bar."""
-        return self._scaled(25)
+        return self._scaled(28)
 
     @property
     def bar(self) -> int:
         """A bar's height."""
         return self._scaled(6)
+
+    @property
+    def below(self) -> int:
+        """From the middle of a class's name to its bar, which the tails of letters do not reach."""
+        return self.line // 2 + self._scaled(2)
 
     @property
     def top(self) -> int:
@@ -227,7 +232,7 @@ def _draw_bars(
         middle = top + cell.bar + rank * cell.row + cell.line // 2
         write(draw, fitted(mark + names[index], cell.side - length - cell.text, cell.text), x, middle, cell.text)
         write(draw, number, right - length, middle, cell.text)
-        y = middle + cell.line // 2
+        y = middle + cell.below
         draw.rectangle((x, y, right, y + cell.bar - 2), fill=GRID)
         end = x + (right - x) * min(1.0, share / full)
         if share > 0:
