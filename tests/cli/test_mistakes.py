@@ -220,6 +220,19 @@ def test_what_it_is_and_what_to_do(alexnet, words, said):
     assert said in line(alexnet(*words.split()))
 
 
+@pytest.mark.parametrize(
+    "words", ["train nowhere made", "predict another-run nothere.jpg", "info nope", "compare mine yours"]
+)
+def test_no_name_is_offered_that_is_only_a_little_like_it(alexnet, things, tmp_path, monkeypatch, words):
+    """Other things that lie in the folder."""
+    picture(0, 0).save(tmp_path / "sheet.png")
+    for name, thing in {"other-dataset": "dataset", "another-run": "run"}.items():
+        (tmp_path / name).symlink_to(things / thing, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    said = line(alexnet(*words.split()))
+    assert "perhaps" not in said and "no " in said
+
+
 def test_the_net_of_a_run_is_shown(alexnet):
     status, out, _ = alexnet("summary", "run")
     assert status == 0 and "conv1" in out and "99" in out.split("fc4")[1].split("\n")[0]  # 3 classes of 32 inputs

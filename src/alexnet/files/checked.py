@@ -212,9 +212,15 @@ def _unknown(value: Any, choices: Sequence[Any]) -> str:
     return f"{_shown(value)}: unknown; {near}give one of {', '.join(str(choice) for choice in choices)}"
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """``perhaps you meant cosine; `` where one of the known names is near; else nothing."""
-    near = difflib.get_close_matches(str(name).lower(), list(known), 1, 0.6)
+def nearest(name: object, known: Iterable[str], likeness: float = 0.6) -> str:
+    """``perhaps you meant cosine; `` where one of the known names is near; else nothing.
+
+    Args:
+        name: that was given.
+        known: that could be meant.
+        likeness: least of two near names, by difflib: 1 is equal.
+    """
+    near = difflib.get_close_matches(str(name).lower(), list(known), 1, likeness)
     return f"perhaps you meant {near[0]}; " if near else ""
 
 

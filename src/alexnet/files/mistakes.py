@@ -88,6 +88,7 @@ MAKE = {  # what to do where there is nothing of what is wanted
     "net": "give a name of `alexnet nets`, or a .toml file",
     "recipe": "give a name of `alexnet recipes`, or a .json or .toml file",
 }
+LIKENESS = 0.75  # of a path and one that could be meant: any two names have some letters in common
 MOST_SIBLINGS = 1000  # names beside one that is not there
 
 
@@ -216,7 +217,7 @@ def _near(path: str, wanted: str) -> str:
     except (OSError, ValueError):
         return ""
     fit = [os.path.join(folder, name) for name in names if _fits(wanted, kind_of(os.path.join(folder, name)))]
-    return nearest(path, fit)
+    return nearest(path, fit, LIKENESS)
 
 
 def _fits(wanted: str, kind: Kind) -> bool:
