@@ -89,7 +89,7 @@ def test_runs_are_measured_on_the_same_images(alexnet, seeds, dataset, tmp_path)
     status, out, _ = alexnet("compare", *runs, "--dataset", dataset.path, "--output", picture)
     assert status == 0 and "learning-rate" in out and "against seed-0" in out and "McNemar" in out
     assert "\n\n" in out and "\n\n\n" not in out  # blocks are one line apart
-    assert np.asarray(Image.open(picture)).std() > 5
+    assert np.asarray(Image.open(picture)).std() > 5 and out.endswith(f"\nwritten: {picture}\n")
 
 
 @pytest.mark.parametrize("damage", ["run.json", "weights.safetensors"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
-from alexnet.cli.streams import print_json, say, warn
+from alexnet.cli.streams import print_json, say, say_written, warn
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of, views_text
 from alexnet.errors import AlexNetError, UsageError, check_threads
 from alexnet.progress import Display, clock, plural
@@ -66,6 +66,7 @@ class Compare(Scoring, Working):
 
             sys.stdout.flush()
             write_curves(self.output, comparison)
+            say_written([self.output], self.json)
         if comparison.left_out:
             count = len(comparison.left_out)
             raise AlexNetError(f"{plural(count, 'run')} could not be read, see above; the others were compared")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from alexnet.cli.options import File, Scoring, Split, Working, check_outputs
-from alexnet.cli.streams import print_json, say, warn
+from alexnet.cli.streams import print_json, say, say_written, warn
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of, views_text
 from alexnet.errors import UsageError, check_threads
 from alexnet.files import mistakes
@@ -182,6 +182,7 @@ class Evaluate(Scoring, Working):
                 figures.write_confusion(self.confusion, measured, dataset)
             if self.calibration:
                 figures.write_calibration(self.calibration, measured)
+        say_written([*self._files().values()], self.json)
 
     def _learning_curve(self, dataset: "Dataset") -> int:
         from alexnet import machine
@@ -211,6 +212,7 @@ class Evaluate(Scoring, Working):
 
             sys.stdout.flush()
             write_learning_curve(self.curve, points, f"{self.paths[0]}: {self.split} images", len(dataset.classes))
+            say_written([self.curve], self.json)
         return 0
 
     def _probe(self, run: "Classifier", dataset: "Dataset") -> int:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from alexnet import files
@@ -66,6 +67,13 @@ def exhausted(error: Exception) -> str | None:
 def say(line: object) -> None:
     """A line on the standard output: names in it cannot break it, nor reach the terminal."""
     print(files.shown(line))
+
+
+def say_written(paths: Iterable[str | None], json: bool) -> None:
+    """Which files there are now, unless nothing but JSON may be on the standard output."""
+    written = ", ".join(path for path in paths if path)
+    if written and not json:
+        say(f"written: {written}")
 
 
 def warn(line: object) -> None:
