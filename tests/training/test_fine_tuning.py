@@ -216,7 +216,7 @@ def test_few_images_alone_are_told_of_the_better_way(others, old, small, tmp_pat
     assert "tip" not in err  # no published weights fit so small a net
     monkeypatch.setattr("alexnet.training.plan.PUBLISHED_SIDE", 40)
     _, _, err = alexnet("train", others.path, tmp_path / "alone", *small)
-    assert "tip: few images; fine-tuning learns more from them: see --from" in err
+    assert "advice: few images; fine-tuning learns more from them: see --from" in err
     _, _, err = alexnet("train", others.path, tmp_path / "tuned", "--from", old, "--epochs", 1)
     assert "tip" not in err
 

@@ -175,8 +175,8 @@ def _pixels(image: Picture) -> np.ndarray:
         return stored_images.from_pil(image)
     if not isinstance(image, np.ndarray | Tensor):
         raise UsageError(
-            f"image: a {type(image).__name__}; give a path, a PIL image, a uint8 array of (height, width, 3), or a "
-            "uint8 tensor of (3, height, width)"
+            f"image: of type {type(image).__name__}; give a path, a PIL image, a uint8 array of (height, width, 3), or "
+            "a uint8 tensor of (3, height, width)"
         )
     kind, shape = ("array", "(height, width, 3)") if isinstance(image, np.ndarray) else ("tensor", "(3, height, width)")
     if image.dtype not in (np.uint8, torch.uint8):

@@ -115,7 +115,9 @@ def show(
     images = several(images)
     mistakes.check_order("show", ("run", path), *(("images", image) for image in images))
     if only_errors and images:
-        raise UsageError("--only-errors: images given by name have no right class; leave them out or the option")
+        raise UsageError(
+            "--only-errors: images given by name have no known class; leave the images out, or leave --only-errors out"
+        )
     check_number("--count", count, 1, MOST_PICTURES)
     run = load(path, checkpoint, device)
     belongs = path if output is None else output

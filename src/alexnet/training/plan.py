@@ -104,7 +104,7 @@ def say_start(setup: Setup, options: Options, step: int, display: Display) -> No
     for warning in surprises(setup):
         display.warn(warning)
     if step == 0 and setup.start_from is None and _may_start_from_published(setup):
-        display.line("tip: few images; fine-tuning learns more from them: see --from in alexnet help train")
+        display.line("advice: few images; fine-tuning learns more from them: see --from in alexnet help train")
     display.line(f"{'resuming' if step else 'starting'} at step {step:,} of {setup.steps:,}")
 
 
