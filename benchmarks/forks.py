@@ -53,6 +53,7 @@ class Variant:
 
 
 VARIANTS = {
+    "one process": Variant(),
     "two ranks": Variant(ranks=2),
     "2 parts": Variant(parts=2),
     "7 parts": Variant(parts=7),
@@ -262,7 +263,7 @@ def compared(root: Path, seed: int, name: str, one: Trace, other: Trace) -> dict
         parting.append({"step": step + 1, "apart before it": now_apart[step], "after it": now_apart[step + 1],
                         "decisions": lines})  # fmt: skip
         forced[step] = [(line["of"], line["unit"], line["taken"][1]) for line in lines]
-        now = run(root, f"forced-{seed}-{name.replace(' ', '-')}-{len(parting)}", seed, Variant(), forced)
+        now = run(root, f"forced-{seed}-{name}-{len(parting)}", seed, Variant(), forced)
         now_apart = apart(now, other)
     return {
         "seed": seed,
@@ -288,9 +289,8 @@ def main() -> int:
         root = Path(folder)
         equivalence.make(root)
         for seed in asked.seeds:
-            alone = run(root, f"alone-{seed}", seed, Variant())
-            for name, variant in VARIANTS.items():
-                other = run(root, f"{name.replace(' ', '-')}-{seed}", seed, variant)
+            alone, *others = (run(root, f"{name}-{seed}", seed, variant) for name, variant in VARIANTS.items())
+            for name, other in zip(list(VARIANTS)[1:], others, strict=True):
                 lines.append(compared(root, seed, name, alone, other))
                 harness.note(json.dumps(lines[-1]))
     harness.emit({"steps": 20, "bound": BOUND, "trainings": lines})

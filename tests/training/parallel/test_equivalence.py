@@ -7,14 +7,16 @@ import json
 import time
 
 import pytest
-from benchmarks import equivalence
+import torch
+from benchmarks import equivalence, forks
 from benchmarks.equivalence import CASES, Job, checkpoints, folder
 
-from alexnet import files
+from alexnet import files, native
 
 MAIN = ("data", "towers", "hybrid", "sharded")
 QUICK = ("plain", "caffe")
 AT_TWO = ("data", "towers")
+WRONG = Job(folder("float32", "data", 3), "float32", other=(0, "recipe", {"learning_rate": 0.00501}))  # 0.2% more
 CUT = 10  # steps saved before a training is lost
 RESUMED_AS = {"data": "towers", "towers": "hybrid", "hybrid": "sharded", "sharded": "data"}  # by two ranks
 
@@ -138,7 +140,7 @@ def everything(tmp_path_factory):
     """The whole matrix."""
     root = tmp_path_factory.mktemp("matrix")
     equivalence.make(root)
-    equivalence.launch(root, 1, [Job(folder(case), case) for case in CASES])
+    equivalence.launch(root, 1, [*equivalence.by_one(CASES), WRONG])
     for ranks in (2, 4):
         equivalence.launch(root, ranks, equivalence.matrix(CASES, ranks))
     return root
@@ -150,3 +152,22 @@ def everything(tmp_path_factory):
 def test_every_case_by_every_layout(everything, case, ranks):
     lines = [equivalence.figures(everything, case, layout, ranks) for layout in equivalence.layouts_of(case)]
     assert all(line["right"] for line in lines), lines
+
+
+@pytest.mark.slow
+def test_a_learning_rate_two_thousandths_too_large_is_not_taken_for_rounding(everything):
+    assert not equivalence.figures(everything, "float32", "data", 3)["right"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not native.available(torch.device("cpu"), torch.float32), reason="maxima are the compiled path's")
+@pytest.mark.parametrize("name", ["two ranks", "2 parts"])
+def test_in_float32_trainings_part_where_rounding_decides_and_nowhere_else(everything, name):
+    """With those decisions forced, and nothing else, one process trains what the other training does."""
+    trainings = [forks.run(everything, f"traced-{of}", 3, forks.VARIANTS[of]) for of in ("one process", name)]
+    line = forks.compared(everything, 3, name, *trainings)
+    assert line["apart with these decisions forced"] <= equivalence.BOUNDS["float32"], line
+    assert len(line["parting"]) <= 3, line
+    for parting in line["parting"]:
+        assert parting["apart before it"] <= equivalence.BOUNDS["float32"], line
+        assert all(decision["roundings from the decision"] < 8 for decision in parting["decisions"]), line
