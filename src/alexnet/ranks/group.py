@@ -16,7 +16,7 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
 TIMEOUT, UNSHARED = "ALEXNET_TIMEOUT", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 _CURRENT: list["Ranks"] = []
-_BROKEN: list[int] = []  # ranks of this process whose connections broke
+_BROKEN: list[int] = []  # ranks of this process whose job failed
 
 
 class Ranks:
@@ -174,13 +174,14 @@ def joined() -> Iterator[Ranks]:
         raise
     except Exception as error:
         said = ranks.watch.explain(error, ranks.timeout)
-        _BROKEN.append(ranks.rank)
         if said is None:
             error.add_note(f"rank {ranks.rank}, step {ranks.watch.step}")
             raise
         raise said from error
     finally:
         _CURRENT.pop()
+        if failed:  # whatever the error: the others may be amid an exchange with this rank
+            _BROKEN.append(ranks.rank)
         with contextlib.suppress(Exception):  # of a group that has failed
             dist.destroy_process_group()
         ranks.watch.close(linger=failed)

@@ -60,6 +60,20 @@ from alexnet import cli
 first, other = {first!r}, {other!r}
 sys.exit(cli.main(first if os.environ["RANK"] == "0" else other))
 """
+FAILED = """
+from alexnet import ranks
+from alexnet.errors import AlexNetError
+
+assert not ranks.broken()
+try:
+    with ranks.joined() as job:
+        if job.first:
+            raise AlexNetError("no space left on the device")
+        job.sum(__import__("torch").zeros(1))
+except AlexNetError as error:
+    assert job.first == ("no space" in str(error)), error
+assert ranks.broken()
+"""
 
 
 def launched(script: str, ranks: int, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -75,6 +89,13 @@ def launched(script: str, ranks: int, folder: Path) -> subprocess.CompletedProce
 @pytest.mark.net
 def test_exchanges_are_the_transpose_of_themselves_backward(tmp_path):
     done = launched(ADJOINT, 3, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.net
+def test_whatever_escapes_at_a_rank_lets_the_process_leave_without_its_threads(tmp_path):
+    """One of eleven full disks ended in an abort: the other rank was amid an exchange."""
+    done = launched(FAILED, 2, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
