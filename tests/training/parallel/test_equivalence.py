@@ -21,6 +21,15 @@ CUT = 10  # steps saved before a training is lost
 RESUMED_AS = {"data": "towers", "towers": "hybrid", "hybrid": "sharded", "sharded": "data"}  # by two ranks
 
 
+ALSO_LOST = (
+    ("plain", "hybrid-turns"),
+    ("plain", "hybrid-mixed"),
+    ("float32", "data"),
+    ("bf16", "data"),
+    ("fp16", "data"),
+)
+
+
 def cut(layout: str, name: str = "") -> str:
     """The folder of a training of four ranks that was lost, or of a copy."""
     return folder("cut", f"{layout} {name}", 4)
@@ -152,6 +161,28 @@ def everything(tmp_path_factory):
 def test_every_case_by_every_layout(everything, case, ranks):
     lines = [equivalence.figures(everything, case, layout, ranks) for layout in equivalence.layouts_of(case)]
     assert all(line["right"] for line in lines), lines
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory):
+    """Trainings of four ranks: undisturbed, and lost and resumed."""
+    root = tmp_path_factory.mktemp("lost")
+    equivalence.make(root)
+    jobs = []
+    for case, layout in ALSO_LOST:
+        name = f"{case} {layout}"
+        jobs += [Job(folder(case, layout, 4), case, layout), Job(cut(name), case, layout, lose=CUT)]
+        jobs += [Job(cut(name, "four"), case, layout, of=cut(name))]
+    return root, equivalence.launch(root, 4, jobs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "layout"), ALSO_LOST)
+def test_lost_and_resumed_otherwise_is_bitwise_the_same(lost, case, layout):
+    root, said = lost
+    name = f"{case} {layout}"
+    assert all((answers[cut(name)], answers[cut(name, "four")]) == ("Lost: ", "") for answers in said)
+    same_files(root / folder(case, layout, 4), root / cut(name, "four"))
 
 
 @pytest.mark.slow
