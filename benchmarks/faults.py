@@ -224,13 +224,15 @@ def never(room: Room, run: Path) -> tuple[Ended, bool]:
 
 def two_jobs(room: Room, run: Path) -> tuple[Ended, bool]:
     """A second job on a run's folder: one line; the first one is not disturbed."""
+    patient = {**room.environment(f"pause:1={STEP}"), "ALEXNET_TIMEOUT": str(LIMIT)}
     first = subprocess.Popen(
         [sys.executable, "-m", "alexnet", *map(str, room.options(run)), "--devices", "2"],
-        env=room.environment(f"stop:1={STEP}"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=patient, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while not room.once.exists() and first.poll() is None:  # the first one trains, and waits for its stopped rank
         time.sleep(0.1)
     ended = devices(room, run, "")
+    os.kill(int(room.once.with_suffix(".pid").read_text()), signal.SIGCONT)
     first.wait(LIMIT)
     said = len(ended.lines) == 1 and "is writing there" in ended.lines[0]
     return ended, ended.status == 1 and said and first.returncode == 0 and same_as_undisturbed(room, run)

@@ -26,7 +26,8 @@ def bridged(count: int, name: str = PREFIX) -> Iterator[list[tuple[str, str, str
     """So many namespaces on a bridge; yields (namespace, interface, address) of each, and removes them."""
     bridge = f"{name[:9]}-br"
     hosts = [(f"{name}{i}", "eth0", f"10.97.0.{i + 1}") for i in range(count)]
-    _remove(hosts, bridge)
+    links = [*(f"{name[:9]}-v{i}" for i in range(count)), bridge]  # a namespace takes its end along a while later
+    _remove(hosts, links)
     try:
         run(f"ip link add {bridge} type bridge")
         run(f"ip link set {bridge} up")
@@ -39,7 +40,7 @@ def bridged(count: int, name: str = PREFIX) -> Iterator[list[tuple[str, str, str
             run(f"ip -n {space} link set lo up")
         yield hosts
     finally:
-        _remove(hosts, bridge)
+        _remove(hosts, links)
 
 
 def limit(rate: str | None) -> None:
@@ -48,10 +49,11 @@ def limit(rate: str | None) -> None:
     run(words + (f"tbf rate {rate} burst 256kb latency 50ms" if rate else "pfifo"))
 
 
-def _remove(hosts: Sequence[tuple[str, str, str]], bridge: str) -> None:
+def _remove(hosts: Sequence[tuple[str, str, str]], links: Sequence[str] = ()) -> None:
+    for link in links:
+        subprocess.run(["ip", "link", "del", link], stderr=subprocess.DEVNULL)
     for space, *_ in hosts:
         subprocess.run(["ip", "netns", "del", space], stderr=subprocess.DEVNULL)
-    subprocess.run(["ip", "link", "del", bridge], stderr=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
@@ -63,7 +65,7 @@ def wired(asked: Path, name: str = PREFIX) -> Iterator[list[tuple[str, str, str]
         name: begins the namespaces' names.
     """
     hosts = [(f"{name}{i}", f"wire{i}", f"10.98.0.{i + 1}") for i in range(2)]
-    _remove(hosts, f"{name[:9]}-br")
+    _remove(hosts)
     process = None
     try:
         for space, *_ in hosts:
@@ -77,7 +79,7 @@ def wired(asked: Path, name: str = PREFIX) -> Iterator[list[tuple[str, str, str]
         if process:
             process.kill()
             process.wait()
-        _remove(hosts, f"{name[:9]}-br")
+        _remove(hosts)
 
 
 def on_hosts(hosts: Sequence[tuple[str, str, str]], arguments: Sequence[str], seconds: float = 600.0) -> str:

@@ -339,6 +339,46 @@ def test_a_killed_training_goes_on_elsewhere_with_the_same_weights(source, small
     assert ".lock" not in remote.listing(f"{place}/run")
 
 
+ELSEWHERE = """
+import os, sys
+os.environ["ALEXNET_CACHE"] += os.environ["RANK"]
+from alexnet import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_two_ranks_of_two_machines_train_and_evaluate_as_locally(source, small, place, tmp_path):
+    """Each rank has a cache of its own, as where they are two machines; the run is written to the bucket, too."""
+    local, url = source
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE)
+
+    def by_two(*words: object) -> str:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(files.__file__).parents[2])}
+        done = subprocess.run(
+            [*command, *map(str, words)], env=environment, capture_output=True, text=True, timeout=240
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    for dataset, run in ((local.path, tmp_path / "run"), (url, f"{place}/run")):
+        by_two("train", dataset, run, *small, "--parallel", "data", "--quiet")
+    for name in ("weights.safetensors", "state.safetensors"):
+        name = f"checkpoints/last-00000018/{name}"
+        assert remote.read_all(f"{place}/run/{name}") == (tmp_path / "run" / name).read_bytes()
+    assert remote.read_all(f"{place}/run/metrics.jsonl") == (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    assert ".lock" not in remote.listing(f"{place}/run")
+    here, there = (
+        json.loads(by_two("evaluate", run, dataset, "--json", "--quiet"))
+        for dataset, run in ((local.path, tmp_path / "run"), (url, f"{place}/run"))
+    )
+    same = [key for key, value in here.items() if there[key] == value]
+    assert {"top1_error", "loss", "images"} <= set(same)
+    for rank in (0, 1):
+        assert list((tmp_path / f"cache{rank}").rglob("*.arrow")), rank
+
+
 def train_command(dataset: str, run: Any, options: list[str], folder: str = "") -> subprocess.Popen:
     run = Path(run).with_name(folder) if folder else run
     command = [sys.executable, "-m", "alexnet", "train", dataset, str(run), *options, "--threads", "1"]
