@@ -195,7 +195,7 @@ def test_a_learning_rate_two_thousandths_too_large_is_not_taken_for_rounding(eve
 @pytest.mark.parametrize("name", ["two ranks", "2 parts"])
 def test_in_float32_trainings_part_where_rounding_decides_and_nowhere_else(everything, name):
     """With those decisions forced, and nothing else, one process trains what the other training does."""
-    trainings = [forks.run(everything, f"traced-{of}", 3, forks.VARIANTS[of]) for of in ("one process", name)]
+    trainings = [forks.run(everything, f"{name}-{of}", 3, forks.VARIANTS[of]) for of in ("one process", name)]
     line = forks.compared(everything, 3, name, *trainings)
     assert line["apart with these decisions forced"] <= equivalence.BOUNDS["float32"], line
     assert len(line["parting"]) <= 3, line
