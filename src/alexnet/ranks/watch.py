@@ -26,7 +26,7 @@ class Watch:
 
         self._store = dist.distributed_c10d._get_default_store()
         self._rank, self._size, self._step = rank, size, 0
-        self._ended = threading.Event()
+        self._ended, self._heard = threading.Event(), False
         self._store.set(self._key("step"), "0")
         self._thread = threading.Thread(target=self._beat, name="watch", daemon=True)
         self._thread.start()
@@ -43,6 +43,7 @@ class Watch:
             while True:
                 self._store.add(self._key("beat"), 1)
                 self._store.set(self._key("step"), str(self._step))
+                self._heard = self._store.check([FAILURE])  # while the store is there: it goes with its rank
                 if self._ended.wait(BEAT_SECONDS):
                     return
 
@@ -79,7 +80,7 @@ class Watch:
         try:
             return within(STORE_SECONDS, ask, "store")
         except Exception:  # the store's host is gone, or stopped
-            return self._rank == 1
+            return self._rank == 1 and not self._heard
 
     def explain(self, error: Exception, timeout: float) -> AlexNetError | None:
         """What a failed exchange between ranks means; None where the error is something else.
@@ -92,7 +93,7 @@ class Watch:
         try:
             cause = within(LOOK_SECONDS + STORE_SECONDS, lambda: self._cause(error), "store")
         except Exception:  # the store's host is gone, or stopped
-            cause = "rank 0 does not answer" if self._rank == 1 else None
+            cause = "rank 0 does not answer" if self._rank == 1 and not self._heard else None
         if cause is None:
             return Elsewhere("another rank says what was wrong", 1)
         after = f" after {timeout:g} s" if "time" in str(error).lower() else ""
