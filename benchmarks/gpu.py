@@ -3,10 +3,13 @@
 Ours as `alexnet train` takes them, ours as one CUDA graph, the plain port, and the same port as those who know torch
 would run it (bf16 products, channels-last, TF32, compiled). Times are between CUDA events, over steps in a row.
 
-python -m benchmarks.gpu --nets paper,torchvision --batches 128,1024 >docs/raw/gpu.json
+python -m benchmarks.gpu --nets paper,torchvision --batches 128,1024 >gpu.json
+
+`--profile` prints instead how long a step takes and which kernels it spends that in.
 """
 
 import functools
+import time
 from collections.abc import Callable
 
 import torch
@@ -118,16 +121,43 @@ def floors() -> dict[str, Callable[[], float]]:
     }
 
 
+def profile(name: str, batch: int) -> None:
+    """Prints the milliseconds of a step, by the host and until the device has done it, and its kernels."""
+    net = Net.empty(name, 1000)
+    step = training_step(net, random_images(net, batch, torch.device("cuda"), "bf16"), "bf16")
+    for _ in range(5):
+        step()
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    for _ in range(IN_A_ROW):
+        step()
+    host = time.perf_counter() - begun
+    torch.cuda.synchronize()
+    whole = time.perf_counter() - begun
+    print(f"{name}, batch {batch}: host {1e3 * host / IN_A_ROW:.2f} ms, step {1e3 * whole / IN_A_ROW:.2f} ms")
+    with torch.profiler.profile() as seen:
+        for _ in range(5):
+            step()
+        torch.cuda.synchronize()
+    print(seen.key_averages().table(sort_by="cuda_time_total", row_limit=60, max_name_column_width=70))
+
+
 def main() -> None:
     parser = harness.parser(__doc__, rounds=5)
     parser.add_argument("--nets", default="paper,torchvision")
     parser.add_argument("--batches", default="128,1024")
     parser.add_argument("--no-ports", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit(str(UsageError("no CUDA device here")))
     machine.set_up()
     nets, batches = options.nets.split(","), [int(batch) for batch in options.batches.split(",")]
+    if options.profile:
+        for name in nets:
+            for batch in batches:
+                profile(name, batch)
+        return
     made = {**floors(), **tasks(nets, batches, not options.no_ports)}
     rounds = harness.interleaved(made, options.rounds, uncounted=2)
     seconds = harness.medians(rounds)

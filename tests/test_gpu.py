@@ -144,6 +144,16 @@ def test_trains(cuda, dataset, net_file, tmp_path, precision):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_training_repeats_itself(cuda, dataset, net_file, tmp_path, precision):
+    """No kernel adds in an order that changes: the journals are the same, bit by bit."""
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=3, precision=precision)
+    for name in ("one", "other"):
+        train(dataset, tmp_path / name, recipe, device="cuda", show=False)
+    one, other = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("one", "other"))
+    assert one == other
+
+
 def test_fine_tuning_from_frozen_layers(cuda, dataset, net_file, tmp_path):
     """What the frozen layers give is computed there, kept here, and the weights of these layers keep every bit."""
     train(

@@ -6,7 +6,7 @@ import types
 import typing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet import Dataset, Recipe, UsageError
@@ -71,6 +71,7 @@ def test_any_wrong_value_of_any_field_is_refused_by_its_name(name):
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FIELDS), ANYTHING)
 def test_what_is_taken_is_right(name, value):
     """Whatever passes is of its field's type, and the recipe can be written and read again."""
