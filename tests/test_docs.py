@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from benchmarks import reports
 
 from alexnet.cli.commands import COMMANDS, command_class
 from alexnet.cli.help import Option, options_of
@@ -164,6 +165,17 @@ def shown(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(shown, value))
     return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_of_experiments_are_those_of_their_raw_figures(page):
+    text = page.read_text(encoding="utf-8")
+    assert reports.rebuilt(text) == text, f"python -m benchmarks.reports {page}"
+
+
+def test_a_table_that_drifts_is_noticed():
+    text = (TOP / "docs" / "results.md").read_text(encoding="utf-8")
+    assert "<!-- table: figure1" in text and reports.rebuilt(text.replace("12.4 (12.1", "12.5 (12.1")) == text
 
 
 def test_the_table_of_refused_files_is_what_was_said():

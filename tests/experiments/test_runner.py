@@ -191,8 +191,10 @@ def test_arms_are_compared_image_by_image(dataset, tmp_path, monkeypatch):
 
 
 def test_a_scale_shortens_the_schedule_with_the_epochs():
-    recipe = arms.scaled(RECIPES["cifar-18"], 0.1)
+    recipe = arms.scaled(RECIPES["cifar-18"], 0.1, 50_000)
     assert recipe.epochs == 14 and recipe.milestones == (12.0, 13.0)
+    assert arms.scaled(Recipe(), 0.5, 5000).epochs == 16  # of 160,000 crops
+    assert arms.scaled(Recipe(), 1, 5000) == Recipe()
 
 
 def test_every_arm_is_a_net_and_a_recipe(tmp_path):

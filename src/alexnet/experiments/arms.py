@@ -44,13 +44,14 @@ class Arm:
     says: str = ""
 
 
-def scaled(recipe: Recipe, share: float) -> Recipe:
-    """A recipe whose epochs are a share of its own, and its schedule with them."""
-    if share == 1 or recipe.epochs is None:
+def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
+    """A recipe for so many training images whose epochs are a share of its own, and its schedule with them."""
+    if share == 1:
         return recipe
-    epochs = max(1, round(recipe.epochs * share))
+    whole = recipe.epochs_for(images)
+    epochs = max(1, round(whole * share))
     return dataclasses.replace(
-        recipe, epochs=epochs, milestones=tuple(at * epochs / recipe.epochs for at in recipe.milestones or ())
+        recipe, epochs=epochs, milestones=tuple(at * epochs / whole for at in recipe.milestones or ())
     )
 
 
@@ -68,7 +69,7 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
         file = case.work / "net.toml"
         file.write_text(f'base = "{own.net or "paper"}"\n{arm.net}', encoding="utf-8")
         own = dataclasses.replace(own, net=str(file))
-    own = dataclasses.replace(scaled(own, case.scale), seed=case.seed)
+    own = dataclasses.replace(scaled(own, case.scale, dataset.splits["train"]), seed=case.seed)
     started = time.monotonic()
     outcome = train(dataset, case.work / "run", own, device=case.device, show=case.display.show)
     classifier = load(case.work / "run", device=machine.choose_device(case.device))
@@ -193,7 +194,6 @@ ACTIVE = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 TANH = "".join(f'[layers.{name}]\nactivation = "tanh"\n' for name in ACTIVE)
 ABLATIONS = {
     "whole": Arm(),
-    "ten views": Arm(views=10, says="39.0% to 37.5%"),
     "without norms": Arm(net='remove = ["norm1", "norm2"]\n', says="1.4 points worse (3.3)"),
     "pooling without overlap": Arm(net=PLAIN_POOL, says="0.4 points worse (3.4)"),
     "without color noise": Arm({"color_noise": 0.0}, says="over 1 point worse (4.1)"),
@@ -236,4 +236,9 @@ ABLATION = _experiment(
     seeds=(0, 1, 2),
     paper="norms 1.4, overlap 0.4, color over 1, two GPUs 1.7 points",
     needs="photos of several classes",
+    scales={
+        "minutes": Scale(0.05, (0,), ("whole", "without norms", "without dropout"), "three arms, a twentieth"),
+        "hours": Scale(0.2, (0, 1), None, "every arm, a fifth of the epochs, two seeds"),
+        "paper": Scale(1.0, (0, 1, 2), None, "every arm, three seeds; with --data an ImageNet dataset on GPUs"),
+    },
 )

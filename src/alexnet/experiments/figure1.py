@@ -147,6 +147,8 @@ def _factor(first: dict[int, Row], second: dict[int, Row]) -> str:
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return ""
+    if first == second:
+        return "1"
     mean, low, high = ratio([first[seed]["epochs"] for seed in seeds], [second[seed]["epochs"] for seed in seeds])
     return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} ({low:.1f} to {high:.1f})"
 

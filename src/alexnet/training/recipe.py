@@ -208,16 +208,20 @@ class Recipe:
             net: its name, where the recipe has none.
             fine_tuning: whether it starts from another run.
         """
-        fewest, most, crops = FINE_TUNING if fine_tuning else FROM_SCRATCH
         decided: dict[str, Any] = {
             "net": self.net or net,
-            "epochs": self.epochs or max(fewest, min(most, math.ceil(crops / images))),
+            "epochs": self.epochs_for(images, fine_tuning),
             "batch_size": self.batch_size or (SMALL_BATCH_SIZE if images < FEW_IMAGES else BATCH_SIZE),
             "precision": precision,
             "crop_size": self.crop_size or crop_size,
         }
         asked = {field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)}
         return Settled(**{**asked, **decided})
+
+    def epochs_for(self, images: int, fine_tuning: bool = False) -> int:
+        """Passes over so many training images: those asked for, or as many as make enough crops."""
+        fewest, most, crops = FINE_TUNING if fine_tuning else FROM_SCRATCH
+        return self.epochs or max(fewest, min(most, math.ceil(crops / images)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
