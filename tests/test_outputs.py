@@ -264,7 +264,7 @@ def test_a_sheet_of_many_pictures(tmp_path):
     random = np.random.default_rng(0)
     shares = random.dirichlet(np.ones(7), 700).astype(np.float32)
     pictures = [np.full((64, 64, 3), i % 256, np.uint8) for i in range(700)]
-    sheet = np.asarray(predictions(pictures, shares, list("abcdefg"), random.integers(0, 7, 700)))
+    sheet = np.asarray(predictions(pictures, shares, list("abcdefg"), random.integers(0, 7, 700), columns=32))
     rows, columns = math.ceil(700 / 32), 32
     height, width = sheet.shape[0] // rows, sheet.shape[1] // columns
     assert 0.6 < sheet.shape[0] / sheet.shape[1] < 1.7
