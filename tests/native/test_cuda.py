@@ -107,7 +107,7 @@ def test_kernels_are_right_where_triton_interprets_them(code):
 
 
 @LINUX
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
 def test_kernels_compile_for_a_gpu(tmp_path, capability):
     """For A100 and H100, with shared memory that any of today's has."""
     run(COMPILED.replace("CAPABILITY", str(capability)), TRITON_CACHE_DIR=str(tmp_path))

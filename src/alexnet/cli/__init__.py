@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from alexnet import ranks
 from alexnet.cli.commands import COMMANDS as COMMANDS
@@ -79,7 +80,7 @@ def _run(given: list[str]) -> int:
         set_quiet(getattr(command, "quiet", False))
         devices = getattr(command, "devices", None)
         return command() if devices is None else _launch(devices, given)
-    with ranks.joined() as job:
+    with ranks.joined() as job, _heard_out():
         command = job.agree(lambda: parse(name, arguments))
         set_quiet(getattr(command, "quiet", False) or not job.first)
         with contextlib.ExitStack() as stack:
@@ -87,6 +88,17 @@ def _run(given: list[str]) -> int:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             return command()
+
+
+@contextlib.contextmanager
+def _heard_out() -> Iterator[None]:
+    """After an error this process says why it ends, though torchrun asks it to end as soon as another one has."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
 
 
 def _launch(devices: str, given: list[str]) -> int:
