@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import Recipe, UsageError
+from alexnet import Recipe, UsageError, files
 from alexnet.experiments import arms, experiment, figure1, fine_tuning, precision, runner, stalling
 from alexnet.experiments.statistics import unpacked
 from alexnet.nets.table import Learning
@@ -73,6 +73,7 @@ def test_what_is_refused(dataset, conditions, tmp_path):
         runner.reproduce("stalling", tmp_path / "e", scale=0)
     with pytest.raises(UsageError, match="a recipe has no speed"):
         runner.reproduce("stalling", tmp_path / "e", data=dataset.path, conditions=["paper speed=3"], scale=0.01)
+    runner.reproduce("stalling", tmp_path / "e", data=dataset.path, conditions=conditions[:1], seeds=[0], scale=0.01)
     with pytest.raises(UsageError, match="begun otherwise"):
         runner.reproduce("stalling", tmp_path / "e", data=dataset.path, conditions=conditions, scale=0.02)
     (tmp_path / "full").mkdir()
@@ -212,6 +213,15 @@ def test_what_needs_images_says_so_and_scales_have_names(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"--scale weeks: lrn has minutes, hours, paper, or a share"):
         runner.reproduce("lrn", tmp_path / "e", data=tmp_path, scale="weeks")
     assert not (tmp_path / "e").exists()
+
+
+def test_a_mistake_leaves_the_folder_free_for_what_was_meant(dataset, tmp_path):
+    options = {"scale": 0.1, "seeds": [0], "show": False}
+    with pytest.raises(UsageError, match="no such file or folder"):
+        runner.reproduce("figure1", tmp_path / "e", data=tmp_path / "nowhere", conditions=["relu"], **options)
+    with pytest.raises(UsageError, match="condition 'swish': give one of relu, tanh"):
+        runner.reproduce("figure1", tmp_path / "e", data=dataset.path, conditions=["swish"], **options)
+    assert not [entry for entry in (tmp_path / "e").iterdir() if entry.name != files.LOCK]
 
 
 def test_every_experiment_is_listed_with_a_line():

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from alexnet import files, machine
 from alexnet.data.batches import ahead
 from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.statistics import ratio
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
@@ -51,6 +52,8 @@ activation = "{unit}"
 
 def measure(case: Case) -> list[Row]:
     """A unit with a seed at every rate: epochs to the error, and the error of every epoch."""
+    if case.condition not in UNITS:
+        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(UNITS)}")
     dataset, net = case.dataset(val_fraction=0.0), case.work / "net.toml"
     net.write_text(NET.format(unit=case.condition), encoding="utf-8")
     done = case.work / "rows.json"
@@ -181,7 +184,7 @@ FIGURE1 = Experiment(
     paper="ReLU six times fewer epochs than tanh (figure 1)",
     needs="CIFAR-10",
     scales={
-        "minutes": Scale(0.5, (0,), ("relu", "tanh"), "two units at four rates, one seed"),
+        "minutes": Scale(0.3, (0,), ("relu", "tanh"), "two units at two rates, one seed"),
         "hours": Scale(1.0, (0, 1, 2, 3, 4), None, "four units at seven rates, five seeds"),
     },
 )

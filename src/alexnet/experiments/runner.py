@@ -25,6 +25,7 @@ from alexnet.figures import style
 from alexnet.files import mistakes
 from alexnet.progress import Display
 
+NOTE = "experiment.json"
 EXPERIMENTS: Mapping[str, Experiment] = {
     "demo": DEMO,
     "figure1": FIGURE1,
@@ -102,7 +103,8 @@ def reproduce(
     root = files.make_folder(folder)
     display = Display(show, unit="images")
     with files.owned(root, say=display.line), contextlib.closing(display):
-        _begin(root, {"experiment": name, "data": None if data is None else os.fspath(data), "scale": size.share})
+        place = None if data is None else os.fspath(data)
+        begun = _begin(root, {"experiment": name, "data": place, "scale": size.share})
         rows = read_rows(root / "raw.jsonl") if (root / "raw.jsonl").exists() else []
         display.line(f"{name}: {size.words}" if size.words else f"{name}: {size.share:g} of its size")
         for condition in conditions or size.conditions or experiment.conditions:
@@ -110,10 +112,16 @@ def reproduce(
                 if any((row["condition"], row["seed"]) == (condition, seed) for row in rows):
                     continue
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
-                place = None if data is None else os.fspath(data)
                 planned = len(seeds or size.seeds or experiment.seeds)
                 case = Case(condition, seed, root, files.make_folder(work), place, size.share, device, display, planned)
-                rows += [{"condition": condition, "seed": seed, **row} for row in experiment.measure(case)]
+                try:
+                    measured = experiment.measure(case)
+                except UsageError:
+                    if begun and not rows:  # nothing came of it: the folder is free for what was meant
+                        files.remove_folder(root / "work")
+                        (root / NOTE).unlink()
+                    raise
+                rows += [{"condition": condition, "seed": seed, **row} for row in measured]
                 files.write_bytes(root / "raw.jsonl", _lines(rows))
                 files.remove_folder(work)
                 display.line(f"{condition}, seed {seed}: done")
@@ -151,9 +159,9 @@ def _size(name: str, experiment: Experiment, scale: str | float | None) -> Scale
     return Scale(share, None, None, "")
 
 
-def _begin(folder: Path, asked: Row) -> None:
-    """Writes what was asked for, or checks that it was the same before."""
-    note = folder / "experiment.json"
+def _begin(folder: Path, asked: Row) -> bool:
+    """Writes what was asked for, or checks that it was the same before. Says whether it is written now."""
+    note = folder / NOTE
     if note.exists():
         before = files.read_json(note, dict)
         changed = [f"{key}: {before.get(key)}, now {value}" for key, value in asked.items() if before.get(key) != value]
@@ -169,6 +177,8 @@ def _begin(folder: Path, asked: Row) -> None:
             "kernels": native.kernels(torch.device("cpu")),
         }
         files.write_json(note, {**asked, **about})
+        return True
+    return False
 
 
 def _lines(rows: Sequence[Row]) -> bytes:
