@@ -164,7 +164,7 @@ def keep_mask(seed: int, layer: str, step: int, rows: Tensor, units: int, rate: 
     if rows.is_cuda:
         from alexnet.native import cuda  # Triton takes long
 
-        if cuda.triton is not None:
+        if cuda.usable():
             key, counter = _purpose(purpose)
             return cuda.keep_mask(rows, units, least, step, (seed, key), counter)
     drawn = words(seed, purpose, step, rows, -(-units // 2))

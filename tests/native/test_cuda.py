@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Triton has wheels for Linux alone")
 START = """
@@ -104,6 +105,22 @@ def run(code: str, **environment: str) -> None:
 @pytest.mark.parametrize("code", [NORM, POOL, MASK, UPDATE], ids=["norm", "pool", "mask", "update"])
 def test_kernels_are_right_where_triton_interprets_them(code):
     run(code, TRITON_INTERPRET="1")
+
+
+def test_without_what_triton_needs_torchs_kernels_run(monkeypatch):
+    from alexnet import native
+    from alexnet.native import cuda
+
+    def fails(*_):
+        raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
+
+    monkeypatch.setattr(cuda, "keep_mask", fails)
+    monkeypatch.setattr(cuda, "triton", object())
+    cuda.usable.cache_clear()
+    try:
+        assert not cuda.usable() and native.kernels(torch.device("cuda")) == "torch's"
+    finally:
+        cuda.usable.cache_clear()
 
 
 @LINUX

@@ -83,6 +83,8 @@ def doctor() -> Report:
     advice = []
     if device.type == "cpu" and kernels.path is None:
         advice.append(f"the portable kernels run: {kernels.words}")
+    if device.type == "cuda" and native.kernels(device) == "torch's":
+        advice.append("Triton cannot compile here, and torch's own kernels run, slower ones: install gcc or clang")
     if device.type == "cpu" and precision == "float32":
         advice.append("this processor has no bf16 products: training takes about four times as long as on one that has")
     if torch.version.cuda is None and os.path.exists("/proc/driver/nvidia/version"):

@@ -7,6 +7,8 @@ that a training repeats itself bit by bit. Imported only where there is such a d
 # What Triton compiles is no Python to a checker of types:
 # pyright: reportPossiblyUnboundVariable=false, reportArgumentType=false, reportGeneralTypeIssues=false
 # pyright: reportOptionalMemberAccess=false, reportIndexIssue=false, reportOperatorIssue=false, reportCallIssue=false, reportAttributeAccessIssue=false
+import functools
+
 import torch
 from torch import Tensor
 
@@ -25,9 +27,21 @@ WIDEST = 128  # maps of a tile
 MOST_WINDOW = MARGIN // 2  # maps in a window of the norm
 
 
+@functools.cache
+def usable() -> bool:
+    """Whether Triton compiles here, tried once: it needs a C compiler for what starts its kernels."""
+    if triton is None:
+        return False
+    try:
+        keep_mask(torch.zeros(1, dtype=torch.int64, device="cuda"), 8, 0, 0, (0, 0), 0)
+    except Exception:  # whatever it lacks: torch's own kernels run
+        return False
+    return True
+
+
 def runs(*tensors: Tensor) -> bool:
     """Whether the kernels take these tensors."""
-    return triton is not None and all(tensor.is_cuda and tensor.dtype in TYPES for tensor in tensors)
+    return all(tensor.is_cuda and tensor.dtype in TYPES for tensor in tensors) and usable()
 
 
 def _tile(each: int) -> tuple[int, int, int]:

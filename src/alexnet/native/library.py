@@ -132,6 +132,10 @@ def available(device: torch.device | None = None, dtype: torch.dtype | None = No
 
 def kernels(device: torch.device) -> str:
     """Which path runs on a device, in a word."""
+    if device.type == "cuda":
+        from alexnet.native import cuda  # Triton takes long
+
+        return "Triton's" if cuda.usable() else "torch's"
     if device.type != "cpu":
         return "torch's"
     return "compiled" if available() else "portable"
