@@ -130,7 +130,8 @@ def _words(compared: Difference | None, group: Sequence[Row]) -> str:
     low, high = compared.interval
     shown = f"{100 * compared.mean:+.2f} points, {100 * low:+.2f} to {100 * high:+.2f}"
     if compared.seen:
-        return f"{shown} | {'worse' if compared.mean > 0 else 'better'} than the first"
+        alone = ", by one seed alone" if len(group) == 1 else ""
+        return f"{shown} | {'worse' if compared.mean > 0 else 'better'} than the first{alone}"
     least = least_difference(group[0]["images"], len(group), compared.disagreement)
     return f"{shown} | no difference seen; the plan sees {100 * least:.1f} points"
 
