@@ -15,12 +15,13 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from alexnet import Net, UsageError, machine
+from alexnet import Net, machine
 from alexnet.diagnostics.bench import random_images, training_step
 from alexnet.diagnostics.plain_port import plain_port
 from alexnet.nets.costs import multiply_adds
 from alexnet.nets.inference import for_inference
 from alexnet.nets.precision import autocast
+from alexnet.nets.table_file import load_table
 from benchmarks import harness
 
 IN_A_ROW = 10  # calls between two events
@@ -150,7 +151,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit(str(UsageError("no CUDA device here")))
+        parser.error("no CUDA device here")
     machine.set_up()
     nets, batches = options.nets.split(","), [int(batch) for batch in options.batches.split(",")]
     if options.profile:
@@ -164,7 +165,7 @@ def main() -> None:
     matrix = 2 * 8192**3 / seconds.pop("product")
     copied = 2 * (1 << 31) / seconds.pop("copy")
     rates = {name: int(name.split()[-1]) / value for name, value in seconds.items()}
-    trained = {name: 2 * multiply_adds(Net(name, 1000).table, 1000)[1] for name in nets}
+    trained = {name: 2 * multiply_adds(load_table(name), 1000)[1] for name in nets}
     harness.emit(
         {
             "device": torch.cuda.get_device_name(),

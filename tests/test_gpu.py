@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from alexnet import Net, Recipe, load, randomness, train
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.diagnostics.bench import bench
+from alexnet.native import Window
 from alexnet.native.cuda import momentum_step
 from alexnet.nets.kernels import convolution_cuda, max_pool_cuda, response_norm_cuda
 from alexnet.nets.kernels.response_norm_torch import response_norm
@@ -81,8 +82,9 @@ def test_pooling_is_torchs(cuda, size, stride, side):
     x = torch.randint(-3, 4, (3, 24, side, side), device=cuda).bfloat16()  # with ties
     x = x.contiguous(memory_format=torch.channels_last)
     ours, theirs = x.clone().requires_grad_(), x.float().requires_grad_()
-    assert max_pool_cuda.runs(x, size)
-    y = max_pool_cuda.max_pool(ours, size, stride)
+    window = Window(size, stride, round_up=True)
+    assert max_pool_cuda.runs(x, window)
+    y = max_pool_cuda.max_pool(ours, window)
     expected = F.max_pool2d(theirs, size, stride, ceil_mode=True)
     gradient = torch.randn_like(y)
     y.backward(gradient)
@@ -96,8 +98,9 @@ def test_convolution_of_few_maps_is_torchs(cuda, side, size, stride, padding):
     x = torch.randn(2, 3, side, side, device=cuda, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(96, 3, size, size, device=cuda, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(96, device=cuda, dtype=torch.float64)
-    assert convolution_cuda.runs(x, stride, 1)
-    ours = convolution_cuda.convolution(x, weight, bias, stride, padding)
+    window = Window(size, stride, padding)
+    assert convolution_cuda.runs(x, window, 1)
+    ours = convolution_cuda.convolution(x, weight, bias, window)
     theirs = F.conv2d(x, weight, bias, stride, padding)
     torch.testing.assert_close(ours, theirs)
     gradient = torch.randn_like(ours)

@@ -35,14 +35,15 @@ for shape, towers, size in [((2, 96, 3, 3), 2, 5), ((1, 10, 2, 2), 1, 9), ((3, 8
             assert ours.dtype == dtype and error < near, (shape, dtype, error)
 """
 POOL = """
-from alexnet.nets.kernels.max_pool_cuda import _outputs
+from alexnet.native import Window
 for (n, c, h, w), size, stride in [((2, 24, 13, 13), 3, 2), ((1, 10, 6, 7), 2, 2), ((2, 32, 9, 9), 3, 1),
                                    ((1, 3, 8, 8), 3, 3), ((1, 8, 55, 27), 3, 2), ((1, 4, 7, 7), 2, 3)]:
     x = laid(random.integers(-3, 4, (n, c, h, w)), torch.float32).requires_grad_()  # with ties
     expected = F.max_pool2d(x, size, stride, ceil_mode=True)
     gradient = laid(random.normal(0, 1, expected.shape), torch.float32)
     expected.backward(gradient)
-    y, where = cuda.max_pool(x.detach(), size, stride, (_outputs(h, size, stride), _outputs(w, size, stride)))
+    window = Window(size, stride, round_up=True)
+    y, where = cuda.max_pool(x.detach(), size, stride, (window.outputs(h), window.outputs(w)))
     assert torch.equal(y, expected)
     torch.testing.assert_close(cuda.max_pool_gradient(gradient, where, size, stride, (h, w)), x.grad)
 """

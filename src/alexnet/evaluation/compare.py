@@ -127,9 +127,9 @@ def compare(
     """
     check_views(views)
     mistakes.check_path(runs, "run")
-    given = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
-    paths, left_out = expanded(given), list[AlexNetError]()
-    named = [os.fspath(run) for run in given]
+    asked = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    paths, left_out = expanded(asked), list[AlexNetError]()
+    named = [os.fspath(run) for run in asked]
     read = {path: _unless_damaged(read_facts, path, named, left_out) for path in paths}
     facts = {path: fact for path, fact in read.items() if fact}
     errors: dict[str, Figures] = {}

@@ -34,7 +34,7 @@ class Arm:
     Attributes:
         changes: of the recipe's fields.
         net: TOML that is laid over the recipe's net.
-        views: in which an image is evaluation.
+        views: in which an image is told.
         says: what the paper or its source has for it, or nothing.
     """
 
@@ -84,7 +84,7 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
             "top1_error": evaluation.errors.top1_error,
             "loss": evaluation.errors.loss,
             "seconds": round(time.monotonic() - started, 1),
-            "wrong": packed((evaluation.predicted != evaluation.labels)[order]),
+            "wrong": packed(~evaluation.correct[order]),
         }
     ]
 

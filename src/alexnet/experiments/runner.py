@@ -107,13 +107,14 @@ def reproduce(
         begun = _begin(root, {"experiment": name, "data": place, "scale": size.share})
         rows = read_rows(root / "raw.jsonl") if (root / "raw.jsonl").exists() else []
         display.line(f"{name}: {size.words}" if size.words else f"{name}: {size.share:g} of its size")
+        seeds = seeds or size.seeds or experiment.seeds
         for condition in conditions or size.conditions or experiment.conditions:
-            for seed in seeds or size.seeds or experiment.seeds:
+            for seed in seeds:
                 if any((row["condition"], row["seed"]) == (condition, seed) for row in rows):
                     continue
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
-                planned = len(seeds or size.seeds or experiment.seeds)
-                case = Case(condition, seed, root, files.make_folder(work), place, size.share, device, display, planned)
+                files.make_folder(work)
+                case = Case(condition, seed, root, work, place, size.share, device, display, len(seeds))
                 try:
                     measured = experiment.measure(case)
                 except UsageError:

@@ -57,16 +57,16 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
     Args:
         first, second: (seeds, images) bool, whether a run errs; the same seeds and images in both.
     """
-    each = second.astype(np.float64) - first.astype(np.float64)
+    changes = second.astype(np.float64) - first.astype(np.float64)
     random = np.random.default_rng(SEED)
-    seeds, images = each.shape
+    seeds, images = changes.shape
     draws = np.empty(DRAWS)
     for i in range(DRAWS):
-        weights = np.bincount(random.integers(seeds, size=seeds), minlength=seeds) @ each / seeds
+        weights = np.bincount(random.integers(seeds, size=seeds), minlength=seeds) @ changes / seeds
         draws[i] = weights[random.integers(images, size=images)].mean()
     low, high = np.quantile(draws, (0.025, 0.975))
     return Difference(
-        float(each.mean()), (float(low), float(high)), float((draws > 0).mean()), float(np.abs(each).mean())
+        float(changes.mean()), (float(low), float(high)), float((draws > 0).mean()), float(np.abs(changes).mean())
     )
 
 

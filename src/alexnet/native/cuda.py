@@ -194,38 +194,31 @@ def _terms(x: Tensor) -> int:
     return (3 if x.dtype == torch.float32 else 2) if x.is_cuda else 0
 
 
-def _rows(x: Tensor, towers: int) -> tuple[int, int]:
-    """Rows of a tower's maps in a channels-last tensor, and how many maps each has."""
-    each = x.shape[1] // towers
-    return x.numel() // each if each else 0, each
+def _run_norm(
+    kernel, tensors: tuple[Tensor, ...], size: int, towers: int, k: float, alpha: float, beta: float
+) -> Tensor:
+    """What a kernel of the norm writes of tensors that lie alike, channels-last; of the first it takes the shape."""
+    x = tensors[0]
+    out, each = torch.empty_like(x), x.shape[1] // towers
+    if x.numel():
+        rows, (gives, sees, before) = x.numel() // each, _tile(each)
+        kernel[(triton.cdiv(rows, NORM_ROWS), triton.cdiv(each, gives))](
+            *tensors, out, rows, float(k), float(alpha), float(beta), each, gives, sees, before, size, _terms(x),
+            NORM_ROWS,
+        )  # fmt: skip
+    return out
 
 
 def norm(x: Tensor, size: int, towers: int, k: float, alpha: float, beta: float) -> Tensor:
     """(N, C, H, W) ``x * (k + alpha * window sum of x**2) ** -beta`` (paper 3.3); ``x`` is channels-last."""
-    y = torch.empty_like(x)
-    rows, each = _rows(x, towers)
-    if rows:
-        gives, sees, before = _tile(each)
-        norm_forward[(triton.cdiv(rows, NORM_ROWS), triton.cdiv(each, gives))](
-            x, y, rows, float(k), float(alpha), float(beta), each, gives, sees, before, size, _terms(x),
-            NORM_ROWS,
-        )  # fmt: skip
-    return y
+    return _run_norm(norm_forward, (x,), size, towers, k, alpha, beta)
 
 
 def norm_gradient(
     x: Tensor, gradient: Tensor, size: int, towers: int, k: float, alpha: float, beta: float
 ) -> Tensor:  # fmt: skip
     """(N, C, H, W) the gradient of ``norm`` by its input; both tensors are channels-last, of one type."""
-    out = torch.empty_like(x)
-    rows, each = _rows(x, towers)
-    if rows:
-        gives, sees, before = _tile(each)
-        norm_backward[(triton.cdiv(rows, NORM_ROWS), triton.cdiv(each, gives))](
-            x, gradient, out, rows, float(k), float(alpha), float(beta), each, gives, sees, before, size, _terms(x),
-            NORM_ROWS,
-        )  # fmt: skip
-    return out
+    return _run_norm(norm_backward, (x, gradient), size, towers, k, alpha, beta)
 
 
 def _pooled(pixels: int, maps: int) -> tuple[tuple[int, int], int, int]:

@@ -45,10 +45,8 @@ class Convolution(Products, nn.Conv2d):
             bottom, right = (self.window.overhang(n) for n in input.shape[2:])
             if bottom or right:
                 input = F.pad(input, (0, right, 0, bottom))
-        if convolution_cuda.runs(input, self.window.stride, self.groups):
-            return convolution_cuda.convolution(
-                input, self.operand(), self.bias, self.window.stride, self.window.padding
-            )
+        if convolution_cuda.runs(input, self.window, self.groups):
+            return convolution_cuda.convolution(input, self.operand(), self.bias, self.window)
         return self._conv_forward(input, self.operand(), self.bias)
 
 
@@ -114,8 +112,8 @@ class MaxPool(nn.MaxPool2d):
         if input.is_cuda:
             from alexnet.nets.kernels import max_pool_cuda
 
-            if max_pool_cuda.runs(input, self.window.size):
-                return max_pool_cuda.max_pool(input, self.window.size, self.window.stride)
+            if max_pool_cuda.runs(input, self.window):
+                return max_pool_cuda.max_pool(input, self.window)
         return F.max_pool2d(input, self.window.size, self.window.stride, ceil_mode=True)
 
 

@@ -120,20 +120,11 @@ class Momentum(torch.optim.Optimizer):
         self, tensor: Tensor, gradient: Tensor, copy: Tensor | None, momentum: float, lr: float, weight_decay: float
     ) -> None:
         velocity = self._velocity(tensor)
-        compiled = tensor.dtype == torch.float32 and native.available(tensor.device, gradient.dtype)
-        if compiled and (copy is None or copy.dtype == torch.bfloat16):
-            gradient = laid_out_as(gradient, tensor)
-            native.momentum_step(tensor, velocity, gradient, copy, momentum, lr, weight_decay)
-            torch.autograd.graph.increment_version([tensor, velocity])  # torch has not seen that C wrote there
+        in_one_pass = compiled_step(tensor, gradient, copy)
+        if in_one_pass:
+            in_one_pass(tensor, velocity, laid_out_as(gradient, tensor), copy, momentum, lr, weight_decay)
+            torch.autograd.graph.increment_version([tensor, velocity])  # torch has not seen who wrote there
             return
-        if tensor.is_cuda and tensor.dtype == torch.float32:
-            from alexnet.native import cuda  # Triton takes long
-
-            if cuda.runs(gradient, *(() if copy is None else (copy,))):
-                gradient = laid_out_as(gradient, tensor)
-                cuda.momentum_step(tensor, velocity, gradient, copy, momentum, lr, weight_decay)
-                torch.autograd.graph.increment_version([tensor, velocity])
-                return
         block = BLOCK_ELEMENTS if tensor.device.type == "cpu" else tensor.numel()
         parts = (tensor, velocity, gradient, tensor if copy is None else copy.detach())
         for w, v, g, low in zip(*(_flat(part, tensor).split(block) for part in parts)):
@@ -170,6 +161,18 @@ class Momentum(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "copies": self.copies}
+
+
+def compiled_step(tensor: Tensor, gradient: Tensor, copy: Tensor | None) -> Callable[..., None] | None:
+    """The compiled update for a parameter, its gradient and its copy; None: there is none for these."""
+    if tensor.dtype != torch.float32:
+        return None
+    if tensor.is_cuda:
+        from alexnet.native import cuda  # Triton takes long
+
+        return cuda.momentum_step if cuda.runs(gradient, *(() if copy is None else (copy,))) else None
+    takes = native.available(tensor.device, gradient.dtype) and (copy is None or copy.dtype == torch.bfloat16)
+    return native.momentum_step if takes else None
 
 
 def laid_out_as(gradient: Tensor, tensor: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from alexnet.native import cuda
+from alexnet.nets.kernels.response_norm_torch import check
 
 
 def runs(x: Tensor, size: int) -> bool:
@@ -44,8 +45,5 @@ def response_norm(x: Tensor, *, size: int, towers: int, k: float, alpha: float, 
     Raises:
         ValueError: maps do not divide into the towers; a size below 1.
     """
-    if size < 1:
-        raise ValueError(f"size {size}: must be at least 1")
-    if towers < 1 or x.shape[1] % towers:
-        raise ValueError(f"{x.shape[1]} maps do not divide into {towers} towers")
+    check(x, size, towers)
     return ResponseNormCuda.apply(x, size, towers, k, alpha, beta)  # pyright: ignore[reportReturnType]

@@ -82,6 +82,14 @@ def _block_rows(flat: Tensor) -> int:
     return max(1, BLOCK_ELEMENTS // flat.shape[1])
 
 
+def check(x: Tensor, size: int, towers: int) -> None:
+    """Raises ``ValueError`` where maps do not divide into the towers, or the size is below 1."""
+    if size < 1:
+        raise ValueError(f"size {size}: must be at least 1")
+    if towers < 1 or x.shape[1] % towers:
+        raise ValueError(f"{x.shape[1]} maps do not divide into {towers} towers")
+
+
 def response_norm(
     x: Tensor, *, size: int, towers: int = 1, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75
 ) -> Tensor:
@@ -99,10 +107,7 @@ def response_norm(
     Raises:
         ValueError: maps do not divide into the towers; a size below 1.
     """
-    if size < 1:
-        raise ValueError(f"size {size}: must be at least 1")
-    if towers < 1 or x.shape[1] % towers:
-        raise ValueError(f"{x.shape[1]} maps do not divide into {towers} towers")
+    check(x, size, towers)
     if followed():
         return _as_one_formula(x, size, towers, k, alpha, beta)
     return ResponseNormFunction.apply(x, size, towers, k, alpha, beta)  # pyright: ignore[reportReturnType]
