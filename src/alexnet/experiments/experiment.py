@@ -50,16 +50,18 @@ class Case:
         """A number of images, epochs or steps at this scale."""
         return max(least, round(count * self.scale))
 
-    def dataset(self, val_fraction: float = HELD_OUT) -> Dataset:
+    def dataset(self, val_fraction: float = HELD_OUT, size: int | None = None) -> Dataset:
         """The images as a data set: as given, or prepared from what was given, or drawn.
 
         Args:
             val_fraction: of images that come without a split, as for ``prepare``.
+            size: side of the stored images in pixels, where they are prepared here; None: ``prepare``'s own.
         """
         if self.data is not None and files.exists(files.join(self.data, "dataset.json")):
             return Dataset(self.data)
         source = drawn.source(self.scaled(DRAWN_IMAGES // 32) * 32) if self.data is None else self.data
-        return prepare(source, self.folder / "dataset", val_fraction=val_fraction,
+        name = "dataset" if size is None else f"dataset-{size}"
+        return prepare(source, self.folder / name, size=size, val_fraction=val_fraction,
                        progress=self.display.counter("preparing"))  # fmt: skip
 
 
@@ -105,6 +107,19 @@ class Experiment:
     paper: str = ""
     needs: str | None = None
     scales: Mapping[str, Scale] = dataclasses.field(default_factory=dict)
+
+
+def fitted(net: str, size: int, folder: Path) -> str:
+    """A net for stored images of ``size`` x ``size``: as it is where it fits, or its layers over smaller crops.
+
+    The crops have the paper's share of the side, 7/8 (224 of 256). Writes the table into ``folder`` and gives its path.
+    """
+    if size == 256:
+        return net
+    side = size * 7 // 8
+    file = folder / f"{Path(net).stem}-{side}.toml"
+    file.write_text(f'base = "{net}"\ninput = [3, {side}, {side}]\n', encoding="utf-8")
+    return str(file)
 
 
 def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:
