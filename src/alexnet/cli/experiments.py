@@ -89,5 +89,5 @@ class Reproduce(OnDevice, Working):
             return print_json(dataclasses.asdict(result))
         for line in result.table:
             say(line)
-        say(f"{result.folder}: raw.jsonl, table.md, figure.png")
+        say(f"{result.folder}: raw.jsonl, table.md, figure.png, figure.svg")
         return 0

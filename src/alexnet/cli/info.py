@@ -103,7 +103,7 @@ def _run_rows(run: Mapping[str, Any]) -> dict[str, str | None]:
         "best epoch": _best_text(run["best"]),
         "checkpoints": _checkpoints_text(run["checkpoints"], steps) if steps else "none yet",
         "size": f"{size_text(run['bytes'])} on disk",
-        "made": _made_text(run["created"], run["version"]),
+        "made": _made_text(run["created"], (run["recipe"] or {}).get("code") or run["version"]),
     }
 
 
@@ -145,8 +145,8 @@ def _checkpoints_text(checkpoints: Mapping[str, int], steps: Sequence[int]) -> s
     return "; ".join([*named, *([f"kept: step {steps_text(more)}"] if more else [])])
 
 
-def _made_text(created: str | None, version: str | None) -> str | None:
-    parts = [created and created.replace("T", " ").replace("+00:00", " UTC"), version and f"alexnet {version}"]
+def _made_text(created: str | None, code: str | None) -> str | None:
+    parts = [created and created.replace("T", " ").replace("+00:00", " UTC"), code and f"alexnet {code}"]
     return ", ".join(filter(None, parts)) or None
 
 

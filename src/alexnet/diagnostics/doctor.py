@@ -68,7 +68,7 @@ def doctor() -> Report:
     kernels = native.status()
     capable = machine.capabilities()
     facts = {
-        "alexnet": importlib.metadata.version("alexnet"),
+        "alexnet": machine.code(),
         "python": f"{platform.python_version()} on {platform.platform()}",
         "libraries": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
         "extras": ", ".join(f"{name} {_installed(modules)}" for name, modules in EXTRAS.items()),

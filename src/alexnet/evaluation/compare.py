@@ -258,7 +258,7 @@ def _recipe(facts: Facts) -> dict[str, Any]:
     """What a run was trained by, as far as runs are compared by it: the data by their path, nets by their tables."""
     if facts.recipe is None:
         return {}
-    recipe = {key: value for key, value in facts.recipe.items() if key != "start_from_weights"}
+    recipe = {key: value for key, value in facts.recipe.items() if key not in ("start_from_weights", "code")}
     recipe["net"] = facts.description["net"]["name"]
     if "store" in recipe:
         recipe["dataset"] = facts.description["data"].get("path") or recipe["store"][:12]
@@ -286,7 +286,7 @@ def _seeds(facts: Sequence[Facts], compared: Sequence[ComparedRun]) -> list[Seed
     groups: dict[str, list[ComparedRun]] = {}
     for fact, run in zip(facts, compared):
         if fact.recipe is not None and run.top1_error is not None:
-            rest = {key: value for key, value in fact.recipe.items() if key not in ("seed", "start_from")}
+            rest = {key: value for key, value in fact.recipe.items() if key not in ("seed", "start_from", "code")}
             groups.setdefault(json.dumps(rest, sort_keys=True), []).append(run)
     return [
         Seeds([run.name for run in group], statistics.mean(errors), statistics.stdev(errors))

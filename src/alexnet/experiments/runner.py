@@ -1,7 +1,7 @@
 """Runs experiments, resumably: ``listing`` says which there are, ``reproduce`` runs one, ``draw`` draws raw figures.
 
 An experiment's folder has ``experiment.json`` (what was asked for, and the machine), ``raw.jsonl`` (what was measured,
-a JSON object a line, with its condition and seed), ``table.md`` and ``figure.png``.
+a JSON object a line, with its condition and seed), ``table.md``, ``figure.png`` and ``figure.svg``.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from alexnet.files import mistakes
 from alexnet.progress import Display
 
 NOTE = "experiment.json"
+PICTURES = ("figure.png", "figure.svg")
 EXPERIMENTS: Mapping[str, Experiment] = {
     "demo": DEMO,
     "figure1": FIGURE1,
@@ -44,7 +45,7 @@ class Reproduced:
 
     Attributes:
         name: of the experiment.
-        folder: what it left there: ``raw.jsonl``, ``table.md``, ``figure.png``.
+        folder: what it left there: ``raw.jsonl``, ``table.md``, ``figure.png``, ``figure.svg``.
         rows: everything that was measured.
         table: lines of Markdown.
     """
@@ -173,6 +174,7 @@ def _begin(folder: Path, asked: Row) -> bool:
     else:
         about = {
             "machine": machine.cpu_name(),
+            "code": machine.code(),
             "cores": machine.cores(),
             "torch": torch.__version__,
             "kernels": native.kernels(torch.device("cpu")),
@@ -190,5 +192,7 @@ def _show(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[str
     """Writes table and figure."""
     table = experiment.table(rows)
     files.write_bytes(folder / "table.md", ("\n".join(table) + "\n").encode("utf-8"))
-    style.save(experiment.figure(rows), folder / "figure.png")
+    drawing = experiment.figure(rows)
+    for picture in PICTURES:
+        style.save(drawing, folder / picture)
     return table

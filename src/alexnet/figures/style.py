@@ -9,11 +9,13 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib import colors, font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
@@ -247,11 +249,15 @@ def write(
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, whole or not at all."""
+    """Writes a figure as PNG, or as SVG where the name ends so; whole or not at all, and the same each time."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a layout that is too narrow: it is drawn all the same
-        FigureCanvasAgg(figure).print_png(buffer)
+        if os.fspath(path).lower().endswith(".svg"):
+            with matplotlib.rc_context({"svg.hashsalt": "alexnet"}):
+                FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        else:
+            FigureCanvasAgg(figure).print_png(buffer)
     files.write_bytes(path, buffer.getvalue())
 
 

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from alexnet import files
+from alexnet import files, machine
 from alexnet.errors import AlexNetError
 from alexnet.files import Count, Misfit, Within, checked, remote
 from alexnet.runs.journal import Share, journal_bytes
-from alexnet.runs.run import version
 
 FILE = "evaluations.jsonl"
 
@@ -67,7 +66,7 @@ def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None
 
 
 def _line(measured: dict[str, Any]) -> bytes:
-    content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": version(), **measured}
+    content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": machine.version(), **measured}
     return (files.to_json(content, indent=None) + "\n").encode()
 
 

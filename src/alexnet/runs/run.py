@@ -15,11 +15,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
-from alexnet import files
+from alexnet import files, machine
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import Count, Length, Misfit, Sha, Within, mistakes, signatures
 from alexnet.nets.costs import check_side
@@ -171,16 +170,8 @@ def begin(folder: Path, description: dict, preprocessing: "Preprocessing") -> No
     tensors = {"mean_image": preprocessing.mean_image, "noise": preprocessing.noise}
     content = safetensors.torch.save(tensors)
     files.write_bytes(folder / "preparation.safetensors", content)
-    made = {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    made = {"version": machine.version(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
     _write_description(folder, {**description, "preparation_sha256": files.sha256_bytes(content), **made})
-
-
-def version() -> str | None:
-    """Of alexnet, if it is installed."""
-    try:
-        return metadata.version("alexnet")
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _write_description(folder: Path, description: dict) -> None:

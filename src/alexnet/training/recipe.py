@@ -283,7 +283,8 @@ def option(field: str) -> str:
     return "--lr" if field == "learning_rate" else f"--{field.replace('_', '-')}"
 
 
-BESIDE = ("table", "store", "start_from", "start_from_weights", files.SEAL)  # what a run's recipe.json says beside it
+# What a run's recipe.json says beside it.
+BESIDE = ("table", "store", "start_from", "start_from_weights", "code", files.SEAL)
 
 
 def from_json(content: dict[str, Any], where: str, of_run: bool = False) -> Recipe:
@@ -338,7 +339,7 @@ def difference(old: dict, new: dict) -> list[str]:
     )
     old = {**dataclasses.asdict(Recipe()), "start_from": None, **unknown, **old}
     old, new = json.loads(files.to_json(old)), json.loads(files.to_json(new))
-    ignored = {files.SEAL, "start_from_weights"}
+    ignored = {files.SEAL, "start_from_weights", "code"}
     if _same_net(old.get("table"), new.get("table")):
         ignored |= {"net", "table"}
     if old.get("start_from_weights") and old["start_from_weights"] == new.get("start_from_weights"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from alexnet import files
+from alexnet import files, machine
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError
 from alexnet.files import mistakes
@@ -144,7 +144,8 @@ def training_step(
 
 def _asked(setup: Setup) -> dict[str, Any]:
     """What ``recipe.json`` says."""
-    asked = {**dataclasses.asdict(setup.recipe), "table": setup.net.table.text, "store": setup.dataset.fingerprint}
+    asked = dataclasses.asdict(setup.recipe)
+    asked |= {"table": setup.net.table.text, "store": setup.dataset.fingerprint, "code": machine.code()}
     if setup.start_from is None:
         return {**asked, "start_from": None}
     weights = checkpoint.weights_digest(setup.start_from)
