@@ -45,7 +45,10 @@ if kind and os.environ.get("RANK") == rank:
         import signal, time
         from alexnet.training.step import Step
         inner, once = Step.__call__, os.environ["FAULT_ONCE"]
+        again = os.path.splitext(once)[0] + ".again"
         def call(self, batch, number=0):
+            if os.path.exists(once) and not os.path.exists(again):
+                open(again, "w").write(str(time.time()))
             if number == int(value) and not os.path.exists(once):
                 if kind == "pause":
                     open(os.path.splitext(once)[0] + ".pid", "w").write(str(os.getpid()))
@@ -81,6 +84,10 @@ class Room:
     def once(self) -> Path:
         return self.path / "once"
 
+    @property
+    def again(self) -> Path:
+        return self.path / "once.again"
+
     def options(self, run: Path) -> list[object]:
         return ["train", self.dataset, run, "--net", NET, "--epochs", 6, "--batch-size", 20, "--quiet"]
 
@@ -98,11 +105,15 @@ class Room:
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit status, its lines, and seconds since the fault, or since it started."""
+    """How a command ended: its exit status, its lines, and seconds since the fault, or since it started.
+
+    Where it was started again, ``again`` has the seconds from the fault to the faulty rank's first step after it.
+    """
 
     status: int
     lines: list[str]
     seconds: float
+    again: float | None = None
 
 
 def command(words: Sequence[object], room: Room, fault: str = "", **options: Any) -> Ended:
@@ -120,8 +131,9 @@ def command(words: Sequence[object], room: Room, fault: str = "", **options: Any
         os.killpg(process.pid, signal.SIGKILL)
         status, said = 124, ""
     since = float(room.once.read_text()) if room.once.exists() and room.once.read_text() else started
+    again = float(room.again.read_text()) - since if room.again.exists() else None
     ours = [line for line in said.splitlines() if line.startswith(("error:", "alexnet:", "rank ")) or "]: rank" in line]
-    return Ended(status, ours, time.time() - since)
+    return Ended(status, ours, time.time() - since, again)
 
 
 def devices(room: Room, run: Path, fault: str, *more: object) -> Ended:
@@ -339,18 +351,20 @@ def main() -> int:
         for name, trial in TRIALS.items():
             if wanted and not any(part in name for part in wanted):
                 continue
-            seconds, good, lines = [], 0, set()
+            seconds, again, good, lines = [], [], 0, set()
             for number in range(asked.trials):
                 room.once.unlink(missing_ok=True)
+                room.again.unlink(missing_ok=True)
                 ended, as_wanted = trial(room, room.path / f"{name.replace(' ', '-')}-{number}")
                 seconds.append(round(ended.seconds, 1))
+                again += [] if ended.again is None else [round(ended.again, 1)]
                 good += as_wanted
                 lines |= {line.replace(folder, "FOLDER") for line in ended.lines[-1:]}
                 harness.note(name, number, ended.status, as_wanted, f"{ended.seconds:.1f} s", ended.lines[-2:])
             right &= good == asked.trials
             median = sorted(seconds)[len(seconds) // 2]
             table[name] = {"trials": asked.trials, "as it should": good, "seconds": median, "most": max(seconds),
-                           "said": sorted(lines)[:2]}  # fmt: skip
+                           "seconds to the first step again": again, "said": sorted(lines)[:2]}  # fmt: skip
     harness.emit({"timeout": TIMEOUT, "faults": table})
     return 0 if right else 1
 

@@ -91,7 +91,9 @@ def test_torchvisions_weights_in_all_their_files(images, tmp_path, alexnet):
     assert run.preprocessing.resize == "shorter-side" and run.preprocessing.crop == 224 and run.data["path"] is None
 
 
-@pytest.mark.parametrize(("name", "old"), [("caffe", True), ("caffe", False), ("caffenet", True)])
+@pytest.mark.parametrize(
+    ("name", "old"), [pytest.param("caffe", True, marks=pytest.mark.slow), ("caffe", False), ("caffenet", True)]
+)
 def test_caffes_weights_with_its_mean_image(name, old, images, tmp_path, alexnet):
     net = drawn(name)
     model, mean_file = tmp_path / "net.caffemodel", tmp_path / "mean.binaryproto"
@@ -136,7 +138,7 @@ def test_caffes_mean_colors_where_no_mean_image_is_given(images, tmp_path):
     assert relative(predicted(tmp_path / "run", images), expected) < 1e-4
 
 
-@pytest.mark.parametrize("name", ["caffe", "caffenet"])
+@pytest.mark.parametrize("name", ["caffe", pytest.param("caffenet", marks=pytest.mark.slow)])
 def test_the_onnx_zoos_graphs(name, images, tmp_path, alexnet):
     net = drawn(name)
     model = zoo_onnx(net, 224)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from alexnet import cli
-from alexnet.experiments import demo
 from tests.conftest import fill, picture
 from tests.weights_files import torchvisions_layers
 
@@ -39,8 +38,7 @@ def place(narrow, tmp_path, monkeypatch) -> Path:
 SHORT = ["--epochs", "1", "--batch-size", "16"]
 
 
-def test_every_command_runs(place, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "QUICK_IMAGES", 64)  # .ci/run runs it whole
+def test_every_command_runs(place, capsys):
     ran = []
     for line in commands():
         if line.startswith(INSTALLING):
@@ -49,13 +47,13 @@ def test_every_command_runs(place, capsys, monkeypatch):
         assert words[0] == "alexnet", line
         if words[1] == "download":
             continue  # needs the internet; tests/data/test_download.py does it on the loopback
-        if words[1] == "demo" and "--quick" not in words:
-            continue  # make demo
+        if words[1] == "demo":
+            continue  # make demo, .ci/run
         if words[1] == "train":
             words = [*words, *SHORT]
         assert cli.main(words[1:]) == 0, (line, capsys.readouterr().err)
         ran.append(words[1])
-    assert {"prepare", "train", "evaluate", "predict", "show", "summary", "verify", "info", "demo"} <= set(ran)
+    assert {"prepare", "train", "evaluate", "predict", "show", "summary", "verify", "info"} <= set(ran)
 
 
 def test_make_targets_in_the_readme_exist():

@@ -125,7 +125,8 @@ def test_without_what_triton_needs_torchs_kernels_run(monkeypatch):
 
 
 @LINUX
-@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_for_a_gpu(tmp_path, capability):
     """For A100 and H100, with shared memory that any of today's has."""
     run(COMPILED.replace("CAPABILITY", str(capability)), TRITON_CACHE_DIR=str(tmp_path))

@@ -32,9 +32,13 @@ def final(run: Path) -> tuple[bytes, bytes]:
     return tensors, (run / "metrics.jsonl").read_bytes()
 
 
+EPOCHS = 12  # of six steps
+STEPS = 6 * EPOCHS
+
+
 @pytest.fixture(scope="module")
 def recipe(net_file) -> Recipe:
-    return Recipe(net=net_file, crop_size=48, batch_size=8, epochs=24)
+    return Recipe(net=net_file, crop_size=48, batch_size=8, epochs=EPOCHS)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +51,12 @@ def whole(dataset, recipe, tmp_path_factory) -> Path:
 
 def test_it_learns_and_leaves_a_run(dataset, recipe, whole):
     outcome = train(dataset, whole, recipe, show=False)  # finished already: says how it ended
-    assert outcome.errors and outcome.errors.top1_error <= 0.2 and outcome.steps == 144
+    assert outcome.errors and outcome.errors.top1_error <= 0.2 and outcome.steps == STEPS
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").open()]
     steps = [line for line in lines if line["split"] == "train"]
-    assert [line["step"] for line in steps] == list(range(1, 145))
+    assert [line["step"] for line in steps] == list(range(1, STEPS + 1))
     assert set(steps[0]) == {"step", "epoch", "split", "rate", "loss", "top1_error", "top5_error"}
-    assert [line["epoch"] for line in lines if line["split"] == "val"] == list(range(1, 25))
+    assert [line["epoch"] for line in lines if line["split"] == "val"] == list(range(1, EPOCHS + 1))
     assert (whole / "curve.png").exists() and (whole / "recipe.json").exists()
     timings = [json.loads(line) for line in (whole / "timings.jsonl").open()]
     assert all(line["images_per_second"] > 0 and 0 <= line["waiting_share"] <= 1 for line in timings)
@@ -108,7 +112,7 @@ sys.exit(cli.main(sys.argv[3:]))
 
 def command(dataset, run, recipe: Recipe, number: int = 0, step: int = 0) -> list[str]:
     """A training in a process of its own, which gets a signal at its own so manieth step; 0 for none."""
-    options = ["--net", recipe.net, "--crop-size", "48", "--batch-size", "8", "--epochs", "24"]
+    options = ["--net", recipe.net, "--crop-size", "48", "--batch-size", "8", "--epochs", str(EPOCHS)]
     return [sys.executable, "-c", CHILD, str(int(number)), str(step), "train", str(dataset.path), str(run), *options]
 
 
@@ -117,14 +121,14 @@ def test_stopped_by_a_signal_it_saves_and_resumes_bitwise(dataset, recipe, whole
     run = tmp_path / "run"
     stopped = subprocess.run(command(dataset, run, recipe, number, 9), stderr=subprocess.PIPE, text=True, check=False)
     assert stopped.returncode == 130 and "saved; the same command goes on" in stopped.stderr
-    assert f"stopped at step 9 of {24 * 6}" in stopped.stderr and load(run).step == 9
+    assert f"stopped at step 9 of {STEPS}" in stopped.stderr and load(run).step == 9
     assert subprocess.run(command(dataset, run, recipe), check=False).returncode == 0
     assert final(run) == final(whole)
 
 
 def test_killed_anywhere_it_resumes_bitwise(dataset, recipe, whole, tmp_path):
     run = tmp_path / "run"
-    for step in (1, 13, 20, 44):
+    for step in (1, 13, 44):
         killed = subprocess.run(command(dataset, run, recipe, signal.SIGKILL, step), capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL
         if step > 1:
@@ -139,7 +143,7 @@ def test_a_long_epoch_is_saved_in_between(dataset, recipe, whole, tmp_path):
     place = find_checkpoint(tmp_path / "run", "last")
     assert place and place.name == "last-00000009"
     train(dataset, tmp_path / "run", recipe, show=False)
-    assert load(tmp_path / "run").step == 144
+    assert load(tmp_path / "run").step == STEPS
     assert final(tmp_path / "run")[1] == final(whole)[1]
 
 
@@ -153,7 +157,7 @@ def test_journal_is_cut_back_to_the_checkpoint(tmp_path):
 
 
 def test_other_options_are_refused_and_shown(alexnet, dataset, whole, net_file):
-    options = ["--net", net_file, "--crop-size", 48, "--batch-size", 8, "--epochs", 24]
+    options = ["--net", net_file, "--crop-size", 48, "--batch-size", 8, "--epochs", EPOCHS]
     status, _, err = alexnet("train", dataset.path, whole, *options, "--lr", 0.5)
     assert status == 2 and "learning_rate 0.01 -> 0.5" in err and err.count("\n") == 1
     assert alexnet("train", dataset.path, whole, *options)[0] == 0
