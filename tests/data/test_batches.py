@@ -146,6 +146,26 @@ def test_crops_are_pieces_of_the_image_and_reach_everywhere(dataset):
     assert len(seen) == 18  # 3 x 3 places, mirrored or not
 
 
+@pytest.mark.parametrize("group", [1, 8])
+def test_central_crops_are_always_the_same_piece_and_flip_as_random_ones(dataset, group):
+    """Of 64 pixels the 49 from the seventh on; whether one is flipped is not asked of where it lies."""
+    still = Batches(dataset, "train", 48, seed=0, crop=49, crop_group=group, crop_position="center")
+    random = Batches(dataset, "train", 48, seed=0, crop=49, crop_group=group)
+    flips = set()
+    for step in range(4):
+        pairs = zip(still.load(step).images.permute(0, 2, 3, 1).numpy(), random.load(step).images.permute(0, 2, 3, 1))
+        for row, (image, other) in zip(still.rows(step).tolist(), pairs, strict=True):
+            whole = dataset.image(row)
+            flipped = any(
+                (whole[top : top + 49, left : left + 49][:, ::-1] == other.numpy()).all()
+                for top in range(16)
+                for left in range(16)
+            )
+            assert (image == whole[7:56, 7:56][:, :: -1 if flipped else 1]).all()
+            flips.add(flipped)
+    assert flips == {False, True}
+
+
 def test_whole_images_come_in_the_stores_order(dataset):
     found = list(whole_images(dataset, "val", 5, 3))
     assert torch.cat([b.rows for b in found]).tolist() == dataset.rows("val").tolist()

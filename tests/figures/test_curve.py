@@ -76,7 +76,7 @@ def test_last_and_best_are_said_apart():
 def test_windows_of_averaging_are_said_and_hold_their_means(steps, what):
     lines = journal(steps, [0.9, 0.5, 0.3, 0.2])
     figure = curve(lines)
-    assert f"training (random crops, dropout), {what}" in said(figure)
+    assert f"training (augmented, dropout), {what}" in said(figure)
     drawn = figure.axes[0].lines[0]
     errors = np.array([line["top1_error"] for line in lines if line["split"] == "train"])
     assert drawn.get_ydata() == pytest.approx(100 * errors.reshape(len(drawn.get_ydata()), -1).mean(1))

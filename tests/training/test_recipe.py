@@ -92,6 +92,8 @@ def test_what_is_taken_is_right(name, value):
         ({"shuffle": "shuffled"}, "give one of epoch, once, windows"),
         ({"precision": "bfloat16"}, "give one of auto, float32, float64, bf16, fp16"),
         ({"batch_size": 8, "grad_accumulation": 9}, "--grad-accumulation 9: must be at most the batch size, 8"),
+        ({"crop_position": "centre"}, "perhaps you meant center"),
+        ({"crop_position": "center", "freeze": "conv2"}, "leave out --freeze"),
         ({"epochs": 1, "warmup_epochs": 2}, "--warmup-epochs 2: must be at most the epochs, 1"),
     ],
 )

@@ -82,7 +82,7 @@ class Batches:
         split: which of them.
         size: images a batch, at most.
         seed: the run's seed.
-        crop: side of the random crops in pixels (paper 4.1: 224), uniform over all positions.
+        crop: side of the crops in pixels (paper 4.1: 224).
         flip: flips a crop left to right with probability 1/2 (paper 4.1).
         pin: page-locked memory, for CUDA.
         shuffle: ``epoch``: anew each epoch. ``once``: the order of the first epoch is that of all, so mini-batches keep
@@ -91,6 +91,8 @@ class Batches:
             into memory, but an image's neighbors in an epoch come from these pieces alone.
         crop_group: images that come after each other in an epoch's order and share a position and a flip (2012
             source: 32); chosen by epoch and the group's place in that order.
+        crop_position: ``random``: uniform over all positions (paper 4.1). ``center``: always the central crop, whose
+            flips are those of random ones.
     """
 
     def __init__(
@@ -104,8 +106,9 @@ class Batches:
         pin: bool = False,
         shuffle: str = "epoch",
         crop_group: int = 1,
+        crop_position: str = "random",
     ):
-        self.shuffle, self.crop_group = shuffle, crop_group
+        self.shuffle, self.crop_group, self.crop_position = shuffle, crop_group, crop_position
         self.dataset, self.crop, self.flip, self.seed, self.pin = dataset, crop, flip, seed, pin
         self.split_rows = torch.from_numpy(dataset.rows(split))
         self.labels = torch.from_numpy(dataset.labels)
@@ -155,11 +158,10 @@ class Batches:
         """The batch of a step."""
         rows = self.rows(step)
         epoch = step // self.steps
-        positions = self.dataset.size - self.crop + 1
         ids, of = rows, ""
         if self.crop_group > 1:
             ids, of = torch.tensor(self.share.of(self._places(step))) // self.crop_group, " of a chunk"
-        corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [positions, positions]).tolist()
+        corners = self._corners("crop" + of, epoch, ids)
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
         shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.dataset.size)
         out = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
@@ -168,6 +170,13 @@ class Batches:
             top, left = corners[i]
             crop(self.dataset.image(row, room), top, left, bool(self.flip and flips[i]), pixels[i])
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows, self.total(step))
+
+    def _corners(self, purpose: str, epoch: int, ids: Tensor) -> list[list[int]]:
+        """Top and left of each crop."""
+        room = self.dataset.size - self.crop
+        if self.crop_position == "center":
+            return [[room // 2, room // 2]] * len(ids)
+        return randomness.integers(self.seed, purpose, epoch, ids, [room + 1, room + 1]).tolist()
 
     def total(self, step: int) -> int:
         """Images of a step's whole batch, where this rank has a part of it; else 0."""

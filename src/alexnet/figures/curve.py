@@ -95,7 +95,7 @@ def _draw_errors(
     x, y = _means(groups, "top1_error")
     if groups:
         what = f"mean of {window:,} steps" if window > 1 else "each step's batch"
-        axes.plot(x, 100 * y, **_training_look(x), label=f"training (random crops, dropout), {what}")
+        axes.plot(x, 100 * y, **_training_look(x), label=f"training (augmented, dropout), {what}")
     measured = 100 * np.array([line["top1_error"] for line in validation])
     epochs = [line["epoch"] for line in validation]
     if validation:

@@ -62,7 +62,10 @@ class Recipe:
     deviation."""
 
     crop_size: Annotated[int, Within(1, 4096)] | None = None
-    """Side of the random crops in pixels (paper 4.1: 224; default: the side of the net's input)."""
+    """Side of the crops in pixels (paper 4.1: 224; default: the side of the net's input)."""
+
+    crop_position: Literal["random", "center"] = "random"
+    """random: crops of random places of the images (paper 4.1). center: always the central crop, flipped or not."""
 
     flip: bool = True
     """Flips every second crop left to right (paper 4.1)."""
@@ -195,6 +198,8 @@ class Recipe:
             raise UsageError(f"--schedule {self.schedule}: falls from --lr, which is 0; give one above it")
         if self.epochs is not None and self.warmup_epochs > self.epochs:
             raise UsageError(f"--warmup-epochs {self.warmup_epochs:g}: must be at most the epochs, {self.epochs}")
+        if self.crop_position == "center" and self.freeze is not None:
+            raise UsageError("--crop-position center: frozen layers see ten views of each image; leave out --freeze")
         parse_layer_lr(self.layer_lr)
         parse_layer_weight_decay(self.layer_weight_decay)
 

@@ -131,6 +131,7 @@ def set_up(
         pin=device.type == "cuda",
         shuffle=settled.shuffle,
         crop_group=settled.crop_group,
+        crop_position=settled.crop_position,
     )
     layout = choose_layout(
         parallel, current().size, table, len(dataset.classes), batches.smallest, settled.grad_accumulation
