@@ -1,6 +1,7 @@
 """The loader alone on a dataset of either format, one thread and as many as there are cores.
 
 python -m benchmarks.loader RAW_STORE >docs/raw/loader-raw.json
+python -m benchmarks.loader RAW_STORE --crop-scale 0.35 >docs/raw/loader-resized.json
 """
 
 import time
@@ -21,14 +22,16 @@ def loader_rate(batches: Batches, threads: int) -> float:
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=7)
-    parser.add_argument("store")
+    parser.add_argument("dataset")
+    parser.add_argument("--crop-scale", type=float, default=1.0)
     options = parser.parse_args()
     machine.set_up(1)
     dataset = Dataset(options.dataset)
-    batches = Batches(dataset, "train", 128, 0)
+    batches = Batches(dataset, "train", 128, 0, crop_scale=options.crop_scale)
     tasks = {str(threads): partial(loader_rate, batches, threads) for threads in {1, machine.cores()}}
     rounds = harness.interleaved(tasks, options.rounds)
-    harness.emit({"format": dataset.format, "images_per_second": harness.medians(rounds), "rounds": rounds})
+    about = {"format": dataset.format, "crop_scale": options.crop_scale}
+    harness.emit({**about, "images_per_second": harness.medians(rounds), "rounds": rounds})
 
 
 if __name__ == "__main__":

@@ -6,21 +6,23 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from alexnet import native
+from alexnet import Recipe, native
 from alexnet.data import batches as batches_module
-from alexnet.data.batches import Batches, ahead, between, crop, whole_images
+from alexnet.data.batches import Batches, Region, Share, ahead, between, crop, region, resized_crop, whole_images
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.data.statistics import Statistics, Sums, products
+from alexnet.training.setup import set_up_given
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.3])
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_loader_threads_change_no_byte(dataset, threads):
-    batches = Batches(dataset, "train", 7, seed=3, crop=48)
+def test_loader_threads_change_no_byte(dataset, threads, scale):
+    batches = Batches(dataset, "train", 7, seed=3, crop=48, crop_scale=scale)
     expected = [batches.load(step) for step in range(20)]
-    for found, wanted in zip(
-        ahead(Batches(dataset, "train", 7, seed=3, crop=48).load, range(20), threads), expected, strict=True
-    ):
+    again = Batches(dataset, "train", 7, seed=3, crop=48, crop_scale=scale)
+    for found, wanted in zip(ahead(again.load, range(20), threads), expected, strict=True):
         assert torch.equal(found.images, wanted.images)
         assert torch.equal(found.labels, wanted.labels) and torch.equal(found.rows, wanted.rows)
 
@@ -94,7 +96,7 @@ def test_crops_of_every_width_at_every_edge(side, mirrored):
         for portable in (False, True):
             room = np.full((side + 1, side, 3), 7, np.uint8)
             with native.portable() if portable else contextlib.nullcontext():
-                crop(image, top, left, mirrored, room[:side])
+                crop(image, Region(top, left, side, side), mirrored, room[:side])
             view = image[top : top + side, left : left + side]
             assert (room[:side] == (view[:, ::-1] if mirrored else view)).all() and (room[side] == 7).all()
 
@@ -116,15 +118,19 @@ def test_sums_and_products_are_exact():
     assert (found[0].pixels == 2 * image.astype(int)).all()
 
 
-def test_a_crop_depends_on_epoch_and_row_alone(dataset):
-    """Batch size changes which images come together, and no pixel of theirs."""
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_a_crop_depends_on_epoch_and_row_alone(dataset, scale):
+    """Batch size and ranks change which images come together, and no pixel of theirs."""
     by_row = {}
-    for size in (5, 48):
-        batches = Batches(dataset, "train", size, seed=2, crop=48)
+    for size, share in ((5, Share()), (48, Share()), (9, Share(0, 2)), (9, Share(1, 2))):
+        batches = Batches(dataset, "train", size, seed=2, crop=48, crop_scale=scale).shared(share)
         for step in range(batches.steps):
             batch = batches.load(step)
             for row, image in zip(batch.rows.tolist(), batch.images):
                 assert torch.equal(by_row.setdefault(row, image), image)
+    other = Batches(dataset, "train", 48, seed=2, crop=48, crop_scale=scale)
+    assert len(by_row) == 48
+    assert any(not torch.equal(by_row[row], image) for row, image in zip(other.rows(1).tolist(), other.load(1).images))
 
 
 def test_crops_are_pieces_of_the_image_and_reach_everywhere(dataset):
@@ -164,6 +170,47 @@ def test_central_crops_are_always_the_same_piece_and_flip_as_random_ones(dataset
             assert (image == whole[7:56, 7:56][:, :: -1 if flipped else 1]).all()
             flips.add(flipped)
     assert flips == {False, True}
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(
+    "shown", [Region(0, 0, 64, 64), Region(3, 9, 40, 31), Region(50, 0, 14, 64), Region(63, 63, 1, 1)]
+)
+def test_a_resized_crop_is_pillows(shown, mirrored):
+    """Enlarged and shrunk; within one gray level, which rounding may take."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    image.flags.writeable = False  # as those of a raw dataset
+    box = (shown.left, shown.top, shown.left + shown.width, shown.top + shown.height)
+    for side in (48, 20):
+        out = np.full((side + 1, side, 3), 7, np.uint8)
+        resized_crop(image, shown, mirrored, out[:side])
+        expected = Image.fromarray(image).crop(box).resize((side, side), Image.Resampling.BILINEAR)
+        expected = expected.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else expected
+        assert np.abs(out[:side].astype(int) - np.asarray(expected)).max() <= 1 and (out[side] == 7).all()
+
+
+def test_a_region_has_the_area_and_aspect_that_was_asked_for():
+    """Areas spread evenly, aspects evenly in their logarithm, places up to every edge; 200,000 of them by NumPy."""
+    numbers = np.random.default_rng(0).random((200_000, 4))
+    top, left, height, width = np.array([region(2000, 0.36, *drawn) for drawn in numbers.tolist()]).T
+    assert min(top.min(), left.min()) == 0 and max((top + height).max(), (left + width).max()) == 2000
+    area, aspect = height * width / 2000**2, np.log(width / height)
+    np.testing.assert_allclose(np.quantile(area, [0, 0.25, 0.5, 0.75, 1]), [0.36, 0.52, 0.68, 0.84, 1], atol=0.003)
+    low, high = aspect[area < 0.7], aspect[area > 0.99]
+    spread = np.log(4 / 3) * np.linspace(-1, 1, 5)
+    np.testing.assert_allclose(np.quantile(low, np.linspace(0, 1, 5)), spread, atol=0.005)
+    assert np.abs(high).max() < -np.log(0.99) + 0.002  # nearly the whole image is nearly square
+    assert abs(np.corrcoef(top[height < 1500] / (2000 - height[height < 1500]), area[height < 1500])[0, 1]) < 0.01
+    assert region(64, 0.01, 0.0, 0.0, 0.999, 0.999) == (57, 58, 7, 6)  # 64 x 0.1 x the root of 4/3, and by that root
+
+
+@pytest.mark.parametrize("crops", [{"crop_position": "center"}, {"crop_scale": 0.3}])
+def test_a_recipes_crops_are_those_of_its_trainings_batches(dataset, net_file, tmp_path, crops):
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, seed=4, **crops)
+    batches = set_up_given(dataset, tmp_path / "run", recipe, "cpu", None).batches
+    plain = Batches(dataset, "train", 8, seed=4, crop=48)
+    assert torch.equal(batches.load(1).images, Batches(dataset, "train", 8, seed=4, crop=48, **crops).load(1).images)
+    assert torch.equal(batches.rows(1), plain.rows(1)) and not torch.equal(batches.load(1).images, plain.load(1).images)
 
 
 def test_whole_images_come_in_the_stores_order(dataset):

@@ -18,8 +18,8 @@ from tyro.conf import Positional
 
 GROUPS = {  # titles in the order of the page, and the fields that belong there; others are plain options
     "data and augmentation": (
-        *("input_scale", "crop_size", "crop_position", "flip", "crop_group", "shuffle", "color_noise"),
-        *("color_noise_by", "color_noise_divisor", "color_noise_until", "label_smoothing"),
+        *("input_scale", "crop_size", "crop_position", "crop_scale", "flip", "crop_group", "shuffle"),
+        *("color_noise", "color_noise_by", "color_noise_divisor", "color_noise_until", "label_smoothing"),
     ),
     "optimizer": (
         *("batch_size", "grad_accumulation", "init", "learning_rate", "bias_lr", "layer_lr", "momentum"),

@@ -13,10 +13,11 @@ import mmap
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import native, randomness
@@ -25,6 +26,7 @@ from alexnet.data.dataset import Dataset
 
 T = TypeVar("T")
 K = TypeVar("K")
+WIDEST = math.log(4 / 3)  # of a resized crop: the logarithm of its width by its height
 PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --shuffle windows: runs of 6 MB, windows of 210 MB
 
 
@@ -71,6 +73,19 @@ class Share:
         return Batch(batch.images[part], batch.labels[part], batch.rows[part], len(batch.rows))
 
 
+class Region(NamedTuple):
+    """A part of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """The part, in the image's memory."""
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
 class Batches:
     """Training batches of a split: each epoch in an order of its own, each image cropped and flipped anew.
 
@@ -93,6 +108,7 @@ class Batches:
             source: 32); chosen by epoch and the group's place in that order.
         crop_position: ``random``: uniform over all positions (paper 4.1). ``center``: always the central crop, whose
             flips are those of random ones.
+        crop_scale: least share of an image's area that a crop shows (see ``region``); 1: crops are not resized.
     """
 
     def __init__(
@@ -107,8 +123,10 @@ class Batches:
         shuffle: str = "epoch",
         crop_group: int = 1,
         crop_position: str = "random",
+        crop_scale: float = 1.0,
     ):
-        self.shuffle, self.crop_group, self.crop_position = shuffle, crop_group, crop_position
+        self.shuffle, self.crop_group = shuffle, crop_group
+        self.crop_position, self.crop_scale = crop_position, crop_scale
         self.dataset, self.crop, self.flip, self.seed, self.pin = dataset, crop, flip, seed, pin
         self.split_rows = torch.from_numpy(dataset.rows(split))
         self.labels = torch.from_numpy(dataset.labels)
@@ -161,43 +179,82 @@ class Batches:
         ids, of = rows, ""
         if self.crop_group > 1:
             ids, of = torch.tensor(self.share.of(self._places(step))) // self.crop_group, " of a chunk"
-        corners = self._corners("crop" + of, epoch, ids)
+        regions = self._regions(of, epoch, ids)
         flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
         shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.dataset.size)
         out = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
         pixels = out.numpy()
         for i, row in enumerate(rows.tolist()):
-            top, left = corners[i]
-            crop(self.dataset.image(row, room), top, left, bool(self.flip and flips[i]), pixels[i])
+            copied = crop if self.crop_scale == 1 else resized_crop
+            copied(self.dataset.image(row, room), regions[i], bool(self.flip and flips[i]), pixels[i])
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows, self.total(step))
 
-    def _corners(self, purpose: str, epoch: int, ids: Tensor) -> list[list[int]]:
-        """Top and left of each crop."""
-        room = self.dataset.size - self.crop
+    def _regions(self, of: str, epoch: int, ids: Tensor) -> list[Region]:
+        """What each crop shows of its image."""
+        size, side = self.dataset.size, self.crop
+        if self.crop_scale < 1:
+            drawn = randomness.uniform(self.seed, "resized crop" + of, epoch, ids, 4).tolist()
+            return [region(size, self.crop_scale, *numbers) for numbers in drawn]
         if self.crop_position == "center":
-            return [[room // 2, room // 2]] * len(ids)
-        return randomness.integers(self.seed, purpose, epoch, ids, [room + 1, room + 1]).tolist()
+            return [Region((size - side) // 2, (size - side) // 2, side, side)] * len(ids)
+        corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [size - side + 1] * 2).tolist()
+        return [Region(top, left, side, side) for top, left in corners]
 
     def total(self, step: int) -> int:
         """Images of a step's whole batch, where this rank has a part of it; else 0."""
         return len(self._places(step)) if self.share.count > 1 else 0
 
 
-def crop(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray) -> None:
+def region(size: int, scale: float, area: float, aspect: float, top: float, left: float) -> Region:
+    """What a resized crop shows of a square image (Szegedy et al., 2015, arXiv:1409.4842, section 6).
+
+    Its share of the area is uniform from ``scale`` to 1. The logarithm of its width by its height is uniform from 3/4
+    to 4/3, or in so much of that as fits into the image: near the whole area that is a square alone. Its place is
+    uniform. Plain floats, so that no number depends on how many come with it.
+
+    Args:
+        size: side of the image, pixels.
+        scale: least share of its area.
+        area, aspect, top, left: random, uniform in [0, 1).
+    """
+    share = scale + (1 - scale) * area
+    stretch = math.exp(min(WIDEST, -math.log(share)) * (aspect - 0.5))  # the root of width by height
+    height, width = (min(size, max(1, round(size * math.sqrt(share) * factor))) for factor in (1 / stretch, stretch))
+    return Region(int(top * (size - height + 1)), int(left * (size - width + 1)), height, width)
+
+
+def crop(image: np.ndarray, shown: Region, mirrored: bool, out: np.ndarray) -> None:
     """Copies a square out of an image, mirrored or not.
 
     Args:
         image: (H, W, 3) uint8, contiguous.
-        top, left: where the square begins.
+        shown: the square.
         mirrored: left and right change places.
         out: (side, side, 3) uint8, contiguous.
     """
     if native.available():
-        native.crop_image(image, top, left, mirrored, out)
+        native.crop_image(image, shown.top, shown.left, mirrored, out)
         return
-    side = len(out)
-    view = image[top : top + side, left : left + side]
+    view = shown.of(image)
     out[...] = view[:, ::-1] if mirrored else view
+
+
+def resized_crop(image: np.ndarray, shown: Region, mirrored: bool, out: np.ndarray) -> None:
+    """Copies a part out of an image, resized to a square, mirrored or not.
+
+    Bilinear, and antialiased where it shrinks: torch's own code for bytes, quick on processors with AVX2. On others it
+    may differ by a gray level.
+
+    Args:
+        image: (H, W, 3) uint8.
+        shown: the part.
+        mirrored: left and right change places.
+        out: (side, side, 3) uint8, contiguous.
+    """
+    part = torch.from_numpy(shown.of(image).copy()).unsqueeze(0).permute(0, 3, 1, 2)
+    resized = F.interpolate(part, size=out.shape[:2], mode="bilinear", antialias=True)
+    whole = Region(0, 0, *out.shape[:2])
+    crop(resized[0].permute(1, 2, 0).contiguous().numpy(), whole, mirrored, out)
 
 
 def whole_images(

@@ -67,6 +67,10 @@ class Recipe:
     crop_position: Literal["random", "center"] = "random"
     """random: crops of random places of the images (paper 4.1). center: always the central crop, flipped or not."""
 
+    crop_scale: Annotated[float, Within(0.01, 1)] = 1.0
+    """Least share of an image's area that a crop shows. Below 1, crops show random areas from this share to the whole
+    image, 3:4 to 4:3 wide, resized to --crop-size (Szegedy et al., 2015: 0.08). 1: crops are not resized."""
+
     flip: bool = True
     """Flips every second crop left to right (paper 4.1)."""
 
@@ -198,8 +202,11 @@ class Recipe:
             raise UsageError(f"--schedule {self.schedule}: falls from --lr, which is 0; give one above it")
         if self.epochs is not None and self.warmup_epochs > self.epochs:
             raise UsageError(f"--warmup-epochs {self.warmup_epochs:g}: must be at most the epochs, {self.epochs}")
-        if self.crop_position == "center" and self.freeze is not None:
-            raise UsageError("--crop-position center: frozen layers see ten views of each image; leave out --freeze")
+        if self.crop_position == "center" and self.crop_scale < 1:
+            raise UsageError(f"--crop-scale {self.crop_scale:g}: goes with random crops; leave out --crop-position")
+        if self.freeze is not None and (self.crop_position == "center" or self.crop_scale < 1):
+            crops = "--crop-position center" if self.crop_position == "center" else f"--crop-scale {self.crop_scale:g}"
+            raise UsageError(f"{crops}: frozen layers see the ten views of each image; leave out --freeze")
         parse_layer_lr(self.layer_lr)
         parse_layer_weight_decay(self.layer_weight_decay)
 

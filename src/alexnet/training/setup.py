@@ -132,6 +132,7 @@ def set_up(
         shuffle=settled.shuffle,
         crop_group=settled.crop_group,
         crop_position=settled.crop_position,
+        crop_scale=settled.crop_scale,
     )
     layout = choose_layout(
         parallel, current().size, table, len(dataset.classes), batches.smallest, settled.grad_accumulation
