@@ -1,6 +1,7 @@
 """What a process may use, and that nothing called from Python changes the caller's process."""
 
 import math
+import os
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -18,6 +19,7 @@ def system(root: Path, groups: str, **files: str) -> Path:
     (root / "proc/self/cgroup").write_text(groups)
     for name, text in files.items():
         path = root / "sys/fs/cgroup" / name.replace("__", "/").replace("_cfs", ".cfs").replace("_max", ".max")
+        path = path.with_name(path.name.replace("_limit", ".limit"))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
@@ -37,6 +39,17 @@ def test_quotas_of_either_version_the_tightest_of_a_groups_parents(tmp_path):
     assert machine.cpu_quota(first) == 2.5
     (first / "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us").write_text("-1\n")
     assert machine.cpu_quota(first) == math.inf
+
+
+def test_memory_is_the_machines_or_what_a_group_has(tmp_path):
+    own = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert machine.memory(tmp_path) == own
+    second = system(tmp_path / "2", "0::/a/b\n", a__b__memory_max="max\n", a__memory_max="3000000\n")
+    assert machine.memory(second) == 3_000_000
+    first = system(tmp_path / "1", "4:memory:/m\n0::/\n", memory__m__memory_limit_in_bytes="2000000\n")
+    assert machine.memory(first) == 2_000_000
+    vast = system(tmp_path / "3", "4:memory:/m\n", memory__m__memory_limit_in_bytes="9223372036854771712\n")
+    assert machine.memory(vast) == own  # version 1's word for none
 
 
 def test_cores_and_threads(monkeypatch):

@@ -100,26 +100,52 @@ def cpu_quota(root: Path = Path("/")) -> float:
     Args:
         root: of the file system.
     """
+    limits = _group_limits(root, "cpu", ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    return min((most / period for most, period in limits if most > 0), default=math.inf)
+
+
+def memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: the machine's, or what its control group has; 0: nobody says.
+
+    Args:
+        root: of the file system.
+    """
+    if not hasattr(os, "sysconf"):  # Windows
+        return 0
+    try:
+        own = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+    limits = _group_limits(root, "memory", ("memory.max",), ("memory.limit_in_bytes",))
+    return min([own, *(most for (most,) in limits)])
+
+
+def _group_limits(
+    root: Path, controller: str, second: tuple[str, ...], first: tuple[str, ...]
+) -> Iterator[tuple[int, ...]]:
+    """What limits this process's control group and its parents have, where they have one.
+
+    Args:
+        root: of the file system.
+        controller: of version 1.
+        second, first: files of versions 2 and 1 that say a limit.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return math.inf
-    quota, mount = math.inf, root / "sys/fs/cgroup"
+        return
+    mount = root / "sys/fs/cgroup"
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:  # version 2
-            limits = mount, ("cpu.max",)
-        elif "cpu" in controllers.split(","):
-            limits = mount / controllers, ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            top, names = mount, second
+        elif controller in controllers.split(","):
+            top, names = mount / controllers, first
         else:
             continue
-        top, names = limits
         for folder in (top / path.strip("/"), *(top / parent for parent in Path(path.strip("/")).parents)):
             with contextlib.suppress(OSError, ValueError):  # no such file, or no limit
-                most, period = (int(n) for name in names for n in (folder / name).read_text(encoding="utf-8").split())
-                if most > 0:
-                    quota = min(quota, most / period)
-    return quota
+                yield tuple(int(n) for name in names for n in (folder / name).read_text(encoding="utf-8").split())
 
 
 def usual_threads() -> int:

@@ -133,6 +133,28 @@ def test_a_crop_depends_on_epoch_and_row_alone(dataset, scale):
     assert any(not torch.equal(by_row[row], image) for row, image in zip(other.rows(1).tolist(), other.load(1).images))
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"crop_scale": 0.3}, {"crop_position": "center"}, {"crop_group": 5}, {"flip": False}]
+)
+@pytest.mark.parametrize("path", ["compiled", "portable"])
+def test_images_that_are_kept_give_the_same_and_are_decoded_once(dataset, monkeypatch, more, path):
+    """On either path, in any order, with loading threads; beyond what may be kept they are decoded anew."""
+    decoded, real = [], type(dataset).image
+    monkeypatch.setattr(type(dataset), "image", lambda *args: decoded.append(args[1]) or real(*args))
+    room = 48 * 3 * 64 * 64
+    kept, anew = (Batches(dataset, "train", 7, 2, 48, **more, keep=bytes_) for bytes_ in (room, room - 1))
+    with native.portable() if path == "portable" else contextlib.nullcontext():
+        for batch, step in zip(ahead(kept.load, range(20, 0, -1), 3), range(20, 0, -1), strict=True):
+            assert torch.equal(batch.images, anew.load(step).images)
+        before = len(decoded)
+        assert before >= 48 + sum(len(anew.rows(step)) for step in range(1, 21))
+        for step in range(21, 35):
+            kept.load(step)
+        assert len(decoded) == before
+        anew.load(21)
+        assert len(decoded) > before
+
+
 def test_crops_are_pieces_of_the_image_and_reach_everywhere(dataset):
     batches = Batches(dataset, "train", 48, seed=0, crop=62)
     seen = set()

@@ -37,6 +37,10 @@ def thirds(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 CALLS: dict[Callable, dict[str, Any]] = {
     native.crop_image: {"image": bytes_of(9, 8, 3), "top": 1, "left": 2, "mirrored": True, "out": bytes_of(6, 6, 3)},
+    native.crop_images: {
+        "images": bytes_of(5, 9, 9, 3), "rows": np.array([4, 0]), "corners": np.array([[0, 3], [2, 1]]),
+        "mirrored": np.array([True, False]), "out": bytes_of(2, 6, 6, 3),
+    },
     native.area_average: {
         "image": bytes_of(12, 12, 3), "first_row": thirds(4)[0], "row_weights": thirds(4)[1],
         "first_column": thirds(4)[0], "column_weights": thirds(4)[1],
@@ -62,6 +66,7 @@ CALLS: dict[Callable, dict[str, Any]] = {
     },
 }  # fmt: skip
 FREE = {  # lengths of first dimensions that nothing else of the call depends on
+    (native.crop_images, "images"),
     (native.crop_image, "image"), (native.image_products, "image"), (native.stage_forward, "x"),
     (native.area_average, "image"), (native.few_rows, "x"), (native.add_image, "nothing"),
 }  # fmt: skip
@@ -162,6 +167,13 @@ def test_what_does_not_fit_is_refused(function, name, wrong):
         (native.crop_image, {"left": 1.0}, "left: 1.0"),
         (native.crop_image, {"out": bytes_of(10, 10, 3)}, "top: 1, must be a whole number, from 0 to -1"),
         (native.crop_image, {"out": bytes_of(6, 5, 3)}, "out: 6x5 pixels"),
+        (native.crop_images, {"rows": np.array([5, 0])}, "rows: 5, must be a whole number, from 0 to 4"),
+        (native.crop_images, {"rows": np.array([0, -1])}, "rows: -1"),
+        (native.crop_images, {"corners": np.array([[0, 3], [4, 1]])}, "corners: 4, .* from 0 to 3"),
+        (native.crop_images, {"corners": np.array([[0, -3], [3, 1]])}, "corners: -3"),
+        (native.crop_images, {"out": bytes_of(2, 10, 10, 3)}, "corners: 0, must be a whole number, from 0 to -1"),
+        (native.crop_images, {"out": bytes_of(2, 6, 5, 3)}, "out: 6x5, must be squares"),
+        (native.crop_images, {"images": bytes_of(5, 9, 8, 3)}, "images: 9x8 pixels"),
         (native.area_average, {"first_row": thirds(4)[0] + 1}, "first_row: must rise"),
         (native.area_average, {"first_row": thirds(4)[0] - 1}, "first_row: must rise"),
         (native.area_average, {"first_column": np.array([0, 6, 3, 9], np.int32)}, "first_column: must rise"),
@@ -185,6 +197,9 @@ def test_memory_that_is_shared_is_refused():
     image = bytes_of(64, 64, 3)
     with pytest.raises(ValueError, match="out: shares memory with image"):
         native.crop_image(image, 0, 0, True, image[:64])
+    many, where = bytes_of(2, 9, 9, 3), {"rows": np.zeros(1, np.int64), "corners": np.zeros((1, 2), np.int64)}
+    with pytest.raises(ValueError, match="out: shares memory with images"):
+        native.crop_images(many, **where, mirrored=np.zeros(1, bool), out=many[1:])
     arguments = copied(CALLS[native.momentum_step])
     for name in ("velocity", "gradient"):
         with pytest.raises(ValueError, match=f"{name}: shares memory with weight"):

@@ -23,10 +23,12 @@ from torch import Tensor
 from alexnet import native, randomness
 from alexnet.data import codec as images
 from alexnet.data.dataset import Dataset
+from alexnet.data.kept import keeping
 
 T = TypeVar("T")
 K = TypeVar("K")
 WIDEST = math.log(4 / 3)  # of a resized crop: the logarithm of its width by its height
+DRAWN_STEPS = 64  # whose random numbers are drawn at once
 PIECE_ROWS, WINDOW_PIECES = 256, 32  # with --shuffle windows: runs of 6 MB, windows of 210 MB
 
 
@@ -109,6 +111,7 @@ class Batches:
         crop_position: ``random``: uniform over all positions (paper 4.1). ``center``: always the central crop, whose
             flips are those of random ones.
         crop_scale: least share of an image's area that a crop shows (see ``region``); 1: crops are not resized.
+        keep: bytes that decoded images may take in memory; a split that needs more is decoded anew each epoch.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class Batches:
         crop_group: int = 1,
         crop_position: str = "random",
         crop_scale: float = 1.0,
+        keep: int = 0,
     ):
         self.shuffle, self.crop_group = shuffle, crop_group
         self.crop_position, self.crop_scale = crop_position, crop_scale
@@ -132,8 +136,10 @@ class Batches:
         self.labels = torch.from_numpy(dataset.labels)
         self.steps = math.ceil(len(self.split_rows) / size)
         self.share = Share()
+        self._kept = keeping(dataset, split, keep)
         self._lock = threading.Lock()
         self._orders = functools.lru_cache(maxsize=2)(self._shuffled)
+        self._blocks = functools.lru_cache(maxsize=4)(self._draw_block)
 
     def shared(self, share: Share) -> "Batches":
         """The same batches, of each of which a rank has a part; what is drawn for an image stays what it is."""
@@ -170,35 +176,65 @@ class Batches:
     def fetch(self, step: int) -> None:
         """Reads a byte of each page of a step's images, so that a slow disk is waited for before they are wanted."""
         for row in self.rows(step).tolist():
+            if self._kept and self._kept.has(row):
+                continue
             np.frombuffer(self.dataset.encoded(row), np.uint8)[:: mmap.PAGESIZE].max()
 
     def load(self, step: int) -> Batch:
         """The batch of a step."""
         rows = self.rows(step)
-        epoch = step // self.steps
-        ids, of = rows, ""
-        if self.crop_group > 1:
-            ids, of = torch.tensor(self.share.of(self._places(step))) // self.crop_group, " of a chunk"
-        regions = self._regions(of, epoch, ids)
-        flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].tolist()
-        shape, room = (len(rows), self.crop, self.crop, 3), images.room_for(self.dataset.size)
-        out = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin)
-        pixels = out.numpy()
-        for i, row in enumerate(rows.tolist()):
+        out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
+        drawn, flips = self._drawn(step)
+        if self._kept and self.crop_scale == 1:
+            self._kept.crops(rows.numpy(), drawn, flips, out.numpy())
+        else:
+            room, pixels = images.room_for(self.dataset.size), out.numpy()
             copied = crop if self.crop_scale == 1 else resized_crop
-            copied(self.dataset.image(row, room), regions[i], bool(self.flip and flips[i]), pixels[i])
+            for i, (row, numbers) in enumerate(zip(rows.tolist(), drawn.tolist())):
+                image = self._kept.image(row) if self._kept else self.dataset.image(row, room)
+                copied(image, self._region(numbers), bool(flips[i]), pixels[i])
         return Batch(out.permute(0, 3, 1, 2), self.labels[rows], rows, self.total(step))
 
-    def _regions(self, of: str, epoch: int, ids: Tensor) -> list[Region]:
-        """What each crop shows of its image."""
-        size, side = self.dataset.size, self.crop
+    def _drawn(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is random of a step's images, or of this rank's: as ``_draw_block``."""
+        epoch, place = divmod(step, self.steps)
+        block = place // DRAWN_STEPS
+        with self._lock:
+            crops, flips = self._blocks(epoch, block)
+        first = self._places(block * DRAWN_STEPS).start
+        own = self.share.of(self._places(step))
+        part = slice(own.start - first, own.stop - first)
+        return crops[part], flips[part]
+
+    def _draw_block(self, epoch: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is random of the images of ``DRAWN_STEPS`` steps of an epoch: a call for each batch takes longer.
+
+        Returns:
+            (n, 2) int64, where each crop begins: top, left; or of resized crops (n, 4) float64, uniform in [0, 1). And
+            (n,) bool, whether left and right change places.
+        """
+        last = min((block + 1) * DRAWN_STEPS, self.steps) - 1
+        places = range(self._places(block * DRAWN_STEPS).start, self._places(last).stop)
+        ids, of = self._orders(epoch)[places.start : places.stop], ""
+        if self.crop_group > 1:
+            ids, of = torch.tensor(places) // self.crop_group, " of a chunk"
+        free = self.dataset.size - self.crop
         if self.crop_scale < 1:
-            drawn = randomness.uniform(self.seed, "resized crop" + of, epoch, ids, 4).tolist()
-            return [region(size, self.crop_scale, *numbers) for numbers in drawn]
-        if self.crop_position == "center":
-            return [Region((size - side) // 2, (size - side) // 2, side, side)] * len(ids)
-        corners = randomness.integers(self.seed, "crop" + of, epoch, ids, [size - side + 1] * 2).tolist()
-        return [Region(top, left, side, side) for top, left in corners]
+            crops = randomness.uniform(self.seed, "resized crop" + of, epoch, ids, 4)
+        elif self.crop_position == "center":
+            crops = torch.full((len(ids), 2), free // 2)
+        else:
+            crops = randomness.integers(self.seed, "crop" + of, epoch, ids, [free + 1] * 2)
+        flips = torch.zeros(len(ids), dtype=torch.bool)
+        if self.flip:
+            flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].bool()
+        return crops.numpy(), flips.numpy()
+
+    def _region(self, numbers: list[float]) -> Region:
+        """What a crop shows of its image, by what was drawn for it."""
+        if self.crop_scale < 1:
+            return region(self.dataset.size, self.crop_scale, *numbers)
+        return Region(int(numbers[0]), int(numbers[1]), self.crop, self.crop)
 
     def total(self, step: int) -> int:
         """Images of a step's whole batch, where this rank has a part of it; else 0."""

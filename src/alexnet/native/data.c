@@ -26,6 +26,14 @@ void crop_image(const uint8_t *image, int64_t line, int64_t top, int64_t left, i
     }
 }
 
+/* A square out of each of count images of size x size pixels, as above; corners (count, 2): top, left. */
+void crop_images(const uint8_t *images, int64_t size, const int64_t *rows, const int64_t *corners,
+                 const uint8_t *mirrored, int64_t count, int64_t side, uint8_t *out) {
+    for (int64_t i = 0; i < count; i++)
+        crop_image(images + rows[i] * 3 * size * size, 3 * size, corners[2 * i], corners[2 * i + 1], side, mirrored[i],
+                   out + i * 3 * side * side);
+}
+
 /* Averages over areas, in integers: each output is a weighted sum of the pixels it covers, whose weights of rows and
  * of columns are multiples of 1 / 2048 and add up to one. image (rows, line) bytes of RGB; first (size) and weights
  * (size, taps) of either axis; out (size, 3 size). */

@@ -18,7 +18,7 @@ from alexnet.native.checks import TYPES, apart, array, is_dense, lies_as, maps, 
 from alexnet.native.library import call, fields
 from alexnet.native.window import Window
 
-UINT8, INT32, UINT32, INT64 = map(np.dtype, (np.uint8, np.int32, np.uint32, np.int64))
+UINT8, INT32, UINT32, INT64, BOOL = map(np.dtype, (np.uint8, np.int32, np.uint32, np.int64, np.bool_))
 RGB = (None, None, 3)
 
 
@@ -43,6 +43,34 @@ def crop_image(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.n
     within("left", left, 0, columns - side)
     apart("out", to, 3 * side * side, "image", start, 3 * rows * columns)
     call("crop_image", start, 3 * columns, top, left, side, mirrored, to)
+
+
+def crop_images(
+    images: np.ndarray, rows: np.ndarray, corners: np.ndarray, mirrored: np.ndarray, out: np.ndarray
+) -> None:
+    """Copies a square out of each of some images, mirrored or not.
+
+    Args:
+        images: (N, size, size, 3) uint8.
+        rows: (n,) int64, which of them.
+        corners: (n, 2) int64, where each square begins: top, left; it lies within the image.
+        mirrored: (n,) bool, whether left and right change places.
+        out: (n, side, side, 3) uint8, no part of the images.
+    """
+    many = (None, None, None, 3)
+    start, to = array("images", images, UINT8, many), array("out", out, UINT8, many, True)
+    (total, size, width, _), (count, side, across, _) = images.shape, out.shape
+    if size != width or side != across:
+        raise ValueError(f"images: {size}x{width} pixels, out: {side}x{across}, must be squares")
+    which = array("rows", rows, INT64, (count,))
+    where, turned = array("corners", corners, INT64, (count, 2)), array("mirrored", mirrored, BOOL, (count,))
+    if not count:
+        return
+    for name, values, most in (("rows", rows, total - 1), ("corners", corners, size - side)):
+        within(name, int(values.min()), 0, most)
+        within(name, int(values.max()), 0, most)
+    apart("out", to, out.nbytes, "images", start, images.nbytes)
+    call("crop_images", start, size, which, where, turned, count, side, to)
 
 
 def area_average(

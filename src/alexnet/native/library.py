@@ -37,6 +37,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {  # what a function returns, wha
     "stage_backward": (FAILED, [ctypes.POINTER(Fields), *[POINTER] * 5]),
     "few_rows": (FAILED, [*[POINTER] * 5, *[WHOLE] * 4]),
     "crop_image": (None, [POINTER, *[WHOLE] * 5, POINTER]),
+    "crop_images": (None, [POINTER, WHOLE, *[POINTER] * 3, WHOLE, WHOLE, POINTER]),
     "area_average": (FAILED, [POINTER, WHOLE, POINTER, POINTER, WHOLE, POINTER, POINTER, WHOLE, WHOLE, POINTER]),
     "image_products": (None, [POINTER, WHOLE, POINTER]),
     "add_image": (None, [POINTER, POINTER, WHOLE]),

@@ -22,6 +22,7 @@ from alexnet.training.parallel.layout import Layout, choose_layout
 from alexnet.training.recipe import Recipe, Settled
 
 Source = str | os.PathLike[str] | None
+KEPT_SHARE = 8  # decoded images take this part of the memory at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +134,7 @@ def set_up(
         crop_group=settled.crop_group,
         crop_position=settled.crop_position,
         crop_scale=settled.crop_scale,
+        keep=machine.memory() // (KEPT_SHARE * current().size),
     )
     layout = choose_layout(
         parallel, current().size, table, len(dataset.classes), batches.smallest, settled.grad_accumulation
