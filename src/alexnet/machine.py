@@ -266,7 +266,7 @@ def _git(root: Path, *words: str) -> str | None:
     """What git says of a checkout; None where it is missing or fails."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         command = ["git", "-C", str(root), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, check=True)
         return done.stdout.strip()
     return None
 
