@@ -1,7 +1,6 @@
 """An experiment goes on where it was stopped, is refused where it is another one, and its raw figures can be drawn."""
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 
@@ -10,11 +9,9 @@ import pytest
 from PIL import Image
 
 from alexnet import Recipe, UsageError, files
-from alexnet.experiments import arms, experiment, figure1, fine_tuning, precision, runner, stalling
-from alexnet.experiments.statistics import unpacked
+from alexnet.experiments import experiment, figure1, fine_tuning, precision, runner, stalling
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
-from alexnet.training.recipes import RECIPES
 from tests.conftest import fill
 
 RAW = Path(__file__).parents[2] / "docs" / "raw" / "stalling-photos.jsonl"
@@ -169,44 +166,6 @@ def test_figure1_counts_each_unit_by_its_best_rate(tmp_path):
     assert lines[4] == "| sigmoid | none got there | over 60 |  | over 60 |  |"
 
 
-def test_arms_are_compared_image_by_image(dataset, tmp_path, monkeypatch):
-    recipe = Recipe(net="cifar-18", batch_size=8, epochs=2)
-    compared = {"whole": arms.Arm(says="11%"), "no norm": arms.Arm(net=arms.NO_NORMS, says="13%")}
-    own = dataclasses.replace(
-        arms.LRN, conditions=tuple(compared), measure=functools.partial(arms.measure, compared, recipe),
-        table=functools.partial(arms.table, compared), needs=None,
-    )  # fmt: skip
-    monkeypatch.setattr(runner, "EXPERIMENTS", {"lrn": own})
-    made = runner.reproduce("lrn", tmp_path / "e", data=dataset.path, seeds=[0, 1], scale=1, show=False)
-    assert [(row["condition"], row["seed"]) for row in made.rows] == [
-        ("whole", 0), ("whole", 1), ("no norm", 0), ("no norm", 1),
-    ]  # fmt: skip
-    for row in made.rows:
-        assert unpacked(row["wrong"], row["images"]).mean() == pytest.approx(row["top1_error"])
-    (difference,) = arms.differences(made.rows).values()
-    means = [np.mean([row["top1_error"] for row in made.rows if row["condition"] == arm]) for arm in compared]
-    assert difference.mean == pytest.approx(means[1] - means[0])
-    assert made.table[2].startswith("| whole |") and made.table[3].endswith("| 13% |")
-    with pytest.raises(UsageError, match="condition 'other': give one of whole, no norm"):
-        runner.reproduce("lrn", tmp_path / "f", data=dataset.path, conditions=["other"], show=False)
-
-
-def test_a_scale_shortens_the_schedule_with_the_epochs():
-    recipe = arms.scaled(RECIPES["cifar-18"], 0.1, 50_000)
-    assert recipe.epochs == 14 and recipe.milestones == (12.0, 13.0)
-    assert arms.scaled(Recipe(), 0.5, 5000).epochs == 16  # of 160,000 crops
-    assert arms.scaled(Recipe(), 1, 5000) == Recipe()
-
-
-def test_every_arm_is_a_net_and_a_recipe(tmp_path):
-    for experiment_arms, base in ((arms.ABLATIONS, "paper"), (arms.LRN_ARMS, "cifar-11"), (arms.CIFAR_ARMS, "paper")):
-        for number, arm in enumerate(experiment_arms.values()):
-            recipe = dataclasses.replace(Recipe(net=base), **arm.changes)
-            file = tmp_path / f"{base}-{number}.toml"
-            file.write_text(f'base = "{recipe.net}"\n{arm.net}')
-            assert load_table(str(file)).sized(10)[-1].made == (10,)
-
-
 def test_what_needs_images_says_so_and_scales_have_names(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"figure1: needs CIFAR-10; give them with --data"):
         runner.reproduce("figure1", tmp_path / "e")
@@ -226,5 +185,5 @@ def test_a_mistake_leaves_the_folder_free_for_what_was_meant(dataset, tmp_path):
 
 def test_every_experiment_is_listed_with_a_line():
     lines = runner.listing()
-    assert set(lines) == {"demo", "figure1", "cifar", "lrn", "ablations", "stalling", "fine-tuning", "precision"}
+    assert {"demo", "figure1", "cifar", "lrn", "ablations", "stalling", "fine-tuning", "precision"} <= set(lines)
     assert all(line and "\n" not in line for line in lines.values())

@@ -61,3 +61,13 @@ def test_factors():
 @pytest.mark.parametrize(("freedom", "point"), [(1, 12.706), (4, 2.776), (15, 2.131), (30, 2.042), (1000, 1.962)])
 def test_students_points_are_those_of_tables(freedom, point):
     assert statistics.student(freedom) == pytest.approx(point, abs=1e-3)
+
+
+def test_so_many_seeds_see_the_effect_four_times_in_five():
+    random, images, share, effect = np.random.default_rng(4), 10_000, 0.15, 0.004
+    seeds = statistics.seeds_needed(images, effect, share)
+    draws = random.normal(effect, math.sqrt(share / images), (4000, seeds))
+    errors = draws.std(1, ddof=1) / math.sqrt(seeds)
+    seen = np.abs(draws.mean(1)) > statistics.student(seeds - 1) * errors  # Student's test over the seeds
+    assert 0.75 < seen.mean() < 0.88 and seeds == 10
+    assert statistics.seeds_needed(images, 0.014, share) == 3

@@ -1,4 +1,4 @@
-"""Experiments that train a recipe with and without one thing and compare the arms image by image: lrn, ablations.
+"""Experiments that train a recipe with and without one thing and compare the arms image by image.
 
 The arms share seeds and images. A row holds whether each image was told wrong, so that what is concluded can be drawn
 again from the raw figures. The least difference that the plan can see is said before anything runs.
@@ -9,22 +9,35 @@ import functools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from alexnet import machine
+from alexnet import files, machine
+from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import HELD_OUT, Case, Experiment, Row, Scale, by_condition
-from alexnet.experiments.statistics import Difference, difference, least_difference, packed, unpacked
+from alexnet.experiments.experiment import HELD_OUT, Case, Experiment, Row, by_condition, fitted
+from alexnet.experiments.statistics import (
+    Difference,
+    difference,
+    least_difference,
+    packed,
+    seeds_needed,
+    unpacked,
+)
 from alexnet.figures.style import INK, RIGHT, clean
+from alexnet.nets.table_file import load_table
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 from alexnet.training.train import train
 
-DISAGREE = 0.1  # of images, that two runs of one recipe tell otherwise; what a plan is made with
+DISAGREE = 0.15  # of images, that two runs of one recipe tell otherwise; what a plan is made with
+SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
+SIDE_OF_POOL5 = "SIDE OF POOL5"  # in an arm's net: of the maps that the first fully connected layer sees
+NEVER = 1000  # epochs between measurements: the end is measured always
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +48,21 @@ class Arm:
         changes: of the recipe's fields.
         net: TOML that is laid over the recipe's net.
         views: in which an image is told.
-        says: what the paper or its source has for it, or nothing.
+        says: the source's experiment and what it measured, or what the paper has for it, or nothing.
+        effect: points of top-1 error that this is, where there is a figure; the plan is held against it.
+        against: the arm that it is compared with; the first, if not said.
+        of: the arm whose runs are measured in another way; nothing is trained for this one.
+        nets: how many of these runs are averaged: those of seeds 0 to 2 for each of these seeds, of 3 to 5, ...
     """
 
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
     net: str = ""
     views: int = 1
     says: str = ""
+    effect: float | None = None
+    against: str = ""
+    of: str = ""
+    nets: int = 1
 
 
 def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
@@ -55,38 +76,72 @@ def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
     )
 
 
+def _for_cifar(recipe: Recipe) -> bool:
+    """Whether a recipe's net sees CIFAR's small images, and is measured on their test split."""
+    return (recipe.net or "").startswith("cifar")
+
+
+def _net(arm: Arm, net: str, size: int | None, folder: Path) -> str:
+    """An arm's net for stored images of a size; its table is written into ``folder``."""
+    changes = arm.net
+    if SIDE_OF_POOL5 in changes:
+        rows = load_table(fitted(net, size, folder)).sized(2)
+        side = next(row.made[-1] for row in rows if row.layer.name == "pool5")
+        changes = changes.replace(SIDE_OF_POOL5, str(side))
+    return fitted(net, size, folder, changes)
+
+
+def own_recipe(arm: Arm, recipe: Recipe, case: Case, dataset: Dataset, folder: Path) -> Recipe:
+    """What an arm trains by at the case's scale; ``folder`` is for its net's table."""
+    own = dataclasses.replace(recipe, **arm.changes)
+    size = None if _for_cifar(own) else dataset.size
+    own = dataclasses.replace(own, net=_net(arm, own.net or "paper", size, folder))
+    own = scaled(own, case.scale, dataset.splits["train"])
+    return own if own.schedule == "plateau" else dataclasses.replace(own, validate_every=NEVER)
+
+
+def trained(arms: Mapping[str, Arm], recipe: Recipe, case: Case, dataset: Dataset, seed: int) -> tuple[Path, Recipe]:
+    """The run of the case's arm with a seed, and its recipe; trained unless it is there already.
+
+    Runs that other arms measure are kept in the experiment's folder, the others go with the case.
+    """
+    name = arms[case.condition].of or case.condition
+    shared = any(arm.of == name for arm in arms.values())
+    folder = case.folder / "runs" / f"{files.sha256_text(name)[:12]}-{seed}" if shared else case.work
+    files.make_folder(folder)
+    own = dataclasses.replace(own_recipe(arms[name], recipe, case, dataset, folder), seed=seed)
+    run, unfinished = folder / "run", folder / "unfinished"
+    if not run.exists():
+        train(dataset, unfinished, own, device=case.device, show=case.display.show)
+        unfinished.rename(run)
+    return run, own
+
+
 def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
-    """Trains an arm and tells the images that it was not trained on."""
+    """Trains an arm, where it has runs of its own, and tells the images that it was not trained on."""
     if case.condition not in arms:
         raise UsageError(f"condition {case.condition!r}: give one of {', '.join(arms)}")
-    arm = arms[case.condition]
-    dataset = case.dataset(val_fraction=0.0 if (recipe.net or "").startswith("cifar") else HELD_OUT)
+    arm, cifar = arms[case.condition], _for_cifar(recipe)
+    dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar or case.scale == 1 else SIZE)
     split = "test" if "test" in dataset.splits else "val"
     if case.condition == next(iter(arms)):
-        case.display.line(plan_words(dataset.splits[split], case.planned))
-    own = dataclasses.replace(recipe, **arm.changes)
-    if arm.net:
-        file = case.work / "net.toml"
-        file.write_text(f'base = "{own.net or "paper"}"\n{arm.net}', encoding="utf-8")
-        own = dataclasses.replace(own, net=str(file))
-    own = dataclasses.replace(scaled(own, case.scale, dataset.splits["train"]), seed=case.seed)
-    started = time.monotonic()
-    outcome = train(dataset, case.work / "run", own, device=case.device, show=case.display.show)
-    classifier = load(case.work / "run", device=machine.choose_device(case.device))
-    evaluation = evaluate(classifier, dataset, split=split, views=arm.views)
+        case.display.line(plan_words(dataset.splits[split], case.planned, arms))
+    started, first = time.monotonic(), case.seed - case.seed % arm.nets
+    runs = [trained(arms, recipe, case, dataset, seed) for seed in range(first, first + arm.nets)]
+    device = machine.choose_device(case.device)
+    evaluation = evaluate([load(run, device=device) for run, _ in runs], dataset, split=split, views=arm.views)
     order = np.argsort(evaluation.rows)
-    return [
-        {
-            "images": len(evaluation.rows),
-            "split": split,
-            "views": arm.views,
-            "epochs": outcome.epochs,
-            "top1_error": evaluation.errors.top1_error,
-            "loss": evaluation.errors.loss,
-            "seconds": round(time.monotonic() - started, 1),
-            "wrong": packed(~evaluation.correct[order]),
-        }
-    ]
+    row = {
+        "images": len(evaluation.rows),
+        "split": split,
+        "views": arm.views,
+        "epochs": runs[0][1].epochs_for(dataset.splits["train"]),
+        "top1_error": evaluation.errors.top1_error,
+        "loss": evaluation.errors.loss,
+        "seconds": round(time.monotonic() - started, 1),
+        "wrong": packed(~evaluation.correct[order]),
+    }
+    return [row | ({"against": arm.against} if arm.against else {}) | ({"nets": arm.nets} if arm.nets > 1 else {})]
 
 
 def wrong_of(rows: Sequence[Row], seeds: Sequence[int]) -> np.ndarray:
@@ -95,15 +150,15 @@ def wrong_of(rows: Sequence[Row], seeds: Sequence[int]) -> np.ndarray:
     return np.stack([by_seed[seed] for seed in seeds])
 
 
-def differences(rows: Sequence[Row]) -> dict[str, Difference]:
-    """Each arm's difference to the first one, over the seeds that both have."""
+def differences(rows: Sequence[Row]) -> dict[str, tuple[str, Difference]]:
+    """What each arm is compared with, the first one or another, and its difference over the seeds that both have."""
     groups = by_condition(rows)
-    first = next(iter(groups.values()), [])
     compared = {}
     for condition, group in list(groups.items())[1:]:
-        seeds = sorted({row["seed"] for row in first} & {row["seed"] for row in group})
+        other = next((name for name in (group[0].get("against"), *groups) if name in groups), condition)
+        seeds = sorted({row["seed"] for row in groups[other]} & {row["seed"] for row in group})
         if seeds:
-            compared[condition] = difference(wrong_of(first, seeds), wrong_of(group, seeds))
+            compared[condition] = other, difference(wrong_of(groups[other], seeds), wrong_of(group, seeds))
     return compared
 
 
@@ -116,55 +171,68 @@ def table(arms: Mapping[str, Arm], rows: Sequence[Row]) -> list[str]:
     ]
     for condition, group in by_condition(rows).items():
         errors = [row["top1_error"] for row in group]
-        shown = ", ".join(f"{error:.2%}" for error in errors)
+        own = errors if group[0].get("nets", 1) == 1 else list(dict.fromkeys(errors))  # one figure for several seeds
+        shown = ", ".join(f"{error:.2%}" for error in own)
         says = arms[condition].says if condition in arms else ""
-        means = _words(compared.get(condition), group)
+        means = " | "
+        if condition in compared:
+            other, own = compared[condition]
+            means = _words("the first" if other == rows[0]["condition"] else other, own, group)
         lines.append(f"| {condition} | {statistics.mean(errors):.2%} | {shown} | {means} | {says} |")
     return lines
 
 
-def _words(compared: Difference | None, group: Sequence[Row]) -> str:
-    """The difference and its meaning, as two cells."""
-    if compared is None:
-        return " | "
+def _words(other: str, compared: Difference, group: Sequence[Row]) -> str:
+    """The difference to another arm and its meaning, as two cells."""
     low, high = compared.interval
     shown = f"{100 * compared.mean:+.2f} points, {100 * low:+.2f} to {100 * high:+.2f}"
+    shown += "" if other == "the first" else f" (to {other})"
     if compared.seen:
         alone = ", by one seed alone" if len(group) == 1 else ""
-        return f"{shown} | {'worse' if compared.mean > 0 else 'better'} than the first{alone}"
+        return f"{shown} | {'worse' if compared.mean > 0 else 'better'} than {other}{alone}"
     least = least_difference(group[0]["images"], len(group), compared.disagreement)
     return f"{shown} | no difference seen; the plan sees {100 * least:.1f} points"
 
 
 def figure(rows: Sequence[Row]) -> Figure:
-    """Every arm's errors by seed, and its difference to the first arm with its interval."""
+    """Every arm's errors by seed, and its difference to the first arm, or to the one it is for, with its interval."""
     groups, compared = by_condition(rows), differences(rows)
-    drawing = Figure(figsize=(8, 1.6 + 0.45 * len(groups)), dpi=110, layout="constrained")
+    drawing = Figure(figsize=(9, 1.6 + 0.45 * len(groups)), dpi=110, layout="constrained")
     left, right = drawing.subplots(1, 2, sharey=True)
-    for place, (condition, group) in enumerate(groups.items()):
+    labels = []
+    for height, (condition, group) in enumerate(groups.items()):
         errors = [100 * row["top1_error"] for row in group]
-        left.plot(errors, [place] * len(errors), "o", color=RIGHT, markersize=4)
-        left.plot([statistics.mean(errors)], [place], "|", color=INK, markersize=14)
-        if condition in compared:
-            own = compared[condition]
+        left.plot(errors, [height] * len(errors), "o", color=RIGHT, markersize=4)
+        left.plot([statistics.mean(errors)], [height], "|", color=INK, markersize=14)
+        other, own = compared.get(condition, ("", None))
+        labels.append(condition if other in ("", next(iter(groups))) else f"{condition}\n(to {other})")
+        if own is not None:
             mean, (low, high) = 100 * own.mean, (100 * end for end in own.interval)
-            right.errorbar([mean], [place], xerr=[[mean - low], [high - mean]], fmt="o", color=RIGHT, markersize=4)
+            right.errorbar([mean], [height], xerr=[[mean - low], [high - mean]], fmt="o", color=RIGHT, markersize=4)
     right.axvline(0, color=INK, linewidth=0.8, linestyle=":")
-    left.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel="top-1 error, %")
+    left.set(yticks=range(len(groups)), yticklabels=labels, xlabel="top-1 error, %")
     left.invert_yaxis()
-    right.set(xlabel="difference to the first, points")
+    right.set(xlabel="difference to the first, points, with its 95% interval")
     clean(left)
     clean(right)
     return drawing
 
 
-def plan_words(images: int, seeds: int) -> str:
-    """The least difference that the plan sees, before it runs."""
+def plan_words(images: int, seeds: int, arms: Mapping[str, Arm]) -> str:
+    """The least difference that the plan sees, before it runs, and the seeds that the paper's effects would need."""
     least = 100 * least_difference(images, seeds, DISAGREE)
-    return f"{seeds} seeds of {images:,} images see a difference of {least:.1f} points four times in five"
+    several = "1 seed sees" if seeds == 1 else f"{seeds} seeds see"
+    words = f"on {images:,} images {several} a difference of {least:.1f} points four times in five"
+    needed = [
+        f"{name}, {arm.effect:g} points: {seeds_needed(images, arm.effect / 100, DISAGREE)}"
+        for name, arm in arms.items()
+        if arm.effect
+    ]
+    return words + (f"; seeds that the paper's effects need: {'; '.join(needed)}" if needed else "")
 
 
-def _experiment(description: str, recipe: str, arms: Mapping[str, Arm], **more: object) -> Experiment:
+def experiment_of(description: str, recipe: str, arms: Mapping[str, Arm], **more: object) -> Experiment:
+    """An experiment that compares arms of a named recipe; ``more``: its other attributes."""
     return Experiment(
         description,
         tuple(arms),
@@ -173,73 +241,3 @@ def _experiment(description: str, recipe: str, arms: Mapping[str, Arm], **more: 
         table=functools.partial(table, arms),
         **more,  # pyright: ignore[reportArgumentType]
     )
-
-
-NO_NORMS = 'remove = ["rnorm1", "rnorm2"]\n'
-LRN_ARMS = {
-    "with norms": Arm(views=9, says="11%"),
-    "without norms": Arm(net=NO_NORMS, views=9, says="13%"),
-}
-SOURCES = {
-    "cifar-quick": "26% in 80 s",
-    "cifar-18": "18% in 20 min",
-    "cifar-13": "13% in 25 min",
-    "cifar-11": "11% in 75 min",
-}
-CIFAR_ARMS = {
-    name: Arm(dict(vars(RECIPES[name])), views=9 if name in ("cifar-13", "cifar-11") else 1, says=says)
-    for name, says in SOURCES.items()
-}
-PLAIN_POOL = "".join(f"[layers.{name}]\nsize = 2\n" for name in ("pool1", "pool2", "pool5"))
-ACTIVE = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
-TANH = "".join(f'[layers.{name}]\nactivation = "tanh"\n' for name in ACTIVE)
-ABLATIONS = {
-    "whole": Arm(),
-    "without norms": Arm(net='remove = ["norm1", "norm2"]\n', says="1.4 points worse (3.3)"),
-    "pooling without overlap": Arm(net=PLAIN_POOL, says="0.4 points worse (3.4)"),
-    "without color noise": Arm({"color_noise": 0.0}, says="over 1 point worse (4.1)"),
-    "without flips": Arm({"flip": False}),
-    "without dropout": Arm(net="[layers.fc6]\ndropout = 0.0\n[layers.fc7]\ndropout = 0.0\n", says="overfits (4.2)"),
-    "one tower": Arm({"net": "one-gpu"}, says="1.7 points worse (3.2)"),
-    "tanh": Arm(net=TANH, says="six times slower (3.1)"),
-}
-
-CIFAR = _experiment(
-    "the source's four CIFAR-10 nets by its own recipes",
-    "cifar-quick",
-    CIFAR_ARMS,
-    seeds=(0, 1, 2),
-    paper="; ".join(f"{name}: {says}" for name, says in SOURCES.items()),
-    needs="CIFAR-10",
-    scales={
-        "minutes": Scale(0.1, (0,), ("cifar-quick", "cifar-18"), "two nets, a tenth of their epochs, one seed"),
-        "hours": Scale(1.0, (0, 1, 2), ("cifar-quick", "cifar-18"), "two nets, three seeds"),
-        "paper": Scale(1.0, (0, 1, 2), None, "four nets, three seeds: days on two cores"),
-    },
-)
-LRN = _experiment(
-    "CIFAR-10 with and without response norms",
-    "cifar-11",
-    LRN_ARMS,
-    seeds=(0, 1, 2),
-    paper="13% without, 11% with (3.3)",
-    needs="CIFAR-10",
-    scales={
-        "minutes": Scale(0.006, (0,), None, "three epochs, one seed"),
-        "hours": Scale(0.05, (0, 1, 2), None, "a twentieth of the epochs, three seeds"),
-        "paper": Scale(1.0, (0, 1, 2), None, "520 epochs, three seeds"),
-    },
-)
-ABLATION = _experiment(
-    "photos with one thing of the paper left out at a time",
-    "default",
-    ABLATIONS,
-    seeds=(0, 1, 2),
-    paper="norms 1.4, overlap 0.4, color over 1, two GPUs 1.7 points",
-    needs="photos of several classes",
-    scales={
-        "minutes": Scale(0.05, (0,), ("whole", "without norms", "without dropout"), "three arms, a twentieth"),
-        "hours": Scale(0.2, (0, 1), None, "every arm, a fifth of the epochs, two seeds"),
-        "paper": Scale(1.0, (0, 1, 2), None, "every arm, three seeds; with --data an ImageNet dataset on GPUs"),
-    },
-)

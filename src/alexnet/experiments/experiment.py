@@ -109,16 +109,23 @@ class Experiment:
     scales: Mapping[str, Scale] = dataclasses.field(default_factory=dict)
 
 
-def fitted(net: str, size: int, folder: Path) -> str:
+def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:
     """A net for stored images of ``size`` x ``size``: as it is where it fits, or its layers over smaller crops.
 
     The crops have the paper's share of the side, 7/8 (224 of 256). Writes the table into ``folder`` and gives its path.
+
+    Args:
+        net: its name.
+        size: pixels; None: the net's own crops fit whatever it is.
+        folder: of the table, where one is written.
+        changes: TOML that is laid over the net.
     """
-    if size == 256:
+    side = None if size in (None, 256) else size * 7 // 8
+    if side is None and not changes:
         return net
-    side = size * 7 // 8
-    file = folder / f"{Path(net).stem}-{side}.toml"
-    file.write_text(f'base = "{net}"\ninput = [3, {side}, {side}]\n', encoding="utf-8")
+    file = folder / f"{Path(net).stem}-{'changed' if side is None else side}.toml"
+    crops = "" if side is None else f"input = [3, {side}, {side}]\n"
+    file.write_text(f'base = "{net}"\n{crops}{changes}', encoding="utf-8")
     return str(file)
 
 

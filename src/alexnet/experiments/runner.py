@@ -14,7 +14,8 @@ import torch
 
 from alexnet import files, machine, native
 from alexnet.errors import UsageError
-from alexnet.experiments.arms import ABLATION, CIFAR, LRN
+from alexnet.experiments.ablations import ABLATION
+from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, LRN
 from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, read_rows
 from alexnet.experiments.figure1 import FIGURE1
@@ -33,6 +34,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "cifar": CIFAR,
     "lrn": LRN,
     "ablations": ABLATION,
+    "ablations-cifar": ABLATION_CIFAR,
     "stalling": STALLING,
     "fine-tuning": FINE_TUNING,
     "precision": PRECISION,

@@ -13,7 +13,8 @@ import numpy as np
 
 DRAWS = 4000  # of the bootstrap
 SEED = 20121203  # of its draws
-POWER = 1.96 + 0.84  # standard errors of a difference that a two-sided test at 5% sees four times in five
+ONE_SIDED = 0.84  # standard errors below which one draw of a normal distribution in five lies
+POWER = 1.96 + ONE_SIDED  # standard errors of a difference that a two-sided test at 5% sees four times in five
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,22 @@ def least_difference(images: int, seeds: int, disagreement: float) -> float:
         disagreement: share of images on which a pair of runs differ; about 0.1 on CIFAR-10.
     """
     return POWER * math.sqrt(disagreement / (images * seeds))
+
+
+def seeds_needed(images: int, effect: float, disagreement: float) -> int:
+    """Seeds of each arm with which a difference is seen four times in five, images and seeds both counted as random.
+
+    By Student's distribution over the seeds, so at least two.
+
+    Args:
+        images: that each arm is measured on.
+        effect: the difference of errors, above 0, at most 1.
+        disagreement: as for ``least_difference``.
+    """
+    seeds = 2
+    while (student(seeds - 1) + ONE_SIDED) * math.sqrt(disagreement / (images * seeds)) > effect:
+        seeds += 1
+    return seeds
 
 
 def ratio(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:

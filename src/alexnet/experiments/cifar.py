@@ -1,0 +1,80 @@
+"""CIFAR-10 by the source's nets and recipes: the four nets against each other; response norms and none; what else."""
+
+from alexnet.experiments.arms import Arm, experiment_of
+from alexnet.experiments.experiment import Scale
+from alexnet.training.recipes import RECIPES
+
+SOURCES = {
+    "cifar-quick": "26% in 80 s",
+    "cifar-18": "18% in 20 min",
+    "cifar-13": "13% in 25 min",
+    "cifar-11": "11% in 75 min",
+}
+CIFAR_ARMS = {
+    name: Arm(dict(vars(RECIPES[name])), views=9 if name in ("cifar-13", "cifar-11") else 1, says=says)
+    for name, says in SOURCES.items()
+}
+NO_NORMS = 'remove = ["rnorm1", "rnorm2"]\n'
+LRN_ARMS = {
+    "with norms": Arm(views=9, says="11% (3.3, footnote)"),
+    "without norms": Arm(net=NO_NORMS, views=9, says="13% (3.3, footnote)", effect=2.0),
+}
+PLAIN_POOL = "".join(f"[layers.{name}]\nsize = 2\n" for name in ("pool1", "pool2"))
+TANH = "".join(f'[layers.{name}]\nactivation = "tanh"\n' for name in ("conv1", "conv2", "local3", "local4"))
+ABLATIONS_CIFAR = {
+    "whole": Arm(says="`cifar-11`: 11% in nine views"),
+    "without norms": Arm(net=NO_NORMS, says="13% against 11% (3.3, footnote); 148 on ImageNet: +1.37", effect=1.4),
+    "pooling without overlap": Arm(net=PLAIN_POOL, says="147 on ImageNet: +0.40 (3.4)", effect=0.4),
+    "with color noise": Arm({"color_noise": 0.1}, says="no number; over 1 point better on ImageNet (4.1)", effect=1.0),
+    "no flips": Arm({"flip": False}, says="no number; substantial overfitting on ImageNet (4.1)"),
+    "tanh": Arm(net=TANH, says="no number; six times as many epochs (3.1, Figure 1)"),
+    "nine views": Arm(
+        of="whole", views=9, says="the source's 11% is of these; ten on ImageNet, 145-2010: -1.55 / -1.30"
+    ),
+    "three nets": Arm(of="whole", nets=3, says="no number of three; five on ImageNet: 38.1 / 16.4, -2.6 / -1.8 (6)"),
+}
+
+CIFAR = experiment_of(
+    "the source's four CIFAR-10 nets by its own recipes",
+    "cifar-quick",
+    CIFAR_ARMS,
+    seeds=(0, 1, 2),
+    paper="; ".join(f"{name}: {says}" for name, says in SOURCES.items()),
+    needs="CIFAR-10",
+    scales={
+        "minutes": Scale(0.1, (0,), ("cifar-quick", "cifar-18"), "two nets, a tenth of their epochs, one seed"),
+        "hours": Scale(1.0, (0, 1, 2), ("cifar-quick", "cifar-18"), "two nets, three seeds"),
+        "paper": Scale(1.0, (0, 1, 2), None, "four nets, three seeds: days on two cores"),
+    },
+)
+LRN = experiment_of(
+    "CIFAR-10 with and without response norms",
+    "cifar-11",
+    LRN_ARMS,
+    seeds=(0, 1, 2),
+    paper="13% without, 11% with (3.3)",
+    needs="CIFAR-10",
+    scales={
+        "minutes": Scale(0.006, (0,), None, "three epochs, one seed"),
+        "hours": Scale(0.05, (0, 1, 2), None, "a twentieth of the epochs, three seeds"),
+        "paper": Scale(1.0, (0, 1, 2), None, "520 epochs, three seeds"),
+    },
+)
+ABLATION_CIFAR = experiment_of(
+    "CIFAR-10's 11% net with one thing changed at a time; for photos: ablations",
+    "cifar-11",
+    ABLATIONS_CIFAR,
+    seeds=(0, 1, 2),
+    paper="norms 2 points (3.3, footnote)",
+    needs="CIFAR-10",
+    scales={
+        "minutes": Scale(
+            0.004,
+            (0,),
+            ("whole", "without norms", "no flips", "tanh", "nine views"),
+            "five arms, two epochs, one seed",
+        ),
+        "hours": Scale(0.04, (0, 1, 2), None, "every arm, a twenty-fifth of the epochs, three seeds"),
+        "paper": Scale(1.0, tuple(range(12)), None, "every arm, 520 epochs, twelve seeds"),
+    },
+)
