@@ -15,6 +15,7 @@ import torch
 from alexnet import files, machine, native
 from alexnet.errors import UsageError
 from alexnet.experiments.ablations import ABLATION
+from alexnet.experiments.budget import BUDGET
 from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, LRN
 from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, read_rows
@@ -35,6 +36,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "lrn": LRN,
     "ablations": ABLATION,
     "ablations-cifar": ABLATION_CIFAR,
+    "budget": BUDGET,
     "stalling": STALLING,
     "fine-tuning": FINE_TUNING,
     "precision": PRECISION,
