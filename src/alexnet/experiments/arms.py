@@ -124,7 +124,7 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     arm, cifar = arms[case.condition], _for_cifar(recipe)
     dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar or case.scale == 1 else SIZE)
     split = "test" if "test" in dataset.splits else "val"
-    if case.condition == next(iter(arms)):
+    if not (case.folder / "raw.jsonl").exists():  # before anything runs
         case.display.line(plan_words(dataset.splits[split], case.planned, arms))
     started, first = time.monotonic(), case.seed - case.seed % arm.nets
     runs = [trained(arms, recipe, case, dataset, seed) for seed in range(first, first + arm.nets)]
@@ -211,7 +211,7 @@ def figure(rows: Sequence[Row]) -> Figure:
             right.errorbar([mean], [height], xerr=[[mean - low], [high - mean]], fmt="o", color=RIGHT, markersize=4)
     right.axvline(0, color=INK, linewidth=0.8, linestyle=":")
     left.set(yticks=range(len(groups)), yticklabels=labels, xlabel="top-1 error, %")
-    left.invert_yaxis()
+    left.set_ylim(len(groups) - 0.5, -0.5)
     right.set(xlabel="difference to the first, points, with its 95% interval")
     clean(left)
     clean(right)

@@ -124,11 +124,11 @@ def figure(rows: Sequence[Row]) -> Figure:
     colors, markers = dict(zip(nets, style.LINES)), dict(zip(sizes, style.MARKERS))
     drawing = style.blank(4.6 * len(groups) + 1.8, 4.6)
     panels = drawing.subplots(1, len(groups), squeeze=False, sharex=True, sharey=True)[0]
-    longest = max(point.minutes for points in groups.values() for point in points)
+    minutes = [point.minutes for points in groups.values() for point in points]
     for axes, (count, points) in zip(panels, groups.items()):
         best = front(points)
         x, y = [point.minutes for point in best], [100 * point.error for point in best]
-        axes.step([*x, 1.5 * longest], [*y, y[-1]], where="post", color=style.QUIET, linewidth=1, zorder=1)
+        axes.step([*x, 1.5 * max(minutes)], [*y, y[-1]], where="post", color=style.QUIET, linewidth=1, zorder=1)
         for point in points:
             low, high = (100 * end for end in point.interval)
             error = 100 * point.error
@@ -136,11 +136,11 @@ def figure(rows: Sequence[Row]) -> Figure:
             axes.errorbar([point.minutes], [error], [[error - low], [high - error]], **look)
             axes.annotate(str(point.epochs), (point.minutes, error), (5, 4), textcoords="offset points", fontsize=8)
         axes.set(xscale="log", xlabel="minutes of training", title=f"{count:,} photos")
-        limits = axes.get_xlim()
         axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
         axes.minorticks_off()
-        axes.set_xlim(limits)
+        axes.set_xlim(min(minutes) / 1.5, 1.5 * max(minutes))
         axes.grid(axis="x", color=style.GRID)
+        axes.set_axisbelow(True)
         style.clean(axes)
     panels[0].set_ylabel("top-1 error, %, with its 95% interval")
     legend = [Line2D([], [], color=color, linewidth=3, label=net) for net, color in colors.items()]
