@@ -187,3 +187,11 @@ def test_every_experiment_is_listed_with_a_line():
     lines = runner.listing()
     assert {"demo", "figure1", "cifar", "lrn", "ablations", "stalling", "fine-tuning", "precision"} <= set(lines)
     assert all(line and "\n" not in line for line in lines.values())
+
+
+def test_every_scale_is_of_its_experiments_conditions_and_the_smallest_comes_first():
+    for name in set(runner.EXPERIMENTS) - {"demo"}:
+        measured = runner.EXPERIMENTS[name]
+        assert list(measured.scales)[:2] == ["minutes", "hours"] and measured.paper, name
+        for scale in measured.scales.values():
+            assert 0 < scale.share <= 1 and set(scale.conditions or ()) <= set(measured.conditions), name

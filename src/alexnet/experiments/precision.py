@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from alexnet import machine
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import Case, Experiment, Row, by_condition
+from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import train
@@ -76,4 +76,9 @@ PRECISION = Experiment(
     measure=measure,
     figure=figure,
     table=table,
+    paper="float32; the source exchanged half precision between towers: 40.52 / 18.42 to 40.53 / 18.05 (170-quant)",
+    scales={
+        "minutes": Scale(0.1, (0,), None, "one epoch, one seed"),
+        "hours": Scale(1.0, (0, 1, 2), None, "ten epochs, three seeds"),
+    },
 )
