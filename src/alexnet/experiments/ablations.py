@@ -47,7 +47,9 @@ ABLATIONS = {
     "one GPU's net": Arm(
         net=ONE_GPU, says="145-half: 39.17 / 18.23 to 145-2010's 37.47 / 17.00, +1.70 / +1.23 (3.2)", effect=1.7
     ),
-    "towers that never talk": Arm(net=SEPARATE, says="150: 41.83 / 19.33, +1.17 / +1.12", effect=1.2),
+    "towers that never talk": Arm(
+        net=SEPARATE, says="150: 41.83 / 19.33, +1.17 / +1.12; here conv3, fc6 and fc7 are cut, fc8 is not", effect=1.2
+    ),
     "second norm below the ReLU": Arm(
         net=NORM_BELOW, says="166: 41.10 / 18.67, +0.44 / +0.46, by another schedule of the rate", effect=0.4
     ),

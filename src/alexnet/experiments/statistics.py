@@ -19,7 +19,7 @@ POWER = 1.96 + ONE_SIDED  # standard errors of a difference that a two-sided tes
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How much more one arm errs than another.
+    """How much more one arm errs than another, over several seeds; of two nets alone: ``evaluation.paired.Difference``.
 
     Attributes:
         mean: of the errors' differences, -1..1.
