@@ -45,7 +45,7 @@ CIFAR = experiment_of(
     needs="CIFAR-10",
     scales={
         "minutes": Scale(0.1, (0,), ("cifar-quick", "cifar-18"), "two nets, a tenth of their epochs, one seed"),
-        "hours": Scale(1.0, (0, 1, 2), ("cifar-quick", "cifar-18"), "two nets, three seeds"),
+        "hours": Scale(1.0, (0,), ("cifar-quick", "cifar-18"), "two nets, all of their epochs, one seed"),
         "paper": Scale(1.0, (0, 1, 2), None, "four nets, three seeds: days on two cores"),
     },
 )
@@ -76,7 +76,7 @@ ABLATION_CIFAR = experiment_of(
             ("whole", "without norms", "no crops and flips", "tanh", "nine views"),
             "five arms, two epochs, one seed",
         ),
-        "hours": Scale(0.04, (0, 1, 2), None, "every arm, a twenty-fifth of the epochs, three seeds"),
+        "hours": Scale(0.025, (0, 1, 2), None, "every arm, a fortieth of the epochs, three seeds"),
         "paper": Scale(1.0, tuple(range(12)), None, "every arm, 520 epochs, twelve seeds"),
     },
 )
