@@ -257,7 +257,8 @@ def code() -> str:
         if head:
             return f"{name}, commit {head[:12]}{' (changed)' if changes else ''}"
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError, KeyError, TypeError):
-        source = json.loads(importlib.metadata.distribution("alexnet").read_text("direct_url.json") or "{}")
+        read = importlib.metadata.distribution("alexnet").read_text
+        source = json.loads(read("direct_url.json") or "{}")
         return f"{name}, commit {source['vcs_info']['commit_id'][:12]}"
     return name
 

@@ -20,6 +20,7 @@ from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, LRN
 from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, read_rows
 from alexnet.experiments.figure1 import FIGURE1
+from alexnet.experiments.figure3 import FIGURE3
 from alexnet.experiments.fine_tuning import FINE_TUNING
 from alexnet.experiments.precision import PRECISION
 from alexnet.experiments.stalling import STALLING
@@ -32,6 +33,7 @@ PICTURES = ("figure.png", "figure.svg")
 EXPERIMENTS: Mapping[str, Experiment] = {
     "demo": DEMO,
     "figure1": FIGURE1,
+    "figure3": FIGURE3,
     "cifar": CIFAR,
     "lrn": LRN,
     "ablations": ABLATION,

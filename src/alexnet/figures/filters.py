@@ -22,8 +22,7 @@ def filters(net: Network, title: str = "") -> Figure:
         title: above them.
     """
     name = net.names[0]
-    weights = net.tensors()[f"{name}.weight"].detach().float().cpu().numpy().transpose(0, 2, 3, 1)
-    tiles = 0.5 + 0.5 * weights / np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), 1e-12)
+    tiles = tiles_of(net.tensors()[f"{name}.weight"].detach().float().cpu().numpy())
     count, side, towers = len(tiles), tiles.shape[1], net.table.towers
     blocks = np.split(tiles, towers) if towers > 1 and count % towers == 0 else [tiles]
     columns = columns_of(len(blocks[0]))
@@ -40,7 +39,7 @@ def filters(net: Network, title: str = "") -> Figure:
             style.write_over(figure, 0.1, top - label / 2, f"tower {tower + 1} (GPU {tower + 1})", 9, INK)
         top -= label + rows * TILE
         bounds = (0.1 / width, top / height, columns * TILE / width, rows * TILE / height)
-        _draw_block(figure.add_axes(bounds), block, columns)
+        draw_block(figure.add_axes(bounds), block, columns)
         top -= 0.08
     return figure
 
@@ -50,7 +49,14 @@ def columns_of(count: int) -> int:
     return 16 if count % 16 == 0 and count > 32 else min(count, int(np.ceil(np.sqrt(2 * count))))
 
 
-def _draw_block(axes: Axes, tiles: np.ndarray, columns: int) -> None:
+def tiles_of(weights: np.ndarray) -> np.ndarray:
+    """(filters, side, side, 3) in 0..1 of (filters, 3, side, side) weights: each by its own largest; 0 is gray, 0.5."""
+    weights = weights.transpose(0, 2, 3, 1)
+    return 0.5 + 0.5 * weights / np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), 1e-12)
+
+
+def draw_block(axes: Axes, tiles: np.ndarray, columns: int) -> None:
+    """Filters side by side, so many in a row, as (filters, side, side, 3) tiles in 0..1."""
     count, side = len(tiles), tiles.shape[1]
     rows = -(-count // columns)
     sheet = np.ones((rows * (side + 1) - 1, columns * (side + 1) - 1, 3))
