@@ -12,6 +12,7 @@ from alexnet import files
 from alexnet.data import synthetic as drawn
 from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
+from alexnet.errors import UsageError
 from alexnet.files.old_names import current_condition
 from alexnet.progress import Display
 
@@ -127,6 +128,14 @@ def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:
     crops = "" if side is None else f"input = [3, {side}, {side}]\n"
     file.write_text(f'base = "{net}"\n{crops}{changes}', encoding="utf-8")
     return str(file)
+
+
+def held_out_split(dataset: Dataset) -> str:
+    """The split that nothing is trained on: ``test`` or else ``val``. Raises ``UsageError`` where there is neither."""
+    for split in ("test", "val"):
+        if split in dataset.splits:
+            return split
+    raise UsageError(f"--data {dataset.path}: has no test or validation images; prepare it with some (--val-fraction)")
 
 
 def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:

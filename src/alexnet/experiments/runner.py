@@ -21,6 +21,7 @@ from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, read_rows
 from alexnet.experiments.figure1 import FIGURE1
 from alexnet.experiments.figure3 import FIGURE3
+from alexnet.experiments.figure4 import FIGURE4
 from alexnet.experiments.fine_tuning import FINE_TUNING
 from alexnet.experiments.precision import PRECISION
 from alexnet.experiments.stalling import STALLING
@@ -34,6 +35,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "demo": DEMO,
     "figure1": FIGURE1,
     "figure3": FIGURE3,
+    "figure4": FIGURE4,
     "cifar": CIFAR,
     "lrn": LRN,
     "ablations": ABLATION,
