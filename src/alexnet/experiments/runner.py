@@ -23,6 +23,7 @@ from alexnet.experiments.figure1 import FIGURE1
 from alexnet.experiments.figure3 import FIGURE3
 from alexnet.experiments.figure4 import FIGURE4
 from alexnet.experiments.fine_tuning import FINE_TUNING
+from alexnet.experiments.invariance import INVARIANCE
 from alexnet.experiments.precision import PRECISION
 from alexnet.experiments.stalling import STALLING
 from alexnet.figures import style
@@ -43,6 +44,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "budget": BUDGET,
     "stalling": STALLING,
     "fine-tuning": FINE_TUNING,
+    "invariance": INVARIANCE,
     "precision": PRECISION,
 }
 
