@@ -93,8 +93,14 @@ def test_what_is_taken_is_right(name, value):
         ({"precision": "bfloat16"}, "give one of auto, float32, float64, bf16, fp16"),
         ({"batch_size": 8, "grad_accumulation": 9}, "--grad-accumulation 9: must be at most the batch size, 8"),
         ({"crop_position": "centre"}, "perhaps you meant center"),
-        ({"crop_position": "center", "freeze": "conv2"}, "--crop-position center: frozen layers see the ten views"),
-        ({"crop_scale": 0.5, "freeze": "conv2"}, "--crop-scale 0.5: frozen layers see the ten views"),
+        (
+            {"crop_position": "center", "freeze": "conv2"},
+            "--crop-position center: frozen layers see the ten views of each image; give random",
+        ),
+        (
+            {"crop_scale": 0.5, "freeze": "conv2"},
+            "--crop-scale 0.5: frozen layers see the ten views of each image; give 1, or leave",
+        ),
         ({"crop_position": "center", "crop_scale": 0.5}, "--crop-scale 0.5: goes with random crops"),
         ({"epochs": 1, "warmup_epochs": 2}, "--warmup-epochs 2: must be at most the epochs, 1"),
     ],

@@ -205,8 +205,11 @@ class Recipe:
         if self.crop_position == "center" and self.crop_scale < 1:
             raise UsageError(f"--crop-scale {self.crop_scale:g}: goes with random crops; leave out --crop-position")
         if self.freeze is not None and (self.crop_position == "center" or self.crop_scale < 1):
-            crops = "--crop-position center" if self.crop_position == "center" else f"--crop-scale {self.crop_scale:g}"
-            raise UsageError(f"{crops}: frozen layers see the ten views of each image; leave out --freeze")
+            center = self.crop_position == "center"
+            crops, other = ("position center", "random") if center else (f"scale {self.crop_scale:g}", "1")
+            raise UsageError(
+                f"--crop-{crops}: frozen layers see the ten views of each image; give {other}, or leave out --freeze"
+            )
         parse_layer_lr(self.layer_lr)
         parse_layer_weight_decay(self.layer_weight_decay)
 
