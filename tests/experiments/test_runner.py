@@ -185,7 +185,10 @@ def test_a_mistake_leaves_the_folder_free_for_what_was_meant(dataset, tmp_path):
 
 def test_every_experiment_is_listed_with_a_line():
     lines = runner.listing()
-    assert {"demo", "figure1", "cifar", "lrn", "ablations", "stalling", "fine-tuning", "precision"} <= set(lines)
+    assert {
+        *("demo", "figure1", "figure3", "figure4", "cifar", "lrn", "ablations", "ablations-cifar", "budget"),
+        *("invariance", "stalling", "fine-tuning", "precision"),
+    } <= set(lines)
     assert all(line and "\n" not in line for line in lines.values())
 
 
