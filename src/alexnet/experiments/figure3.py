@@ -216,7 +216,7 @@ def _draw_selectivities(part: SubFigure, rows: Sequence[Row]) -> None:
         axes.grid(axis="y", color=style.GRID)
         style.clean(axes)
     left.set_ylabel("color selectivity of a filter")
-    right.legend(frameon=False, fontsize=8)
+    left.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.35))
     left.annotate("dotted: what random filters have", (-0.45, 0.03), fontsize=8, color=QUIET)
 
 
