@@ -36,7 +36,7 @@ test-gpu: $(INSTALLED)    ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
 test-net: $(INSTALLED)    ## tests that need moto's S3 server, network namespaces or root
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m net
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m net
 
 fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from the seeds in tests/fuzz/corpus
 	$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
