@@ -46,9 +46,9 @@ def layout_of(name: str, ranks: int) -> Layout:
     return Layout(name, ranks, ranks if name == "hybrid" else 1)
 
 
-def counted(batches: list[int]) -> list[dict]:
+def counted(batches: list[int], net: str) -> list[dict]:
     """Every case of these batches, in this rank."""
-    table, device, found = load_table("paper"), torch.device("cpu"), []
+    table, device, found = load_table(net), torch.device("cpu"), []
     with joined() as ranks:
         for name, batch, precision in (case for case in CASES[ranks.size] if case[1] in batches):
             layout = layout_of(name, ranks.size)
@@ -126,10 +126,11 @@ def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32], help=argparse.SUPPRESS)
+    parser.add_argument("--net", default="paper", help=argparse.SUPPRESS)
     parser.add_argument("--plot", nargs=2, metavar=("JSON", "PNG"))
     options = parser.parse_args()
     if options.rank:
-        rows = counted(options.batches)
+        rows = counted(options.batches, options.net)
         if os.environ["RANK"] == "0":
             print(json.dumps(rows))
     elif options.plot:

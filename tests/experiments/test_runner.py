@@ -189,7 +189,9 @@ def test_every_experiment_is_listed_with_a_line():
         *("demo", "figure1", "figure3", "figure4", "cifar", "lrn", "ablations", "ablations-cifar", "budget"),
         *("invariance", "stalling", "fine-tuning", "precision"),
     } <= set(lines)
-    assert all(line and "\n" not in line for line in lines.values())
+    assert all(entry["description"] and "\n" not in entry["description"] for entry in lines.values())
+    assert lines["figure1"]["needs"] == "CIFAR-10" and "six times" in lines["figure1"]["paper"]
+    assert next(iter(lines["figure1"]["scales"])) == "minutes"
 
 
 def test_every_scale_is_of_its_experiments_conditions_and_the_smallest_comes_first():

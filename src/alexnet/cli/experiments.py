@@ -1,13 +1,14 @@
 """Commands that train and measure by a plan: demo, reproduce."""
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from alexnet.cli.options import Folder, OnDevice, Working, seed_list
 from alexnet.cli.streams import print_json, say
-from alexnet.cli.tables import add_row, interval_text, print_listing, print_table, table_of
+from alexnet.cli.tables import add_row, interval_text, print_table, table_of
 from alexnet.errors import UsageError
 from alexnet.progress import clock
 
@@ -77,7 +78,7 @@ class Reproduce(OnDevice, Working):
 
         if not self.experiment:
             listed = runner.listing()
-            return print_json(listed) if self.json else print_listing("experiment", listed)
+            return print_json(listed) if self.json else _print_experiments(listed)
         if not self.folder:
             raise UsageError(f"alexnet reproduce {self.experiment}: give a folder to write to")
         machine.set_up()
@@ -91,3 +92,18 @@ class Reproduce(OnDevice, Working):
             say(line)
         say(f"{result.folder}: raw.jsonl, table.md, figure.png, figure.svg")
         return 0
+
+
+def _print_experiments(listed: Mapping[str, Mapping[str, Any]]) -> int:
+    """Each with what the paper says, the images that it needs, and its sizes. Returns 0, the exit status."""
+    shown = table_of("experiment", "")
+    for name, entry in listed.items():
+        add_row(shown, name, entry["description"])
+        says = {"the paper": entry.get("paper"), "needs": entry.get("needs")}
+        scales = {f"--scale {scale}": words for scale, words in entry.get("scales", {}).items()}
+        for label, words in (says | scales).items():
+            if words:
+                add_row(shown, "", f"{label}: {words}")
+    print_table(shown)
+    say("Run one: alexnet reproduce NAME FOLDER [--data DATA] [--scale SCALE]; its smallest scale is the default.")
+    return 0

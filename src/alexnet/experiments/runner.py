@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -66,14 +67,18 @@ class Reproduced:
     table: list[str]
 
 
-def listing() -> dict[str, str]:
-    """Every experiment's description by its name, with what the paper says and its scales."""
-    lines = {}
-    for name, experiment in EXPERIMENTS.items():
-        says = f"; paper: {experiment.paper}" if experiment.paper else ""
-        scales = "; ".join(f"{key}: {scale.words}" for key, scale in experiment.scales.items())
-        lines[name] = experiment.description + says + (f". Scales: {scales}" if scales else "")
-    return lines
+def listing() -> dict[str, dict[str, Any]]:
+    """Every experiment by its name: ``description``, ``paper`` (what it says), ``needs`` (images) and ``scales``.
+
+    Scales are by name, the smallest first, each in words. What an experiment does not have is left out.
+    """
+    return {name: _listed(experiment) for name, experiment in EXPERIMENTS.items()}
+
+
+def _listed(experiment: Experiment) -> dict[str, Any]:
+    scales = {name: scale.words for name, scale in experiment.scales.items()}
+    entry = {"paper": experiment.paper, "needs": experiment.needs, "scales": scales}
+    return {"description": experiment.description, **{key: value for key, value in entry.items() if value}}
 
 
 def reproduce(

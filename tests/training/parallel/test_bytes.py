@@ -8,9 +8,14 @@ from benchmarks import hosts, parallel_bytes
 pytestmark = pytest.mark.net
 
 
-def test_each_layout_sends_what_the_formula_says():
+NARROW = "".join(f"[layers.{name}]\nunits = 512\n" for name in ("fc6", "fc7"))  # an eighth of the paper's: seconds
+
+
+def test_each_layout_sends_what_the_formula_says(tmp_path):
+    net = tmp_path / "narrow.toml"
+    net.write_text(f'base = "paper"\n{NARROW}')
     with hosts.bridged(2, "tested") as spaces:
-        words = ["-m", "benchmarks.parallel_bytes", "--rank", "--batches", "8"]
+        words = ["-m", "benchmarks.parallel_bytes", "--rank", "--batches", "8", "--net", str(net)]
         rows = json.loads(hosts.on_hosts(spaces, words, 600))
     assert {(row["layout"], row["precision"]) for row in rows} == {
         *((name, "float32") for name in parallel_bytes.LAYOUTS),
