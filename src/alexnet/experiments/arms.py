@@ -6,6 +6,7 @@ again from the raw figures. The least difference that the plan can see is said b
 
 import dataclasses
 import functools
+import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -66,13 +67,27 @@ class Arm:
 
 
 def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
-    """A recipe for so many training images whose epochs are a share of its own, and its schedule with them."""
+    """A recipe for so many training images whose epochs are a share of its own, and its schedule with them.
+
+    What is counted in epochs shrinks alike: milestones, the end of the color noise, single layers' rates and the
+    patience of a plateau. The warm-up keeps its length, for a net needs as many steps of it, as far as there are so
+    many.
+    """
     if share == 1:
         return recipe
     whole = recipe.epochs_for(images)
     epochs = max(1, round(whole * share))
+    factor, until = epochs / whole, recipe.color_noise_until
     return dataclasses.replace(
-        recipe, epochs=epochs, milestones=tuple(at * epochs / whole for at in recipe.milestones or ())
+        recipe,
+        epochs=epochs,
+        milestones=tuple(at * factor for at in recipe.milestones),
+        color_noise_until=None if until is None else round(until * factor),
+        layer_lr=tuple(
+            re.sub("(?<=@)[^=]+", lambda at: f"{float(at[0]) * factor:.6g}", rule) for rule in recipe.layer_lr
+        ),
+        plateau_patience=max(1, round(recipe.plateau_patience * factor)),
+        warmup_epochs=min(recipe.warmup_epochs, epochs),
     )
 
 
@@ -177,12 +192,12 @@ def table(arms: Mapping[str, Arm], rows: Sequence[Row]) -> list[str]:
         means = " | "
         if condition in compared:
             other, own = compared[condition]
-            means = _words("the first" if other == rows[0]["condition"] else other, own, group)
+            means = conclusion("the first" if other == rows[0]["condition"] else other, own, group)
         lines.append(f"| {condition} | {statistics.mean(errors):.2%} | {shown} | {means} | {says} |")
     return lines
 
 
-def _words(other: str, compared: Difference, group: Sequence[Row]) -> str:
+def conclusion(other: str, compared: Difference, group: Sequence[Row]) -> str:
     """The difference to another arm and its meaning, as two cells."""
     low, high = compared.interval
     shown = f"{100 * compared.mean:+.2f} points, {100 * low:+.2f} to {100 * high:+.2f}"

@@ -26,6 +26,7 @@ from alexnet.experiments.figure4 import FIGURE4
 from alexnet.experiments.fine_tuning import FINE_TUNING
 from alexnet.experiments.invariance import INVARIANCE
 from alexnet.experiments.precision import PRECISION
+from alexnet.experiments.rehearsal import REHEARSAL
 from alexnet.experiments.stalling import STALLING
 from alexnet.figures import style
 from alexnet.files import mistakes
@@ -47,6 +48,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "fine-tuning": FINE_TUNING,
     "invariance": INVARIANCE,
     "precision": PRECISION,
+    "rehearsal": REHEARSAL,
 }
 
 

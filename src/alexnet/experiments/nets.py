@@ -1,0 +1,83 @@
+"""Nets that several conditions of an experiment measure: trained once, kept, and measured alone or averaged."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet import files, machine
+from alexnet.data.dataset import Dataset
+from alexnet.errors import AlexNetError
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.errors import described
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments.arms import NEVER
+from alexnet.experiments.experiment import Case, Row, fitted
+from alexnet.experiments.statistics import packed
+from alexnet.runs.verify import verify
+from alexnet.training.recipe import Recipe
+from alexnet.training.train import train
+
+
+def damage(run: Path) -> str | None:
+    """What is wrong with a run's files, the first of it; None where they are those that were written."""
+    try:
+        return next((f"{name}: {problem}" for name, problem in verify(run) if problem), None)
+    except AlexNetError as error:
+        return str(error)
+
+
+def kept_net(
+    case: Case, name: str, dataset: Dataset, recipe: Recipe, start_from: Path | None = None, shared: bool = True
+) -> Path:
+    """The run of a net that is trained unless it is there, whole; one that is damaged is trained again.
+
+    Args:
+        case: whose folder it lies in; an unfinished training there is gone on with.
+        name: of the net, with its seed.
+        dataset: what it is trained on.
+        recipe: with its seed; its net is fitted to the stored images.
+        start_from: the run whose weights it starts from.
+        shared: whether other cases measure it, too; else it goes with this one.
+    """
+    folder = files.make_folder((case.folder if shared else case.work) / "runs" / name)
+    run, unfinished = folder / "run", folder / "unfinished"
+    problem = damage(run) if run.exists() else None
+    if problem:
+        case.display.line(f"{run}: damaged ({problem}); the net is trained again")
+        files.remove_folder(run)
+    if not run.exists():
+        own = dataclasses.replace(recipe, net=fitted(recipe.net or "paper", dataset.size, folder))
+        if own.schedule != "plateau":
+            own = dataclasses.replace(own, validate_every=NEVER)
+        train(dataset, unfinished, own, start_from=start_from, device=case.device, show=case.display.show)
+        unfinished.rename(run)
+    return run
+
+
+def measured(case: Case, runs: Sequence[Path], dataset: Dataset, split: str, views: int) -> Row:
+    """The errors of nets whose soft-max outputs are averaged, and which images they tell wrong, in the images' order.
+
+    The top-5 error of at most five classes, which is always 0, is None.
+    """
+    device = machine.choose_device(case.device)
+    evaluation = evaluate([load(run, device=device) for run in runs], dataset, split=split, views=views)
+    errors: dict[str, Any] = described(evaluation.errors, len(dataset.classes))
+    return {
+        "classes": len(dataset.classes),
+        "images": len(evaluation.rows),
+        "split": split,
+        "views": views,
+        "nets": len(runs),
+        "top1_error": errors["top1_error"],
+        "top5_error": errors["top5_error"],
+        "loss": errors["loss"],
+        "wrong": packed(~evaluation.correct[np.argsort(evaluation.rows)]),
+    }
+
+
+def error_cells(row: Row) -> str:
+    """Top-1 and top-5 error as a table has them."""
+    return f"{row['top1_error']:.1%} / " + ("-" if row["top5_error"] is None else f"{row['top5_error']:.1%}")
