@@ -187,7 +187,7 @@ def test_every_experiment_is_listed_with_a_line():
     lines = runner.listing()
     assert {
         *("demo", "figure1", "figure3", "figure4", "cifar", "lrn", "ablations", "ablations-cifar", "budget"),
-        *("invariance", "stalling", "fine-tuning", "precision", "rehearsal"),
+        *("invariance", "stalling", "fine-tuning", "precision", "rehearsal", "table1", "table2", "fall"),
     } <= set(lines)
     assert all(entry["description"] and "\n" not in entry["description"] for entry in lines.values())
     assert lines["figure1"]["needs"] == "CIFAR-10" and "six times" in lines["figure1"]["paper"]

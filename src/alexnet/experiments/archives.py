@@ -24,6 +24,7 @@ SIZES = ((352, 288), (288, 352))  # pixels of the images, wide and tall: neither
 APART = 1_000_000  # drawn images of one year begin so far from those of the other
 DAMAGED = 3  # place among the training images of the one that is cut off
 FIELD = 32  # bytes of a field's name in a MAT file
+Value = str | float | list[int]  # of a cell of a MAT file
 
 
 class Item(NamedTuple):
@@ -32,7 +33,7 @@ class Item(NamedTuple):
     split: str
     name: str
     label: int
-    index: int
+    drawn: int
 
 
 def wnid(label: int) -> str:
@@ -102,7 +103,7 @@ def _truth(items: Sequence[Item], split: str) -> bytes:
 def jpeg(item: Item) -> bytes:
     """The image as the archive has it."""
     buffer = io.BytesIO()
-    Image.fromarray(drawn.draw(item.index, item.label)).resize(SIZES[item.index % 2]).save(buffer, "JPEG", quality=92)
+    Image.fromarray(drawn.draw(item.drawn, item.label)).resize(SIZES[item.drawn % 2]).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
@@ -125,13 +126,13 @@ def meta(year: int, items: Sequence[Item]) -> bytes:
     """A devkit's ``meta.mat``: a struct array of the classes in the order of their ids, and one parent above them."""
     images = [sum(item.split == "train" and item.label == label for item in items) for label in range(SYNSETS)]
     kinds = sorted((synset(label), wnid(label), drawn.CLASSES[label], images[label]) for label in range(SYNSETS))
-    rows = [(*row[:3], "a drawn pattern", 0, [], 0, row[3]) for row in kinds]
+    rows: list[tuple[Value, ...]] = [(*row[:3], "a drawn pattern", 0, [], 0, row[3]) for row in kinds]
     rows.append((SYNSETS + 1, "n00001740", "entity", "all of them", SYNSETS, [row[0] for row in kinds], 1, 0))
     names = (f"ILSVRC{year}_ID", "WNID", "words", "gloss", "num_children", "children", "wordnet_height")
     return mat("synsets", (*names, "num_train_images"), rows)
 
 
-def mat(name: str, fields: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
+def mat(name: str, fields: Sequence[str], rows: Sequence[Sequence[Value]]) -> bytes:
     """A MAT file of level 5 with one struct array of numbers, lists of numbers and texts (MathWorks, chapter 1)."""
     cells = b"".join(_cell(value) for row in rows for value in row)
     names = b"".join(field.encode("ascii").ljust(FIELD, b"\0") for field in fields)
@@ -151,7 +152,7 @@ def _matrix(kind: int, shape: tuple[int, int], name: str, content: bytes) -> byt
     return _element(14, head + _element(1, name.encode("ascii")) + content)
 
 
-def _cell(value: object) -> bytes:
+def _cell(value: Value) -> bytes:
     """A text as characters, anything else as doubles."""
     if isinstance(value, str):
         return _matrix(4, (1, len(value)), "", _element(4, value.encode("utf-16-le")))

@@ -20,6 +20,7 @@ from alexnet.experiments.budget import BUDGET
 from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, LRN
 from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, read_rows
+from alexnet.experiments.fall import FALL
 from alexnet.experiments.figure1 import FIGURE1
 from alexnet.experiments.figure3 import FIGURE3
 from alexnet.experiments.figure4 import FIGURE4
@@ -28,6 +29,7 @@ from alexnet.experiments.invariance import INVARIANCE
 from alexnet.experiments.precision import PRECISION
 from alexnet.experiments.rehearsal import REHEARSAL
 from alexnet.experiments.stalling import STALLING
+from alexnet.experiments.tables import TABLE_1, TABLE_2
 from alexnet.figures import style
 from alexnet.files import mistakes
 from alexnet.progress import Display
@@ -49,6 +51,9 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "invariance": INVARIANCE,
     "precision": PRECISION,
     "rehearsal": REHEARSAL,
+    "table1": TABLE_1,
+    "table2": TABLE_2,
+    "fall": FALL,
 }
 
 
