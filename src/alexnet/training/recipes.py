@@ -48,6 +48,7 @@ LOCAL = ("local3=0.004", "local4=0.004")
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
+    "fast": Recipe(learning_rate=0.02, crop_scale=0.35, label_smoothing=0.1),  # docs/recipes.md says on which evidence
     "paper": Recipe(
         net="paper",
         epochs=90,
@@ -98,6 +99,11 @@ def default(**changes: object) -> Recipe:
     ``changes``: fields of ``Recipe``; so for all below.
     """
     return _changed("default", changes)
+
+
+def fast(**changes: object) -> Recipe:
+    """For photos: ``default`` at twice the rate, with crops of random areas and label smoothing."""
+    return _changed("fast", changes)
 
 
 def paper(**changes: object) -> Recipe:
