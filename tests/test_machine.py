@@ -2,9 +2,6 @@
 
 import math
 import os
-import shutil
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -92,24 +89,3 @@ def test_training_from_python_leaves_the_process_as_it_is(dataset, net_file, tmp
             train(dataset, tmp_path / "d", recipe, threads=0, show=False)
     finally:
         torch.set_num_threads(before)
-
-
-def test_the_code_that_runs_is_named_by_its_commit(tmp_path, monkeypatch):
-    def git(*words: str) -> str:
-        command = ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    module = tmp_path / "src" / "alexnet" / "machine.py"
-    module.parent.mkdir(parents=True)
-    module.write_text("first")
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "first")
-    commit = git("rev-parse", "HEAD")
-    monkeypatch.setattr(machine, "__file__", str(module))
-    code = machine.code.__wrapped__
-    assert code() == f"{version('alexnet')}, commit {commit[:12]}"
-    module.write_text("second")
-    assert code() == f"{version('alexnet')}, commit {commit[:12]} (changed)"
-    shutil.rmtree(tmp_path / ".git")
-    assert code() == version("alexnet")  # installed from a folder: pip knows no commit

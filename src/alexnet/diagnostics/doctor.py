@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 
 from alexnet import machine, native
+from alexnet.runs.code import code
 
 LIBRARIES = ("torch", "numpy", "pillow", "simplejpeg", "pyarrow", "safetensors", "tyro", "rich", "matplotlib", "fsspec")
 EXTRAS = {  # an extra's name and the modules it brings
@@ -68,7 +69,7 @@ def doctor() -> Report:
     kernels = native.status()
     capable = machine.capabilities()
     facts = {
-        "alexnet": machine.code(),
+        "alexnet": code(),
         "python": f"{platform.python_version()} on {platform.platform()}",
         "libraries": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
         "extras": ", ".join(f"{name} {_installed(modules)}" for name, modules in EXTRAS.items()),

@@ -33,6 +33,7 @@ from alexnet.experiments.tables import TABLE_1, TABLE_2
 from alexnet.figures import style
 from alexnet.files import mistakes
 from alexnet.progress import Display
+from alexnet.runs.code import code
 
 NOTE = "experiment.json"
 PICTURES = ("figure.png", "figure.svg")
@@ -196,7 +197,7 @@ def _begin(folder: Path, asked: Row) -> bool:
     else:
         about = {
             "machine": machine.cpu_name(),
-            "code": machine.code(),
+            "code": code(),
             "cores": machine.cores(),
             "torch": torch.__version__,
             "kernels": native.kernels(torch.device("cpu")),

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from alexnet import files, machine
+from alexnet import files
 from alexnet.errors import AlexNetError
 from alexnet.files import Count, Misfit, Within, checked, remote
+from alexnet.runs.code import version
 from alexnet.runs.journal import Share, journal_bytes
 
 FILE = "evaluations.jsonl"
@@ -66,7 +67,7 @@ def add_measurement(folder: str | os.PathLike, measured: dict[str, Any]) -> None
 
 
 def _line(measured: dict[str, Any]) -> bytes:
-    content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": machine.version(), **measured}
+    content = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "version": version(), **measured}
     return (files.to_json(content, indent=None) + "\n").encode()
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
-from alexnet import files, machine
+from alexnet import files
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import Count, Length, Misfit, Sha, Within, mistakes, signatures
 from alexnet.nets.costs import check_side
@@ -34,6 +34,7 @@ from alexnet.runs.checkpoint import (
     step_of,
     steps_text,
 )
+from alexnet.runs.code import version
 from alexnet.runs.journal import Share
 
 if TYPE_CHECKING:  # imported where tensors are read or written: what a run is, is said without torch
@@ -170,7 +171,7 @@ def begin(folder: Path, description: dict, preprocessing: "Preprocessing") -> No
     tensors = {"mean_image": preprocessing.mean_image, "noise": preprocessing.noise}
     content = safetensors.torch.save(tensors)
     files.write_bytes(folder / "preparation.safetensors", content)
-    made = {"version": machine.version(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    made = {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
     _write_description(folder, {**description, "preparation_sha256": files.sha256_bytes(content), **made})
 
 

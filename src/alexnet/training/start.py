@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from alexnet import files, machine
+from alexnet import files
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError
 from alexnet.files import mistakes
 from alexnet.nets.precision import keep_copies
 from alexnet.runs import checkpoint
 from alexnet.runs import run as run_folder
+from alexnet.runs.code import code
 from alexnet.training import state as checkpoints
 from alexnet.training.optimizer import Momentum
 from alexnet.training.options import Options
@@ -145,7 +146,7 @@ def training_step(
 def _asked(setup: Setup) -> dict[str, Any]:
     """What ``recipe.json`` says."""
     asked = dataclasses.asdict(setup.recipe)
-    asked |= {"table": setup.net.table.text, "store": setup.dataset.fingerprint, "code": machine.code()}
+    asked |= {"table": setup.net.table.text, "store": setup.dataset.fingerprint, "code": code()}
     if setup.start_from is None:
         return {**asked, "start_from": None}
     weights = checkpoint.weights_digest(setup.start_from)
