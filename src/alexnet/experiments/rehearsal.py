@@ -178,7 +178,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         right.axvline(100 * guess, color=color, linestyle=":", linewidth=1)
     right.set(yticks=range(len(bars)), yticklabels=[title for title, _ in bars], xlim=(0, 100),
               ylim=(len(bars) - 0.5, -0.5),
-              xlabel="error, %\ncircle: top-1, square: top-5, dotted: guessing")  # fmt: skip
+              xlabel="error, %\ncircle: top-1, square: top-5\ndotted: guessing")  # fmt: skip
     clean(left)
     clean(right)
     return drawing
@@ -193,7 +193,9 @@ REHEARSAL = Experiment(
     table=table,
     paper="2010 (table 1): 37.5 / 17.0; 2012 (table 2): 40.7 / 18.2, five nets 38.1 / 16.4",
     scales={
-        "minutes": Scale(0.2, (0,), None, "384 training images of eight classes a year, 128 pixels, 18 epochs of 91"),
+        "minutes": Scale(
+            0.2, (0,), None, "384 training images of eight classes a year, 128 pixels, a fifth of the epochs"
+        ),
         "hours": Scale(1.0, (0,), None, "1,920 training images a year, 256 pixels, every epoch of the recipes"),
     },
 )
