@@ -120,6 +120,17 @@ def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monk
         )
 
 
+def test_fine_tuning_refuses_what_is_no_photos_in_a_line(tmp_path):
+    (tmp_path / "file.tar").write_bytes(b"no archive")
+    fill(tmp_path / "photos" / "train", ("a", "b", "c"), 1)
+    for data, words in (("file.tar", "file.tar: give a folder or tar"), ("photos", "photos: give a folder or tar")):
+        with pytest.raises(UsageError, match=words):
+            runner.reproduce("fine-tuning", tmp_path / "e", data=tmp_path / data, show=False)
+    fill(tmp_path / "photos" / "val", ("a", "b"), 1)
+    with pytest.raises(UsageError, match="photos: val has no folder c; give a folder or tar"):
+        runner.reproduce("fine-tuning", tmp_path / "e", data=tmp_path / "photos", show=False)
+
+
 def test_figure1_goes_on_at_the_rate_where_it_was_stopped(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(figure1, "BASE", dataclasses.replace(figure1.BASE, batch_size=8))
     monkeypatch.setattr(figure1, "MOST", 4)

@@ -5,7 +5,6 @@ and each seed, the same few photos of the last three train a net from scratch an
 these classes' validation photos, one view.
 """
 
-import csv
 import dataclasses
 import statistics
 import tarfile
@@ -39,23 +38,49 @@ KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the 
 BASE = Recipe()  # what every run trains by, but for the changes of its kind
 NEW_CLASSES = 3
 COUNTS = (10, 30, 100)  # photos per class
+WANTED = "give a folder or tar archive of photos with train and val, and in each a folder for each class"
 NEVER = 1000  # epochs between measurements: the end is measured always
 
 
 def photos(case: Case) -> Path:
-    """A folder with ``train`` and ``val``, a folder in each for each class: as given, unpacked, or drawn."""
-    if case.data is not None and Path(case.data).is_dir():
-        return Path(case.data)
+    """A folder with ``train`` and ``val``, a folder in each for each class: as given, unpacked, or drawn.
+
+    Raises:
+        UsageError: what was given is no such folder, and no tar archive of one.
+    """
     folder = case.folder / "photos"
-    if not folder.exists():
+    if case.data is not None and Path(case.data).is_dir():
+        folder = Path(case.data)
+    elif not folder.exists():
         with files.atomic_folder(folder) as partial:
             if case.data is None:
                 _draw(partial, case.scaled(DRAWN_IMAGES))
             else:
-                with tarfile.open(case.data) as archive:
-                    archive.extractall(partial, filter="data")
+                _unpack(case.data, partial)
     inner = [entry for entry in folder.iterdir() if entry.is_dir()]
-    return inner[0] if len(inner) == 1 else folder
+    root = inner[0] if len(inner) == 1 else folder
+    if not all((root / split).is_dir() for split in ("train", "val")):
+        raise UsageError(f"--data {case.data}: {WANTED}")
+    return root
+
+
+def class_names(case: Case) -> list[str]:
+    """The classes of a case's photos, sorted. Raises ``UsageError`` where one has no folder in ``val``."""
+    root = photos(case)
+    names = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
+    for name in names:
+        if not (root / "val" / name).is_dir():
+            raise UsageError(f"--data {case.data}: val has no folder {name}; {WANTED}")
+    return names
+
+
+def _unpack(data: str, folder: Path) -> None:
+    """Unpacks a tar archive. Raises ``UsageError`` where it is none."""
+    try:
+        with tarfile.open(data) as archive:
+            archive.extractall(folder, filter="data")
+    except (OSError, tarfile.TarError) as error:
+        raise UsageError(f"--data {data}: {WANTED} ({error})") from error
 
 
 def _draw(folder: Path, count: int) -> None:
@@ -76,8 +101,7 @@ def write_list(folder: Path, file: Path, classes: Sequence[str], count: int | No
             paths = [paths[index] for index in sorted(order[:count])]
         rows += [(str(path), name, "train") for path in paths]
         rows += [(str(path), name, "val") for path in sorted((folder / "val" / name).iterdir())]
-    with open(file, "w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows(rows)
+    files.write_csv(file, rows)
     return file
 
 
@@ -94,7 +118,7 @@ def measure(case: Case) -> list[Row]:
     if case.condition not in KINDS:
         raise UsageError(f"condition {case.condition!r}: unknown; one of {'; '.join(KINDS)}")
     tuned, change = KINDS[case.condition]
-    classes = sorted(path.name for path in (photos(case) / "train").iterdir())
+    classes = class_names(case)
     pretrained = case.folder / "pretrained"
     if tuned:
         base = BASE if case.scale == 1 else dataclasses.replace(BASE, epochs=case.scaled(32))
