@@ -2,6 +2,7 @@
 
 python -m benchmarks.loader RAW_STORE >docs/raw/loader-raw.json
 python -m benchmarks.loader RAW_STORE --crop-scale 0.35 >docs/raw/loader-resized.json
+python -m benchmarks.loader CIFAR --keep >docs/raw/loader-kept.json
 """
 
 import time
@@ -24,13 +25,15 @@ def main() -> None:
     parser = harness.parser(__doc__, rounds=7)
     parser.add_argument("dataset")
     parser.add_argument("--crop-scale", type=float, default=1.0)
+    parser.add_argument("--keep", action="store_true", help="keep decoded images in memory, as a training does")
     options = parser.parse_args()
     machine.set_up(1)
     dataset = Dataset(options.dataset)
-    batches = Batches(dataset, "train", 128, 0, crop_scale=options.crop_scale)
+    keep = machine.memory() if options.keep else 0
+    batches = Batches(dataset, "train", 128, 0, min(224, dataset.size), crop_scale=options.crop_scale, keep=keep)
     tasks = {str(threads): partial(loader_rate, batches, threads) for threads in {1, machine.cores()}}
     rounds = harness.interleaved(tasks, options.rounds)
-    about = {"format": dataset.format, "crop_scale": options.crop_scale}
+    about = {"format": dataset.format, "size": dataset.size, "crop_scale": options.crop_scale, "kept": options.keep}
     harness.emit({**about, "images_per_second": harness.medians(rounds), "rounds": rounds})
 
 
