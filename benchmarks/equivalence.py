@@ -95,7 +95,11 @@ CASES = {
     "seven classes": Case(classes=7, options={"epochs": 5}),
     "bf16": Case(precision="bf16"),
     "fp16": Case(precision="fp16"),
+    "short": Case(options={"epochs": 2, "validate_every": 2}),
+    "short caffe": Case(net="caffe", options={"epochs": 2, "validate_every": 2}),
 }
+SHORT = ("short", "short caffe")  # for `make test`: 10 steps
+MATRIX = tuple(name for name in CASES if name not in SHORT)
 SCHEMES = ("plain", "accumulation", "dropout of inputs", "frozen to fc6", "bf16")
 
 
@@ -356,7 +360,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Prints the table."""
     parser = harness.parser(__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
-    parser.add_argument("--only", default=",".join(CASES), help="cases, with commas between")
+    parser.add_argument("--only", default=",".join(MATRIX), help="cases, with commas between")
     parser.add_argument("--work", nargs=3, help="what this command starts: folder, jobs, answers")
     given = parser.parse_args(words)
     if given.work:

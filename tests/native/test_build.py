@@ -1,9 +1,14 @@
 """The library's file: compiled once however many ask, kept where only this user writes, never loaded unless whole."""
 
+import atexit
+import functools
+import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,15 +23,56 @@ pytestmark = [
 ]
 
 CODE = "from alexnet import native; s = native.status(); print(s.path); print(s.words)"
+# A process that has imported what takes seconds, and then is as many new ones as are asked for: a line of JSON each.
+MANY = """
+import json, os, sys, tempfile
+from alexnet import native
+from alexnet.native import library
+for line in sys.stdin:
+    asked = json.loads(line)
+    back, there = os.pipe()
+    if os.fork() == 0:
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        os.umask(asked["umask"])
+        tempfile.tempdir = None
+        status = native.status()
+        os.write(there, json.dumps([str(status.path), status.words]).encode())
+        os.close(there)
+        sys.exit()
+    os.close(there)
+    answer = b""
+    while part := os.read(back, 4096):
+        answer += part
+    os.close(back)
+    os.wait()
+    print(answer.decode(), flush=True)
+"""
+
+
+@functools.cache
+def objects() -> Path:
+    """Where objects are kept that were compiled already: the same sources by the same options give the same."""
+    folder = Path(tempfile.mkdtemp(prefix="alexnet-objects-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def compiler(folder: Path, more: str = ":") -> Path:
-    """A C compiler that notes each compilation, quickly made."""
+    """A C compiler that notes each compilation, and does each once."""
     script = folder / "cc"
-    script.write_text(
-        f'#!/bin/sh\ncase "$*" in *-c*) echo "$$" >>"{folder}/compiled"; {more};; esac\n'
-        f'exec {build.find_compiler()} "$@"\n'
-    )
+    script.write_text(f"""#!/bin/sh
+case "$*" in *-c*) echo "$$" >>"{folder}/compiled"; {more}
+    kept="{objects()}/$(echo "$*" | cksum | tr ' ' -)"
+    if [ ! -d "$kept" ]; then
+        {build.find_compiler()} "$@" || exit
+        mkdir "$kept.$$" && cp *.o "$kept.$$" && mv "$kept.$$" "$kept"
+    fi
+    cp "$kept"/*.o .
+    exit;;
+esac
+exec {build.find_compiler()} "$@"
+""")
     script.chmod(0o755)
     return script
 
@@ -49,13 +95,21 @@ def environment(tmp_path: Path, **variables: str) -> dict[str, str]:
     return {**kept, **own, "CC": str(compiler(tmp_path)), **variables}
 
 
+@functools.cache
+def imported() -> subprocess.Popen[str]:
+    """The process that new ones are made of."""
+    process = subprocess.Popen([sys.executable, "-c", MANY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.kill)
+    return process
+
+
 def asked(tmp_path: Path, umask: int = 0o022, **variables: str) -> tuple[str, str]:
     """What a new process says of its library: path and words."""
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment(tmp_path, **variables), umask=umask,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    path, words = done.stdout.splitlines()
+    process = imported()
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(json.dumps({"environment": environment(tmp_path, **variables), "umask": umask}) + "\n")
+    process.stdin.flush()
+    path, words = json.loads(process.stdout.readline())
     return path, words
 
 

@@ -16,7 +16,9 @@ def test_the_papers_receptive_fields():
     assert fields["fc6"] is None
 
 
-@pytest.mark.parametrize("name", ["paper", "source", "torchvision", "cifar-11", "cifar-18"])
+@pytest.mark.parametrize(
+    "name", ["paper", pytest.param("source", marks=pytest.mark.slow), "torchvision", "cifar-11", "cifar-18"]
+)
 def test_a_units_gradient_is_nonzero_exactly_inside(name):
     """Weights of one sign and smooth activations, so that no path cancels and no unit is dead; pools as averages."""
     table = load_table(name)

@@ -9,15 +9,16 @@ import time
 import pytest
 import torch
 from benchmarks import equivalence, forks
-from benchmarks.equivalence import CASES, Job, checkpoints, folder
+from benchmarks.equivalence import Job, checkpoints, folder
 
 from alexnet import files, native
 
 MAIN = ("data", "towers", "hybrid", "sharded")
-QUICK = ("plain", "caffe")
+QUICK = equivalence.SHORT
 AT_TWO = ("data", "towers")
 WRONG = Job(folder("float32", "data", 3), "float32", other=(0, "recipe", {"learning_rate": 0.00501}))  # 0.2% more
-CUT = 10  # steps saved before a training is lost
+STEPS = 10  # of the short cases
+CUT = 5  # steps saved before a training is lost
 LOST = ("towers",)  # the others take minutes, too: slow
 RESUMED_AS = {"data": "towers", "towers": "hybrid", "hybrid": "sharded", "sharded": "data"}  # by two ranks
 
@@ -49,7 +50,7 @@ def refused() -> list[Job]:
         "threads": (1, "threads", 2),
         "first": (0, "recipe", {"batch_size": 6}),
     }
-    return [Job(f"other-{name}", "plain", "data", other=other) for name, other in others.items()]
+    return [Job(f"other-{name}", "short", "data", other=other) for name, other in others.items()]
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +82,14 @@ def trained(root):
         equivalence.train(root, Job(folder(case), case))
     four = [*equivalence.matrix(QUICK[:1], 4, MAIN), *equivalence.matrix(QUICK[1:], 4, ["towers"])]
     for layout in LOST:
-        four += [Job(cut(layout), "plain", layout, lose=CUT), Job(cut(layout, "four"), "plain", layout, of=cut(layout))]
-    four += [Job("asked", "plain", "towers", ask=(2, CUT)), Job("asked-on", "plain", "towers", of="asked"), *refused()]
+        four += [Job(cut(layout), "short", layout, lose=CUT), Job(cut(layout, "four"), "short", layout, of=cut(layout))]
+    four += [Job("asked", "short", "towers", ask=(2, CUT)), Job("asked-on", "short", "towers", of="asked"), *refused()]
     said = equivalence.launch(root, 4, four)
     two = equivalence.matrix(QUICK[:1], 2, AT_TWO)
-    two += [Job(cut(layout, "two"), "plain", RESUMED_AS[layout], of=cut(layout)) for layout in LOST]
+    two += [Job(cut(layout, "two"), "short", RESUMED_AS[layout], of=cut(layout)) for layout in LOST]
     equivalence.launch(root, 2, two)
     for layout in LOST:
-        equivalence.train(root, Job(cut(layout, "one"), "plain", of=cut(layout)))
+        equivalence.train(root, Job(cut(layout, "one"), "short", of=cut(layout)))
     return said
 
 
@@ -103,13 +104,13 @@ def same_files(one, other) -> None:
 @pytest.mark.parametrize(("layout", "ranks"), [*((layout, 4) for layout in MAIN), *((layout, 2) for layout in AT_TWO)])
 def test_several_train_what_one_trains(root, layout, ranks, record_property):
     place, _ = root
-    line = equivalence.figures(place, "plain", layout, ranks)
+    line = equivalence.figures(place, "short", layout, ranks)
     record_property("figures", line)
     assert line["right"], line
 
 
 def test_norms_across_towers_are_those_of_one_process(root):
-    line = equivalence.figures(root[0], "caffe", "towers", 4)
+    line = equivalence.figures(root[0], "short caffe", "towers", 4)
     assert line["right"], line
 
 
@@ -117,23 +118,23 @@ def test_norms_across_towers_are_those_of_one_process(root):
 def test_lost_and_resumed_by_four_is_bitwise_the_same(root, layout):
     place, said = root
     assert all((answers[cut(layout)], answers[cut(layout, "four")]) == ("Lost: ", "") for answers in said)
-    same_files(place / folder("plain", layout, 4), place / cut(layout, "four"))
+    same_files(place / folder("short", layout, 4), place / cut(layout, "four"))
 
 
 @pytest.mark.parametrize("count", ["one", "two"])
 @pytest.mark.parametrize("layout", LOST)
 def test_resumed_otherwise_it_goes_on_on_the_same_curve(root, layout, count):
     place, _ = root
-    apart = equivalence.distances(place / folder("plain"), place / cut(layout, count))
+    apart = equivalence.distances(place / folder("short"), place / cut(layout, count))
     assert max(apart.values()) <= 1e-12, apart
 
 
 def test_one_rank_is_asked_to_end_and_all_save_at_the_same_step(root):
     place, said = root
     words = [answers["asked"] for answers in said]
-    assert all(f"stopped at step {CUT + 1} of 20 and saved" in word for word in words), words
+    assert all(f"stopped at step {CUT + 1} of {STEPS} and saved" in word for word in words), words
     assert checkpoints(place / "asked")[-1][0] == CUT + 1
-    same_files(place / folder("plain", "towers", 4), place / "asked-on")
+    same_files(place / folder("short", "towers", 4), place / "asked-on")
 
 
 @pytest.mark.parametrize(("job", "words"), [
@@ -154,15 +155,15 @@ def everything(tmp_path_factory):
     """The whole matrix."""
     root = tmp_path_factory.mktemp("matrix")
     equivalence.make(root)
-    equivalence.launch(root, 1, [*equivalence.by_one(CASES), WRONG])
+    equivalence.launch(root, 1, [*equivalence.by_one(equivalence.MATRIX), WRONG])
     for ranks in (2, 4):
-        equivalence.launch(root, ranks, equivalence.matrix(CASES, ranks))
+        equivalence.launch(root, ranks, equivalence.matrix(equivalence.MATRIX, ranks))
     return root
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", equivalence.MATRIX)
 def test_every_case_by_every_layout(everything, case, ranks):
     lines = [equivalence.figures(everything, case, layout, ranks) for layout in equivalence.layouts_of(case)]
     assert all(line["right"] for line in lines), lines
