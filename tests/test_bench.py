@@ -77,6 +77,7 @@ def test_older_torch_is_asked_for_instruction_sets_one_by_one(monkeypatch):
             assert found["amx_tile"] is found["amx_bf16"] is False  # not asked where torch cannot be
 
 
+@pytest.mark.slow
 def test_bench_parallel_measures_every_layout_that_applies(alexnet, net_file):
     status, _, err = alexnet("bench", "--parallel")
     assert status == 2 and "--parallel: needs two processes" in err

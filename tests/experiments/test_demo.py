@@ -62,6 +62,7 @@ def test_the_images_are_deterministic_and_balanced(tmp_path):
     assert datasets[0].splits == {"train": 64, "val": 16}
 
 
+@pytest.mark.slow  # .ci/run makes the quick demo twice
 def test_quick_and_again(alexnet, narrow, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "QUICK_IMAGES", 64)  # .ci/run runs it whole
     status, out, err = alexnet("demo", tmp_path / "demo", "--quick")

@@ -43,6 +43,7 @@ def without_seconds(rows):
     return [{**row, "seconds": 0} for row in rows]
 
 
+@pytest.mark.slow
 def test_nets_are_trained_once_and_a_stopped_table_has_the_same_rows(photos, tiny, tmp_path, monkeypatch):
     options = {"data": photos, "seeds": [1], "scale": 0.5, "show": False}
     trained, calls = nets.train, []

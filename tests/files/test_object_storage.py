@@ -490,7 +490,7 @@ def test_training_from_it_is_as_fast_after_the_first_epoch(source, tmp_path, net
 
 def later_epochs(dataset: Dataset, folder: Path, net: str) -> float:
     times: list[float] = []
-    recipe = Recipe(net=net, crop_size=48, batch_size=16, epochs=25)
+    recipe = Recipe(net=net, crop_size=48, batch_size=16, epochs=12)
     steps = -(-dataset.splits["train"] // 16)
     train(dataset, folder, recipe, show=False, threads=1, on_step=lambda report: times.append(time.monotonic()))
     gaps = np.diff(times)[steps:]

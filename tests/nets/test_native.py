@@ -151,7 +151,12 @@ def test_empty_strided_and_threads():
     assert all(torch.equal(a, b) for each in found[1:] for a, b in zip(each, found[0]))
 
 
-@pytest.mark.parametrize("name", ["paper", "source", "caffenet", "torchvision", "cifar-11", "cifar-18"])
+def late(*names: str) -> list:
+    """Nets whose stages others have, too: make test-slow."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", ["source", "cifar-11", "cifar-18", *late("paper", "caffenet", "torchvision")])
 def test_whole_nets_are_those_of_the_portable_path(name):
     """Scores and gradients in float32, the path switched off against on; the stages cover every max pooling."""
     net = Net(name, 10, seed=1, init="he")
@@ -208,7 +213,7 @@ def test_images_are_prepared_as_on_the_portable_path(dataset, dtype):
         torch.testing.assert_close(found, portable, atol=1e-6, rtol=2e-7 if dtype == torch.float32 else 1e-2)
 
 
-@pytest.mark.parametrize("name", ["paper", "caffe", "torchvision", "cifar-11"])
+@pytest.mark.parametrize("name", ["paper", "cifar-11", *late("caffe", "torchvision")])
 def test_the_form_for_inference_gives_the_same_scores(name):
     """A factor of one half is exact, so in float32 to the last bit; in bf16 as autocast rounds the weights."""
     net = Net(name, 10, seed=1, init="he")

@@ -47,6 +47,7 @@ def losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(dataset, net_file, tmp_path):
     alone = train(dataset, tmp_path / "alone", net_file)
     both = train(dataset, tmp_path / "both", net_file, "--devices", "2", "--parallel", "towers")
