@@ -30,7 +30,7 @@ quick: $(INSTALLED)       ## the tests of what is edited most, in a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 -m "not photos and not gpu and not net" $(QUICK)
 
 test-photos: $(INSTALLED) ## tests on the real photos of ALEXNET_TEST_DATA
-	$(BIN)/python -m pytest -m photos
+	$(BIN)/python -m pytest -m "photos and not slow"
 
 test-gpu: $(INSTALLED)    ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

@@ -278,6 +278,7 @@ def test_fifty_updates_in_float32_are_plain_torchs(case, record_property):
     assert farthest(found, case.exact, case) < ROUNDED
 
 
+@pytest.mark.slow
 @pytest.mark.photos
 def test_the_whole_net_on_real_photos(photos, tmp_path, record_property):
     """Number 145 with its 60 million weights, in float64: fifty updates are plain torch's, the first three NumPy's.
