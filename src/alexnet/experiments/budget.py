@@ -146,13 +146,13 @@ def grid(counts: Sequence[int], sizes: Sequence[int], nets: Sequence[str]) -> li
 
 SMALL = tuple(grid((500, 5000), (64, 128), NETS) + grid((500, 5000), (256,), NETS[:2]))
 FEW = (
-    "one-gpu size=64 photos=500 epochs=40",
-    "one-gpu size=128 photos=500 epochs=40",
-    "paper size=128 photos=500 epochs=40",
-    "one-gpu size=64 photos=5000 epochs=8",
-    "one-gpu size=128 photos=5000 epochs=8",
-    "paper size=128 photos=5000 epochs=8",
-    "torchvision size=128 photos=5000 epochs=8",
+    "one-gpu size=64 photos=500 epochs=20",
+    "one-gpu size=128 photos=500 epochs=20",
+    "paper size=128 photos=500 epochs=20",
+    "one-gpu size=64 photos=5000 epochs=4",
+    "one-gpu size=128 photos=5000 epochs=4",
+    "paper size=128 photos=5000 epochs=4",
+    "torchvision size=128 photos=5000 epochs=4",
 )
 BUDGET = Experiment(
     "what to train in 5, 15 or 60 minutes: error against minutes for nets, sizes, epochs and numbers of photos",
@@ -164,7 +164,7 @@ BUDGET = Experiment(
     paper="five to six days for 90 epochs of 1.2 million images on two GTX 580 (5)",
     needs="photos of several classes",
     scales={
-        "minutes": Scale(1.0, (0,), FEW, "seven points of 500 and 5,000 photos, one seed"),
+        "minutes": Scale(1.0, (0,), FEW, "seven points of 500 and 5,000 photos, at most 20 epochs, one seed"),
         "hours": Scale(1.0, (0,), SMALL, "four nets, three sizes, 500 and 5,000 photos, one seed"),
         "paper": Scale(1.0, (0, 1, 2), None, "up to 50,000 photos, three seeds; with --data an ImageNet dataset"),
     },
