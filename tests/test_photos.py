@@ -1,6 +1,7 @@
 """The main job on real photos, in short: three commands, and it has begun to learn."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,15 @@ def test_every_photo_is_in_the_store(dataset, alexnet):
     assert alexnet("verify", dataset.path)[0] == 0
 
 
-def test_one_epoch_is_far_better_than_guessing(dataset, alexnet, tmp_path):
-    run = tmp_path / "run"
+def test_one_epoch_is_far_better_than_guessing(photos, alexnet, tmp_path):
+    """Of every second photo: as many steps as of all, of half as many images each."""
+    folder, run = tmp_path / "half", tmp_path / "run"
+    with tarfile.open(photos / "imagenette-dev.tar") as archive:
+        names = sorted(member.name for member in archive if member.isfile())
+        archive.extractall(folder, [archive.getmember(name) for name in names[::2]], filter="data")
+    assert alexnet("prepare", folder, tmp_path / "store")[0] == 0
+    dataset = Dataset(tmp_path / "store")
+    assert dataset.splits == {"train": 2500, "val": 1000}
     status, out, err = alexnet("train", dataset.path, run, "--epochs", 1, "--json")
     assert status == 0, err
     one = json.loads(out)["errors"]["top1_error"]
