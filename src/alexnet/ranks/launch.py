@@ -6,12 +6,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from alexnet.errors import UsageError, check_number
 from alexnet.ranks.group import UNSHARED
 
 MOST_DEVICES, MOST_RESTARTS = 1024, 3
+GRACE_SECONDS = 3  # after one has failed, for the others to say why and to leave
 ASKED = (signal.SIGTERM, signal.SIGINT)  # signals that ask for an end, not a fault
 
 
@@ -97,10 +98,31 @@ def _run(count: int, arguments: Sequence[str]) -> dict[int, int]:
         monitor_interval=0.2,
     )
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # torchrun's own report repeats what the ranks have said
+        report = contextlib.redirect_stderr(io.StringIO())  # torchrun's own repeats what the ranks have said
+        with report, _killing_soon():
             elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
     except ChildFailedError as error:
         return {rank: failure.exitcode for rank, failure in error.failures.items()}
     except SignalException:
         return {0: 130}
     return {}
+
+
+@contextlib.contextmanager
+def _killing_soon() -> Iterator[None]:
+    """torchrun waits 30 seconds for ranks that wait for one that is dead; here they are killed after three.
+
+    A signal to this process still leaves all of them half a minute to save. There is no option for it.
+    """
+    from torch.distributed.elastic.multiprocessing.api import PContext
+
+    close = PContext.close
+
+    def close_soon(context: PContext, death_sig: signal.Signals | None = None, timeout: int = GRACE_SECONDS) -> None:
+        close(context, death_sig, timeout)
+
+    PContext.close = close_soon
+    try:
+        yield
+    finally:
+        PContext.close = close
