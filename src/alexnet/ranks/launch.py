@@ -121,7 +121,7 @@ def _killing_soon() -> Iterator[None]:
     def close_soon(context: PContext, death_sig: signal.Signals | None = None, timeout: int = GRACE_SECONDS) -> None:
         close(context, death_sig, timeout)
 
-    PContext.close = close_soon
+    PContext.close = close_soon  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
