@@ -185,7 +185,7 @@ class Batches:
         rows = self.rows(step)
         out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
         drawn, flips = self._drawn(step)
-        if self._kept and self.crop_scale == 1:
+        if self._kept and self.crop_scale == 1 and native.available():
             self._kept.crops(rows.numpy(), drawn, flips, out.numpy())
         else:
             room, pixels = images.room_for(self.dataset.size), out.numpy()

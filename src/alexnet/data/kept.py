@@ -37,7 +37,7 @@ class Kept:
         return self._pixels[row]
 
     def crops(self, rows: np.ndarray, corners: np.ndarray, flips: np.ndarray, out: np.ndarray) -> None:
-        """Copies a square out of each of some images.
+        """Copies a square out of each of some images, by the compiled path.
 
         Args:
             rows: (n,) int64, the images' row ids.
@@ -47,13 +47,7 @@ class Kept:
         """
         for row in rows[~self._there[rows]].tolist():
             self.image(row)
-        if native.available():
-            native.crop_images(self._pixels, rows, corners, flips, out)
-            return
-        side = out.shape[1]
-        for i, (row, (top, left)) in enumerate(zip(rows.tolist(), corners.tolist())):
-            view = self._pixels[row, top : top + side, left : left + side]
-            out[i] = view[:, ::-1] if flips[i] else view
+        native.crop_images(self._pixels, rows, corners, flips, out)
 
 
 def keeping(dataset: Dataset, split: str, most: int) -> Kept | None:

@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from alexnet.errors import UsageError
-from alexnet.experiments.arms import scaled
+from alexnet.experiments.arms import NEVER, SIZE, scaled
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition, fitted
 from alexnet.figures import style
 from alexnet.figures.filters import columns_of, draw_block, tiles_of
@@ -36,9 +36,8 @@ from alexnet.training.recipes import RECIPES
 from alexnet.training.train import train
 
 NET = "paper"  # of two towers: conv1's first half of filters is the first one's
-SHORT = Recipe(init="net", batch_size=32, layer_lr=("conv1@0=0.1",), warmup_epochs=0.2, validate_every=1000)
+SHORT = Recipe(init="net", batch_size=32, layer_lr=("conv1@0=0.1",), warmup_epochs=0.2, validate_every=NEVER)
 START = 0.005  # standard deviation of conv1's first weights in a short training
-SMALL = 128  # pixels of the stored images, below the full size
 TOWERS = {"two towers": False, "towers joined": True}  # whether every layer sees both
 SHUFFLES, SEED = 10_000, 20121203  # of the permutation test
 
@@ -47,7 +46,7 @@ def measure(case: Case) -> list[Row]:
     """Trains a net of two towers: its first filters, and their color selectivity before and after."""
     if case.condition not in TOWERS:
         raise UsageError(f"condition {case.condition!r}: give one of {', '.join(TOWERS)}")
-    dataset = case.dataset(size=None if case.scale == 1 else SMALL)
+    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
     net = fitted(NET, dataset.size, case.work)
     if TOWERS[case.condition]:
         net = joined(net, case.work)

@@ -31,7 +31,7 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import BATCH, Classifier, load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.outputs import row_probabilities
-from alexnet.experiments.arms import scaled
+from alexnet.experiments.arms import NEVER, SIZE, scaled
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition, fitted, held_out_split
 from alexnet.experiments.statistics import difference
 from alexnet.figures import style
@@ -39,8 +39,7 @@ from alexnet.figures.style import INK, OTHER, QUIET, RIGHT, WRONG
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import train
 
-NET, BASE = "paper", Recipe(validate_every=1000)
-SMALL = 128  # pixels of the stored images, below the full size
+NET, BASE = "paper", Recipe(validate_every=NEVER)
 NEIGHBORS = 6
 SHOWN, QUERIES = 8, 5  # test images drawn with bars, and the first of them with neighbors, as in the paper
 PIXELS = 32  # side to which a view is averaged for the distance between pixels
@@ -52,7 +51,7 @@ def measure(case: Case) -> list[Row]:
     """Trains a net; a row of figures, then one for each test image that is drawn."""
     if case.condition != "default":
         raise UsageError(f"condition {case.condition!r}: give default")
-    dataset = case.dataset(size=None if case.scale == 1 else SMALL)
+    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
     split = held_out_split(dataset)
     recipe = scaled(BASE, case.scale, dataset.splits["train"])
     recipe = dataclasses.replace(recipe, net=fitted(NET, dataset.size, case.work), seed=case.seed)

@@ -23,6 +23,7 @@ from alexnet.data.prepare import prepare
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments.arms import NEVER
 from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, Scale, by_condition
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
@@ -39,7 +40,6 @@ BASE = Recipe()  # what every run trains by, but for the changes of its kind
 NEW_CLASSES = 3
 COUNTS = (10, 30, 100)  # photos per class
 WANTED = "give a folder or tar archive of photos with train and val, and in each a folder for each class"
-NEVER = 1000  # epochs between measurements: the end is measured always
 
 
 def photos(case: Case) -> Path:

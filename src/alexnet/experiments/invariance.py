@@ -27,7 +27,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import BATCH, Classifier, load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.arms import scaled
+from alexnet.experiments.arms import NEVER, SIZE, scaled
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition, fitted, held_out_split
 from alexnet.experiments.statistics import difference
 from alexnet.figures import style
@@ -35,9 +35,8 @@ from alexnet.figures.style import INK, QUIET, RIGHT, WRONG
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import train
 
-NET, BASE = "paper", Recipe(validate_every=1000)
+NET, BASE = "paper", Recipe(validate_every=NEVER)
 ARMS: Mapping[str, dict[str, Any]] = {"augmented": {}, "plain": {"flip": False, "crop_position": "center"}}
-SMALL = 128  # pixels of the stored images, below the full size
 IMAGES = 500  # test images at most, at even distances
 REACH = 16  # pixels of 256 by which random crops move an image
 STEPS: Mapping[str, tuple[float, ...]] = {
@@ -59,7 +58,7 @@ def measure(case: Case) -> list[Row]:
     """Trains an arm and measures how its answers and features stay on the test images."""
     if case.condition not in ARMS:
         raise UsageError(f"condition {case.condition!r}: give one of {', '.join(ARMS)}")
-    dataset = case.dataset(size=None if case.scale == 1 else SMALL)
+    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
     split = held_out_split(dataset)
     recipe = scaled(dataclasses.replace(BASE, **ARMS[case.condition]), case.scale, dataset.splits["train"])
     recipe = dataclasses.replace(recipe, net=fitted(NET, dataset.size, case.work), seed=case.seed)
