@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet import Recipe, UsageError, evaluate
-from alexnet.experiments import ablations, arms, cifar, experiment, runner, statistics
+from alexnet import Interrupted, Recipe, UsageError, evaluate
+from alexnet.experiments import ablations, arms, cifar, experiment, nets, runner, statistics
 from alexnet.experiments.statistics import unpacked
 from alexnet.nets.network import Network
 from alexnet.nets.table_file import load_table
@@ -61,7 +62,7 @@ def test_arms_are_compared_image_by_image(dataset, tmp_path, monkeypatch):
 def test_views_and_averages_are_of_the_runs_that_are_there(dataset, tmp_path, monkeypatch):
     compared = {"whole": arms.Arm(), "views": arms.Arm(of="whole", views=9), "nets": arms.Arm(of="whole", nets=2)}
     monkeypatch.setattr(runner, "EXPERIMENTS", small(compared))
-    real, calls = arms.train, []
+    real, calls = nets.train, []
 
     def stops(dataset, run, recipe, **more):
         calls.append(recipe.seed)
@@ -69,7 +70,7 @@ def test_views_and_averages_are_of_the_runs_that_are_there(dataset, tmp_path, mo
             raise KeyboardInterrupt
         return real(dataset, run, recipe, **more)
 
-    monkeypatch.setattr(arms, "train", stops)
+    monkeypatch.setattr(nets, "train", stops)
     options = {"data": dataset.path, "seeds": [0, 1], "scale": 1, "show": False}
     with pytest.raises(KeyboardInterrupt):
         runner.reproduce("lrn", tmp_path / "e", **options)
@@ -84,6 +85,30 @@ def test_views_and_averages_are_of_the_runs_that_are_there(dataset, tmp_path, mo
     assert views[1]["loss"] == pytest.approx(evaluate(runs[1], dataset, views=9).errors.loss) and len(runs) == 2
     whole = runner.reproduce("lrn", tmp_path / "whole", **options)
     assert [row | {"seconds": 0} for row in whole.rows] == [row | {"seconds": 0} for row in made.rows]
+
+
+def test_a_signal_in_the_last_step_of_a_training_stops_the_experiment(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "EXPERIMENTS", small({"whole": arms.Arm(), "no norm": arms.Arm(net=cifar.NO_NORMS)}))
+    real, trained = nets.train, []
+
+    def with_signal(dataset, run, recipe, **more):
+        trained.append(recipe.seed)
+        last = recipe.epochs_for(dataset.splits["train"]) * -(-dataset.splits["train"] // recipe.batch_size)
+
+        def at_the_end(report):
+            if report.step == last and len(trained) == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+        return real(dataset, run, recipe, on_step=at_the_end, **more)
+
+    monkeypatch.setattr(nets, "train", with_signal)
+    options = {"data": dataset.path, "seeds": [0], "scale": 1, "show": False}
+    with pytest.raises(Interrupted, match="e: stopped when a training had ended; the same command goes on"):
+        runner.reproduce("lrn", tmp_path / "e", **options)
+    assert trained == [0]
+    made = runner.reproduce("lrn", tmp_path / "e", **options)
+    whole = runner.reproduce("lrn", tmp_path / "whole", **options)
+    assert [row | {"seconds": 0} for row in made.rows] == [row | {"seconds": 0} for row in whole.rows]
 
 
 def row(condition: str, seed: int, wrong: list[int], **more: object) -> experiment.Row:

@@ -124,7 +124,7 @@ def test_arms_are_recipes_and_others_are_refused(dataset, tmp_path):
 
 
 def test_images_to_measure_on_are_asked_for_before_anything_is_trained(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(invariance, "train", None)
+    monkeypatch.setattr(invariance, "train_for", None)
     whole = prepare(pictures, tmp_path / "whole", size=64, val_fraction=0.0)
     with pytest.raises(UsageError, match=r"--data .*whole: has no test or validation images; .*--val-fraction"):
         runner.reproduce("invariance", tmp_path / "e", data=whole.path, show=False)

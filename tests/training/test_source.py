@@ -2,18 +2,20 @@
 
 import itertools
 import json
+import signal
 
 import numpy as np
 import pytest
 import torch
 
-from alexnet import Dataset, Recipe, UsageError, load, train
+from alexnet import Dataset, Interrupted, Recipe, UsageError, load, train
 from alexnet.data.batches import Batches
 from alexnet.data.preprocessing import Preprocessing, noise_directions, views
 from alexnet.runs.checkpoint import find_checkpoint
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipes import RECIPES, named
 from alexnet.training.schedule import LearningRates, parse_layer_lr
+from alexnet.training.train import train_seeds
 from tests.data import archives
 
 
@@ -253,6 +255,19 @@ def test_log_spaced_checkpoints_and_seeds(alexnet, dataset, small, tmp_path):
     )
     status, _, err = alexnet("train", dataset.path, tmp_path / "none", *small, "--seeds", "3..1")
     assert status == 2 and "--seeds 3..1" in err
+
+
+def test_a_signal_in_the_last_step_of_a_seed_stops_before_the_next(dataset, net_file, tmp_path):
+    def at_the_end(report):
+        if report.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    recipe = Recipe(net=str(net_file), epochs=1, batch_size=16)
+    with pytest.raises(Interrupted, match="seed-4: finished; the same command goes on with seed 5"):
+        train_seeds(dataset, tmp_path / "runs", recipe, [4, 5], on_step=at_the_end, show=False)
+    assert not (tmp_path / "runs" / "seed-5").exists()
+    outcomes = train_seeds(dataset, tmp_path / "runs", recipe, [4, 5], show=False)
+    assert [(outcome.steps, outcome.asked_to_stop) for outcome in outcomes] == [(3, False), (3, False)]
 
 
 def test_a_run_begins_from_another_layer_by_layer(alexnet, dataset, small, tmp_path):

@@ -20,7 +20,8 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import HELD_OUT, Case, Experiment, Row, by_condition, fitted
+from alexnet.experiments.experiment import HELD_OUT, SIZE, Case, Experiment, Row, by_condition, fitted
+from alexnet.experiments.nets import kept_run
 from alexnet.experiments.statistics import (
     Difference,
     difference,
@@ -33,12 +34,9 @@ from alexnet.figures.style import INK, RIGHT, clean
 from alexnet.nets.table_file import load_table
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
-from alexnet.training.train import train
 
 DISAGREE = 0.15  # of images, that two runs of one recipe tell otherwise; what a plan is made with
-SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
 SIDE_OF_POOL5 = "SIDE OF POOL5"  # in an arm's net: of the maps that the first fully connected layer sees
-NEVER = 1000  # epochs between measurements: the end is measured always
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +109,7 @@ def own_recipe(arm: Arm, recipe: Recipe, case: Case, dataset: Dataset, folder: P
     own = dataclasses.replace(recipe, **arm.changes)
     size = None if _for_cifar(own) else dataset.size
     own = dataclasses.replace(own, net=_net(arm, own.net or "paper", size, folder))
-    own = scaled(own, case.scale, dataset.splits["train"])
-    return own if own.schedule == "plateau" else dataclasses.replace(own, validate_every=NEVER)
+    return scaled(own, case.scale, dataset.splits["train"])
 
 
 def trained(arms: Mapping[str, Arm], recipe: Recipe, case: Case, dataset: Dataset, seed: int) -> tuple[Path, Recipe]:
@@ -125,11 +122,7 @@ def trained(arms: Mapping[str, Arm], recipe: Recipe, case: Case, dataset: Datase
     folder = case.folder / "runs" / f"{files.sha256_text(name)[:12]}-{seed}" if shared else case.work
     files.make_folder(folder)
     own = dataclasses.replace(own_recipe(arms[name], recipe, case, dataset, folder), seed=seed)
-    run, unfinished = folder / "run", folder / "unfinished"
-    if not run.exists():
-        train(dataset, unfinished, own, device=case.device, show=case.display.show)
-        unfinished.rename(run)
-    return run, own
+    return kept_run(case, folder, dataset, own), own
 
 
 def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:

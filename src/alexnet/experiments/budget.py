@@ -18,12 +18,12 @@ from alexnet.data.sources.tree import Tree
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.arms import NEVER, scaled
+from alexnet.experiments.arms import scaled
 from alexnet.experiments.budget_report import figure, table
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale, fitted
+from alexnet.experiments.experiment import NEVER, Case, Experiment, Row, Scale, fitted
+from alexnet.experiments.nets import train_for
 from alexnet.runs.facts import read_facts
 from alexnet.training.recipes import named
-from alexnet.training.train import train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def measure(case: Case) -> list[Row]:
     share = case.scaled(point.epochs) / recipe.epochs_for(point.photos)
     recipe = dataclasses.replace(scaled(recipe, share, point.photos), seed=case.seed, validate_every=NEVER)
     recipe = dataclasses.replace(recipe, net=fitted(point.net, point.size, case.work))
-    outcome = train(dataset, run, recipe, device=case.device, show=case.display.show)
+    outcome = train_for(case, dataset, run, recipe)
     errors = evaluate(load(run, device=machine.choose_device(case.device)), dataset).errors
     seconds = read_facts(run).seconds or 0.0
     return [

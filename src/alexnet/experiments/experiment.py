@@ -19,6 +19,8 @@ from alexnet.progress import Display
 Row = dict[str, Any]  # what was measured, as a JSON object
 DRAWN_IMAGES = 1920  # to train on, where no images are given
 HELD_OUT = 0.2  # of images that come without a split
+SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
+NEVER = 1000  # epochs between measurements: the end is measured always
 
 
 @dataclasses.dataclass(frozen=True)

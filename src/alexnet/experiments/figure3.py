@@ -22,8 +22,9 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from alexnet.errors import UsageError
-from alexnet.experiments.arms import NEVER, SIZE, scaled
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition, fitted
+from alexnet.experiments.arms import scaled
+from alexnet.experiments.experiment import NEVER, SIZE, Case, Experiment, Row, Scale, by_condition, fitted
+from alexnet.experiments.nets import train_for
 from alexnet.figures import style
 from alexnet.figures.filters import columns_of, draw_block, tiles_of
 from alexnet.figures.style import INK, QUIET, RIGHT, WRONG
@@ -33,7 +34,6 @@ from alexnet.nets.table_file import load_table
 from alexnet.runs.run import open_run
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
-from alexnet.training.train import train
 
 NET = "paper"  # of two towers: conv1's first half of filters is the first one's
 SHORT = Recipe(init="net", batch_size=32, layer_lr=("conv1@0=0.1",), warmup_epochs=0.2, validate_every=NEVER)
@@ -55,7 +55,7 @@ def measure(case: Case) -> list[Row]:
     else:
         recipe, net = scaled(SHORT, case.scale, dataset.splits["train"]), started(net, case.work)
     recipe = dataclasses.replace(recipe, net=net, seed=case.seed)
-    outcome = train(dataset, case.work / "run", recipe, device=case.device, show=case.display.show)
+    outcome = train_for(case, dataset, case.work / "run", recipe)
     trained = open_run(case.work / "run").net
     start, end = (first_filters(net) for net in (Network(trained.table, trained.classes, case.seed), trained))
     order = tower_order(selectivity(end))

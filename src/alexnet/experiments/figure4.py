@@ -31,13 +31,23 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import BATCH, Classifier, load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.outputs import row_probabilities
-from alexnet.experiments.arms import NEVER, SIZE, scaled
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition, fitted, held_out_split
+from alexnet.experiments.arms import scaled
+from alexnet.experiments.experiment import (
+    NEVER,
+    SIZE,
+    Case,
+    Experiment,
+    Row,
+    Scale,
+    by_condition,
+    fitted,
+    held_out_split,
+)
+from alexnet.experiments.nets import train_for
 from alexnet.experiments.statistics import difference
 from alexnet.figures import style
 from alexnet.figures.style import INK, OTHER, QUIET, RIGHT, WRONG
 from alexnet.training.recipe import Recipe
-from alexnet.training.train import train
 
 NET, BASE = "paper", Recipe(validate_every=NEVER)
 NEIGHBORS = 6
@@ -55,7 +65,7 @@ def measure(case: Case) -> list[Row]:
     split = held_out_split(dataset)
     recipe = scaled(BASE, case.scale, dataset.splits["train"])
     recipe = dataclasses.replace(recipe, net=fitted(NET, dataset.size, case.work), seed=case.seed)
-    outcome = train(dataset, case.work / "run", recipe, device=case.device, show=case.display.show)
+    outcome = train_for(case, dataset, case.work / "run", recipe)
     run = load(case.work / "run", device=machine.choose_device(case.device))
     errors = evaluate(run, dataset, split=split).errors
     rows, labels, neighbors = dataset.rows(split), dataset.labels, nearest_of(run, dataset, split)

@@ -23,11 +23,10 @@ from alexnet.data.prepare import prepare
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.arms import NEVER
-from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
-from alexnet.training.train import train
 
 KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the other net, what is changed of the recipe
     "from scratch": (False, {}),
@@ -122,7 +121,7 @@ def measure(case: Case) -> list[Row]:
     pretrained = case.folder / "pretrained"
     if tuned:
         base = BASE if case.scale == 1 else dataclasses.replace(BASE, epochs=case.scaled(32))
-        train(listed(case, "old-classes", classes[:-NEW_CLASSES], None), pretrained, base, device=case.device)
+        train_for(case, listed(case, "old-classes", classes[:-NEW_CLASSES], None), pretrained, base)
     rows = []
     for count in COUNTS:
         dataset = listed(case, f"few-{count}-{case.seed}", classes[-NEW_CLASSES:], count)
@@ -130,7 +129,7 @@ def measure(case: Case) -> list[Row]:
         if case.scale < 1:
             recipe = dataclasses.replace(recipe, epochs=case.scaled(100))
         run, started = case.work / f"run-{count}", time.monotonic()
-        outcome = train(dataset, run, recipe, start_from=pretrained if tuned else None, show=False, device=case.device)
+        outcome = train_for(case, dataset, run, recipe, pretrained if tuned else None, show=False)
         seconds = time.monotonic() - started
         errors = evaluate([load(run, device=machine.choose_device(case.device))], dataset).errors
         rows.append(

@@ -1,4 +1,4 @@
-"""Nets that several conditions of an experiment measure: trained once, kept, and measured alone or averaged."""
+"""Trainings of an experiment, nets that several conditions measure, and their errors, alone or averaged."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,16 +9,35 @@ import numpy as np
 
 from alexnet import files, machine
 from alexnet.data.dataset import Dataset
-from alexnet.errors import AlexNetError
+from alexnet.errors import AlexNetError, Interrupted
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.errors import described
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.arms import NEVER
-from alexnet.experiments.experiment import Case, Row, fitted
+from alexnet.experiments.experiment import NEVER, Case, Row, fitted
 from alexnet.experiments.statistics import packed
 from alexnet.runs.verify import verify
+from alexnet.training.journal import Outcome
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import train
+
+
+def train_for(
+    case: Case,
+    dataset: Dataset,
+    run: Path,
+    recipe: Recipe,
+    start_from: Path | None = None,
+    show: bool = True,
+) -> Outcome:
+    """Trains a run for a case, on its device; ``show`` as the case has it, or not at all.
+
+    Raises ``Interrupted`` where a signal came when nothing of the training was left, too: the experiment has more.
+    """
+    shown = show and case.display.show
+    outcome = train(dataset, run, recipe, start_from=start_from, device=case.device, show=shown)
+    if outcome.asked_to_stop:
+        raise Interrupted(f"{case.folder}: stopped when a training had ended; the same command goes on from there")
+    return outcome
 
 
 def damage(run: Path) -> str | None:
@@ -43,16 +62,21 @@ def kept_net(
         shared: whether other cases measure it, too; else it goes with this one.
     """
     folder = files.make_folder((case.folder if shared else case.work) / "runs" / name)
+    own = dataclasses.replace(recipe, net=fitted(recipe.net or "paper", dataset.size, folder))
+    return kept_run(case, folder, dataset, own, start_from)
+
+
+def kept_run(case: Case, folder: Path, dataset: Dataset, recipe: Recipe, start_from: Path | None = None) -> Path:
+    """The run in a folder, trained unless it is there, whole; but for a plateau, it is measured at the end alone."""
     run, unfinished = folder / "run", folder / "unfinished"
     problem = damage(run) if run.exists() else None
     if problem:
         case.display.line(f"{run}: damaged ({problem}); the net is trained again")
         files.remove_folder(run)
     if not run.exists():
-        own = dataclasses.replace(recipe, net=fitted(recipe.net or "paper", dataset.size, folder))
-        if own.schedule != "plateau":
-            own = dataclasses.replace(own, validate_every=NEVER)
-        train(dataset, unfinished, own, start_from=start_from, device=case.device, show=case.display.show)
+        if recipe.schedule != "plateau":
+            recipe = dataclasses.replace(recipe, validate_every=NEVER)
+        train_for(case, dataset, unfinished, recipe, start_from)
         unfinished.rename(run)
     return run
 

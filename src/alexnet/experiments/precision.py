@@ -10,9 +10,9 @@ from alexnet import machine
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
-from alexnet.training.train import train
 
 BASE = Recipe()  # what every run trains by, but for precision, seed and epochs
 EPOCHS = 10
@@ -23,7 +23,7 @@ def measure(case: Case) -> list[Row]:
     """Trains in the condition's precision; a row for each precision of measurement."""
     dataset, path = case.dataset(), case.work / "run"
     changes = {"epochs": case.scaled(EPOCHS), "seed": case.seed, "precision": case.condition}
-    train(dataset, path, dataclasses.replace(BASE, **changes), device=case.device, show=case.display.show)
+    train_for(case, dataset, path, dataclasses.replace(BASE, **changes))
     run = load(path, device=machine.choose_device(case.device))
     rows = []
     for precision in MEASURED:

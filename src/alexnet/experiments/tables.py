@@ -19,8 +19,8 @@ from alexnet import files
 from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.experiments import arms
-from alexnet.experiments.arms import SIZE, conclusion, differences
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition, held_out_split
+from alexnet.experiments.arms import conclusion, differences
+from alexnet.experiments.experiment import SIZE, Case, Experiment, Row, Scale, by_condition, held_out_split
 from alexnet.experiments.nets import error_cells, kept_net, measured
 from alexnet.experiments.pretraining import part_of, prepared, prepared_pair, recipe_of, whole_source
 from alexnet.figures.style import WRONG

@@ -12,7 +12,7 @@ from alexnet.errors import UsageError, check_number
 from alexnet.ranks.group import UNSHARED
 
 MOST_DEVICES, MOST_RESTARTS = 1024, 3
-GRACE_SECONDS = 3  # after one has failed, for the others to say why and to leave
+GRACE_SECONDS = 1  # after one has failed, for the others to say why and to leave
 ASKED = (signal.SIGTERM, signal.SIGINT)  # signals that ask for an end, not a fault
 
 
@@ -110,7 +110,7 @@ def _run(count: int, arguments: Sequence[str]) -> dict[int, int]:
 
 @contextlib.contextmanager
 def _killing_soon() -> Iterator[None]:
-    """torchrun waits 30 seconds for ranks that wait for one that is dead; here they are killed after three.
+    """torchrun waits 30 seconds for ranks that wait for one that is dead; here they are killed after one.
 
     A signal to this process still leaves all of them half a minute to save. There is no option for it.
     """

@@ -50,6 +50,7 @@ class Outcome:
         errors: on the validation split at the end, None where the dataset has none.
         best_epoch, best_error: of the lowest validation error (0..1), whose weights are the checkpoint ``best``.
         seconds: spent by this call.
+        asked_to_stop: whether a signal came in the last step, when nothing was left to stop; who has more to do stops.
     """
 
     run: str
@@ -59,6 +60,7 @@ class Outcome:
     best_epoch: int | None
     best_error: float | None
     seconds: float
+    asked_to_stop: bool = False
 
 
 class Lines:

@@ -11,7 +11,7 @@ from alexnet import files, machine
 from alexnet.data.batches import Batch
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
-from alexnet.errors import check_threads
+from alexnet.errors import Interrupted, check_threads
 from alexnet.files import mistakes
 from alexnet.progress import Display, plural
 from alexnet.ranks import current, joined
@@ -127,7 +127,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     """Trains to the end, from wherever the run's folder is; nobody else writes there meanwhile."""
     started, ranks, whole = time.monotonic(), current(), setup
     setup, state, preprocessing = _started(setup, options, display)
-    errors = None
+    errors, stop = None, False
     if state.step == setup.steps:
         display.line(f"{setup.folder}: finished already ({plural(setup.recipe.epochs, 'epoch')})")
     else:
@@ -140,6 +140,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
             signals = stack.enter_context(Signals(GRACE_SECONDS if ranks.size > 1 else 0.0))
             trainer = Trainer(setup, options, state, preprocessing, records, signals, display)
             errors = trainer.run()
+            stop = signals.stop
         ranks.by_first(Curve(setup.folder).draw)
     if errors is None and "val" in setup.dataset.splits:  # else of the last step: it is always measured
         errors = measure(setup, state, preprocessing, options.decoders)
@@ -148,7 +149,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
     epochs, best = state.step // setup.batches.steps, state.best if state.validation else None
     best_epoch = None if best is None else min(epochs, setup.recipe.validate_every * (state.validation.index(best) + 1))
     folder = files.named(str(setup.folder))
-    return Outcome(folder, epochs, state.step, errors, best_epoch, best, time.monotonic() - started)
+    return Outcome(folder, epochs, state.step, errors, best_epoch, best, time.monotonic() - started, stop)
 
 
 def _started(setup: Setup, options: Options, display: Display) -> tuple[Setup, State, Preprocessing]:
@@ -203,4 +204,6 @@ def train_seeds(
         display.line(f"run {number:,} of {len(seeds):,}: seed {seed}")
         place, seeded = files.join(folder, f"seed-{seed}"), dataclasses.replace(recipe or Recipe(), seed=seed)
         outcomes.append(train(dataset, place, seeded, **options))
+        if outcomes[-1].asked_to_stop and number < len(seeds):
+            raise Interrupted(f"{place}: finished; the same command goes on with seed {seeds[number]}")
     return outcomes
