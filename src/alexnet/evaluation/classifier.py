@@ -78,6 +78,7 @@ class PredictOptions(TypedDict, total=False):
 class FeaturesOptions(TypedDict, total=False):
     """Options of ``alexnet.features``."""
 
+    views: int
     precision: str | None
     workers: int
 
@@ -231,12 +232,22 @@ class Classifier:
 
     @machine.as_imported(gradients=False)
     @torch.inference_mode()
-    def activations(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Activations of layers for the center view.
+    def activations(
+        self,
+        images: Tensor,
+        layers: Sequence[str],
+        views: int = 1,
+        pool: str | None = None,
+        dropout_factor: bool = True,
+    ) -> dict[str, Tensor]:
+        """Activations of layers, averaged over views. The net runs no further than to the last of them.
 
         Args:
             images: as for ``probabilities``.
-            layers: of the net's table.
+            layers: of the net's table; with ``:before``, before the activation function.
+            views: 1, the center; 9 or 10 (paper 4.1).
+            pool: ``mean`` or ``max`` over the positions of maps, in each view; None: whole maps.
+            dropout_factor: with dropout's factor at test (paper 4.2); False: divided by it.
 
         Returns:
             (N, ...) float32 on ``device`` for each layer.
@@ -244,11 +255,16 @@ class Classifier:
         Raises:
             UsageError: no such layer.
         """
-        seen = augment.views(images.to(self.device), self.preprocessing.crop, 1)[0]
+        seen = augment.views(images.to(self.device), self.preprocessing.crop, views).flatten(0, 1)
         net = self._ready()
         with autocast(self.device, self._products):
             kept = net.activations(self._preprocessing.apply(seen, input_dtype(self._products)), layers)
-        return {name: outputs.float() for name, outputs in kept.items()}
+        outputs: dict[str, Tensor] = {}
+        for name in layers:
+            tensor = pooled(kept.pop(name).float(), pool).unflatten(0, (views, len(images)))
+            tensor = tensor[0] if views == 1 else tensor.mean(0)
+            outputs[name] = tensor if dropout_factor else tensor / self.net.dropout_factor(name)
+        return outputs
 
     def _ready(self) -> Network:
         """The net's form for inference, of the weights as they are now."""
@@ -272,9 +288,9 @@ class Classifier:
         return predict(self, paths, **options)
 
     def features(
-        self, paths: Paths, layers: str | Sequence[str] = ("fc7",), **options: Unpack[FeaturesOptions]
+        self, paths: Paths | Dataset, layers: str | Sequence[str] = ("fc7",), **options: Unpack[FeaturesOptions]
     ) -> tuple[list[str], dict[str, np.ndarray]]:
-        """Activations of layers for files, folders and archives. Options as for ``alexnet.features``."""
+        """Activations of layers for files, folders, archives or a dataset. Options as for ``alexnet.features``."""
         from alexnet.evaluation.features import features
 
         return features(self, paths, layers, **options)
@@ -324,6 +340,13 @@ def check_views(views: int) -> None:
 def images_at_once(views: int) -> int:
     """How many, so that with all their views they make a batch."""
     return max(8, BATCH // views)
+
+
+def pooled(maps: Tensor, pool: str | None) -> Tensor:
+    """(N, maps), the ``mean`` or ``max`` of each map; as they are where ``pool`` is None or there are no maps."""
+    if pool is None or maps.dim() == 2:
+        return maps
+    return maps.mean((2, 3)) if pool == "mean" else maps.amax((2, 3))
 
 
 def stacked(squares: Sequence[np.ndarray]) -> Tensor:

@@ -1,31 +1,36 @@
-"""Activations of layers for image files."""
+"""Activations of layers for images, all in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from alexnet.data.batches import Share
-from alexnet.data.sources.pictures import Paths, find_pictures, some_of
+from alexnet.data.dataset import Dataset
+from alexnet.data.sources.pictures import Paths
 from alexnet.errors import UsageError, check_threads
-from alexnet.evaluation.classifier import BATCH, AnyRun, opened, stacked
-from alexnet.evaluation.pictures import readable
+from alexnet.evaluation.activations import activations
+from alexnet.evaluation.classifier import AnyRun, opened
+from alexnet.evaluation.stimuli import as_in_training, stimuli_of
+from alexnet.nets.layer_names import canonical
 from alexnet.ranks import current
 
 
 def features(
     run: AnyRun,
-    paths: Paths,
+    paths: Paths | Dataset,
     layers: str | Sequence[str] = ("fc7",),
     *,
+    views: int = 1,
     precision: str | None = None,
     workers: int = 2,
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Activations of layers for image files (paper 6.1: fc7's 4096 numbers are an image's description).
+    """Activations of layers for images (paper 6.1: fc7's 4096 numbers are an image's description).
 
     Args:
         run: opened, or its folder.
-        paths: a file, folder or archive, or several.
-        layers: names from the net's table, or one.
+        paths: a file, folder or archive, or several; a CSV of paths; or a dataset.
+        layers: of the net's table, or one, by any name that ``alexnet features`` takes.
+        views: 1, 9 or 10 (paper 4.1), over which they are averaged.
         precision: of products, as for ``load``; an opened run's own if not given.
         workers: threads that decode.
 
@@ -37,34 +42,21 @@ def features(
         UsageError: no such layer, or not one readable image.
     """
     check_threads("--workers", workers)
-    classifier, layers = opened(run, precision), [layers] if isinstance(layers, str) else list(layers)
-    kept: list[str] = []
-    parts: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-    ranks, pictures = current(), find_pictures(paths)
+    classifier = opened(run, precision)
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    stimuli, ranks = stimuli_of(paths, as_in_training(classifier.preprocessing)), current()
     if ranks.size > 1:
-        count = sum(len(source.members) for source in pictures)
-        pictures = some_of(pictures, Share(ranks.rank, ranks.size).of(range(count)))
-    for names, squares in _batches(readable(pictures, classifier.preprocessing, workers)):
-        for layer, outputs in classifier.activations(stacked(squares), layers).items():
-            parts[layer].append(outputs.cpu().numpy())
-        kept += names
+        stimuli = stimuli.shared(Share(ranks.rank, ranks.size))
+    kept: list[str] = []
+    own = {name: canonical(classifier.net.table, name)[0] for name in wanted}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+    for batch in activations(classifier, stimuli, list(own.values()), views=views, workers=workers):
+        kept += batch.names
+        for name in wanted if batch.names else ():
+            parts[name].append(batch.layers[own[name]])
     if not any(ranks.any([bool(kept)])):
         raise UsageError("not one of the images could be read")
     several = ranks.to_first((kept, parts))
     names = [name for kept, _ in several for name in kept]
-    stacked_parts = {layer: [part for _, parts in several for part in parts[layer]] for layer in layers}
-    return names, {layer: np.concatenate(parts) for layer, parts in stacked_parts.items() if parts}
-
-
-def _batches(pairs: Iterator[tuple[str, np.ndarray]]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Names and images, as many at a time as the net sees at once."""
-    names: list[str] = []
-    squares: list[np.ndarray] = []
-    for name, square in pairs:
-        names.append(name)
-        squares.append(square)
-        if len(names) == BATCH:
-            yield names, squares
-            names, squares = [], []
-    if names:
-        yield names, squares
+    stacked_parts = {name: [part for _, parts in several for part in parts[name]] for name in wanted}
+    return names, {name: np.concatenate(parts) for name, parts in stacked_parts.items() if parts}

@@ -1,7 +1,8 @@
 """Image files and images of a program, as the squares that a net was trained on."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,8 +11,10 @@ from alexnet.data import codec as image_files
 from alexnet.data.batches import ahead
 from alexnet.data.preprocessing import Picture, Preprocessing
 from alexnet.data.sources.pictures import OneFile, Paths, Pictures, Read, batches
+from alexnet.data.sources.tree import Content
 from alexnet.errors import AlexNetError, UsageError
 
+T = TypeVar("T")
 DECODED_AT_ONCE = 32  # images a task of a thread
 
 
@@ -30,9 +33,22 @@ def decoded_ahead(
         preprocessing: says the square's side, and how images get to it.
         workers: threads that decode ahead.
     """
+    return made_ahead(pictures, lambda content: _decoded(content, preprocessing), workers)
 
-    def load(batch: list[tuple[str, Read]]) -> tuple[list[str], list[np.ndarray | str]]:
-        return [name for name, _ in batch], [_square(read, preprocessing) for _, read in batch]
+
+def made_ahead(
+    pictures: Sequence[Pictures], make: Callable[[bytes | np.ndarray], T], workers: int
+) -> Iterator[tuple[list[str], list[T | str]]]:
+    """Names, and what is made of each image's bytes or pixels (or what is wrong with them), by the batch.
+
+    Args:
+        pictures: where the images are.
+        make: called in threads; may raise ``BadImage``.
+        workers: threads.
+    """
+
+    def load(batch: list[tuple[str, Read]]) -> tuple[list[str], list[T | str]]:
+        return [name for name, _ in batch], [_tried(read, make) for _, read in batch]
 
     return ahead(load, batches(pictures, DECODED_AT_ONCE), workers)
 
@@ -47,12 +63,17 @@ def readable(
                 yield name, square
 
 
-def _square(read: Read, preprocessing: Preprocessing) -> np.ndarray | str:
+def _decoded(content: bytes | np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    return np.asarray(image_files.decode_square(content, preprocessing.size, preprocessing.resize))
+
+
+def _tried(read: Read, make: Callable[[bytes | np.ndarray], T]) -> T | str:
+    """What is made of an image, or why it cannot be."""
     try:
-        content = read()
+        content: Content = read()
         if isinstance(content, OSError):
             raise content
-        return np.asarray(image_files.decode_square(content, preprocessing.size, preprocessing.resize))
+        return make(content)
     except image_files.BadImage as error:
         return str(error)
     except OSError as error:
@@ -73,7 +94,7 @@ def square_of(picture: Picture | str | bytes | os.PathLike, preprocessing: Prepr
         raise UsageError(f"{path}: no such file")
     if files.is_folder(path):
         raise UsageError(f"{path}: is a folder; `predict` takes all images of one")
-    square = _square(lambda: OneFile(path).read(0), preprocessing)
+    square = _tried(lambda: OneFile(path).read(0), lambda content: _decoded(content, preprocessing))
     if isinstance(square, str):
         raise AlexNetError(f"{path}: {square}")
     return square

@@ -238,6 +238,11 @@ class Network(nn.Module):
         self._through(plan(self._layers[: last + 1], frozenset(wanted)), images, None, kept)
         return {name: tensor for name, tensor in kept.items() if tensor is not None}
 
+    def dropout_factor(self, name: str) -> float:
+        """What dropout multiplies a layer's outputs with at test (paper 4.2); 1 before the activation function."""
+        rule = None if name.endswith(BEFORE) else self.table.layers[name].dropout
+        return 1.0 if rule is None or rule.of_inputs or rule.inverted else 1 - rule.rate
+
     def initialize(self, seed: int, init: str = "net") -> None:
         """Initializes every parameter, each by its own name: towers, devices and order change nothing.
 

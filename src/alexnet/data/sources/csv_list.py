@@ -1,16 +1,18 @@
 """A CSV (or TSV) of ``path,label`` and, if wanted, ``split``; paths are relative to its folder."""
 
 import os
+from collections.abc import Iterator
 
 from alexnet import files
 from alexnet.data.sources.listing import SPLIT_NAMES, Source, labeled
-from alexnet.data.sources.text import csv_rows, label_of, lines_of
-from alexnet.data.sources.tree import Tree, read_image_file
+from alexnet.data.sources.text import csv_rows, label_of, lines_of, named
+from alexnet.data.sources.tree import LIST, FileTree, Tree, read_image_file
 from alexnet.errors import UsageError
 
 EXPECTED = "a .csv or .tsv file whose first line names the columns path, label and, if wanted, split"
+ENDINGS = (".csv", ".tsv")
 COLUMNS = {
-    "path": ("path", "file", "filename", "file_name", "filepath", "image"),
+    "path": ("path", "file", "filename", "file_name", "filepath", "image", "stimulus_path"),
     "label": ("label", "class", "category", "target"),
     "split": ("split", "set", "subset"),
 }
@@ -19,7 +21,7 @@ COLUMNS = {
 class ListedTree(Tree):
     """The files that a list names; their paths are relative to its folder."""
 
-    kind = "list of files"
+    kind = LIST
 
     def __init__(self, path: str, names: list[str]):
         super().__init__(path, names)
@@ -36,19 +38,63 @@ def _beside(path: str, name: str) -> str:
     return os.path.join(os.path.dirname(path), name)
 
 
+def is_list(path: str) -> bool:
+    """Whether a path is called as a list is."""
+    return path.lower().endswith(ENDINGS)
+
+
 def matches(tree: Tree) -> bool:
     """Whether the source is a CSV or TSV file."""
-    return tree.kind == "file" and tree.path.lower().endswith((".csv", ".tsv"))
+    return tree.kind == "file" and is_list(tree.path)
 
 
-def source(tree: Tree) -> Source:
-    """The listed images. Raises ``UsageError`` naming the line that cannot be meant."""
+def _table(tree: Tree) -> tuple[str, list[str], Iterator[tuple[int, list[str]]], list[int | None]]:
+    """The first line, the header, numbered rows, and the places of the columns path, label and split."""
     text = tree.text(tree.names[0]) or ""
     first = next(iter(lines_of(text)), "")
     delimiter = "\t" if tree.path.lower().endswith(".tsv") else max(",;\t", key=first.count)
     rows = csv_rows(text, delimiter, tree.path)
     header = [name.strip().lower() for name in next(iter(rows), (1, [""]))[1]]
-    path, label, split = (_column(tree.path, header, names) for names in COLUMNS.values())
+    return first, header, rows, [_column(tree.path, header, names) for names in COLUMNS.values()]
+
+
+def listed(path: str) -> tuple[Tree, list[int] | None, list[str] | None]:
+    """A list of images in its order, for which no label is needed.
+
+    Returns:
+        The files, the index of each one's class (-1: it has no label) and the classes; None for these two where the
+        list has no column of labels.
+
+    Raises:
+        UsageError: naming the line that cannot be meant.
+    """
+    tree = FileTree(path)
+    first, header, rows, (place, label, _) = _table(tree)
+    if place is None:
+        raise UsageError(f"{path}: the first line is {first[:80]!r}; it must name the column path")
+    names: list[str] = []
+    labels: list[str | None] = []
+    for number, row in rows:
+        where = f"{path}: line {number:,}"
+        if len(row) != len(header):
+            raise UsageError(f"{where}: {len(row)} values where the first line names {len(header)} columns")
+        if not row[place].strip():
+            raise UsageError(f"{where}: no path")
+        names.append(row[place].strip())
+        labels.append(None if label is None else label_of(row[label], where))
+    if not names:
+        raise UsageError(f"{path}: lists no images; write one path per line below the first")
+    tree = ListedTree(path, names)
+    if label is None:
+        return tree, None, None
+    renamed, classes = named(name for name in labels if name is not None)
+    index = {name: number for number, name in enumerate(classes)}
+    return tree, [-1 if name is None else index.get(renamed[name] or "", -1) for name in labels], classes
+
+
+def source(tree: Tree) -> Source:
+    """The listed images. Raises ``UsageError`` naming the line that cannot be meant."""
+    first, header, rows, (path, label, split) = _table(tree)
     if path is None or label is None:
         raise UsageError(f"{tree.path}: the first line is {first[:80]!r}; it must name the columns path and label")
     names: list[str] = []

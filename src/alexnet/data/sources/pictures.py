@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from alexnet import files
-from alexnet.data.sources.tree import Content, FolderTree, Tree, is_image, open_archive, read_image_file
+from alexnet.data.sources.tree import LIST, Content, FolderTree, Tree, is_image, open_archive, read_image_file
 from alexnet.errors import UsageError
 from alexnet.files import mistakes
 
@@ -41,8 +41,10 @@ class Pictures:
         self.members = members
 
     def name(self, member: int) -> str:
-        """The path of an image; within an archive the archive's with the name behind it."""
+        """The path of an image, as a list has it; within an archive the archive's with the name behind it."""
         path, name = self.tree.path, self.tree.names[member]
+        if self.tree.kind == LIST:
+            return name
         if isinstance(self.tree, OneFile):
             return path
         if isinstance(self.tree, FolderTree) and not files.is_remote(path):

@@ -7,7 +7,7 @@ files and what this program itself has written are left out; whatever is left ou
 import os
 
 from alexnet import files
-from alexnet.data.sources.tree.base import LARGEST, Content, FileTree, Span, Tree, read_image_file, within
+from alexnet.data.sources.tree.base import LARGEST, LIST, Content, FileTree, Span, Tree, read_image_file, within
 from alexnet.data.sources.tree.folder import FolderTree
 from alexnet.data.sources.tree.rules import IMAGE_ENDINGS, LeftOut, hidden, is_image, printable
 from alexnet.data.sources.tree.tar import CompressedTarTree, TarTree, is_tar, peek
@@ -27,6 +27,7 @@ OTHERS = {
 __all__ = [
     "IMAGE_ENDINGS",
     "LARGEST",
+    "LIST",
     "CompressedTarTree",
     "Content",
     "FileTree",

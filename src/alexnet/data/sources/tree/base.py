@@ -25,6 +25,7 @@ from alexnet.data.sources.tree.rules import LeftOut
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.files.remote import read_all
 
+LIST = "list of files"  # the kind of a tree whose names are paths
 LARGEST = 1 << 29  # bytes of one image file; more is damage or an attack
 
 # What Python's archive modules raise on damage that they did not foresee (found by tests/fuzz).

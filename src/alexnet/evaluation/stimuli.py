@@ -1,0 +1,205 @@
+"""Images on their way to a net, in order: of files, folders and archives, of a list, or of a dataset's split."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet import files
+from alexnet.data import codec
+from alexnet.data.batches import Share, whole_images
+from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.data.sources import csv_list
+from alexnet.data.sources.pictures import Paths, Pictures, find_pictures, some_of
+from alexnet.errors import UsageError
+from alexnet.evaluation.classifier import stacked
+from alexnet.evaluation.pictures import made_ahead, several
+
+
+class Fitted(NamedTuple):
+    """An image as a net takes it.
+
+    Attributes:
+        pixels: (side, side, 3) uint8; the side is what ``Preprocessing`` stores or what the net sees.
+        done: what was done to get there, for people.
+    """
+
+    pixels: np.ndarray
+    done: str
+
+
+Fit = Callable[[bytes | np.ndarray], Fitted]  # of an image file's bytes or pixels; raises BadImage
+
+
+class Batch(NamedTuple):
+    """Images that follow each other.
+
+    Attributes:
+        names: of the images.
+        labels: (n,) int64, indices of the stimuli's classes, -1: none; None where no image has one.
+        images: (n, 3, side, side) uint8, channels-last in memory.
+        done: what was done to each, for people.
+        bad: names of images before the last of these that cannot be read, and why.
+    """
+
+    names: list[str]
+    labels: np.ndarray | None
+    images: Tensor
+    done: list[str]
+    bad: list[tuple[str, str]]
+
+
+class Stimuli(Protocol):
+    """Images in order.
+
+    Attributes:
+        count: images, those that cannot be read included.
+        classes: names of the classes; None where images have no labels.
+        words: where they are from, for people.
+    """
+
+    count: int
+    classes: list[str] | None
+    words: str
+
+    def batches(self, size: int, workers: int) -> Iterator[Batch]:
+        """The images, ``size`` readable ones at a time; ``workers`` threads decode."""
+        ...
+
+    def shared(self, share: Share) -> "Stimuli":
+        """A rank's part of the images."""
+        ...
+
+
+class FileStimuli:
+    """Image files, and images of folders and archives.
+
+    Args:
+        pictures: where they are.
+        fit: what makes of each what the net takes.
+        labels: (count,) int64, as ``Batch`` has them.
+        classes: their names.
+        words: as ``Stimuli`` has them.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Pictures],
+        fit: Fit,
+        labels: np.ndarray | None = None,
+        classes: list[str] | None = None,
+        words: str = "",
+    ):
+        self.pictures, self.fit, self.labels, self.classes, self.words = pictures, fit, labels, classes, words
+        self.count = sum(len(source.members) for source in pictures)
+
+    def shared(self, share: Share) -> "FileStimuli":
+        part = share.of(range(self.count))
+        labels = None if self.labels is None else self.labels[part.start : part.stop]
+        return FileStimuli(some_of(self.pictures, part), self.fit, labels, self.classes, self.words)
+
+    def batches(self, size: int, workers: int) -> Iterator[Batch]:
+        names: list[str] = []
+        images: list[Fitted] = []
+        places: list[int] = []
+        bad: list[tuple[str, str]] = []
+        place = 0
+        for some, made in made_ahead(self.pictures, self.fit, workers):
+            for name, image in zip(some, made):
+                if isinstance(image, str):
+                    bad.append((name, image))
+                else:
+                    names.append(name)
+                    images.append(image)
+                    places.append(place)
+                place += 1
+                if len(names) == size:
+                    yield self._batch(names, images, places, bad)
+                    names, images, places, bad = [], [], [], []
+        if names or bad:
+            yield self._batch(names, images, places, bad)
+
+    def _batch(
+        self, names: list[str], images: list[Fitted], places: list[int], bad: list[tuple[str, str]]
+    ) -> Batch:  # fmt: skip
+        labels = None if self.labels is None else self.labels[places]
+        pixels = stacked([image.pixels for image in images]) if images else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+        return Batch(names, labels, pixels, [image.done for image in images], bad)
+
+
+class DatasetStimuli:
+    """A dataset's images as they are stored.
+
+    Args:
+        dataset: opened.
+        split: of it.
+        rows: row ids, where not all of the split are meant.
+    """
+
+    def __init__(self, dataset: Dataset, split: str, rows: np.ndarray | None = None):
+        self.dataset, self.split = dataset, split
+        self.rows = dataset.rows(split) if rows is None else rows
+        self.count = len(self.rows)
+        self.classes: list[str] | None = dataset.classes
+        self.words = f"{dataset.path}, split {split}"
+
+    def shared(self, share: Share) -> "DatasetStimuli":
+        part = share.of(range(self.count))
+        return DatasetStimuli(self.dataset, self.split, self.rows[part.start : part.stop])
+
+    def batches(self, size: int, workers: int) -> Iterator[Batch]:
+        done = f"stored as {self.dataset.size}x{self.dataset.size}"
+        for batch in whole_images(self.dataset, self.split, size, workers, rows=self.rows):
+            names = [self.dataset.name(row) for row in batch.rows.tolist()]
+            yield Batch(names, batch.labels.numpy(), batch.images, [done] * len(names), [])
+
+
+def as_in_training(preprocessing: Preprocessing) -> Fit:
+    """What makes an image the square that a run's dataset would have stored."""
+
+    def fit(content: bytes | np.ndarray) -> Fitted:
+        pixels = np.asarray(codec.decode_square(content, preprocessing.size, preprocessing.resize))
+        width, height = codec.dimensions(content) or pixels.shape[1::-1]
+        how = "unchanged" if width == height == preprocessing.size else preprocessing.resize
+        return Fitted(pixels, f"{width}x{height}, {how} to {preprocessing.size}x{preprocessing.size}")
+
+    return fit
+
+
+def stimuli_of(
+    source: "Stimuli | Dataset | Paths",
+    fit: Fit,
+    split: str | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Stimuli:
+    """The images of a source, in its order.
+
+    Args:
+        source: a dataset, opened or its folder; image files, folders or archives, one or several; a CSV or TSV whose
+            column ``path`` names image files, in that order.
+        fit: what makes of a file what the net takes.
+        split: of a dataset; not given, the one that it was opened for, or ``val``.
+        note: called with a line on what was left out of a folder or archive.
+
+    Raises:
+        UsageError: nothing there, or nothing of these.
+    """
+    if isinstance(source, FileStimuli | DatasetStimuli):
+        return source
+    if isinstance(source, Dataset):
+        return DatasetStimuli(source, split or source.split or "val")
+    paths = several(source)  # pyright: ignore[reportArgumentType]
+    if len(paths) == 1:
+        if files.exists(files.join(paths[0], "dataset.json")) and files.is_folder(paths[0]):
+            return stimuli_of(Dataset(paths[0]), fit, split)
+        if csv_list.is_list(paths[0]) and files.exists(paths[0]):
+            tree, labels, classes = csv_list.listed(paths[0])
+            pictures = [Pictures(tree, list(range(len(tree.names))))]
+            return FileStimuli(pictures, fit, None if labels is None else np.array(labels), classes, paths[0])
+    if split is not None:
+        raise UsageError(f"--split {split}: {os.path.basename(paths[0])} is no dataset; leave --split out")
+    return FileStimuli(find_pictures(paths, note), fit, words=", ".join(paths))
