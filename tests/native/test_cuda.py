@@ -77,9 +77,9 @@ floats = dict.fromkeys(("k", "alpha", "beta", "momentum", "rate", "decay"), "fp3
 sizes = dict.fromkeys(("rows", "pixels", "count", "units", "blocks", "least", "step"), "i32")
 low = dict.fromkeys(("x", "y", "gradient", "out", "low"), "*bf16")
 types = {**floats, **sizes, **low, "where": "*u8", "w": "*fp32", "v": "*fp32"}
-for each in (48, 128, 256):
-    gives, sees, before = cuda._tile(each)
-    shape = dict(each=each, gives=gives, sees=sees, before=before, size=5, terms=2, block=cuda.NORM_ROWS)
+for channels in (48, 128, 256):
+    gives, sees, before = cuda._tile(channels)
+    shape = dict(channels=channels, gives=gives, sees=sees, before=before, size=5, terms=2, block=cuda.NORM_ROWS)
     compiled(cuda.norm_forward, types, **shape)
     compiled(cuda.norm_backward, types, **shape)
 window = dict(maps=96, height=55, width=55, out_height=27, out_width=27, size=3, stride=2, block=32, wide=32)

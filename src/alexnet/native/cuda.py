@@ -44,10 +44,10 @@ def runs(*tensors: Tensor) -> bool:
     return all(tensor.is_cuda and tensor.dtype in TYPES for tensor in tensors) and usable()
 
 
-def _tile(each: int) -> tuple[int, int, int]:
+def _tile(channels: int) -> tuple[int, int, int]:
     """Maps that a tile of the norm gives, maps that it sees, and how many of these lie before the first one."""
-    if each <= WIDEST:
-        return each, max(16, triton.next_power_of_2(each)), 0
+    if channels <= WIDEST:
+        return channels, max(16, triton.next_power_of_2(channels)), 0
     return WIDEST - 2 * MARGIN, WIDEST, MARGIN
 
 
@@ -66,15 +66,15 @@ if triton is not None:
         return sums
 
     @triton.jit
-    def tile_of(rows, each: tl.constexpr, gives: tl.constexpr, sees: tl.constexpr, before: tl.constexpr,
+    def tile_of(rows, channels: tl.constexpr, gives: tl.constexpr, sees: tl.constexpr, before: tl.constexpr,
                 block: tl.constexpr):  # fmt: skip
         """Where a tile's elements lie, from its first row on; which there are; which it gives."""
         first = tl.program_id(0).to(tl.int64) * block
         row = tl.arange(0, block)
         column = tl.program_id(1) * gives - before + tl.arange(0, sees)
-        there = (first + row < rows)[:, None] & ((column >= 0) & (column < each))[None, :]
+        there = (first + row < rows)[:, None] & ((column >= 0) & (column < channels))[None, :]
         own = (column >= tl.program_id(1) * gives) & (column < (tl.program_id(1) + 1) * gives)
-        return first * each, row[:, None] * each + column[None, :], there, there & own[None, :]
+        return first * channels, row[:, None] * channels + column[None, :], there, there & own[None, :]
 
     @triton.jit
     def windows(size: tl.constexpr, sees: tl.constexpr, back: tl.constexpr):
@@ -84,18 +84,18 @@ if triton is not None:
         return (near >= -(size // 2)) & (near <= (size - 1) // 2)
 
     @triton.jit
-    def norm_forward(x, y, rows, k, alpha, beta, each: tl.constexpr, gives: tl.constexpr, sees: tl.constexpr,
+    def norm_forward(x, y, rows, k, alpha, beta, channels: tl.constexpr, gives: tl.constexpr, sees: tl.constexpr,
                      before: tl.constexpr, size: tl.constexpr, terms: tl.constexpr, block: tl.constexpr):  # fmt: skip
-        first, at, there, own = tile_of(rows, each, gives, sees, before, block)
+        first, at, there, own = tile_of(rows, channels, gives, sees, before, block)
         value = tl.load(x + first + at, mask=there, other=0.0).to(tl.float32)
         s = k + alpha * banded(value * value, windows(size, sees, False), terms)
         tl.store(y + first + at, value * tl.exp2(-beta * tl.log2(s)), mask=own)
 
     @triton.jit
-    def norm_backward(x, gradient, out, rows, k, alpha, beta, each: tl.constexpr, gives: tl.constexpr,
+    def norm_backward(x, gradient, out, rows, k, alpha, beta, channels: tl.constexpr, gives: tl.constexpr,
                       sees: tl.constexpr, before: tl.constexpr, size: tl.constexpr, terms: tl.constexpr,
                       block: tl.constexpr):  # fmt: skip
-        first, at, there, own = tile_of(rows, each, gives, sees, before, block)
+        first, at, there, own = tile_of(rows, channels, gives, sees, before, block)
         value = tl.load(x + first + at, mask=there, other=0.0).to(tl.float32)
         g = tl.load(gradient + first + at, mask=there, other=0.0).to(tl.float32)
         s = k + alpha * banded(value * value, windows(size, sees, False), terms)
@@ -199,11 +199,11 @@ def _run_norm(
 ) -> Tensor:
     """What a kernel of the norm writes of tensors that lie alike, channels-last; of the first it takes the shape."""
     x = tensors[0]
-    out, each = torch.empty_like(x), x.shape[1] // towers
+    out, channels = torch.empty_like(x), x.shape[1] // towers
     if x.numel():
-        rows, (gives, sees, before) = x.numel() // each, _tile(each)
-        kernel[(triton.cdiv(rows, NORM_ROWS), triton.cdiv(each, gives))](
-            *tensors, out, rows, float(k), float(alpha), float(beta), each, gives, sees, before, size, _terms(x),
+        rows, (gives, sees, before) = x.numel() // channels, _tile(channels)
+        kernel[(triton.cdiv(rows, NORM_ROWS), triton.cdiv(channels, gives))](
+            *tensors, out, rows, float(k), float(alpha), float(beta), channels, gives, sees, before, size, _terms(x),
             NORM_ROWS,
         )  # fmt: skip
     return out
