@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet import Dataset, cli, machine, prepare, randomness
+from alexnet import Dataset, Recipe, cli, machine, prepare, randomness, train
 from alexnet.nets import table_file
 from alexnet.training.journal import StepReport
 from alexnet.training.listeners import StallWatch
@@ -110,6 +110,14 @@ def net_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("nets") / "small.toml"
     path.write_text(SMALL_NET)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def small_run(dataset: Dataset, net_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the small net that has seen the pictures once, to be read only."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    train(dataset, folder, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, precision="float32"), show=False)
+    return folder
 
 
 @pytest.fixture

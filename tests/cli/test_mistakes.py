@@ -24,6 +24,7 @@ TAKES = {
     "IMAGE": {"photos", "photos.tar", "cat.jpg"},
     "NET": {"net.toml", "run"},
 }
+ALSO = {("features", "SOURCE"): {"dataset", "cat.jpg"}}
 MADE = {"prepare": "DATASET", "train": "RUN", "import": "RUN"}  # the argument that these commands write
 NO_PATHS = {"download", "reproduce", "demo", "nets", "recipes", "bench", "doctor", "completion"}
 THINGS = {  # of a folder: what it is said to be, and a word of what to do, where all but one of these are wrong
@@ -105,8 +106,11 @@ def test_missing_and_superfluous_arguments_are_named(alexnet, command):
             assert f"give {' and '.join(names[count:])} (" in said and shlex.join(given) in said
     usage = alexnet(command, "--help")[1].partition("\n\n")[0]
     if "..." not in usage:
-        said = line(alexnet(command, "a", "b", "c", "--json"))
-        assert said.startswith(f"error: alexnet {command}: ") and "more than it takes" in said and "c:" in said
+        words = "abcd"[: max(3, len(names) + 1)]
+        said = line(alexnet(command, *words, "--json"))
+        assert (
+            said.startswith(f"error: alexnet {command}: ") and "more than it takes" in said and f"{words[-1]}:" in said
+        )
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -128,8 +132,9 @@ def test_a_thing_of_another_kind_is_said_to_be_one(alexnet, command, thing):
     usage = [word.strip("[].") for word in " ".join(alexnet(command, "--help")[1].split("\n\n")[0].split()).split()]
     names = [name for name in usage if name in TAKES or name in ("FILE", "A")]
     right = {"SOURCE": "photos", "DATASET": "dataset", "PATH": "run", "RUN": "run", "IMAGE": "photos", "NET": "run"}
+    right |= {"FILE": "out.npy"} if command == "features" else {}
     for place, name in enumerate(names):
-        if name not in TAKES or MADE.get(command) == name or thing in TAKES[name]:
+        if name not in TAKES or MADE.get(command) == name or thing in TAKES[name] | ALSO.get((command, name), set()):
             continue
         if command == "compare" and thing == "seeds":  # what it is for
             continue
@@ -254,7 +259,7 @@ def test_the_net_of_a_run_is_shown(alexnet):
         (lambda: api.evaluate(["run", "run"], "photos"), "photos: is a folder of 12 images, not a dataset"),
         (lambda: api.predict("photos", "run"), "swapped: alexnet predict run photos"),
         (lambda: api.predict("run", ["dataset"]), "dataset: is a dataset, not images"),
-        (lambda: api.features("run", "dataset", "fc3"), "dataset: is a dataset, not images"),
+        (lambda: api.features("run", "run", "fc3"), "run: is a run, not images"),
         (lambda: api.prepare("dataset", "photos"), "swapped: alexnet prepare photos dataset"),
         (lambda: api.prepare("", "made"), "the name is empty"),
         (lambda: api.import_weights("run", "weights.pth"), "weights.pth"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet import Recipe, UsageError, load, train
+from alexnet import UsageError, load
 from alexnet.data.preprocessing import views as views_of
 from alexnet.evaluation import activations as module
 from alexnet.evaluation.activations import activations, batch_size, shapes
@@ -15,10 +15,8 @@ from tests.conftest import picture
 
 
 @pytest.fixture(scope="module")
-def run(dataset, net_file, tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "run"
-    train(dataset, path, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1))
-    return load(path, precision="float32")
+def run(small_run):
+    return load(small_run, precision="float32")
 
 
 def plain(net, seen):

@@ -25,6 +25,10 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
         "use.Show",
         "Draw a run's error curve, its first filters (Figure 3), and predictions as bar charts (Figure 4).",
     ),
+    "features": (
+        "features.Features",
+        "Write the activations of layers for a set of images to a file, in the format of your tools.",
+    ),
     "import": (
         "interchange.Import",
         "Import pretrained weights (torchvision, Caffe, ONNX) as a run. Nothing in the file is executed.",

@@ -63,11 +63,7 @@ def decode_square(data: bytes | np.ndarray, size: int = 256, resize: str = SHORT
     Raises:
         BadImage: empty, truncated, not an image, too small, too large.
     """
-    if isinstance(data, np.ndarray):
-        image = np.ascontiguousarray(data)
-    else:
-        image = _decode_jpeg(data, size)
-        image = np.asarray(_decode(data)) if image is None else image
+    image = _pixels(data, size)
     height, width = image.shape[:2]
     if (width, height) == (size, size):
         return image
@@ -80,6 +76,34 @@ def decode_square(data: bytes | np.ndarray, size: int = 256, resize: str = SHORT
     (top, rows), (left, columns) = spans
     box = (left, top, left + columns, top + rows)
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _pixels(data: bytes | np.ndarray, size: int) -> np.ndarray:
+    """(H, W, 3) uint8, upright; of a JPEG perhaps reduced, no further than a square of ``size`` allows."""
+    if isinstance(data, np.ndarray):
+        return np.ascontiguousarray(data)
+    image = _decode_jpeg(data, size)
+    return np.asarray(_decode(data)) if image is None else image
+
+
+def decode_whole(data: bytes | np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright: every pixel of an image. Arguments and errors as for ``decode_square``."""
+    return check_sides(_pixels(data, MOST_SIDE))
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A whole image at another size, cubic, antialiased where it shrinks; unchanged at its own.
+
+    Args:
+        image: (H, W, 3) uint8.
+        height, width: of the result.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def area_average(image: np.ndarray, rows: tuple[float, int], columns: tuple[float, int], size: int) -> np.ndarray:

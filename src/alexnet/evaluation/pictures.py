@@ -43,12 +43,13 @@ def made_ahead(
 
     Args:
         pictures: where the images are.
-        make: called in threads; may raise ``BadImage``.
+        make: called in threads; may raise ``BadImage``, of this image, or ``UsageError``, which ends all and is raised
+            here with the image's name.
         workers: threads.
     """
 
     def load(batch: list[tuple[str, Read]]) -> tuple[list[str], list[T | str]]:
-        return [name for name, _ in batch], [_tried(read, make) for _, read in batch]
+        return [name for name, _ in batch], [_named(name, read, make) for name, read in batch]
 
     return ahead(load, batches(pictures, DECODED_AT_ONCE), workers)
 
@@ -65,6 +66,13 @@ def readable(
 
 def _decoded(content: bytes | np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     return np.asarray(image_files.decode_square(content, preprocessing.size, preprocessing.resize))
+
+
+def _named(name: str, read: Read, make: Callable[[bytes | np.ndarray], T]) -> T | str:
+    try:
+        return _tried(read, make)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 def _tried(read: Read, make: Callable[[bytes | np.ndarray], T]) -> T | str:

@@ -1,6 +1,5 @@
 """Images on their way to a net, in order: of files, folders and archives, of a list, or of a dataset's split."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -13,11 +12,12 @@ from alexnet.data import codec
 from alexnet.data.batches import Share, whole_images
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
-from alexnet.data.sources import csv_list
+from alexnet.data.sources import SPLITS, csv_list, open_source
 from alexnet.data.sources.pictures import Paths, Pictures, find_pictures, some_of
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import stacked
 from alexnet.evaluation.pictures import made_ahead, several
+from alexnet.files import kinds
 
 
 class Fitted(NamedTuple):
@@ -180,9 +180,10 @@ def stimuli_of(
 
     Args:
         source: a dataset, opened or its folder; image files, folders or archives, one or several; a CSV or TSV whose
-            column ``path`` names image files, in that order.
+            column ``path`` names image files, in that order; any other layout that ``prepare`` reads.
         fit: what makes of a file what the net takes.
-        split: of a dataset; not given, the one that it was opened for, or ``val``.
+        split: of a dataset (not given, the one that it was opened for, or ``val``), or of a layout that has splits
+            (not given, all).
         note: called with a line on what was left out of a folder or archive.
 
     Raises:
@@ -194,12 +195,47 @@ def stimuli_of(
         return DatasetStimuli(source, split or source.split or "val")
     paths = several(source)  # pyright: ignore[reportArgumentType]
     if len(paths) == 1:
-        if files.exists(files.join(paths[0], "dataset.json")) and files.is_folder(paths[0]):
+        if files.exists(files.join(paths[0], "dataset.json")):
             return stimuli_of(Dataset(paths[0]), fit, split)
-        if csv_list.is_list(paths[0]) and files.exists(paths[0]):
-            tree, labels, classes = csv_list.listed(paths[0])
-            pictures = [Pictures(tree, list(range(len(tree.names))))]
-            return FileStimuli(pictures, fit, None if labels is None else np.array(labels), classes, paths[0])
+        labeled = _listed(paths[0], fit) or _labeled(paths[0], fit, split, note)
+        if labeled:
+            return labeled
     if split is not None:
-        raise UsageError(f"--split {split}: {os.path.basename(paths[0])} is no dataset; leave --split out")
+        raise UsageError(f"--split {split}: {paths[0]} has no splits; leave --split out")
     return FileStimuli(find_pictures(paths, note), fit, words=", ".join(paths))
+
+
+def _listed(path: str, fit: Fit) -> FileStimuli | None:
+    """The images that a CSV or TSV names; None where the path is none."""
+    if not csv_list.is_list(path) or not files.exists(path):
+        return None
+    tree, labels, classes = csv_list.listed(path)
+    pictures = [Pictures(tree, list(range(len(tree.names))))]
+    return FileStimuli(pictures, fit, None if labels is None else np.array(labels), classes, path)
+
+
+def _labeled(path: str, fit: Fit, split: str | None, note: Callable[[str], None] | None) -> FileStimuli | None:
+    """Images with labels, of any layout that ``prepare`` reads; None where a path has none of them.
+
+    Of a folder or archive of images all are taken, also those outside the folders of classes.
+    """
+    if kinds.kind_of(path).name in (kinds.IMAGE, kinds.NOTHING, kinds.BLANK):
+        return None
+    try:
+        source = open_source(path)
+    except UsageError:
+        if path.lower().endswith((".parquet", ".arrow")):
+            raise
+        return None
+    listing, tree = source.listing, source.tree
+    if split is not None and split not in listing.counts():
+        raise UsageError(f"{path}: has no split {split!r}; it has {', '.join(listing.counts())}")
+    chosen = np.ones(len(listing), bool) if split is None else listing.splits == SPLITS.index(split)
+    label_of = dict(zip(listing.members[chosen].tolist(), listing.labels[chosen].tolist()))
+    members = sorted(label_of)
+    if listing.layout == "folder" and split is None:
+        members = Pictures(tree).members
+    if note and tree.left_out:
+        note(f"{path}: {tree.left_out}")
+    labels = np.array([label_of.get(member, -1) for member in members], np.int64)
+    return FileStimuli([Pictures(tree, members)], fit, labels, listing.classes, path)

@@ -61,6 +61,7 @@ from alexnet.files.storage import read_bytes as read_bytes
 from alexnet.files.storage import read_json as read_json
 from alexnet.files.storage import remove_folder as remove_folder
 from alexnet.files.storage import remove_leftovers as remove_leftovers
+from alexnet.files.storage import remove_partials as remove_partials
 from alexnet.files.storage import size as size
 from alexnet.files.storage import sizes as sizes
 from alexnet.files.storage import to_csv as to_csv

@@ -214,17 +214,18 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     try:
         with explained(target):
             file = open(partial, "wb")
-        with file:
-            try:
-                yield file
-            except OSError as error:
-                if error.filename is not None or error.errno not in DISK:
-                    raise  # of something else than this file
-                with explained(target):
-                    raise
+        try:
+            yield file
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # what is still to be written, to a disk that is full
+                file.close()
+            if not isinstance(error, OSError) or error.filename is not None or error.errno not in DISK:
+                raise  # of something else than this file
             with explained(target):
-                file.flush()
-                os.fsync(file.fileno())
+                raise
+        with explained(target), file:
+            file.flush()
+            os.fsync(file.fileno())
         with explained(target):
             os.replace(partial, target)
     finally:
@@ -244,6 +245,16 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             os.replace(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(path: str | os.PathLike) -> None:
+    """Removes what killed processes left half written of one file; what living ones are writing stays."""
+    target = Path(path)
+    prefix = f".{target.name[:40]}-"
+    for entry in target.parent.iterdir():
+        if entry.name.startswith(prefix) and OWN.fullmatch(entry.name[len(prefix) - 1 :]) and not _is_written(entry):
+            with contextlib.suppress(OSError):
+                entry.unlink()
 
 
 def remove_folder(path: Path) -> None:

@@ -1,0 +1,57 @@
+"""``.npy``: an array a layer, opened by ``numpy.load(mmap_mode="r")``; names, labels and what was done lie beside it.
+
+Rows are appended to the file. A file that is mapped into memory while it grows would end the process where the disk
+is full (SIGBUS), and count as the process's memory.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from alexnet import files
+from alexnet.evaluation.activations import Activations
+from alexnet.science.formats.content import Content
+
+
+def places(path: Path, layers: list[str]) -> dict[str, Path]:
+    """The file of each layer: the path itself, or with the layer's name in it where there are several."""
+    if len(layers) == 1:
+        return {layers[0]: path}
+    return {layer: path.with_suffix(f".{layer.replace(':', '-')}{path.suffix}") for layer in layers}
+
+
+class Npy:
+    """``x.npy`` or ``x.LAYER.npy`` of several layers, ``x.csv`` (a line an image, in order) and ``x.json``."""
+
+    def __init__(self, path: Path, content: Content, stack: contextlib.ExitStack):
+        self._content, self._count = content, 0
+        self._places = places(path, list(content.layers))
+        # what is opened last appears first: whoever sees x.json has all
+        self._json, self._csv = (stack.enter_context(files.atomic(path.with_suffix(end))) for end in (".json", ".csv"))
+        self._arrays = {layer: stack.enter_context(files.atomic(place)) for layer, place in self._places.items()}
+        self._csv.write(files.to_csv([["row", "name", "label", "done"]]))
+        for layer, file in self._arrays.items():
+            self._header(layer, file, content.count)
+
+    def _header(self, layer: str, file: BinaryIO, count: int) -> None:
+        """NumPy leaves room for any count of rows: headers are of one length."""
+        shape = (count, *self._content.layers[layer])
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+
+    def add(self, batch: Activations) -> None:
+        for layer, file in self._arrays.items():
+            file.write(batch.layers[layer].astype("<f4", copy=False).data)
+        rows = zip(self._content.names(batch), self._content.labels(batch), batch.done)
+        self._csv.write(files.to_csv([self._count + i, *row] for i, row in enumerate(rows)))
+        self._count += len(batch.names)
+
+    def finish(self) -> None:
+        for layer, file in self._arrays.items():
+            file.seek(0)
+            self._header(layer, file, self._count)
+        names = {layer: place.name for layer, place in self._places.items()}
+        text = files.to_json({"images": self._count, "files": names, **self._content.description})
+        self._json.write((text + "\n").encode())
