@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -69,9 +70,21 @@ def test_values_are_given_with_commas():
     assert measured.paths == ("a", "b", "c")  # pyright: ignore[reportFunctionMemberAccess]
 
 
-def test_values_with_blanks_between_are_told_of_commas(alexnet):
-    status, _, err = alexnet("train", "a", "b", "--milestones", "25", "51", "79", "--epochs", "3")
-    assert status == 2 and "give them with commas (--milestones 25,51,79)" in err and err.count("\n") == 1
+def test_values_with_blanks_between_are_values_where_no_argument_is_left_for_them(alexnet):
+    for words in (
+        ["r", "s", "f.npy", "--layer", "fc7", "conv5:before", "--workers", "1"],
+        ["--layer", "fc7", "conv5:before", "r", "s", "f.npy"],
+        ["r", "--layer", "fc7", "conv5:before", "--", "s", "f.npy"],
+    ):
+        command: Any = parse("features", words)
+        assert (command.run, command.source, command.file) == ("r", "s", "f.npy")
+        assert command.layer == ("fc7", "conv5:before")
+    command = parse("train", ["a", "b", "--milestones", "25", "51", "79", "--layer-lr", "conv1@1=0", "conv2@1=0"])
+    assert command.settings.milestones == (25.0, 51.0, 79.0) and command.settings.layer_lr[1] == "conv2@1=0"
+    status, _, err = alexnet("train", "a", "b", "--epochs", "3", "c", "--milestones", "25")
+    assert status == 2 and "c: more than it takes" in err and err.count("\n") == 1
+    status, _, err = alexnet("evaluate", "a", "b", "--probe", "conv5", "fc7")  # of any number of arguments
+    assert status == 2 and "fc7" in err and err.count("\n") == 1
 
 
 def test_the_learning_rate_has_two_names():

@@ -30,6 +30,7 @@ def parse(name: str, arguments: list[str]) -> Callable[[], int]:
     command, default = command_class(name), default_of(name, arguments)
     options = options_of(command, default)
     _check_names(name, options, arguments)
+    arguments = _joined(options, arguments)
     _check_arguments(name, options, arguments)
     said = io.StringIO()
     start: dict[str, Any] = {} if default is None else {"default": default}
@@ -97,6 +98,26 @@ def _places(options: list[Option], arguments: list[str]) -> list[int]:
             places.append(place)
         value = place < end and not value and takes_value.get(word.replace("_", "-"), False)
     return places
+
+
+def _joined(options: list[Option], arguments: list[str]) -> list[str]:
+    """The words, with what stands behind an option of several values as its values, where no argument is left for it.
+
+    ``--layer fc7 conv5`` becomes ``--layer fc7,conv5``, but only of a command that takes a number of arguments.
+    """
+    wanted = [word for option in options if option.positional for word in option.value.split()]
+    if any("..." in word for word in wanted):
+        return arguments
+    several = {spelled for option in options if option.several for spelled in option.names}
+    words, places, taken = list(arguments), _places(options, arguments), set[int]()
+    for index, word in enumerate(before_dashes(arguments)):
+        if word in several:
+            behind = itertools.takewhile(lambda at: at in places, range(index + 2, len(arguments)))
+            own = list(behind)[: max(0, len(places) - len(wanted) - len(taken))]
+            if own:
+                words[index + 1] = ",".join(arguments[at] for at in (index + 1, *own))
+                taken.update(own)
+    return [word for index, word in enumerate(words) if index not in taken]
 
 
 def _check_arguments(name: str, options: list[Option], arguments: list[str]) -> None:
