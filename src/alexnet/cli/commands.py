@@ -22,8 +22,8 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
     ),
     "predict": ("use.Predict", "Predict the most probable classes of images."),
     "show": (
-        "use.Show",
-        "Draw a run's error curve, its first filters (Figure 3), and predictions as bar charts (Figure 4).",
+        "show.Show",
+        "Draw a run: error curve, filters (Figure 3), predictions (Figure 4); or one image on its way through the net.",
     ),
     "features": (
         "features.Features",

@@ -1,4 +1,4 @@
-"""Commands for a trained run: predict, show."""
+"""The command that uses a trained run: predict."""
 
 import contextlib
 import dataclasses
@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from alexnet import files
-from alexnet.cli.options import File, Folder, OfCheckpoint, OnDevice, Scoring, Split, Working, check_outputs
-from alexnet.cli.streams import print_json, say, warn, write_json
+from alexnet.cli.options import File, Scoring, Working, check_outputs
+from alexnet.cli.streams import say, warn, write_json
 from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
 from alexnet.files import mistakes
 from alexnet.progress import Display, plural
@@ -123,72 +123,3 @@ class Predict(Scoring, Working):
             shown = ", ".join(f"{name} {share:.1%}" for name, (_, share) in zip(names, prediction.top))
             mark = "unsure: " if self._is_unsure(prediction) else ""
             say(f"{prediction.name}: {mark}{shown}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Show(OfCheckpoint, OnDevice, Working):
-    """Draw a run's error curve, its first filters (Figure 3), and predictions as bar charts (Figure 4)."""
-
-    run: Positional[Annotated[str, arg(metavar="RUN")]]
-    """Run to draw."""
-
-    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
-    """Files or folders to predict (default: images of the dataset's validation split)."""
-
-    output: Folder | None = None
-    """Folder to write the pictures to (default: the run's own)."""
-
-    dataset: Annotated[str | None, arg(metavar="DATASET")] = None
-    """Dataset to take images from (default: the one that the run was trained on)."""
-
-    split: Split | None = None
-    """Split of the dataset (default: val)."""
-
-    only_errors: bool = False
-    """Only images whose most probable class is wrong, the most certain errors first (those that give their
-    true class least); their names are printed."""
-
-    count: int = 16
-    """Number of images in the picture."""
-
-    def __call__(self) -> int:
-        from alexnet import machine
-        from alexnet.figures.show import MOST_PICTURES, Mistakes, show
-
-        check_number("--count", self.count, 1, MOST_PICTURES)
-        machine.set_up()
-        written: list[str] = []
-        errors: list[Mistakes] = []
-        display = Display(unit="images")
-        try:
-            show(
-                self.run,
-                self.images,
-                output=self.output,
-                dataset=self.dataset,
-                split=self.split,
-                only_errors=self.only_errors,
-                count=self.count,
-                checkpoint=self.checkpoint,
-                device=machine.choose_device(self.device),
-                note=lambda line: warn(f"note: {line}"),
-                wrote=lambda path: written.append(str(path)),
-                mistaken=errors.append,
-                progress=display.counter("looking for errors"),
-            )
-        finally:  # whatever becomes of the others, these are there
-            display.close()
-            if not self.json:
-                self._say(written, errors)
-        if self.json and self.only_errors:
-            return print_json({"pictures": written, "errors": [dataclasses.asdict(entry) for entry in errors]})
-        return print_json(written) if self.json else 0
-
-    def _say(self, written: list[str], errors: Any) -> None:
-        """The errors that are drawn, and the files."""
-        for drawn in errors:
-            say(f"{drawn}{', the most certain:' if drawn.wrong > len(drawn.shown) else ':'}")
-            for mistake in drawn.shown:
-                say(f"{mistake.name}: {mistake.prediction} {mistake.probability:.1%}, true: {mistake.true_class}")
-        for path in written:
-            say(path)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ from alexnet.evaluation.pictures import several
 from alexnet.evaluation.predict import first_readable
 from alexnet.figures.curve import curve_of
 from alexnet.figures.filters import filters
+from alexnet.figures.place import Drawing, Place
 from alexnet.figures.predictions import predictions
-from alexnet.figures.style import first_synonyms, save, save_image
+from alexnet.figures.style import first_synonyms
 from alexnet.files import mistakes
 from alexnet.progress import plural
 from alexnet.runs.checkpoint import AnyCheckpoint
@@ -120,10 +121,8 @@ def show(
         )
     check_number("--count", count, 1, MOST_PICTURES)
     run = load(path, checkpoint, device)
-    belongs = path if output is None else output
-    files.check_written(belongs)
-    folder = None if files.is_remote(belongs) else _output_folder(path, output, images)
-    figures: dict[str, Figure | Image.Image | None] = {
+    place = Place.of(path, output, PICTURES, images)
+    figures: dict[str, Drawing] = {
         "curve.png": _curve_of(run, note),
         "filters.png": _filters_of(run, note),
     }
@@ -136,44 +135,7 @@ def show(
         else:
             sheet = _samples_sheet(run, opened, split, count, note) if opened else None
     figures["predictions.png"] = sheet
-    if folder:
-        return _write(figures, folder, wrote)
-    with files.sent(belongs) as place:
-        written = _write(figures, files.make_folder(place), lambda path: None)
-    names = [files.join(belongs, path.name) for path in written]
-    for name in names:
-        wrote(name)
-    return names
-
-
-def _write(
-    figures: Mapping[str, Figure | Image.Image | None], folder: Path, wrote: Callable[[Path | str], None]
-) -> list[Path]:
-    """Writes the figures that there are."""
-    written = []
-    for name, figure in figures.items():
-        if figure:
-            if isinstance(figure, Figure):
-                save(figure, folder / name)
-            else:
-                save_image(figure, folder / name)
-            written.append(folder / name)
-            wrote(folder / name)
-    return written
-
-
-def _output_folder(path: str | os.PathLike, output: str | os.PathLike | None, images: Sequence[str]) -> Path:
-    """Where the pictures go; refused where they would overwrite another's, or what is read."""
-    folder = files.make_folder(output or path)
-    other_run = (folder / "run.json").exists() and (files.is_remote(path) or not folder.samefile(path))
-    if other_run or any((folder / name).exists() for name in ("dataset.json", "prepare.json")):
-        raise UsageError(f"{folder}: holds {'another run' if other_run else 'a dataset'}; give another --output")
-    targets = [folder / name for name in PICTURES]
-    for target in targets:
-        files.check_output(target)
-        if any(os.path.realpath(image) == os.path.realpath(target) for image in images):
-            raise UsageError(f"{target}: is one of the images, and would be overwritten; give another --output")
-    return folder
+    return place.write(figures, wrote)
 
 
 def _curve_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:

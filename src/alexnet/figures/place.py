@@ -1,0 +1,90 @@
+"""Where pictures of a run go: checked before the work, written whole, local or remote."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from alexnet import files
+from alexnet.errors import UsageError
+from alexnet.figures.style import save, save_image
+
+Drawing = Figure | Image.Image | bytes | None  # None: there is nothing to draw
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A folder for pictures.
+
+    Attributes:
+        belongs: its path or URL.
+        folder: the same where it is local.
+    """
+
+    belongs: str | os.PathLike
+    folder: Path | None
+
+    @classmethod
+    def of(
+        cls, run: str | os.PathLike, output: str | os.PathLike | None, names: Sequence[str], inputs: Sequence[str] = ()
+    ) -> "Place":
+        """The folder asked for, or the run's.
+
+        Args:
+            run: its folder.
+            output: or None.
+            names: of the files to write.
+            inputs: files that are read.
+
+        Raises:
+            UsageError: it holds another run or a dataset, or a file may not be written or is one of the inputs.
+        """
+        belongs = run if output is None else output
+        files.check_written(belongs)
+        return cls(belongs, None if files.is_remote(belongs) else _local_folder(run, output, names, inputs))
+
+    def write(self, drawings: Mapping[str, Drawing], wrote: Callable[[Path | str], None]) -> Sequence[Path | str]:
+        """Writes those that there are, by their names; calls ``wrote`` with each when it is there."""
+        if self.folder:
+            return _write(drawings, self.folder, wrote)
+        with files.sent(self.belongs) as folder:
+            written = _write(drawings, files.make_folder(folder), lambda path: None)
+        names = [files.join(self.belongs, path.name) for path in written]
+        for name in names:
+            wrote(name)
+        return names
+
+
+def _write(drawings: Mapping[str, Drawing], folder: Path, wrote: Callable[[Path | str], None]) -> list[Path]:
+    written = []
+    for name, drawing in drawings.items():
+        if drawing is None:
+            continue
+        path = folder / name
+        if isinstance(drawing, Figure):
+            save(drawing, path)
+        elif isinstance(drawing, bytes):
+            files.write_bytes(path, drawing)
+        else:
+            save_image(drawing, path)
+        written.append(path)
+        wrote(path)
+    return written
+
+
+def _local_folder(
+    run: str | os.PathLike, output: str | os.PathLike | None, names: Sequence[str], inputs: Sequence[str]
+) -> Path:
+    """Where the pictures go; refused where they would overwrite another's, or what is read."""
+    folder = files.make_folder(output or run)
+    other_run = (folder / "run.json").exists() and (files.is_remote(run) or not folder.samefile(run))
+    if other_run or any((folder / name).exists() for name in ("dataset.json", "prepare.json")):
+        raise UsageError(f"{folder}: holds {'another run' if other_run else 'a dataset'}; give another --output")
+    for target in (folder / name for name in names):
+        files.check_output(target)
+        if any(os.path.realpath(path) == os.path.realpath(target) for path in inputs):
+            raise UsageError(f"{target}: is one of the images, and would be overwritten; give another --output")
+    return folder
