@@ -1,5 +1,6 @@
 """The command that draws a run: show."""
 
+import contextlib
 import dataclasses
 from typing import Annotated, Any
 
@@ -38,6 +39,14 @@ class Show(OfCheckpoint, OnDevice, Working):
     count: int = 16
     """Number of images in the picture."""
 
+    unit: Annotated[str | None, arg(metavar="LAYER:N")] = None
+    """What drives a unit, such as conv5:17 (counted from 0): the nine images of the dataset that do it most, an image
+    made for it, its mean response to each class. The first call looks at all images of the split, and keeps the
+    strongest of all units beside the picture."""
+
+    layer: Annotated[str | None, arg(metavar="LAYER")] = None
+    """Of each unit of a layer, what it sees of the image that drives it most."""
+
     class_name: Annotated[str | None, arg(name="class", metavar="CLASS")] = None
     """With one image: the class that the maps are about, such as one that was not predicted (default: the most
     probable one)."""
@@ -46,12 +55,47 @@ class Show(OfCheckpoint, OnDevice, Working):
         from alexnet import machine
         from alexnet.figures.inside import is_one_image
 
+        self._check()
         machine.set_up()
+        if self.unit or self.layer:
+            return self._units()
         if is_one_image(self.run, self.images):
             return self._inside()
         if self.class_name:
             raise UsageError("--class: give one image file, whose maps are to be about this class")
         return self._pictures()
+
+    def _check(self) -> None:
+        """Raises ``UsageError`` for options that exclude each other."""
+        asked = [option for option, value in (("--unit", self.unit), ("--layer", self.layer)) if value]
+        if len(asked) > 1:
+            raise UsageError(f"{asked[0]} and {asked[1]}: give one of them")
+        if asked and self.images:
+            raise UsageError(f"{asked[0]}: takes no image files: the images are the dataset's; leave these out")
+        for option, value in (("--only-errors", self.only_errors), ("--class", self.class_name)):
+            if asked and value:
+                raise UsageError(f"{asked[0]} and {option}: give one of them")
+
+    def _units(self) -> int:
+        """What drives a unit, or each unit of a layer."""
+        from alexnet import machine
+        from alexnet.figures.units import show_layer, show_unit
+
+        written: list[str] = []
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            described = (show_unit if self.unit else show_layer)(
+                self.run,
+                str(self.unit or self.layer),
+                output=self.output,
+                dataset=self.dataset,
+                split=self.split,
+                checkpoint=self.checkpoint,
+                device=machine.choose_device(self.device),
+                wrote=lambda path: written.append(str(path)),
+                progress=display.counter("looking for what drives the units"),
+            )
+        return self._done(written, described)
 
     def _inside(self) -> int:
         """One image on its way through the net."""

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alexnet import files, randomness
+from alexnet import randomness
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import views
 from alexnet.data.sources.pictures import Paths, find_pictures
@@ -21,6 +21,7 @@ from alexnet.evaluation.outputs import Progress, row_probabilities
 from alexnet.evaluation.pictures import several
 from alexnet.evaluation.predict import first_readable
 from alexnet.figures.curve import curve_of
+from alexnet.figures.dataset import dataset_of
 from alexnet.figures.filters import filters
 from alexnet.figures.place import Drawing, Place
 from alexnet.figures.predictions import predictions
@@ -129,7 +130,7 @@ def show(
     if images:
         sheet = _named_images(run, images, count, note)
     else:
-        opened = _dataset_of(run, dataset, note)
+        opened = dataset_of(run, dataset, lambda reason: note(f"no predictions.png: {reason}"))
         if only_errors and opened:
             sheet = _errors_sheet(run, opened, split, count, note, mistaken, progress)
         else:
@@ -156,27 +157,6 @@ def _filters_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:
         note(f"no filters.png: the first layer of {run.path}, {first}, has no filters that can be seen as colors")
         return None
     return filters(run.net)
-
-
-def _dataset_of(
-    run: Classifier, path: Dataset | str | os.PathLike | None, note: Callable[[str], None]
-) -> Dataset | None:
-    """The dataset asked for, or the one that the run was trained on if it is still there."""
-    if path is not None:
-        return path if isinstance(path, Dataset) else Dataset(path)
-    recorded = run.data.get("path")
-    if not recorded:
-        note(f"no predictions.png: {run.path} was trained on no dataset; give images, or --dataset")
-        return None
-    for candidate in dict.fromkeys((recorded, files.real(recorded))):  # a path's bytes may be no UTF-8
-        if files.exists(files.join(candidate, "dataset.json")):
-            dataset = Dataset(candidate)
-            if dataset.fingerprint == run.data.get("store"):
-                return dataset
-            note(f"no predictions.png: {recorded} is not the dataset that {run.path} was trained on; give --dataset")
-            return None
-    note(f"no predictions.png: {recorded}, which {run.path} was trained on, is not there any more; give --dataset")
-    return None
 
 
 def _named_images(run: Classifier, images: Sequence[str], count: int, note: Callable[[str], None]) -> Image.Image:

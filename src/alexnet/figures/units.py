@@ -1,0 +1,220 @@
+"""What ``alexnet show --unit`` and ``--layer`` draw: what drives a unit, or each unit of a layer."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from alexnet import files
+from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError
+from alexnet.evaluation.classifier import Classifier, load
+from alexnet.evaluation.outputs import Progress
+from alexnet.figures.dataset import dataset_of
+from alexnet.figures.place import Place
+from alexnet.figures.sheet import spread
+from alexnet.figures.style import first_synonyms
+from alexnet.figures.unit_sheet import Unit, layer_sheet, unit_sheet
+from alexnet.inside.kept_units import FILE, kept_units
+from alexnet.inside.synthesis import driving_images, responses_to
+from alexnet.inside.units import LayerUnits, check_layer, fields, parse_unit, seen_by_unit
+from alexnet.runs.checkpoint import AnyCheckpoint
+
+MOST_TILES = 512  # units on a layer's sheet
+
+
+class Shown:
+    """A run and the dataset whose images drive its units.
+
+    Args:
+        path, output, dataset, split, checkpoint, device, workers, progress: as for ``show_unit``.
+        name: of the picture.
+        check: called with the run before images are looked at.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        name: Callable[[Classifier], str],
+        *,
+        output: str | os.PathLike | None,
+        dataset: Dataset | str | os.PathLike | None,
+        split: str | None,
+        checkpoint: AnyCheckpoint,
+        device: torch.device | str,
+        progress: Progress | None,
+    ):
+        self.run = load(path, checkpoint, device)
+        self.picture = name(self.run)
+        self.place = Place.of(path, output, [self.picture, FILE])
+        notes: list[str] = []
+        opened = dataset_of(self.run, dataset, notes.append)
+        if opened is None:
+            raise UsageError(notes[0])
+        self.dataset, self.split = opened, split or ("val" if "val" in opened.splits else next(iter(opened.splits)))
+        self.layers = kept_units(self.place.belongs, self.run, opened, self.split, progress=progress)
+        self.images = opened.splits[self.split]
+
+    def seen(self, layer: str, unit: int, rank: int) -> np.ndarray:
+        """What a unit sees of one of its strongest images."""
+        units = self.layers[layer]
+        square = self.dataset.image(int(units.rows[unit, rank]))
+        field = fields(self.run)[layer]
+        return seen_by_unit(square, self.run.preprocessing, field, int(units.places[unit, rank]), units.columns)
+
+
+def show_unit(
+    path: str | os.PathLike,
+    text: str,
+    *,
+    output: str | os.PathLike | None = None,
+    dataset: Dataset | str | os.PathLike | None = None,
+    split: str | None = None,
+    checkpoint: AnyCheckpoint = "last",
+    device: torch.device | str = "cpu",
+    wrote: Callable[[Path | str], None] = lambda path: None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Draws ``conv5-17.png``: what drives a unit.
+
+    The first call looks at all images of the split and keeps the strongest of *all* units in ``units.safetensors``
+    beside the picture; the next ones, of any unit, read it.
+
+    Args:
+        path: the run's folder.
+        text: the unit, ``conv5:17``, counted from 0.
+        output: folder to write to; the run's if not given.
+        dataset: whose images; the one that the run was trained on if not given.
+        split: of it; ``val`` if not given and it has that.
+        checkpoint, device: as for ``load``.
+        wrote: called with the picture when it is written.
+        progress: called with images done and images in all.
+
+    Returns:
+        What is on the sheet in numbers, for JSON.
+
+    Raises:
+        UsageError: no such run, unit, dataset or split; a file that may not be written.
+    """
+    shown = Shown(
+        path,
+        lambda run: "{}-{}.png".format(*parse_unit(run, text)),
+        output=output, dataset=dataset, split=split, checkpoint=checkpoint, device=device, progress=progress,
+    )  # fmt: skip
+    run, (layer, number) = shown.run, parse_unit(shown.run, text)
+    units, data = shown.layers[layer], shown.dataset
+    ranks = np.flatnonzero(units.rows[number] >= 0).tolist()
+    rows = [int(units.rows[number, rank]) for rank in ranks]
+    names, classes = [data.name(row) for row in rows], [data.words[data.labels[row]] for row in rows]
+    values = units.values[number, ranks].tolist()
+    shorts = dict(zip(data.words, first_synonyms(data.words)))
+    made = driving_images(run, layer, [number])
+    response = float(responses_to(run, layer, [number], made)[0])
+    unit = Unit(
+        name=text,
+        facts=_facts(shown, layer, number),
+        pictures=[shown.seen(layer, number, rank) for rank in ranks],
+        captions=[(f"{value:.3g}  {shorts[name]}", file) for value, name, file in zip(values, classes, names)],
+        made=made[0].numpy(),
+        response=response,
+        strongest=values[0] if values else float("nan"),
+        means=units.means[:, number],
+        words=data.words,
+    )
+    shown.place.write({shown.picture: unit_sheet(unit, f"{run.name}: {_named(run, layer, number)}")}, wrote)
+    strongest = [
+        {"image": name, "class": label, "response": value, "place": divmod(int(place), units.columns)}
+        for name, label, value, place in zip(names, classes, values, units.places[number, ranks])
+    ]
+    return {
+        "unit": text,
+        "active": float(units.active[number]),
+        "strongest": strongest,
+        "made": {"response": response},
+        "mean_by_class": dict(zip(data.words, units.means[:, number].tolist())),
+    }
+
+
+def show_layer(
+    path: str | os.PathLike,
+    layer: str,
+    *,
+    output: str | os.PathLike | None = None,
+    dataset: Dataset | str | os.PathLike | None = None,
+    split: str | None = None,
+    checkpoint: AnyCheckpoint = "last",
+    device: torch.device | str = "cpu",
+    wrote: Callable[[Path | str], None] = lambda path: None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Draws ``conv5.png``: of each unit of a layer what it sees of the image that drives it most.
+
+    Args:
+        layer: of the net's table, with weights; all else as for ``show_unit``.
+
+    Returns:
+        Each unit's strongest image in numbers, for JSON.
+
+    Raises:
+        UsageError: no such run, layer, dataset or split; a file that may not be written.
+    """
+
+    def named(run: Classifier) -> str:
+        check_layer(run, layer, "--layer")
+        return f"{layer}.png"
+
+    shown = Shown(
+        path, named, output=output, dataset=dataset, split=split, checkpoint=checkpoint, device=device,
+        progress=progress,
+    )  # fmt: skip
+    units, count = shown.layers[layer], len(shown.layers[layer].values)
+    numbers = list(spread(count, MOST_TILES))
+    captions = [(f"{number}", f"{units.values[number, 0]:.3g}") for number in numbers]
+    dead = int((units.active == 0).sum())
+    which = f"{len(numbers):,} of {count:,} units at even distances" if len(numbers) < count else f"all {count:,} units"
+    note = (
+        f"{_field_text(shown, layer)} Below a tile: the unit, counted from 0, and its largest response before the"
+        f" activation function. {_dead_text(dead, shown.images)}"
+    )
+    pictures = [shown.seen(layer, number, 0) for number in numbers]
+    title = f"{shown.run.name}: {layer}, {which}, each with its strongest of {shown.images:,} {shown.split} images"
+    shown.place.write({shown.picture: layer_sheet(pictures, captions, title, note)}, wrote)
+    return {"layer": layer, "units": [_strongest(shown, units, number) for number in range(count)]}
+
+
+def _strongest(shown: Shown, units: LayerUnits, number: int) -> dict[str, Any]:
+    value, row = float(units.values[number, 0]), int(units.rows[number, 0])
+    return {"unit": number, "response": value, "image": shown.dataset.name(row), "active": float(units.active[number])}
+
+
+def _named(run: Classifier, layer: str, number: int) -> str:
+    """``conv5:17``; of the last layer with its class."""
+    last = layer == run.net.names[-1]
+    return f"{layer}:{number}, “{first_synonyms(run.words)[number]}”" if last else f"{layer}:{number}"
+
+
+def _facts(shown: Shown, layer: str, number: int) -> list[str]:
+    units = shown.layers[layer]
+    return [
+        _field_text(shown, layer),
+        f"On {100 * units.active[number]:.3g}% of the {shown.images:,} {shown.split} images of"
+        f" {files.folder_name(shown.dataset.path)} its sum is above 0. A response is the largest sum in the map,"
+        " before the activation function.",
+    ]
+
+
+def _field_text(shown: Shown, layer: str) -> str:
+    field, crop = fields(shown.run)[layer], shown.run.preprocessing.crop
+    if field is None:
+        return f"Each unit sees the whole image of {crop}x{crop} pixels."
+    square = f"{field.size}x{field.size} pixels"
+    if field.size >= crop:
+        return f"The square that each unit sees, {square}, is larger than the image of {crop}x{crop}; tiles show all."
+    return f"Each unit sees a square of {square} of the {crop}x{crop}; gray is beyond the edge."
+
+
+def _dead_text(dead: int, images: int) -> str:
+    return f"{dead:,} never come above 0 on these {images:,} images." if dead else "Each comes above 0 on some image."
