@@ -23,9 +23,19 @@ TAKES = {
     "RUN": {"run"},
     "IMAGE": {"photos", "photos.tar", "cat.jpg"},
     "NET": {"net.toml", "run"},
+    "INDEX": {"similar"},
 }
-ALSO = {("features", "SOURCE"): {"dataset", "cat.jpg"}}
-MADE = {"prepare": "DATASET", "train": "RUN", "import": "RUN"}  # the argument that these commands write
+ALSO = {
+    ("features", "SOURCE"): {"dataset", "cat.jpg"},
+    ("index", "SOURCE"): {"dataset", "cat.jpg"},
+    ("verify", "PATH"): {"similar"},
+}
+MADE = {
+    "prepare": "DATASET",
+    "train": "RUN",
+    "import": "RUN",
+    "index": "INDEX",
+}  # the argument that these commands write
 NO_PATHS = {"download", "reproduce", "demo", "nets", "recipes", "bench", "doctor", "completion"}
 THINGS = {  # of a folder: what it is said to be, and a word of what to do, where all but one of these are wrong
     "photos": ("a folder of 12 images", "alexnet prepare photos"),
@@ -42,6 +52,7 @@ THINGS = {  # of a folder: what it is said to be, and a word of what to do, wher
     "mine.toml": ("a recipe", "--recipe"),
     "weights.pth": ("a file of weights", "alexnet import weights.pth RUN"),
     "hub": ("an exported run", "alexnet import hub RUN"),
+    "similar": ("an index of images", "alexnet search similar IMAGE"),
     "empty": ("empty", ""),
     "nope": ("no such", ""),
 }
@@ -61,6 +72,8 @@ def things(dataset, tmp_path_factory) -> Path:
     (folder / "list.csv").write_text("path,label\n")
     torch.save({"conv1.weight": torch.zeros(1)}, folder / "weights.pth")
     (folder / "empty").mkdir()
+    (folder / "similar").mkdir()
+    (folder / "similar" / "alexnet-index.json").write_text("{}")
     recipe = api.Recipe(net=str(folder / "net.toml"), crop_size=48, batch_size=24, epochs=1)
     api.train(folder / "dataset", folder / "run", recipe, show=False)
     for seed in (0, 1):
@@ -132,6 +145,7 @@ def test_a_thing_of_another_kind_is_said_to_be_one(alexnet, command, thing):
     usage = [word.strip("[].") for word in " ".join(alexnet(command, "--help")[1].split("\n\n")[0].split()).split()]
     names = [name for name in usage if name in TAKES or name in ("FILE", "A")]
     right = {"SOURCE": "photos", "DATASET": "dataset", "PATH": "run", "RUN": "run", "IMAGE": "photos", "NET": "run"}
+    right["INDEX"] = "similar"
     right |= {"FILE": "out.npy"} if command == "features" else {}
     for place, name in enumerate(names):
         if name not in TAKES or MADE.get(command) == name or thing in TAKES[name] | ALSO.get((command, name), set()):
@@ -151,7 +165,7 @@ def test_a_thing_of_another_kind_is_said_to_be_one(alexnet, command, thing):
             continue
         assert said.startswith(f"error: {thing}: ") or "NET" in name, said
         assert what in said or ("NET" in name and thing in said), said
-        assert todo in said or name in ("IMAGE", "SOURCE", "NET"), said
+        assert todo in said or name in ("IMAGE", "SOURCE", "NET", "INDEX"), said
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import importlib
 COMMANDS = {  # a command's module and class, and the first line of that class's docstring
     "prepare": ("data.Prepare", "Make a dataset of 256x256 images from a folder, archive or table of images."),
     "download": ("data.Download", "Download a public data set or published weights by name, and verify the checksum."),
-    "verify": ("data.Verify", "Check every hash of a dataset or a run, and decode every image of a dataset."),
+    "verify": ("data.Verify", "Check every hash of a dataset, a run or an index, and decode every image of a dataset."),
     "info": ("info.Info", "Show information about a dataset or a run."),
     "summary": (
         "nets.Summary",
@@ -29,6 +29,11 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
         "features.Features",
         "Write the activations of layers for a set of images to a file, in the format of your tools.",
     ),
+    "index": (
+        "search.Index",
+        "Make an index of images to search by picture. Given again, it computes only what is new.",
+    ),
+    "search": ("search.Search", "Find the images of an index that are most similar to a picture (paper 6.1)."),
     "import": (
         "interchange.Import",
         "Import pretrained weights (torchvision, Caffe, ONNX) as a run. Nothing in the file is executed.",

@@ -15,6 +15,7 @@ from alexnet.cli.options import Folder, Working
 from alexnet.cli.streams import print_json, say, warn
 from alexnet.errors import Unfinished, UsageError, check_number, check_threads
 from alexnet.files import mistakes
+from alexnet.files.kinds import INDEX, kind_of
 from alexnet.progress import Display, clock, plural, size_text
 
 
@@ -237,10 +238,10 @@ class Download(Working):
 
 @dataclasses.dataclass(frozen=True)
 class Verify(Working):
-    """Check every hash of a dataset or a run, and decode every image of a dataset."""
+    """Check every hash of a dataset, a run or an index, and decode every image of a dataset."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
-    """Dataset or run."""
+    """Dataset, run or index."""
 
     def __call__(self) -> int:
         from alexnet.data.stored import StoredDataset
@@ -251,6 +252,10 @@ class Verify(Working):
         with contextlib.closing(display):
             if is_run(self.path):
                 problems = dict(verify(self.path))
+            elif kind_of(self.path).name == INDEX:
+                from alexnet.search.index import verify as verify_index
+
+                problems = verify_index(self.path)
             else:
                 mistakes.refuse_neither(self.path)
                 problems = dict(StoredDataset(self.path).verify(display.counter("verifying")))

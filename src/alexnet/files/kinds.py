@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from alexnet.files.storage import is_remote
 
 DATASET, UNFINISHED, RUN, CHECKPOINT, EXPORT = "dataset", "unfinished dataset", "run", "checkpoint", "export"
-DAMAGED = "damaged run"
+DAMAGED, INDEX = "damaged run", "index"
 SEEDS, HOLDER, PART = "folder of runs", "folder around", "part"
 IMAGES, SOURCES, FOLDER, EMPTY = "folder of images", "folder of archives or tables", "folder", "empty folder"
 IMAGE, ARCHIVE, TABLE, NET, RECIPE, WEIGHTS, FILE = "image", "archive", "table", "net", "recipe", "weights", "file"
@@ -27,6 +27,7 @@ ARCHIVE_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".arrow")
 WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors", ".caffemodel", ".onnx", ".bin", ".ckpt")
 MARKS = (  # files that say what a folder is
+    (("alexnet-index.json",), INDEX),
     (("dataset.json",), DATASET),
     (("prepare.json",), UNFINISHED),
     (("run.json",), RUN),
@@ -40,6 +41,7 @@ WORDS = {
     RUN: "a run",
     DAMAGED: "a run that lacks its run.json",
     EXPORT: "an exported run",
+    INDEX: "an index of images",
     EMPTY: "an empty folder",
     IMAGE: "an image",
     ARCHIVE: "an archive",
@@ -187,8 +189,9 @@ def _file(path: str) -> Kind:
         return _plain(IMAGE)
     above = os.path.dirname(path) or "."
     mark = _mark(above)
-    if mark in (DATASET, UNFINISHED, RUN):
-        return Kind(PART, f"a file of the {'run' if mark == RUN else 'dataset'} {above}", above)
+    if mark in (DATASET, UNFINISHED, RUN, INDEX):
+        what = mark if mark in (RUN, INDEX) else DATASET
+        return Kind(PART, f"a file of the {what} {above}", above)
     if mark == CHECKPOINT:
         run = _checkpoint(above).inside
         return Kind(PART, f"a file of a checkpoint of the run {run}", run)

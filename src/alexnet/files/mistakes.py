@@ -15,6 +15,8 @@ WANTED = {  # what a command may want, in words
     "run": "a run",
     "dataset or run": "a dataset or a run",
     "images": "images",
+    "images or dataset": "images or a dataset",
+    "index": "an index of images",
     "source": "a folder, archive or table of images",
     "stimuli": "a dataset, images, or a list of images",
     "weights": "a file of weights",
@@ -25,18 +27,22 @@ WANTED = {  # what a command may want, in words
     "new runs": "a folder for new runs",
     "new demo": "a folder for the demo",
     "new experiment": "a folder for a new experiment",
+    "new index": "a folder for a new index",
     "new file": "a new file",
 }
 FIT = {  # kinds that are what is wanted
     "dataset": (kinds.DATASET, kinds.UNFINISHED),
     "run": (kinds.RUN,),
     "images": (kinds.IMAGES, kinds.IMAGE, kinds.ARCHIVE),
+    "images or dataset": (kinds.IMAGES, kinds.IMAGE, kinds.ARCHIVE, kinds.DATASET),
+    "index": (kinds.INDEX,),
     "source": (kinds.IMAGES, kinds.ARCHIVE, kinds.SOURCES, kinds.TABLE),
     "stimuli": (kinds.DATASET, kinds.IMAGES, kinds.IMAGE, kinds.ARCHIVE, kinds.SOURCES, kinds.TABLE),
     "weights": (kinds.WEIGHTS, kinds.EXPORT),
     "new dataset": (kinds.DATASET, kinds.UNFINISHED, kinds.NOTHING, kinds.EMPTY),
     "new run": (kinds.RUN, kinds.DAMAGED, kinds.NOTHING, kinds.EMPTY),
     "new runs": (kinds.SEEDS, kinds.HOLDER, kinds.NOTHING, kinds.EMPTY),
+    "new index": (kinds.INDEX, kinds.NOTHING, kinds.EMPTY),
     "new file": (kinds.NOTHING, kinds.FILE, kinds.WEIGHTS, kinds.EXPORT),
 }
 PREPARE = "first: alexnet prepare {path} {dataset}"
@@ -44,6 +50,7 @@ USES = {  # what to do with a thing of a kind, whatever was wanted
     kinds.DATASET: "to train on it: alexnet train {path} RUN",
     kinds.UNFINISHED: "give the same `alexnet prepare` command again",
     kinds.RUN: "alexnet info {path} says what it is",
+    kinds.INDEX: "alexnet search {path} IMAGE finds similar images in it",
     kinds.CHECKPOINT: "give its run, {inside}, and --checkpoint {checkpoint}",
     kinds.EXPORT: "first: alexnet import {path} RUN",
     kinds.SEEDS: "give one of them: {inside}; alexnet compare {path} compares them, and "
@@ -65,6 +72,9 @@ INSTEAD = {  # where what to do depends on what was wanted
     ("dataset", kinds.IMAGE): "give a folder of images with one folder per class to alexnet prepare first",
     ("dataset", kinds.RUN): "give the dataset, as `alexnet prepare` made it",
     ("dataset", kinds.DAMAGED): "give the dataset, as `alexnet prepare` made it",
+    ("index", kinds.RUN): "make one first: alexnet index {path} SOURCE INDEX",
+    ("index", kinds.IMAGES): "make one first: alexnet index RUN {path} INDEX",
+    ("index", kinds.ARCHIVE): "make one first: alexnet index RUN {path} INDEX",
     ("source", kinds.IMAGE): "give a folder of images with one folder per class; "
     "alexnet predict RUN {path} says what is on it",
     ("source", kinds.DATASET): "to train on it: alexnet train {path} RUN; --layout table makes another dataset of it",
@@ -84,6 +94,8 @@ MAKE = {  # what to do where there is nothing of what is wanted
     "dataset": "make one: alexnet prepare SOURCE {path}",
     "run": "make one: alexnet train DATASET {path}",
     "dataset or run": "alexnet prepare SOURCE DATASET makes a dataset, alexnet train DATASET RUN a run",
+    "images or dataset": "give image files, or a folder or an archive of them, or a dataset",
+    "index": "make one: alexnet index RUN SOURCE {path}",
     "images": "give image files, or a folder or an archive of them",
     "source": "give a folder or an archive of images with one folder per class",
     "stimuli": "give a dataset, image files, a folder or an archive of them, or a CSV of their paths",
@@ -177,7 +189,8 @@ def words_of(path: str, wanted: str, kind: Kind, option: str = "") -> str:
         return f"{option or WANTED[wanted]}: the name is empty; give {WANTED[wanted]}"
     make = MAKE.get(wanted, "give another folder").format(path=_makeable(path, wanted, kind))
     if kind.name in (kinds.NOTHING, kinds.REMOTE):
-        missing = {"dataset": "no dataset", "run": "no run", "dataset or run": "neither a dataset nor a run"}
+        missing = {name: f"no {name}" for name in ("index", "dataset", "run")}
+        missing["dataset or run"] = "neither a dataset nor a run"
         nothing = "no such file or folder" if kind.name == kinds.NOTHING else "no such objects"
         none = f"{missing[wanted]} there ({nothing})" if wanted in missing else nothing
         return f"{at}: {none}; {_near(path, wanted)}{make}"

@@ -1,0 +1,169 @@
+"""Commands that search by picture: index, search."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from alexnet.cli.options import File, OfCheckpoint, OnDevice, Working, check_outputs
+from alexnet.cli.streams import print_json, say, say_written, warn
+from alexnet.cli.tables import add_row, print_table, table_of
+from alexnet.errors import AlexNetError, UsageError, check_number, check_threads
+from alexnet.files import mistakes
+from alexnet.progress import Display, plural, size_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from alexnet.search.answers import Answer
+    from alexnet.search.index import Index as OpenIndex
+    from alexnet.search.make import Made
+
+
+@dataclasses.dataclass(frozen=True)
+class Index(OfCheckpoint, OnDevice, Working):
+    """Make an index of images to search by picture. Given again, it computes only what is new."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """Run whose activations are compared."""
+
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]]
+    """Folder or archive of images, an image, or a dataset."""
+
+    index: Positional[Annotated[str, arg(metavar="INDEX")]]
+    """Folder of the index, made or changed. Images that are gone from SOURCE leave it; those of other sources stay."""
+
+    layer: Annotated[str | None, arg(metavar="LAYER")] = None
+    """Layer whose activations are compared (default: fc7, as in the paper's section 6.1, or the last hidden layer)."""
+
+    remove: bool = False
+    """Take the images at SOURCE out of the index. They need not be there any more."""
+
+    workers: int = 2
+    """Threads that decode images."""
+
+    def __call__(self) -> int:
+        from alexnet import machine
+        from alexnet.evaluation.classifier import load
+        from alexnet.search.library import faiss
+        from alexnet.search.make import make_index
+
+        check_threads("--workers", self.workers)
+        wanted = [] if self.remove else [("images or dataset", self.source)]
+        mistakes.check_order("index", ("run", self.run), *wanted, ("new index", self.index))
+        faiss()
+        machine.set_up()
+        run = load(self.run, self.checkpoint, machine.choose_device(self.device))
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            made = make_index(
+                run, self.source, self.index, layer=self.layer, remove=self.remove, workers=self.workers, note=warn,
+                progress=display.counter("computing activations"),
+            )  # fmt: skip
+        if self.json:
+            print_json(dataclasses.asdict(made))
+        else:
+            self._say(made)
+        if made.unreadable:
+            raise AlexNetError(f"{plural(made.unreadable, 'image')} could not be read, see above; the others are in "
+                               f"{self.index}")  # fmt: skip
+        return 0
+
+    def _say(self, made: "Made") -> None:
+        counts = {"computed": made.computed, "unchanged": made.kept - made.moved, "moved": made.moved,
+                  "removed": made.removed}  # fmt: skip
+        news = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        say(f"{self.index}: {plural(made.images, 'image')} ({news}), {size_text(made.bytes)}")
+        if made.kind == "exact":
+            say("search is exact: recall 100%")
+        else:
+            say(f"search is approximate: recall of the ten nearest {made.recall:.1%}, measured on "
+                f"{plural(made.recall_images, 'image')} of the index")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Search(OnDevice, Working):
+    """Find the images of an index that are most similar to a picture (paper 6.1)."""
+
+    index: Positional[Annotated[str, arg(metavar="INDEX")]]
+    """Index, as `alexnet index` made it."""
+
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]]
+    """Image files, or folders or archives of images, to find similar ones to."""
+
+    count: int = 10
+    """Number of similar images."""
+
+    run: Annotated[str | None, arg(metavar="RUN")] = None
+    """The run that the index was made with, if it is elsewhere now."""
+
+    exhaustive: bool = False
+    """Look at every image where the index is approximate: slower, nothing is missed."""
+
+    picture: File | None = None
+    """PNG file to draw the pictures and the similar images to (default: none)."""
+
+    def __call__(self) -> int:
+        from alexnet import machine
+        from alexnet.search.answers import answers
+        from alexnet.search.index import MOST
+
+        check_number("--count", self.count, 1, MOST)
+        if self.picture and not self.picture.lower().endswith(".png"):
+            raise UsageError(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
+        mistakes.check_order("search", ("index", self.index), *(("images", path) for path in self.images))
+        check_outputs({"--picture": self.picture}, [self.index, *self.images])
+        machine.set_up()
+        answered = answers(
+            self.index, self.images, run=self.run, count=self.count, exhaustive=self.exhaustive,
+            device=machine.choose_device(self.device), note=warn,
+        )  # fmt: skip
+        good = [answer for answer in answered.answers if not answer.problem]
+        bad = [answer for answer in answered.answers if answer.problem]
+        for answer in bad:
+            warn(f"{answer.image}: {answer.problem}")
+        if self.json:
+            print_json([dataclasses.asdict(answer) for answer in good])
+        elif good:
+            for answer in good:
+                _print(answer)
+            say(answered.index.words)
+        if self.picture and good:
+            self._draw(answered.index, good, answered.squares)
+        if bad:
+            raise AlexNetError(f"{len(bad):,} of {plural(len(answered.answers), 'image')} could not be read, see above")
+        return 0
+
+    def _draw(self, index: "OpenIndex", answers: Sequence["Answer"], squares: Sequence["np.ndarray"]) -> None:
+        from alexnet.figures.neighbors import Drawn, neighbors
+        from alexnet.figures.style import save_image
+        from alexnet.search.answers import pictures_of
+
+        assert self.picture
+        similar = []
+        for answer, _ in zip(answers, squares):
+            pictures = pictures_of(index.names, [neighbor.place for neighbor in answer.neighbors])
+            similar.append(
+                [
+                    Drawn(picture, neighbor.distance, neighbor.relative, neighbor.label)
+                    for picture, neighbor in zip(pictures, answer.neighbors)
+                ]
+            )
+        shown = f"the first {len(squares):,} of {len(answers):,} pictures" if len(answers) > len(squares) else ""
+        title = f"{self.index}: {shown or plural(len(answers), 'picture')}, and the images that are most similar"
+        note = f"{index.words}; bar of full length: the median"
+        named = [(answer.image, square) for answer, square in zip(answers, squares)]
+        sys.stdout.flush()  # the picture is written after what was said
+        save_image(neighbors(named, similar, title, note), self.picture)
+        say_written([self.picture], self.json)
+
+
+def _print(answer: "Answer") -> None:
+    shown = table_of(answer.image, "distance", "of typical", "label", right=(1, 2))
+    for neighbor in answer.neighbors:
+        add_row(shown, neighbor.image, f"{neighbor.distance:.2f}", f"{neighbor.relative:.2f}", neighbor.label)
+    print_table(shown)
+    say("")

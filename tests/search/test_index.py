@@ -1,0 +1,349 @@
+"""An index from beginning to end: what it finds, how it follows its source, what it refuses, what damage it sees."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet import AlexNetError, Recipe, UsageError, load, train
+from alexnet.search import make
+from alexnet.search.answers import answers
+from alexnet.search.index import Index, verify
+from alexnet.search.make import make_index
+from alexnet.search.manifest import MANIFEST
+from tests.conftest import picture
+from tests.search.conftest import plain_activations
+
+
+def nearest(paths: list[Path], rows: np.ndarray, own: int, count: int) -> tuple[list[str], np.ndarray]:
+    """By the definition of Euclidean distance."""
+    distances = np.sqrt(((rows - rows[own]) ** 2).sum(1))
+    order = np.argsort(distances, kind="stable")[:count]
+    return [str(paths[i]) for i in order], distances[order]
+
+
+def same(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("layer", ["fc3", "pool1"])
+def test_the_nearest_are_those_of_the_definition(run, pictures, tmp_path, layer):
+    made = make_index(run, pictures, tmp_path / "index", layer=layer)
+    assert (made.images, made.computed, made.kind, made.recall) == (60, 60, "exact", 1.0)
+    paths = same(pictures)
+    rows = plain_activations(run, layer, paths)
+    found = answers(tmp_path / "index", paths[::7], count=12).answers
+    for own, answer in zip(range(0, 60, 7), found):
+        names, distances = nearest(paths, rows, own, 12)
+        assert np.allclose([n.distance for n in answer.neighbors], distances, rtol=2e-3, atol=2e-3)
+        assert answer.neighbors[0].image == names[0] == str(paths[own]) and answer.neighbors[0].distance == 0
+        assert answer.neighbors[0].label == paths[own].parent.name
+
+
+def test_many_images_are_searched_approximately_and_the_recall_is_said(run, pictures, tmp_path, many):
+    made = make_index(run, pictures, tmp_path / "index")
+    assert made.kind == "approximate" and made.recall_images == 60
+    paths = same(pictures)
+    rows, index = plain_activations(run, "fc3", paths), Index(tmp_path / "index")
+    hits = 0
+    for own in range(60):
+        names, _ = nearest(paths, rows, own, 11)
+        found = [n.image for n in index.search(rows[own].astype(np.float16), 11)]
+        hits += len(set(names[1:]) & set(found) - {names[0]})
+    assert hits / 600 > 0.9 and abs(hits / 600 - made.recall) < 0.05
+    everything = index.search(rows[3].astype(np.float16), 60, exhaustive=True)
+    assert len({n.image for n in everything}) == 60 and everything[0].image == str(paths[3])
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_an_index_follows_its_source(run, photos_of_mine, tmp_path, kind, monkeypatch, request):
+    if kind == "approximate":
+        request.getfixturevalue("many")
+    photos, index = photos_of_mine, tmp_path / "index"
+    assert make_index(run, photos, index).kind == kind
+    computed = []
+    original = make.computed_pieces
+    monkeypatch.setattr(make, "computed_pieces", lambda *given: computed.extend(given[6]) or original(*given))
+    again = make_index(run, photos, index)
+    assert (again.kept, again.computed) == (60, 0) and not computed
+    (photos / "red" / "003.jpg").rename(photos / "blue" / "renamed.jpg")  # moved
+    (photos / "red" / "004.jpg").unlink()  # gone
+    os.utime(photos / "red" / "005.jpg", (1, 1))  # touched, the same
+    picture(0, 77).save(photos / "red" / "006.jpg")  # another content
+    picture(1, 78).save(photos / "green" / "new.jpg")  # new
+    changed = make_index(run, photos, index)
+    assert (changed.images, changed.computed, changed.moved, changed.removed) == (60, 2, 1, 2)
+    paths = same(photos)
+    rows, opened = plain_activations(run, "fc3", paths), Index(index)
+    for own in range(0, 60, 3):
+        names, distances = nearest(paths, rows, own, 5)
+        found = opened.search(rows[own].astype(np.float16), 5)
+        assert found[0].image == names[0] and found[0].relative < 1e-3
+        if kind == "exact":
+            assert np.allclose([n.distance for n in found], distances, rtol=2e-3, atol=2e-3)
+    assert not any(verify(index).values())
+    gone = make_index(run, photos / "blue", index, remove=True)
+    assert (gone.images, gone.removed) == (39, 21)
+    found = Index(index).search(rows[0].astype(np.float16), 39, exhaustive=True)
+    assert {Path(n.image).parent.name for n in found} == {"green", "red"}
+
+
+def test_half_removed_an_index_has_the_vectors_of_the_others_alone(run, photos_of_mine, tmp_path, many):
+    make_index(run, photos_of_mine, tmp_path / "index")
+    for name in ("blue", "green"):
+        make_index(run, photos_of_mine / name, tmp_path / "index", remove=True)
+    index = Index(tmp_path / "index")
+    assert len(index) == 20 and index.content["rows"] == 20 and index.content["recall"] == 1
+    with pytest.raises(UsageError, match="holds every image"):
+        make_index(run, photos_of_mine, tmp_path / "index", remove=True)
+
+
+def test_a_growing_index_becomes_approximate(run, photos_of_mine, tmp_path, many):
+    first, second = photos_of_mine / "blue", photos_of_mine / "green"
+    assert make_index(run, first, tmp_path / "index").kind == "exact"
+    assert make_index(run, second, tmp_path / "index").kind == "exact"
+    made = make_index(run, photos_of_mine / "red", tmp_path / "index")
+    assert (made.kind, made.images, made.computed) == ("approximate", 60, 20)
+    with pytest.raises(UsageError, match="lies around"):
+        make_index(run, photos_of_mine, tmp_path / "index")
+
+
+def test_what_was_computed_is_not_computed_again(run, pictures, tmp_path, many, monkeypatch):
+    """Stopped after each piece in turn: the index is that of a command that was never stopped."""
+    make_index(run, pictures, tmp_path / "whole")
+    original, read = make.computed_pieces, []
+
+    def stopped(*given):
+        read.append(len(given[6]))
+        for piece in original(*given):
+            yield piece
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(make, "computed_pieces", stopped)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            make_index(run, pictures, tmp_path / "index")
+        assert not (tmp_path / "index" / MANIFEST).exists()
+    monkeypatch.setattr(make, "computed_pieces", original)
+    lines = []
+    make_index(run, pictures, tmp_path / "index", note=lines.append)
+    assert read[0] == 60 > read[1] and "were computed by an earlier command" in lines[0]
+    for name in ("vectors-1.f16", "scan-1.faiss", "names-1.arrow"):
+        assert (tmp_path / "index" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list((tmp_path / "index").glob(".work*"))
+
+
+def test_archives_and_datasets_are_sources(run, pictures, dataset, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "photos"), "gztar", pictures)
+    make_index(run, archive, tmp_path / "index")
+    make_index(run, dataset.path, tmp_path / "index")
+    assert make_index(run, archive, tmp_path / "index").computed == 0
+    found = answers(tmp_path / "index", pictures / "red" / "003.jpg", count=2)
+    assert [n.label for n in found.answers[0].neighbors] == ["red", "red"]
+    stored = next(name for name in map(dataset.name, range(60)) if "red/003" in name)
+    assert {n.image for n in found.answers[0].neighbors} == {f"{archive}/red/003.jpg", f"{dataset.path}/{stored}"}
+
+
+@pytest.fixture(scope="module")
+def made(run, pictures, tmp_path_factory) -> Path:
+    """An index to be read, or copied, only."""
+    folder = tmp_path_factory.mktemp("made") / "index"
+    make_index(run, pictures, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made_approximate(run, pictures, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "index"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alexnet.search.commit.MOST_EXACT", 40)
+        make_index(run, pictures, folder)
+    return folder
+
+
+def used(folder: Path, rows: np.ndarray) -> None:
+    """Opens an index and searches for every image."""
+    index = Index(folder)
+    for row in rows:
+        index.search(row, 60, exhaustive=True)
+
+
+@pytest.mark.parametrize("kind", ["made", "made_approximate"])
+def test_every_flipped_bit_and_every_lost_byte_is_seen(run, pictures, tmp_path, kind, request, record_property):
+    """A bit at 40 places of each file, and its end cut off; opening or searching says which file, and never crashes."""
+    folder = Path(shutil.copytree(request.getfixturevalue(kind), tmp_path / "index"))
+    rows = plain_activations(run, "fc3", same(pictures)[:4]).astype(np.float16)
+    used(folder, rows)
+    flips = 0
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("stamps"):
+            continue  # read when the index is changed; `verify` reads it, see below
+        whole = path.read_bytes()
+        draw = np.random.default_rng(len(whole))
+        places = {*(0, len(whole) - 1), *draw.integers(0, len(whole), 40).tolist()}
+        for damaged in [_flipped(whole, place, int(draw.integers(8))) for place in places] + [whole[:-1], b""]:
+            path.write_bytes(damaged)
+            with pytest.raises(AlexNetError, match=path.name):
+                used(folder, rows)
+            flips += 1
+        path.write_bytes(whole)
+    record_property("flips", flips)
+    used(folder, rows)
+
+
+def _flipped(content: bytes, place: int, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[place] ^= 1 << bit
+    return bytes(changed)
+
+
+def test_verify_reads_every_file(made, tmp_path, alexnet):
+    folder = Path(shutil.copytree(made, tmp_path / "index"))
+    assert alexnet("verify", folder)[0] == 0
+    for path in sorted(folder.iterdir()):
+        whole = path.read_bytes()
+        path.write_bytes(_flipped(whole, len(whole) // 2, 3))
+        status, _, err = alexnet("verify", folder)
+        assert status == 1 and path.name in err, err
+        path.unlink()
+        if path.name != MANIFEST:
+            status, _, err = alexnet("verify", folder)
+            assert status == 1 and f"{path.name}: missing" in err, err
+        path.write_bytes(whole)
+
+
+def test_another_runs_index_is_refused_before_faiss_sees_a_byte(
+    made, dataset, net_file, pictures, tmp_path, monkeypatch
+):
+
+    other = tmp_path / "other"
+    train(dataset, other, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, seed=3), show=False)
+    monkeypatch.setattr("alexnet.search.index.read_whole", lambda *given: pytest.fail("the index was read"))
+    with pytest.raises(UsageError, match=r"other weights.*fc3 of the run .*run .*not fc3 of .*other"):
+        answers(made, pictures / "red" / "000.jpg", run=other)
+    for options, words in (({}, "other weights"), ({"layer": "pool2"}, "other weights and layer fc3")):
+        with pytest.raises(UsageError, match=words):
+            make_index(other, pictures, made, **options)
+
+
+def test_a_run_that_was_moved_is_given_anew(run, pictures, tmp_path, alexnet):
+    moved = Path(shutil.copytree(run, tmp_path / "moved"))
+    make_index(moved, pictures, tmp_path / "index")
+    moved.rename(tmp_path / "elsewhere")
+    image = pictures / "red" / "000.jpg"
+    status, _, err = alexnet("search", tmp_path / "index", image)
+    assert status == 2 and "give --run, where it is now" in err
+    assert alexnet("search", tmp_path / "index", image, "--run", tmp_path / "elsewhere")[0] == 0
+
+
+KILLED = """
+import os, sys, threading
+from alexnet import files
+from alexnet.search.make import make_index
+left = int(sys.argv[4])
+for name in ("replace", "fsync"):
+    def counted(*given, original=getattr(os, name)):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return original(*given)
+    setattr(os, name, counted)
+make_index(sys.argv[1], sys.argv[2], sys.argv[3])
+"""
+
+
+@pytest.mark.slow
+def test_killed_anywhere_the_old_or_the_new_index_is_whole(run, photos_of_mine, tmp_path):
+    """Killed before the first file that is put in its place, the second, ...: 20 times and more."""
+    make_index(run, photos_of_mine, tmp_path / "old")
+    old = Index(tmp_path / "old").names.names.to_pylist()
+    for number in range(5):
+        picture(2, 90 + number).save(photos_of_mine / "blue" / f"new{number}.jpg")
+    (photos_of_mine / "red" / "000.jpg").unlink()
+    new = sorted([name for name in old if name != "red/000.jpg"] + [f"blue/new{number}.jpg" for number in range(5)])
+    seen = set()
+    for left in range(40):
+        folder = Path(shutil.copytree(tmp_path / "old", tmp_path / f"index-{left}"))
+        command = [sys.executable, "-c", KILLED, run, photos_of_mine, folder, str(left)]
+        status = subprocess.run(command, capture_output=True).returncode
+        names = sorted(Index(folder).names.names.to_pylist())
+        assert names in (sorted(old), new) and not any(verify(folder).values())
+        seen.add((status, names == new))
+        make_index(run, photos_of_mine, folder)
+        assert sorted(Index(folder).names.names.to_pylist()) == new and not any(verify(folder).values())
+        if status == 0:
+            break
+    assert left >= 10 and seen >= {(9, False), (0, True)}
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_found(made, run, photos_of_mine, tmp_path, alexnet):
+    bad = photos_of_mine / "red" / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    status, out, err = alexnet("index", run, photos_of_mine, tmp_path / "index")
+    assert status == 1 and "bad.jpg" in err and "60 images" in out
+    status, out, err = alexnet("search", made, bad, photos_of_mine / "red" / "001.jpg", "--count", 3)
+    assert status == 1 and f"{bad}: " in err and "1 of 2 images could not be read" in err and "red/001.jpg" in out
+
+
+def test_commands(run, pictures, tmp_path, alexnet):
+    index, sheet = tmp_path / "index", tmp_path / "sheet.png"
+    status, out, _ = alexnet("index", run, pictures, index, "--json")
+    assert status == 0 and json.loads(out)["computed"] == 60
+    image = pictures / "green" / "004.jpg"
+    status, out, _ = alexnet("search", index, image, pictures / "red", "--count", 4, "--json", "--picture", sheet)
+    found = json.loads(out)
+    assert status == 0 and len(found) == 21 and found[0]["neighbors"][0]["image"] == str(image)
+    with Image.open(sheet) as drawn:
+        assert drawn.height > 20 * 132
+    status, out, _ = alexnet("search", index, image, "--count", 2)
+    assert status == 0 and "0 is the same picture" in out and "exact search" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "INDEX"], "give IMAGE..."),
+        (["search", "INDEX", "nothing.jpg"], "nothing.jpg: no such file"),
+        (["search", "nothing", "IMAGE"], "no index there"),
+        (["search", "RUN", "IMAGE"], "is a run, not an index of images; make one first: alexnet index"),
+        (["search", "IMAGE", "INDEX"], "the arguments are swapped: alexnet search"),
+        (["search", "INDEX", "IMAGE", "--count", "0"], "--count 0: must be between 1 and 1,000"),
+        (["search", "INDEX", "IMAGE", "--picture", "x.jpg"], "give a name that ends in .png"),
+        (["index", "RUN", "PHOTOS", "PHOTOS"], "is a folder of 60 images, not a folder for a new index"),
+        (["index", "PHOTOS", "RUN", "new"], "the arguments are swapped"),
+        (["index", "RUN", "PHOTOS", "new", "--layer", "fc9"], "layer 'fc9'"),
+        (["index", "RUN", "PHOTOS", "new", "--remove"], "no index there"),
+        (["index", "RUN", "elsewhere", "INDEX", "--remove"], "has no image of it"),
+        (["index", "RUN", "PHOTOS", "INDEX", "--layer", "pool2"], "was made with layer fc3"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said_in_a_line(made, run, pictures, tmp_path, alexnet, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    names = {"INDEX": made, "RUN": run, "PHOTOS": pictures, "IMAGE": pictures / "red" / "000.jpg"}
+    status, _, err = alexnet(*(names.get(word, word) for word in words))
+    assert status == 2 and said in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_faiss_the_command_to_install_it_is_said(run, pictures, tmp_path, alexnet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    status, _, err = alexnet("index", run, pictures, tmp_path / "index")
+    assert status == 2 and "pip install 'alexnet[search]'" in err and not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_index_as_it_was(made, run, photos_of_mine, tmp_path, alexnet, monkeypatch):
+    folder = Path(shutil.copytree(made, tmp_path / "index"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    make_index(run, photos_of_mine / "red", tmp_path / "other")
+    monkeypatch.setattr("alexnet.files.storage.shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    status, _, err = alexnet("index", run, photos_of_mine, folder)
+    assert status == 1 and "are free; free some space" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert load(run).name == "run"
