@@ -34,6 +34,7 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
         "Make an index of images to search by picture. Given again, it computes only what is new.",
     ),
     "search": ("search.Search", "Find the images of an index that are most similar to a picture (paper 6.1)."),
+    "serve": ("serve.Serve", "Serve a run as a page in the browser, with an API for programs."),
     "import": (
         "interchange.Import",
         "Import pretrained weights (torchvision, Caffe, ONNX) as a run. Nothing in the file is executed.",

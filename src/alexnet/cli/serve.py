@@ -1,0 +1,75 @@
+"""The command that serves a run: a page in the browser, and an API."""
+
+import dataclasses
+import os
+import secrets
+import socket
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from alexnet.cli.options import OfCheckpoint, OnDevice
+from alexnet.cli.streams import say, warn
+from alexnet.errors import UsageError, check_number
+from alexnet.files import mistakes
+
+TOKEN = "ALEXNET_TOKEN"  # of the environment
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve(OfCheckpoint, OnDevice):
+    """Serve a run as a page in the browser, with an API for programs."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """A trained or imported run."""
+
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Address of this machine to listen on. The default can be reached from this machine alone; 0.0.0.0 from every
+    machine on its networks."""
+
+    port: int = 2012
+    """Port to listen on; 0 takes a free one."""
+
+    token: bool = False
+    """Answer only requests that show a token: that of the environment's ALEXNET_TOKEN, or one made at the start. The
+    address that is printed has it."""
+
+    precision: Literal["auto", "float32", "bf16", "fp16", "int8"] = "auto"
+    """Precision of matrix products and convolutions. auto: bf16 where the machine is fast at it. int8: the weights of
+    the fully connected layers are rounded to int8; the rest is as with auto."""
+
+    def __call__(self) -> int:
+        try:
+            import fastapi  # noqa: F401  (before the run is read, not after)
+            import uvicorn  # noqa: F401
+        except ImportError as error:
+            raise UsageError("serving needs FastAPI and uvicorn: pip install 'alexnet[web]'") from error
+        from alexnet import machine
+        from alexnet.evaluation.classifier import load
+        from alexnet.figures.dataset import dataset_of
+        from alexnet.web.server import bound_socket, serve
+
+        check_number("--port", self.port, 0, 65535)
+        mistakes.check_order("serve", ("run", self.run))
+        machine.set_up()
+        listener = bound_socket(self.host, self.port)  # a port that is taken is said before the weights are read
+        run = load(self.run, self.checkpoint, machine.choose_device(self.device), self.precision)
+        dataset = dataset_of(run, None, lambda line: warn(f"note: no examples: {line}"))
+        token = (os.environ.get(TOKEN) or secrets.token_urlsafe(16)) if self.token else None
+        serve(run, dataset, listener, self.host, token, lambda server: self._announce(listener, token))
+        say("stopped")
+        return 0
+
+    def _announce(self, listener: socket.socket, token: str | None) -> None:
+        """Says where the page is, and who can reach it."""
+        from alexnet.web.guards import is_loopback
+
+        port = listener.getsockname()[1]
+        everywhere = self.host in ("0.0.0.0", "::")
+        host = socket.gethostname() if everywhere else self.host
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        say(f"{self.run}: {address}{f'#token={token}' if token else ''} (Ctrl-C stops it)")
+        if not is_loopback(self.host):
+            who = "every machine on this one's networks" if everywhere else f"every machine that reaches {self.host}"
+            warn(f"note: {who} can ask it{'' if token else '; --token keeps others out'}. The webcam works only over "
+                 f"https or at localhost: ssh -L {port}:localhost:{port} brings the page there")  # fmt: skip

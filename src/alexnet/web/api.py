@@ -1,0 +1,161 @@
+"""The addresses of the server: the page's files, and the API that it and programs use."""
+
+import hashlib
+from importlib import resources
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+
+from alexnet.web.answers import Health, Predicted, Problem, Shown, Top, Views
+from alexnet.web.asking import add_refusals, asked, json_answer, served_by
+from alexnet.web.batcher import Probabilities
+from alexnet.web.measuring import Measuring
+from alexnet.web.pictures import jpeg_url
+from alexnet.web.refusals import Refused
+from alexnet.web.served import Served, Store
+
+PAGE = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+IMAGE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "Not a usable image."},
+    401: {"model": Problem, "description": "The token is missing or another."},
+    403: {"model": Problem, "description": "Another page asks."},
+    408: {"model": Problem, "description": "The image came too slowly."},
+    413: {"model": Problem, "description": "Too many bytes or pixels."},
+    421: {"model": Problem, "description": "The host is not this server's."},
+    422: {"model": Problem, "description": "A parameter is wrong."},
+    503: {"model": Problem, "description": "Too much to do; Retry-After says when to try again."},
+}
+GUARDED: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 421)}
+router = APIRouter()
+
+
+def app_of(served: Served) -> FastAPI:
+    """The application, not yet guarded."""
+    app = FastAPI(
+        title="AlexNet",
+        version=version("alexnet"),
+        description="What a run says.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.served = served
+    add_refusals(app)
+    for path, (name, kind) in PAGE.items():
+        _add_file(app, path, resources.files("alexnet.web").joinpath("page", name).read_bytes(), kind)
+    app.include_router(router)
+    return app
+
+
+def _add_file(app: FastAPI, path: str, content: bytes, kind: str) -> None:
+    """A file of the page, which browsers keep and ask for again."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    headers = {"etag": tag, "cache-control": "no-cache"}
+
+    async def give(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=kind)
+
+    app.add_api_route(path, give, include_in_schema=False)
+
+
+@router.get("/healthz", response_model=Health, responses=GUARDED)
+async def healthz(request: Request) -> Response:
+    """Whether the server answers; asks no token."""
+    batcher = served_by(request).batcher
+    counts = {"waiting": batcher.held, "answered": batcher.answered, "batches": batcher.batches}
+    return json_answer({"status": "ok", **counts})
+
+
+@router.post("/predict", response_model=Predicted, responses=PROBLEMS, openapi_extra=IMAGE)
+async def predict(request: Request, top: Top = 5, views: Views = 1, picture: Shown = False) -> Response:
+    """The most probable classes of an image: at one image at a time, `alexnet predict`'s numbers to the last bit."""
+    answer = await asked(request, Probabilities(views))
+    predicted = served_by(request).classifier.prediction("image", answer.content, top)
+    photo = answer.photo
+    return json_answer(
+        {
+            "top": predicted.top,
+            "classes": predicted.classes,
+            "views": views,
+            "width": photo.width,
+            "height": photo.height,
+            "milliseconds": answer.milliseconds,
+            "picture": jpeg_url(photo.square) if picture else None,
+        }
+    )
+
+
+@router.get("/run", responses=GUARDED)
+async def run(request: Request) -> Response:
+    """What the run is: net, classes, recipe, error curve, layers; and what this server can do."""
+    return json_answer(served_by(request).facts)
+
+
+@router.get("/mean.png", responses={**GUARDED, 200: {"content": {"image/png": {}}}}, response_class=Response)
+async def mean(request: Request) -> Response:
+    """The mean image, which is subtracted from every image, rounded to 8 bits."""
+    return Response(served_by(request).mean, media_type="image/png")
+
+
+@router.get("/examples.jpg", responses={**GUARDED, 404: {"model": Problem}}, response_class=Response)
+async def examples(request: Request) -> Response:
+    """Images of the run's dataset, side by side, each 96 pixels wide."""
+    return Response(_store(request).row, media_type="image/jpeg")
+
+
+@router.get("/images/{row}", responses={**GUARDED, 404: {"model": Problem}}, response_class=Response)
+async def image(request: Request, row: int) -> Response:
+    """One of the examples, or of the worst mistakes, as the dataset has it."""
+    store = _store(request)
+    if not store.may_be_read(row):
+        raise Refused(404, "no example")
+    content = bytes(store.dataset.encoded(row))
+    kind = "image/jpeg" if content[:2] == b"\xff\xd8" else "image/x-portable-pixmap"
+    return Response(content, media_type=kind)
+
+
+@router.get("/errors", responses={**GUARDED, 404: {"model": Problem}})
+async def errors(request: Request) -> Response:
+    """How far the measuring of errors on the dataset's validation images is, and what was measured."""
+    return json_answer(_measuring(request).state())
+
+
+@router.post("/errors", responses={**GUARDED, 404: {"model": Problem}})
+async def measure(request: Request) -> Response:
+    """Begins to measure them, where that has not begun; whoever asks the net meanwhile goes first."""
+    measuring = _measuring(request)
+    measuring.start()
+    return json_answer(measuring.state())
+
+
+@router.get("/mistakes.jpg", responses={**GUARDED, 404: {"model": Problem}}, response_class=Response)
+async def mistakes(request: Request) -> Response:
+    """The images of the worst mistakes, side by side, each 96 pixels wide."""
+    return Response(_measuring(request).picture(), media_type="image/jpeg")
+
+
+def _store(request: Request) -> Store:
+    store = served_by(request).store
+    if store is None:
+        raise Refused(404, "the dataset that the run was trained on is not there")
+    return store
+
+
+def _measuring(request: Request) -> Measuring:
+    measuring = _store(request).measuring
+    if measuring is None:
+        raise Refused(404, "the run's dataset has no validation images")
+    return measuring

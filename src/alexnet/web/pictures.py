@@ -1,0 +1,58 @@
+"""Pictures for the page: what the net sees of an image, rows of small images in one file."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from alexnet.data import codec
+from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.figures.sheet import spread
+
+TILE = 96  # pixels, side of an image in a row
+EXAMPLES = 12
+QUALITY = 85  # of the rows
+
+
+def jpeg_url(square: np.ndarray) -> str:
+    """A square as a ``data:`` URL, as datasets keep it: JPEG, quality 95."""
+    return "data:image/jpeg;base64," + base64.b64encode(codec.encode(square, "jpeg")).decode()
+
+
+def mean_png(preprocessing: Preprocessing) -> bytes:
+    """The mean image, rounded to 8 bits, (size, size)."""
+    mean = preprocessing.mean_image.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return _file(Image.fromarray(mean), "PNG")
+
+
+def row_of(dataset: Dataset, rows: Sequence[int]) -> bytes:
+    """A JPEG of images side by side, (TILE, TILE * n)."""
+    row = Image.new("RGB", (TILE * max(1, len(rows)), TILE))
+    for place, image in enumerate(rows):
+        tile = Image.fromarray(dataset.image(image)).resize((TILE, TILE), Image.Resampling.BICUBIC)
+        row.paste(tile, (TILE * place, 0))
+    return _file(row, "JPEG", quality=QUALITY)
+
+
+def example_rows(dataset: Dataset) -> list[int]:
+    """Row ids of some images that the net was not trained on, where there are any, spread over the classes."""
+    rows = dataset.rows("val" if "val" in dataset.splits else next(iter(dataset.splits)))
+    labels = dataset.labels[rows]
+    classes = [int(label) for label in spread(len(dataset.classes), EXAMPLES)]
+    several = -(-EXAMPLES // max(1, len(classes)))
+    chosen: list[int] = []
+    for turn in range(several):
+        for label in classes:
+            own = rows[labels == label]
+            if len(own):
+                chosen.append(int(own[(turn * len(own)) // several]))
+    return list(dict.fromkeys(chosen))[:EXAMPLES]
+
+
+def _file(image: Image.Image, form: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
