@@ -3,14 +3,16 @@
 import base64
 import io
 import json
+import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import evaluate, load, predict
+from alexnet import evaluate, load, predict, web
 from tests.conftest import picture
 from tests.web.conftest import serving
 
@@ -106,7 +108,9 @@ def test_nothing_of_the_disk_can_be_reached(path, client):
 
 
 def test_only_examples_can_be_seen(client, dataset):
-    examples = client.json("/run")["examples"]
+    facts = client.json("/run")
+    examples = [example["row"] for example in facts["examples"]]
+    assert [example["label"] for example in facts["examples"]] == dataset.labels[examples].tolist()
     assert 3 <= len(examples) <= 12 and set(examples) <= set(dataset.rows("val").tolist())
     assert len(set(dataset.labels[examples].tolist())) == 3  # of every class
     status, headers, content = client(f"/images/{examples[0]}")
@@ -182,3 +186,13 @@ def test_the_page_is_kept_by_browsers_and_asked_for_again(client):
     assert status == 200 and headers["cache-control"] == "no-cache"
     status, _, nothing = client("/page.js", If_None_Match=headers["etag"])
     assert status == 304 and not nothing
+
+
+def test_the_page_is_small_and_names_nothing_outside():
+    folder = Path(web.__file__).parent / "page"
+    files = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+    assert set(files) == {"index.html", "page.css", "page.js"}
+    assert sum(map(len, files.values())) < 150 << 10
+    names = {name for text in files.values() for name in re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]{2,}", text)}
+    assert names == {"http://www.w3.org"}  # SVG's name, which is no address
+    assert "style=" not in files["index.html"] and "onclick" not in files["index.html"]  # the policy forbids both

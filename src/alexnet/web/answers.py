@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from alexnet.web.layers import MOST_UNITS
+
 
 class Problem(BaseModel):
     """Why there is no answer."""
@@ -40,6 +42,34 @@ class Predicted(BaseModel):
     picture: str | None = Field(description="The square that the crops are from, as a data: URL, where asked for.")
 
 
+class Unit(BaseModel):
+    """A unit of a layer."""
+
+    unit: int
+    value: float = Field(description="The highest number in its map.")
+    row: int | None = Field(default=None, description="Where in the map that is.")
+    column: int | None = None
+
+
+class Layer(BaseModel):
+    """What a layer makes of an image."""
+
+    layer: str
+    units: int = Field(description="Maps of the layer, or numbers.")
+    active: int = Field(description="Of them, those with a number above 0.")
+    highest: float = Field(description="The highest number of the layer.")
+    strongest: list[Unit]
+    rows: int
+    columns: int
+    picture: str = Field(description="Their maps side by side, a data: URL: a pixel a number, 0 to the highest.")
+
+
+class Layers(BaseModel):
+    """What layers make of an image."""
+
+    layers: list[Layer]
+
+
 def _number(text: object) -> object:
     """A query's number; what is none is left for the message that says which there are."""
     return int(text) if isinstance(text, str) and text.isdecimal() else text
@@ -49,4 +79,7 @@ Top = Annotated[int, Field(ge=1, le=1000, description="Number of classes.")]
 Views = Annotated[
     Literal[1, 9, 10], BeforeValidator(_number), Field(description="Crops that are averaged (paper 4.1).")
 ]
+Units = Annotated[int, Field(ge=1, le=MOST_UNITS, description="The strongest units; of all layers, of each tower.")]
+OfLayer = Annotated[str | None, Field(max_length=200, description="One layer; all of them, if not given.")]
+OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, instead of the strongest.")]
 Shown = Annotated[bool, Field(description="Also send the square that the crops are from.")]

@@ -7,9 +7,22 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from alexnet.web.answers import Health, Predicted, Problem, Shown, Top, Views
+from alexnet.files import nearest
+from alexnet.web.answers import (
+    Health,
+    Layers,
+    OfLayer,
+    OfUnit,
+    Predicted,
+    Problem,
+    Shown,
+    Top,
+    Units,
+    Views,
+)
 from alexnet.web.asking import add_refusals, asked, json_answer, served_by
 from alexnet.web.batcher import Probabilities
+from alexnet.web.layers import Activations, strongest
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import jpeg_url
 from alexnet.web.refusals import Refused
@@ -96,6 +109,22 @@ async def predict(request: Request, top: Top = 5, views: Views = 1, picture: Sho
             "picture": jpeg_url(photo.square) if picture else None,
         }
     )
+
+
+@router.post("/maps", response_model=Layers, responses=PROBLEMS, openapi_extra=IMAGE)
+async def maps(request: Request, layer: OfLayer = None, count: Units = 1, unit: OfUnit = None) -> Response:
+    """What layers make of an image's center crop: the strongest units with their maps, or one unit's."""
+    net = served_by(request).classifier.net
+    if layer is not None and layer not in net.names:
+        raise Refused(422, f"layer: no layer {layer}; {nearest(layer, net.names)}give one of {', '.join(net.names)}")
+    if unit is not None and layer is None:
+        raise Refused(422, "unit: give its layer, too")
+    layers = tuple(net.names) if layer is None else (layer,)
+    outputs = (await asked(request, Activations(layers))).content
+    if unit is not None and layer is not None and unit >= len(outputs[layer]):
+        raise Refused(422, f"unit: {layer} has units 0 to {len(outputs[layer]) - 1:,}")
+    towers = net.table.towers if layer is None else 1
+    return json_answer({"layers": [strongest(name, outputs[name], count, unit, towers) for name in layers]})
 
 
 @router.get("/run", responses=GUARDED)

@@ -71,7 +71,8 @@ def served(classifier: Classifier, dataset: Dataset | None) -> Iterator[Served]:
             store = Store(dataset, rows, row_of(dataset, rows), measuring)
         facts = {
             **run_facts(classifier),
-            "examples": store and store.examples,
+            "examples": store and [{"row": row, "label": int(store.dataset.labels[row])} for row in store.examples],
+            "inside": True,
             "measured": bool(store and store.measuring),
         }
         yield Served(classifier, batcher, uploads, store, facts, mean_png(classifier.preprocessing))

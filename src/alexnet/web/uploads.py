@@ -48,6 +48,7 @@ class Uploads:
         self.preprocessing = preprocessing
         self.held = 0
         self._pool = ThreadPoolExecutor(max(2, machine.cores()), "decoding")
+        Image.init()  # Pillow's formats, which take a moment to be read
         self._alone = threading.Lock()
 
     def __enter__(self) -> "Uploads":
@@ -117,7 +118,6 @@ def _header(content: bytes) -> tuple[int, int, str]:
         raise Refused(400, "the request has no body; send the bytes of an image")
     if content[4:8] == b"ftyp" and content[8:12] in codec.HEIC_BRANDS and not codec.heic():
         raise Refused(400, "HEIC: the server reads none; pip install 'alexnet[heic]' there")
-    Image.init()
     formats = [form for form in FORMATS if form in Image.OPEN]
     try:
         with warnings.catch_warnings():

@@ -1,0 +1,80 @@
+"""What each layer makes of an image: its strongest units, and their maps as a picture."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from alexnet.evaluation.classifier import Classifier, stacked
+
+MOST_UNITS = 96  # of a layer, that are sent
+STRIP = 48  # pixels, at most, of a layer without maps
+# From the darkest to the lightest: dark blue, blue, yellow, white; lightness alone tells them apart
+ENDS = np.array([[13, 22, 33], [0, 82, 127], [86, 180, 233], [240, 228, 66], [255, 255, 245]], float)
+STEPS = np.linspace(0, 1, 256) * (len(ENDS) - 1)
+COLORS = np.stack([np.interp(STEPS, np.arange(len(ENDS)), ENDS[:, k]) for k in range(3)], 1).round().astype(np.uint8)
+
+
+class Activations(NamedTuple):
+    """Outputs of layers for the center view, {layer: (maps, rows, columns) or (units,) float32} for each image."""
+
+    layers: tuple[str, ...]
+    views: int = 1
+
+    def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
+        """As ``Classifier.activations``."""
+        outputs = classifier.activations(stacked(squares), self.layers)
+        arrays = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+        return [{name: array[place] for name, array in arrays.items()} for place in range(len(squares))]
+
+
+def strongest(name: str, outputs: np.ndarray, count: int, unit: int | None = None, towers: int = 1) -> dict[str, Any]:
+    """The strongest units of a layer, as JSON; or one unit.
+
+    Args:
+        name: of the layer.
+        outputs: (maps, rows, columns) or (units,) float32.
+        count: of units; the strongest first, by the highest number in their map.
+        unit: the one that is asked for, instead.
+        towers: equal parts of the units, of each of which so many are given, one part after the other.
+    """
+    peaks = outputs.reshape(len(outputs), -1).max(1)
+    parts = np.split(np.arange(len(peaks)), towers if len(peaks) % towers == 0 else 1)
+    order = np.concatenate([part[np.argsort(-peaks[part], kind="stable")[:count]] for part in parts])
+    order = order if unit is None else np.array([unit])
+    maps = outputs.ndim == 3
+    highest = float(peaks.max(initial=0))
+    answer: dict[str, Any] = {
+        "layer": name,
+        "units": len(outputs),
+        "active": int((peaks > 0).sum()),
+        "highest": highest,
+        "strongest": [{"unit": int(index), "value": float(peaks[index])} for index in order],
+        "rows": outputs.shape[1] if maps else 1,
+        "columns": outputs.shape[2] if maps else 1,
+        "picture": None,
+    }
+    if maps:
+        for entry, index in zip(answer["strongest"], order):
+            place = np.unravel_index(int(outputs[index].argmax()), outputs.shape[1:])
+            entry["row"], entry["column"] = int(place[0]), int(place[1])
+    answer["picture"] = _picture(np.concatenate(list(outputs[order]), axis=1) if maps else _strip(outputs), highest)
+    return answer
+
+
+def _strip(outputs: np.ndarray) -> np.ndarray:
+    """(rows, 1), the highest numbers of at most so many equal parts of a layer without maps."""
+    starts = np.linspace(0, len(outputs), min(STRIP, len(outputs)), endpoint=False).astype(int)
+    return np.maximum.reduceat(outputs, starts)[:, None]
+
+
+def _picture(numbers: np.ndarray, highest: float) -> str:
+    """Numbers as the ``data:`` URL of a PNG of as many pixels: from 0 (and below) to the layer's highest number."""
+    image = Image.fromarray(np.clip(numbers * (255 / highest if highest > 0 else 0), 0, 255).astype(np.uint8))
+    image.putpalette(COLORS.tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
