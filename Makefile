@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 RUNNABLE := $(VENV)/.runnable
 export ALEXNET_TEST_DATA ?= ../shared/data
 
-.PHONY: demo test quick test-slow test-photos test-gpu test-net fuzz sanitize bench bench-check check wheel clean
+.PHONY: demo test quick test-slow test-photos test-gpu test-net test-browser fuzz sanitize bench bench-check check wheel clean
 
 demo: $(RUNNABLE)         ## trains, evaluates and shows, in minutes
 	$(BIN)/alexnet demo
@@ -15,9 +15,9 @@ demo: $(RUNNABLE)         ## trains, evaluates and shows, in minutes
 # A process a core, at most four; each with one thread, since what must not depend on threads is tested by their number.
 WORKERS ?= auto
 test: $(INSTALLED)        ## every test that needs nothing from outside
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not photos and not gpu and not net and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not photos and not gpu and not net and not browser and not slow"
 	@echo "left out: the demo's whole training (make test-slow), real photos (make test-photos), a GPU (make test-gpu),"
-	@echo "object storage and several machines (make test-net)"
+	@echo "object storage and several machines (make test-net), the page in Chromium (make test-browser)"
 
 test-slow: $(INSTALLED)   ## the demo's whole training, held against a linear classifier; every layout in every case
 	$(BIN)/python -m pytest -m slow
@@ -27,7 +27,7 @@ QUICK := tests/files tests/cli tests/native/test_library.py tests/nets/test_cost
 	tests/nets/test_response_norm.py tests/nets/test_variants.py tests/training/test_recipe.py tests/training/test_optimizer.py \
 	tests/data/test_batches.py tests/data/test_dataset.py tests/test_house.py tests/test_randomness.py
 quick: $(INSTALLED)       ## the tests of what is edited most, in a minute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 -m "not photos and not gpu and not net" $(QUICK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 -m "not photos and not gpu and not net and not browser" $(QUICK)
 
 test-photos: $(INSTALLED) ## tests on the real photos of ALEXNET_TEST_DATA
 	$(BIN)/python -m pytest -m "photos and not slow"
@@ -37,6 +37,9 @@ test-gpu: $(INSTALLED)    ## tests that need a CUDA device
 
 test-net: $(INSTALLED)    ## tests that need moto's S3 server, network namespaces or root
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m net
+
+test-browser: $(INSTALLED) ## tests of the page in Chromium (Debian: apt-get install chromium)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
 
 fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from the seeds in tests/fuzz/corpus
 	$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0
@@ -53,7 +56,7 @@ sanitize: export OMP_WAIT_POLICY := passive
 sanitize: $(INSTALLED)    ## the C part under gcc's and clang's sanitizers (Linux): the tests of nets, data, native
 	export LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"; \
 	$(BIN)/python -c "from alexnet import native; assert native.available(), native.status().words" && \
-	$(BIN)/python -m pytest -m "not photos and not gpu and not net" tests/native tests/nets tests/data tests/training/test_optimizer.py
+	$(BIN)/python -m pytest -m "not photos and not gpu and not net and not browser" tests/native tests/nets tests/data tests/training/test_optimizer.py
 	mkdir -p build
 	clang -O1 -g -fsanitize=thread -fopenmp -march=native -fno-math-errno tests/native/threads.c -lm -o build/threads
 	build/threads
