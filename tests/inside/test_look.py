@@ -39,12 +39,12 @@ def test_a_folder_or_several_images_are_predictions_as_ever(run_folder, pictures
     ("words", "said"),
     [
         (["IMAGE", "--class", "gren"], "perhaps you meant green; it knows blue, green, red"),
-        (["--class", "green"], "--class: give one image file"),
+        (["PICTURES", "--class", "green"], "--class: the maps are of one image; give one file"),
         (["missing.jpg"], "missing.jpg"),
     ],
 )
-def test_what_cannot_be_meant_is_a_line(alexnet, run_folder, image, tmp_path, words, said):
-    words = [str(image) if word == "IMAGE" else word for word in words]
+def test_what_cannot_be_meant_is_a_line(alexnet, run_folder, image, pictures, tmp_path, words, said):
+    words = [{"IMAGE": str(image), "PICTURES": str(pictures)}.get(word, word) for word in words]
     status, out, err = alexnet("show", run_folder, *words, "--output", tmp_path)
     assert (status, out, err.count("\n")) == (2, "", 1) and said in err
     assert not list(tmp_path.iterdir())

@@ -16,9 +16,9 @@ from alexnet.inside.units import _Counted, fields, parse_unit, seen_by_unit, str
 
 
 def by_force(values: np.ndarray) -> np.ndarray:
-    """(units, 9) the images, of (images, units) responses, sorted one by one: largest first, of equal ones the first."""
-    return np.array([sorted(range(len(values)), key=lambda i: (-values[i, unit], i))[:9] for unit in range(
-        values.shape[1])])  # fmt: skip
+    """(units, 9) of (images, units) responses the images, sorted one by one: largest first, of equal ones the first."""
+    units = range(values.shape[1])
+    return np.array([sorted(range(len(values)), key=lambda i: (-values[i, unit], i))[:9] for unit in units])
 
 
 @pytest.mark.parametrize("at_once", [64, 7])

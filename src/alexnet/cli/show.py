@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -42,85 +42,98 @@ class Show(OfCheckpoint, OnDevice, Working):
     unit: Annotated[str | None, arg(metavar="LAYER:N")] = None
     """What drives a unit, such as conv5:17 (counted from 0): the nine images of the dataset that do it most, an image
     made for it, its mean response to each class. The first call looks at all images of the split, and keeps the
-    strongest of all units beside the picture."""
+    strongest of all units beside the picture (default: none)."""
 
     layer: Annotated[str | None, arg(metavar="LAYER")] = None
-    """Of each unit of a layer, what it sees of the image that drives it most."""
+    """Of each unit of a layer, what it sees of the image that drives it most (default: none)."""
+
+    worst: int | None = None
+    """So many images that give their true class least, with what speaks for the prediction and for the true class
+    (default: none)."""
 
     class_name: Annotated[str | None, arg(name="class", metavar="CLASS")] = None
     """With one image: the class that the maps are about, such as one that was not predicted (default: the most
-    probable one)."""
+    probable one). With --worst: only images of this class. Alone: what drives the class's unit."""
+
+    format: Literal["png", "html"] = "png"
+    """html: a report of the run on one page, which holds all it shows: curve, errors, confusion, mistakes, filters,
+    net, recipe."""
 
     def __call__(self) -> int:
         from alexnet import machine
         from alexnet.figures.inside import is_one_image
 
-        self._check()
+        asked = self._asked()
         machine.set_up()
-        if self.unit or self.layer:
-            return self._units()
-        if is_one_image(self.run, self.images):
-            return self._inside()
-        if self.class_name:
-            raise UsageError("--class: give one image file, whose maps are to be about this class")
-        return self._pictures()
+        one_image = is_one_image(self.run, self.images)
+        if self.class_name and self.images and not one_image:
+            raise UsageError("--class: the maps are of one image; give one file")
+        if asked is None and not one_image:
+            return self._pictures()
+        written: list[str] = []
+        display = Display(unit="images")
+        with contextlib.closing(display):
+            described = self._described(written, display)
+        if self.json:
+            return print_json({"pictures": written, **described})
+        for image in described.get("images", []):
+            say(
+                f"{image['image']}: {image['prediction']} {image['probability']:.1%}, true: {image['true_class']} "
+                f"{image['true_class_probability']:.1%}"
+            )
+        for path in written:
+            say(path)
+        return 0
 
-    def _check(self) -> None:
-        """Raises ``UsageError`` for options that exclude each other."""
-        asked = [option for option, value in (("--unit", self.unit), ("--layer", self.layer)) if value]
+    def _asked(self) -> str | None:
+        """The option that asks for a picture of another kind. Raises ``UsageError`` for several, or with images."""
+        options = {
+            "--unit": self.unit,
+            "--layer": self.layer,
+            "--worst": self.worst,
+            "--format html": self.format == "html",
+        }
+        asked = [option for option, value in options.items() if value is not None and value is not False]
+        if self.class_name and not self.images and asked != ["--worst"]:
+            asked.append("--class")
+        if self.only_errors and asked:
+            asked.append("--only-errors")
         if len(asked) > 1:
             raise UsageError(f"{asked[0]} and {asked[1]}: give one of them")
         if asked and self.images:
             raise UsageError(f"{asked[0]}: takes no image files: the images are the dataset's; leave these out")
-        for option, value in (("--only-errors", self.only_errors), ("--class", self.class_name)):
-            if asked and value:
-                raise UsageError(f"{asked[0]} and {option}: give one of them")
+        return asked[0] if asked else None
 
-    def _units(self) -> int:
-        """What drives a unit, or each unit of a layer."""
-        from alexnet import machine
-        from alexnet.figures.units import show_layer, show_unit
-
-        written: list[str] = []
-        display = Display(unit="images")
-        with contextlib.closing(display):
-            described = (show_unit if self.unit else show_layer)(
-                self.run,
-                str(self.unit or self.layer),
-                output=self.output,
-                dataset=self.dataset,
-                split=self.split,
-                checkpoint=self.checkpoint,
-                device=machine.choose_device(self.device),
-                wrote=lambda path: written.append(str(path)),
-                progress=display.counter("looking for what drives the units"),
-            )
-        return self._done(written, described)
-
-    def _inside(self) -> int:
-        """One image on its way through the net."""
+    def _described(self, written: list[str], display: Display) -> dict[str, Any]:
+        """Draws what is asked for; gives what is on it in numbers."""
         from alexnet import machine
         from alexnet.figures.inside import show_inside
+        from alexnet.figures.report import show_report
+        from alexnet.figures.units import show_class, show_layer, show_unit
+        from alexnet.figures.worst import MOST, show_worst
 
-        written: list[str] = []
-        described = show_inside(
-            self.run,
-            self.images[0],
-            output=self.output,
-            label=self.class_name,
-            checkpoint=self.checkpoint,
-            device=machine.choose_device(self.device),
-            wrote=lambda path: written.append(str(path)),
-        )
-        return self._done(written, described)
-
-    def _done(self, written: list[str], described: dict[str, Any]) -> int:
-        """Names the files that were written; as JSON with what is on them in numbers."""
-        if self.json:
-            return print_json({"pictures": written, **described})
-        for path in written:
-            say(path)
-        return 0
+        common: dict[str, Any] = {
+            "output": self.output,
+            "checkpoint": self.checkpoint,
+            "device": machine.choose_device(self.device),
+            "wrote": lambda path: written.append(str(path)),
+        }
+        if self.images:
+            return show_inside(self.run, self.images[0], label=self.class_name, **common)
+        common |= {"dataset": self.dataset, "split": self.split}
+        if self.worst is not None:
+            check_number("--worst", self.worst, 1, MOST)
+            counter = display.counter("looking for errors")
+            return show_worst(self.run, self.worst, label=self.class_name, progress=counter, **common)
+        if self.format == "html":
+            counter = display.counter("measuring")
+            return show_report(self.run, note=lambda line: warn(f"note: {line}"), progress=counter, **common)
+        common["progress"] = display.counter("looking for what drives the units")
+        if self.unit:
+            return show_unit(self.run, self.unit, **common)
+        if self.layer:
+            return show_layer(self.run, self.layer, **common)
+        return show_class(self.run, str(self.class_name), **common)
 
     def _pictures(self) -> int:
         """Curve, filters and predictions."""

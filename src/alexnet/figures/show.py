@@ -21,7 +21,7 @@ from alexnet.evaluation.outputs import Progress, row_probabilities
 from alexnet.evaluation.pictures import several
 from alexnet.evaluation.predict import first_readable
 from alexnet.figures.curve import curve_of
-from alexnet.figures.dataset import dataset_of
+from alexnet.figures.dataset import NoImages, dataset_of, split_of
 from alexnet.figures.filters import filters
 from alexnet.figures.place import Drawing, Place
 from alexnet.figures.predictions import predictions
@@ -130,11 +130,16 @@ def show(
     if images:
         sheet = _named_images(run, images, count, note)
     else:
-        opened = dataset_of(run, dataset, lambda reason: note(f"no predictions.png: {reason}"))
-        if only_errors and opened:
-            sheet = _errors_sheet(run, opened, split, count, note, mistaken, progress)
-        else:
-            sheet = _samples_sheet(run, opened, split, count, note) if opened else None
+        try:
+            opened = dataset_of(run, dataset)
+            split = split_of(opened, split)
+            if only_errors:
+                sheet = _errors_sheet(run, opened, split, count, mistaken, progress)
+            else:
+                sheet = _samples_sheet(run, opened, split, count)
+        except NoImages as reason:
+            note(f"no predictions.png: {reason}")
+            sheet = None
     figures["predictions.png"] = sheet
     return place.write(figures, wrote)
 
@@ -177,43 +182,26 @@ def _seen(run: Classifier, squares: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [views(stacked([square]), crop, 1)[0, 0].permute(1, 2, 0).numpy() for square in squares]
 
 
-def _split_of(dataset: Dataset, split: str | None, note: Callable[[str], None]) -> str | None:
-    """The split asked for, or ``val`` if the data set has it."""
-    if split is None and "val" not in dataset.splits:
-        note(f"no predictions.png: {dataset.path} has no split 'val'; give --split, one of {', '.join(dataset.splits)}")
-        return None
-    return split or "val"
-
-
-def _samples_sheet(
-    run: Classifier, dataset: Dataset, split: str | None, count: int, note: Callable[[str], None]
-) -> Image.Image | None:
+def _samples_sheet(run: Classifier, dataset: Dataset, split: str, count: int) -> Image.Image:
     """Images of a split as they come by chance, the same ones each time."""
-    split = _split_of(dataset, split, note)
-    if split is None:
-        return None
     rows = dataset.rows(split)
     order = randomness.permutation(0, "shown images", 0, len(rows)).numpy()
     shown = rows[np.sort(order[:count])]
     shares = row_probabilities(run, dataset, shown)
     right = int((shares.argmax(1) == dataset.labels[shown]).sum())
     title = f"{run.name}: {len(shown):,} of {len(rows):,} {split} images, {right:,} right"
-    return _rows_sheet(run, dataset, shown, shares, title)
+    return rows_sheet(run, dataset, shown, shares, title)
 
 
 def _errors_sheet(
     run: Classifier,
     dataset: Dataset,
-    split: str | None,
+    split: str,
     count: int,
-    note: Callable[[str], None],
     mistaken: Callable[[Mistakes], None],
     progress: Progress | None,
-) -> Image.Image | None:
+) -> Image.Image:
     """Images of a split that are taken for another class, the most certain errors first."""
-    split = _split_of(dataset, split, note)
-    if split is None:
-        return None
     rows = dataset.rows(split)
     measured = evaluate([run], dataset, split=split, keep_probabilities=False, progress=progress)
     wrong = np.flatnonzero(measured.predicted != measured.labels)
@@ -228,9 +216,10 @@ def _errors_sheet(
     mistakes = Mistakes(split, len(rows), len(wrong), described)
     mistaken(mistakes)
     which = "all of them" if len(shown) == len(wrong) else f"the {len(shown):,} most certain"
-    return _rows_sheet(run, dataset, shown, shares, f"{run.name}: {mistakes}; {which}")
+    return rows_sheet(run, dataset, shown, shares, f"{run.name}: {mistakes}; {which}")
 
 
-def _rows_sheet(run: Classifier, dataset: Dataset, rows: np.ndarray, shares: np.ndarray, title: str) -> Image.Image:
+def rows_sheet(run: Classifier, dataset: Dataset, rows: np.ndarray, shares: np.ndarray, title: str) -> Image.Image:
+    """Images of a dataset by their (n,) row ids, with the bars of (n, classes) probabilities and their true classes."""
     squares, names = [dataset.image(int(row)) for row in rows], [dataset.name(int(row)) for row in rows]
     return predictions(_seen(run, squares), shares, dataset.words, dataset.labels[rows], names, title=title)

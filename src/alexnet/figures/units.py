@@ -10,15 +10,15 @@ import torch
 
 from alexnet import files
 from alexnet.data.dataset import Dataset
-from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.outputs import Progress
-from alexnet.figures.dataset import dataset_of
+from alexnet.figures.dataset import dataset_of, split_of
 from alexnet.figures.place import Place
 from alexnet.figures.sheet import spread
 from alexnet.figures.style import first_synonyms
 from alexnet.figures.unit_sheet import Unit, layer_sheet, unit_sheet
 from alexnet.inside.kept_units import FILE, kept_units
+from alexnet.inside.look import class_index
 from alexnet.inside.synthesis import driving_images, responses_to
 from alexnet.inside.units import LayerUnits, check_layer, fields, parse_unit, seen_by_unit
 from alexnet.runs.checkpoint import AnyCheckpoint
@@ -50,13 +50,10 @@ class Shown:
         self.run = load(path, checkpoint, device)
         self.picture = name(self.run)
         self.place = Place.of(path, output, [self.picture, FILE])
-        notes: list[str] = []
-        opened = dataset_of(self.run, dataset, notes.append)
-        if opened is None:
-            raise UsageError(notes[0])
-        self.dataset, self.split = opened, split or ("val" if "val" in opened.splits else next(iter(opened.splits)))
-        self.layers = kept_units(self.place.belongs, self.run, opened, self.split, progress=progress)
-        self.images = opened.splits[self.split]
+        self.dataset = dataset_of(self.run, dataset)
+        self.split = split_of(self.dataset, split)
+        self.layers = kept_units(self.place.belongs, self.run, self.dataset, self.split, progress=progress)
+        self.images = self.dataset.splits[self.split]
 
     def seen(self, layer: str, unit: int, rank: int) -> np.ndarray:
         """What a unit sees of one of its strongest images."""
@@ -88,7 +85,7 @@ def show_unit(
         text: the unit, ``conv5:17``, counted from 0.
         output: folder to write to; the run's if not given.
         dataset: whose images; the one that the run was trained on if not given.
-        split: of it; ``val`` if not given and it has that.
+        split: of it; ``val`` if not given.
         checkpoint, device: as for ``load``.
         wrote: called with the picture when it is written.
         progress: called with images done and images in all.
@@ -136,6 +133,16 @@ def show_unit(
         "made": {"response": response},
         "mean_by_class": dict(zip(data.words, units.means[:, number].tolist())),
     }
+
+
+def show_class(path: str | os.PathLike, label: str, **options: Any) -> dict[str, Any]:
+    """Draws what drives the unit of a class, as ``show_unit`` does; takes the same options.
+
+    Raises:
+        UsageError: no such class; else as ``show_unit``.
+    """
+    run = load(path, options.get("checkpoint", "last"))
+    return show_unit(path, f"{run.net.names[-1]}:{class_index(run, label)}", **options)
 
 
 def show_layer(
