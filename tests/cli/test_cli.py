@@ -96,7 +96,9 @@ def test_numbers_and_addresses_that_cannot_be_meant(alexnet, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # else S3's client asks around for seconds
     status, out, err = alexnet(*arguments)
-    assert status in (1, 2) and not out and said in err and err.startswith("error: ") and err.count("\n") == 1
+    assert status in (1, 2) and not out
+    *slow, error = err.splitlines()  # what takes long on a busy machine says so
+    assert error.startswith("error: ") and said in error and all(line.startswith("looking through") for line in slow)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """The command: where it listens, what it says, and one line for what it cannot do."""
 
+import json
 import socket
 import sys
 import threading
@@ -53,3 +54,6 @@ def test_it_says_where_the_page_is_and_who_can_reach_it(run, alexnet, monkeypatc
     assert "/#token=secret (" in out and "every machine on this one's networks can ask it." in err
     status, out, err = alexnet("serve", run, "--port", 0, "--host", "0.0.0.0")
     assert "--token keeps others out" in err and "token=" not in out
+    status, out, _ = alexnet("serve", run, "--port", 0, "--token", "--json")
+    ready = json.loads(out)
+    assert ready["run"] == str(run) and ready["token"] == "secret" and ready["address"].startswith("http://127.0.0.1:")

@@ -98,7 +98,7 @@ class Search(OnDevice, Working):
     """Number of similar images."""
 
     run: Annotated[str | None, arg(metavar="RUN")] = None
-    """The run that the index was made with, if it is elsewhere now."""
+    """The run that the index was made with, if it is elsewhere now (default: where it was)."""
 
     exhaustive: bool = False
     """Look at every image where the index is approximate: slower, nothing is missed."""

@@ -4,12 +4,13 @@ import dataclasses
 import os
 import secrets
 import socket
+import sys
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from alexnet.cli.options import OfCheckpoint, OnDevice
-from alexnet.cli.streams import say, warn
+from alexnet.cli.options import Json, OfCheckpoint, OnDevice
+from alexnet.cli.streams import say, warn, write_json
 from alexnet.errors import UsageError, check_number
 from alexnet.files import mistakes
 
@@ -17,7 +18,7 @@ TOKEN = "ALEXNET_TOKEN"  # of the environment
 
 
 @dataclasses.dataclass(frozen=True)
-class Serve(OfCheckpoint, OnDevice):
+class Serve(OfCheckpoint, OnDevice, Json):
     """Serve a run as a page in the browser, with an API for programs."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
@@ -57,7 +58,8 @@ class Serve(OfCheckpoint, OnDevice):
         dataset = dataset_of(run, None, lambda line: warn(f"note: no examples: {line}"))
         token = (os.environ.get(TOKEN) or secrets.token_urlsafe(16)) if self.token else None
         serve(run, dataset, listener, self.host, token, lambda server: self._announce(listener, token))
-        say("stopped")
+        if not self.json:
+            say("stopped")
         return 0
 
     def _announce(self, listener: socket.socket, token: str | None) -> None:
@@ -68,7 +70,11 @@ class Serve(OfCheckpoint, OnDevice):
         everywhere = self.host in ("0.0.0.0", "::")
         host = socket.gethostname() if everywhere else self.host
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        say(f"{self.run}: {address}{f'#token={token}' if token else ''} (Ctrl-C stops it)")
+        if self.json:
+            write_json({"run": self.run, "address": address, "token": token}, None)
+            sys.stdout.flush()
+        else:
+            say(f"{self.run}: {address}{f'#token={token}' if token else ''} (Ctrl-C stops it)")
         if not is_loopback(self.host):
             who = "every machine on this one's networks" if everywhere else f"every machine that reaches {self.host}"
             warn(f"note: {who} can ask it{'' if token else '; --token keeps others out'}. The webcam works only over "
