@@ -24,6 +24,9 @@ class Serve(OfCheckpoint, OnDevice, Json):
     run: Positional[Annotated[str, arg(metavar="RUN")]]
     """A trained or imported run."""
 
+    dataset: Annotated[str | None, arg(metavar="DATASET")] = None
+    """Dataset whose validation images are the page's examples (default: the one that the run was trained on)."""
+
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Address of this machine to listen on. The default can be reached from this machine alone; 0.0.0.0 from every
     machine on its networks."""
@@ -47,7 +50,7 @@ class Serve(OfCheckpoint, OnDevice, Json):
             raise UsageError("serving needs FastAPI and uvicorn: pip install 'alexnet[web]'") from error
         from alexnet import machine
         from alexnet.evaluation.classifier import load
-        from alexnet.figures.dataset import dataset_of
+        from alexnet.figures.dataset import NoImages, dataset_of
         from alexnet.web.server import bound_socket, serve
 
         check_number("--port", self.port, 0, 65535)
@@ -55,7 +58,11 @@ class Serve(OfCheckpoint, OnDevice, Json):
         machine.set_up()
         listener = bound_socket(self.host, self.port)  # a port that is taken is said before the weights are read
         run = load(self.run, self.checkpoint, machine.choose_device(self.device), self.precision)
-        dataset = dataset_of(run, None, lambda line: warn(f"note: no examples: {line}"))
+        try:
+            dataset = dataset_of(run, self.dataset)
+        except NoImages as error:
+            warn(f"note: no examples: {error}")
+            dataset = None
         token = (os.environ.get(TOKEN) or secrets.token_urlsafe(16)) if self.token else None
         serve(run, dataset, listener, self.host, token, lambda server: self._announce(listener, token))
         if not self.json:
