@@ -1,6 +1,7 @@
 """The command: where it listens, what it says, and one line for what it cannot do."""
 
 import json
+import shutil
 import socket
 import sys
 import threading
@@ -40,13 +41,29 @@ def test_a_missing_extra_is_one_line(run, alexnet, monkeypatch, package):
     assert status == 2 and err == "error: serving needs FastAPI and uvicorn: pip install 'alexnet[web]'\n"
 
 
-def test_it_says_where_the_page_is_and_who_can_reach_it(run, alexnet, monkeypatch):
+@pytest.fixture
+def briefly(monkeypatch):
+    """The server ends soon after it began."""
+
     class Briefly(server.uvicorn.Server):
         def run(self, sockets=None):
             threading.Timer(0.2, lambda: setattr(self, "should_exit", True)).start()
             super().run(sockets)
 
     monkeypatch.setattr(server.uvicorn, "Server", Briefly)
+
+
+def test_a_run_whose_dataset_is_gone_is_served_without_examples(run, alexnet, briefly, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    description = json.loads((tmp_path / "run" / "run.json").read_text())
+    description["data"]["path"] = str(tmp_path / "gone")
+    del description["seal"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(description))
+    status, _, err = alexnet("serve", tmp_path / "run", "--port", 0)
+    assert status == 0 and err.startswith(f"note: no examples: {tmp_path / 'gone'}, which ") and err.count("\n") == 1
+
+
+def test_it_says_where_the_page_is_and_who_can_reach_it(run, alexnet, briefly, monkeypatch):
     status, out, err = alexnet("serve", run, "--port", 0)
     assert status == 0 and f"{run}: http://127.0.0.1:" in out and out.endswith("stopped\n") and not err
     monkeypatch.setenv("ALEXNET_TOKEN", "secret")
