@@ -48,6 +48,19 @@ def test_what_waits_is_answered_together_and_in_order():
         assert batcher.answered == 6 and batcher.batches == 3
 
 
+def test_a_batch_waits_for_those_on_the_way_and_whoever_is_alone_for_nobody(monkeypatch):
+    monkeypatch.setattr("alexnet.web.batcher.WINDOW", 60.0)
+    slow = Slow()
+    slow.go.set()
+    with Batcher(None) as batcher:
+        batcher.held = 1
+        assert batcher.ask(slow, number(1)).result(20).item() == 10
+        batcher.held = 3
+        several = [batcher.ask(slow, number(value)) for value in (2, 3, 4)]
+        assert [future.result(20).item() for future in several] == [20, 30, 40]
+    assert slow.batches == [[1], [2, 3, 4]]
+
+
 def test_what_fails_fails_for_those_who_asked():
     def broken(classifier, squares):
         raise ValueError("no")

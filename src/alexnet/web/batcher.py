@@ -15,6 +15,7 @@ import numpy as np
 from alexnet.evaluation.classifier import Classifier
 
 MOST_VIEWS = 64  # that wait or are being answered; more are refused
+WINDOW = 0.005  # seconds that a batch waits for images that are being decoded
 
 
 class Question(Protocol):
@@ -55,8 +56,9 @@ class Job(NamedTuple):
 class Batcher:
     """Answers questions on a thread of its own, several at once where several wait. Closes with its block.
 
-    There is no window in which one waits for more: while the net computes, others come, and are its next batch. Work
-    ``behind`` the others' has its turn when nobody waits.
+    While the net computes, others come, and are its next batch. Before a batch it waits for those that are let in and
+    not decoded yet, for ``WINDOW`` at most: whoever is alone waits for nothing. Work ``behind`` the others' has its
+    turn when nobody waits.
 
     Args:
         classifier: used by this thread alone from now on.
@@ -140,6 +142,10 @@ class Batcher:
             for job, answer in zip(jobs, answers, strict=True):
                 job.future.set_result(answer)
 
+    def _all_here(self) -> bool:
+        """Whether nobody who was let in is still on the way; the others' answers were given."""
+        return self._closed or not self._waiting or sum(job.question.views for job in self._waiting) >= self.held
+
     def _next(self) -> list[Job]:
         """The jobs to be done next, all of one question; waits until there are some. None: it is closed."""
         while True:
@@ -149,6 +155,7 @@ class Batcher:
                     for job in (*self._waiting, *self._behind):
                         job.future.cancel()
                     return []
+                self._change.wait_for(self._all_here, WINDOW)
                 taken = _together(self._waiting or self._behind)
             jobs = [job for job in taken if job.future.set_running_or_notify_cancel()]
             if jobs:
