@@ -1,5 +1,8 @@
 """Activations batch by batch: against the net as it was saved, run by plain torch calls layer by layer."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +115,32 @@ def test_an_unknown_layer_is_answered_with_the_nearest(run):
     assert canonical(run.net.table, "fc3") == ["fc3"]  # a table's own name is no one else's
     with pytest.raises(UsageError, match=r"layer 'features\.0'"):
         activations(run, [], "features.0")
+
+
+RANKS = """
+import sys
+import subprocess
+import sys
+
+import numpy as np
+from alexnet import features
+from alexnet.ranks import joined
+with joined() as ranks:
+    names, layers = features(sys.argv[1], sys.argv[2], ["conv2", "fc3"], precision="float32")
+    if ranks.first:
+        np.savez(sys.argv[3], names=names, **layers)
+    assert ranks.first or not names
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_share_the_images(run, pictures, tmp_path):
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    subprocess.run([*command, run.path, pictures / "red", tmp_path / "x.npz"], check=True, timeout=120)
+    names, layers = run.features(pictures / "red", ["conv2", "fc3"])
+    together = np.load(tmp_path / "x.npz")
+    assert together["names"].tolist() == names
+    for layer, outputs in layers.items():
+        np.testing.assert_allclose(together[layer], outputs, rtol=1e-4, atol=1e-5)

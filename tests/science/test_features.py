@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import files, load
+from alexnet import UsageError, files, load
 from alexnet.evaluation.activations import activations
+from alexnet.ranks.group import Ranks
 from alexnet.science import features as module
 from tests.conftest import fill, picture
 
@@ -121,6 +122,10 @@ def test_bad_input_is_a_line_and_leaves_nothing(alexnet, small_run, dataset, tmp
         lines = [line for line in err.splitlines() if "not decodable" not in line]
         assert (got, out) == (status, "") and said in lines[-1] and len(lines) == 1, (words, err)
         assert sorted(tmp_path.rglob("*")) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "current", lambda: Ranks(0, 2))
+        with pytest.raises(UsageError, match="one process writes the file"):
+            module.write_features(small_run, x, y, "fc3")
     monkeypatch.setattr(files, "free_bytes", lambda folder: 100)
     status, _, err = alexnet("features", small_run, x, tmp_path / "y.mat", "--layer", "conv1", "--quiet")
     assert status == 1 and "66 KiB, and 0 KiB are free there; free some space" in err
@@ -158,8 +163,8 @@ def test_bytes_and_time_are_told_before(small_run, dataset, tmp_path, monkeypatc
 
 
 KILLED = """
-import os, signal, sys
-from alexnet import files, load
+import os, shutil, signal, sys
+from alexnet import load
 from alexnet.evaluation import activations
 from alexnet.science import formats
 from alexnet.science.features import write_features
@@ -194,8 +199,8 @@ for suffix, moments in ((".npy", (1, 4, 8, 10, 0)), (".h5", (3, 7, 8, 0)), (".pa
         status = os.waitpid(child, 0)[1]
         there = sorted(name for name in os.listdir(place) if name.startswith("x"))
         print(suffix, moment, os.WTERMSIG(status), *there, flush=True)
-        for name in there if moment else ():  # what is there is whole
-            os.rename(f"{place}/{name}", f"{place}/whole-{name}")
+        for name in there if moment else ():
+            shutil.copy(f"{place}/{name}", f"{place}/early-{name}")
 """
 
 
@@ -211,8 +216,8 @@ def test_killed_at_any_moment(small_run, dataset, tmp_path):
         assert signalled == ("0" if moment == "0" else str(int(signal.SIGKILL))), line
         assert bool(there) == (moment == "0" or (suffix, moment) == (".npy", "10")), line  # six batches, then the names
     assert done.stdout.count("\n") == 13 and not list(tmp_path.rglob(".*"))
-    assert [path.name for path in tmp_path.glob("npy/x*")] and len(list(tmp_path.glob("npy/whole-*"))) == 2
-    for early in tmp_path.glob("npy/whole-*"):
-        assert early.read_bytes() == early.with_name(early.name.removeprefix("whole-")).read_bytes()
+    assert [path.name for path in tmp_path.glob("npy/x*")] and len(list(tmp_path.glob("npy/early-*"))) == 2
+    for early in tmp_path.glob("npy/early-*"):  # what appears is whole
+        assert early.read_bytes() == early.with_name(early.name.removeprefix("early-")).read_bytes()
     for name in ("conv1.npy", "fc3.npy", "csv"):
         assert (tmp_path / f"first.{name}").read_bytes() == (tmp_path / "npy" / f"x.{name}").read_bytes()

@@ -247,14 +247,20 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_partials(path: str | os.PathLike) -> None:
-    """Removes what killed processes left half written of one file; what living ones are writing stays."""
-    target = Path(path)
+def remove_partials(path: str | os.PathLike) -> bool:
+    """Removes what killed processes left half written of one file; what living ones are writing stays.
+
+    Returns:
+        Whether there was any.
+    """
+    target, removed = Path(path), False
     prefix = f".{target.name[:40]}-"
     for entry in target.parent.iterdir():
         if entry.name.startswith(prefix) and OWN.fullmatch(entry.name[len(prefix) - 1 :]) and not _is_written(entry):
             with contextlib.suppress(OSError):
                 entry.unlink()
+                removed = True
+    return removed
 
 
 def remove_folder(path: Path) -> None:

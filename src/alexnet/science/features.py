@@ -122,9 +122,11 @@ def _silent(line: str) -> None:
 
 def _check_room(outputs: list[Path], content: Content) -> None:
     """Refuses files that are there, and a disk that cannot hold them; removes what killed processes left of them."""
+    files.check_output(outputs[-1])
+    killed = files.remove_partials(outputs[-1])  # that appears last: with it half written, the others are left over
     for path in outputs:
         files.check_output(path)
-        if os.path.lexists(path):
+        if os.path.lexists(path) and not killed:
             raise UsageError(f"{path}: is there already; remove it, or give another name")
         files.remove_partials(path)
     folder = outputs[0].parent

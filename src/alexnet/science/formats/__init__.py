@@ -63,7 +63,7 @@ def kind_of(path: str | os.PathLike) -> Callable[[Path, Content, contextlib.Exit
 
 
 def outputs(path: str | os.PathLike, layers: list[str]) -> list[Path]:
-    """All files that are written for a path: several of ``.npy``, else the path alone."""
+    """All files that are written for a path, in the order in which they appear: several of ``.npy``, else the path."""
     if suffix_of(path) == ".npy":
         from alexnet.science.formats.npy import places
 
