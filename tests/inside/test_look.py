@@ -19,7 +19,7 @@ def test_one_image_is_drawn_on_its_way_through_the_net(alexnet, run, run_folder,
     assert described["pictures"] == [str(tmp_path / "inside.png")]
     assert Image.open(tmp_path / "inside.png").width == 1600
     assert described["class"] == described["top"][0][0] == run(str(image)).top[0][0]
-    assert list(described["layers"]) == ["conv1", "norm1", "pool1", "conv2", "pool2", "fc3"]
+    assert list(described["layers"]) == ["conv1", "pool1", "conv2", "pool2", "fc3"]
     _, layers = run.features(str(image), ["conv2"])
     largest = layers["conv2"][0].max((1, 2))
     first = described["layers"]["conv2"][0]
@@ -41,6 +41,7 @@ def test_a_folder_or_several_images_are_predictions_as_ever(run_folder, pictures
         (["IMAGE", "--class", "gren"], "perhaps you meant green; it knows blue, green, red"),
         (["PICTURES", "--class", "green"], "--class: the maps are of one image; give one file"),
         (["missing.jpg"], "missing.jpg"),
+        (["IMAGE", "--only-errors"], "--only-errors: images given by name have no known class"),
     ],
 )
 def test_what_cannot_be_meant_is_a_line(alexnet, run_folder, image, pictures, tmp_path, words, said):

@@ -65,7 +65,7 @@ class Show(OfCheckpoint, OnDevice, Working):
 
         asked = self._asked()
         machine.set_up()
-        one_image = is_one_image(self.run, self.images)
+        one_image = is_one_image(self.run, self.images) and not self.only_errors
         if self.class_name and self.images and not one_image:
             raise UsageError("--class: the maps are of one image; give one file")
         if asked is None and not one_image:

@@ -52,8 +52,7 @@ def inside_sheet(look: Look, words: Sequence[str], title: str) -> Image.Image:
         title: above it.
     """
     names = style.first_synonyms(words)
-    layers = [(name, values) for name, values in look.layers.items() if not _is_between(look, name)]
-    rows = -(-len(layers) // 2)
+    rows = -(-len(look.layers) // 2)
     top_layers = 2 * MARGIN + LINE + PICTURE + 3 * LINE
     row_height = TILE + LINE + 4
     top_maps = top_layers + LINE + 10 + rows * row_height + MARGIN
@@ -62,7 +61,7 @@ def inside_sheet(look: Look, words: Sequence[str], title: str) -> Image.Image:
     write(draw, fitted(title, WIDTH - 2 * MARGIN, HEAD + 2), MARGIN, MARGIN, HEAD + 2)
     _draw_answer(sheet, draw, look, names, 2 * MARGIN + LINE)
     write(draw, f"The {STRONGEST} strongest units of each layer, in the order of the net", MARGIN, top_layers, HEAD)
-    for number, (name, values) in enumerate(layers):
+    for number, (name, values) in enumerate(look.layers.items()):
         left = MARGIN + number // rows * (COLUMN + MARGIN)
         _draw_layer(sheet, draw, name, values, left, top_layers + LINE + 10 + number % rows * row_height)
     heading = f"What the score of “{names[look.index]}” depends on"
@@ -79,13 +78,6 @@ def strongest(values: np.ndarray, count: int = STRONGEST) -> list[tuple[int, flo
     largest = values.reshape(len(values), -1).max(1)
     order = np.argsort(-largest, kind="stable")[:count]
     return [(int(unit), float(largest[unit])) for unit in order]
-
-
-def _is_between(look: Look, name: str) -> bool:
-    """Whether a layer looks like the one before it: a norm keeps the shape of its maps."""
-    names = list(look.layers)
-    place = names.index(name)
-    return place > 0 and "norm" in name and look.layers[names[place - 1]].shape == look.layers[name].shape
 
 
 def _draw_answer(sheet: Image.Image, draw: ImageDraw.ImageDraw, look: Look, names: Sequence[str], top: int) -> None:

@@ -17,7 +17,9 @@ from alexnet.inside.attributions import grad_cam, gradient, smooth_gradient
 from alexnet.inside.occlusion import Occlusion, occlusion
 from alexnet.inside.plain import plain
 from alexnet.inside.sanity import randomized, rank_correlation
+from alexnet.nets.table import BatchNormLayer, ResponseNormLayer, WithinMapNormLayer
 
+NORMS = (ResponseNormLayer, WithinMapNormLayer, BatchNormLayer)
 EVERY = 2  # positions of the window, of which the net with random weights sees one: each costs a pass
 
 
@@ -53,7 +55,7 @@ class Look:
         seen: (side, side, 3) float32, what it sees, minus the mean, in gray levels.
         shares: (classes,) float32, probabilities.
         index: of the class that the maps are about.
-        layers: outputs by the layer's name, in order: (maps, rows, columns) or (units,) float32.
+        layers: outputs by the layer's name, in order, without norms: (maps, rows, columns) or (units,) float32.
         cam_layer: whose maps Grad-CAM weighs: the last layer with maps.
         gradient, smooth_gradient: by how much the class's score grows where a pixel gets a gray level brighter.
         grad_cam: Grad-CAM on the maps of ``cam_layer``.
@@ -121,8 +123,15 @@ def look(classifier: Classifier, image: str | os.PathLike, label: str | None = N
 
 
 def outputs_of(classifier: Classifier, square: np.ndarray) -> dict[str, np.ndarray]:
-    """The outputs of every layer but the last, by name, for a (size, size, 3) uint8 square."""
-    outputs = classifier.activations(stacked([square]), classifier.net.names[:-1])
+    """The outputs of every layer but the last and but norms, by name, for a (size, size, 3) uint8 square.
+
+    A norm's maps look like those before them; one with an activation function of its own is another layer.
+    """
+    layers = classifier.net.table.layers
+    names = [
+        name for name in classifier.net.names[:-1] if layers[name].activation or not isinstance(layers[name], NORMS)
+    ]
+    outputs = classifier.activations(stacked([square]), names)
     return {name: tensor[0].cpu().numpy() for name, tensor in outputs.items()}
 
 

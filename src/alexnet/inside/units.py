@@ -11,14 +11,14 @@ from alexnet.data.batches import whole_images
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError, check_threads
-from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.classifier import BATCH, Classifier
 from alexnet.evaluation.outputs import Progress, check_size
 from alexnet.nets.costs import ReceptiveField, costs
 from alexnet.nets.fusion import BEFORE
 from alexnet.nets.table import Learning
 
 TOP = 9  # images of a unit
-AT_ONCE = 64  # images in a batch: the maps of all layers are in memory together
+AT_ONCE = BATCH  # images, as many as ``evaluate`` takes: fewer read the large layers' weights more often
 
 
 @dataclasses.dataclass(frozen=True)
