@@ -309,7 +309,7 @@ def test_commands(run, pictures, tmp_path, alexnet):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["search", "INDEX"], "give IMAGE..."),
+        (["search", "INDEX"], "give images or folders"),
         (["search", "INDEX", "nothing.jpg"], "nothing.jpg: no such file"),
         (["search", "nothing", "IMAGE"], "no index there"),
         (["search", "RUN", "IMAGE"], "is a run, not an index of images; make one first: alexnet index"),

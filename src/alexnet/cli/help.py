@@ -31,7 +31,7 @@ GROUPS = {  # titles in the order of the page, and the fields that belong there;
     ),
     "checkpoints": ("validate_every", "keep_every", "keep", "checkpoint"),
     "input and output": (
-        *("output", "csv", "per_class", "confusion", "predictions", "calibration", "curve", "picture"),
+        *("output", "csv", "per_class", "confusion", "predictions", "calibration", "curve", "picture", "compare_codes"),
         *("url", "mean", "log", "json", "quiet"),
     ),
     "hardware": ("device", "precision", "threads", "workers"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from alexnet.search.answers import Answer
+    from alexnet.search.bits import Compared
     from alexnet.search.index import Index as OpenIndex
     from alexnet.search.make import Made
 
@@ -91,7 +92,7 @@ class Search(OnDevice, Working):
     index: Positional[Annotated[str, arg(metavar="INDEX")]]
     """Index, as `alexnet index` made it."""
 
-    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]]
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
     """Image files, or folders or archives of images, to find similar ones to."""
 
     count: int = 10
@@ -106,11 +107,19 @@ class Search(OnDevice, Working):
     picture: File | None = None
     """PNG file to draw the pictures and the similar images to (default: none)."""
 
+    compare_codes: File | None = None
+    """Instead of searching, compare binary codes of the index's images: four kinds, 32 to 512 bits. PNG file to draw
+    the comparison to (default: none)."""
+
     def __call__(self) -> int:
         from alexnet import machine
         from alexnet.search.answers import answers
         from alexnet.search.index import MOST
 
+        if self.compare_codes:
+            return self._compare_codes(self.compare_codes)
+        if not self.images:
+            raise UsageError(f"alexnet search {self.index}: give images or folders")
         check_number("--count", self.count, 1, MOST)
         if self.picture and not self.picture.lower().endswith(".png"):
             raise UsageError(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
@@ -135,6 +144,30 @@ class Search(OnDevice, Working):
             self._draw(answered.index, good, answered.squares)
         if bad:
             raise AlexNetError(f"{len(bad):,} of {plural(len(answered.answers), 'image')} could not be read, see above")
+        return 0
+
+    def _compare_codes(self, picture: str) -> int:
+        from alexnet import machine
+        from alexnet.figures.codes import codes
+        from alexnet.figures.style import save
+        from alexnet.search.bits import compare_codes
+
+        if self.images or self.picture:
+            raise UsageError("--compare-codes: takes images of the index, and no others; leave IMAGE and --picture out")
+        check_outputs({"--compare-codes": picture}, [self.index])
+        if not picture.lower().endswith(".png"):
+            raise UsageError(f"--compare-codes {picture}: is written as PNG; give a name that ends in .png")
+        machine.set_up()
+        display = Display(unit="codes")
+        with contextlib.closing(display):
+            compared = compare_codes(self.index, progress=display.counter("comparing"))
+        if self.json:
+            print_json(dataclasses.asdict(compared))
+        else:
+            _print_codes(compared)
+        sys.stdout.flush()  # the picture is written after what was said
+        save(codes(compared), picture)
+        say_written([picture], self.json)
         return 0
 
     def _draw(self, index: "OpenIndex", answers: Sequence["Answer"], squares: Sequence["np.ndarray"]) -> None:
@@ -167,3 +200,31 @@ def _print(answer: "Answer") -> None:
         add_row(shown, neighbor.image, f"{neighbor.distance:.2f}", f"{neighbor.relative:.2f}", neighbor.label)
     print_table(shown)
     say("")
+
+
+def _print_codes(compared: "Compared") -> None:
+    columns = (
+        "code",
+        "bits",
+        "bytes",
+        "recall@10",
+        "ranked",
+        "recall@100",
+        "ranked",
+        "mAP",
+        "ranked",
+        "distinct",
+        "ms",
+    )
+    shown = table_of(*columns, right=range(1, 11))
+    for worth in compared.worths:
+        shares = (worth.recall10, worth.ranked10, worth.recall100, worth.ranked100, worth.map, worth.ranked_map)
+        cells = ["" if share is None else f"{share:.3f}" for share in shares]
+        bits = f"{worth.bits:,}" if worth.bits else ""
+        milliseconds = f"{worth.milliseconds:.2f}" if worth.bits else ""
+        add_row(shown, worth.kind, bits, f"{worth.bytes:,}", *cells, f"{worth.distinct:,}", milliseconds)
+    print_table(shown)
+    say(
+        f"{plural(compared.images, 'image')}, {compared.queries:,} others searched for; ranked: the {compared.ranked} "
+        "nearest codes, by exact distance; mAP: by label"
+    )

@@ -16,7 +16,7 @@ from alexnet.search.projection import Projection, estimated, estimated_of_many, 
 from alexnet.search.rows import Rows
 
 NUMBERS = 256  # of an image: coordinates, and the length of what they leave out
-RANKED = 300  # images that are ranked again, at least
+RANKED = 150  # images that are ranked again, at least
 PROBES = (8, 16, 32, 64, 96, 128, 192, 256)  # cells that are looked into, of which the least that suffice are taken
 WANTED = 0.98  # recall@10 that decides
 QUERIES = 100  # of the index's own images, by which recall is measured
@@ -151,9 +151,12 @@ class Cells:
         return np.sort(np.concatenate([np.zeros(0, np.int64), *(part for part in parts if len(part))]))
 
     def candidates(self, query: np.ndarray, count: int, probes: int) -> np.ndarray:
-        """The rows of at most ``count`` images whose codes are near (width,) float32."""
+        """The rows of at most ``count`` images whose codes are near (width,) float32.
+
+        With nothing left out of the query, a distance is the estimate of two images whose rests are at right angles.
+        """
         parameters = self._faiss.SearchParametersIVF(nprobe=min(probes, self.count))
-        turned = ready(query[None] @ self._turn, len(self._turn))
+        turned = ready(np.append(query[:-1], 0)[None] @ self._turn, len(self._turn))
         _, rows = self._index.search(turned, min(count, len(self)), params=parameters)
         return rows[0][rows[0] >= 0]
 

@@ -15,6 +15,7 @@ from alexnet.search.manifest import (
     Bound,
     Content,
     Part,
+    open_rows,
     read_arrays,
     read_part,
     write_arrays,
@@ -37,11 +38,6 @@ class Before:
 
     content: Content
     images: Images
-
-    def rows(self, folder: Path) -> Rows:
-        """Its vectors."""
-        sums = read_part(folder, self.content, "sums").view(np.uint64)
-        return Rows(folder / self.content["parts"]["vectors"]["file"], sums, self.content["width"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +113,7 @@ def _stored(
     same_kind = before is not None and (before.content["kind"] == "exact") == is_exact
     total = len(kept) + len(new)
     behind = before is not None and same_kind and before.content["rows"] + len(new) <= 2 * total
-    old = before.rows(folder) if before else None
+    old = open_rows(folder, before.content) if before else None
     projection = None
     if not is_exact:
         if before and same_kind:

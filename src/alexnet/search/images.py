@@ -104,7 +104,7 @@ def read_images(folder: Path, content: Content) -> Images:
         names.sources,
         [files.real(name) for name in names.names.to_pylist()],
         [files.real(label) for label in names.labels.to_pylist()],
-        np.stack([stamps["size"].to_numpy(), stamps["time"].to_numpy()], axis=1),
+        np.stack([_numbers(stamps[name], np.int64) for name in ("size", "time")], axis=1),
         np.frombuffer(hashes, np.uint8).reshape(-1, HASH),
     )
 
@@ -119,9 +119,10 @@ class Names:
     """
 
     def __init__(self, table: pa.Table, sources: Sequence[str]):
-        self.rows, self.sources = table["row"].to_numpy(), table["source"].to_numpy()
-        self.names, self.labels = table["name"], table["label"]
+        self.rows, self.sources = _numbers(table["row"], np.int64), _numbers(table["source"], np.int32)
+        self.names, self.labels = table["name"].combine_chunks(), table["label"].combine_chunks()
         self._paths = [files.real(source) for source in sources]
+        self._are_folders = [os.path.isdir(path) for path in self._paths]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -147,7 +148,9 @@ class Names:
         source, name = self.source(place), self.inner(place)
         if not name:
             return source
-        return os.path.join(source, *name.split("/")) if os.path.isdir(source) else f"{source.rstrip('/')}/{name}"
+        if not self._are_folders[self.sources[place]]:
+            return f"{source.rstrip('/')}/{name}"
+        return os.path.join(source, *name.split("/"))
 
 
 def read_names(folder: Path, content: Content) -> Names:
@@ -158,6 +161,14 @@ def read_names(folder: Path, content: Content) -> Names:
         path = folder / content["parts"]["names"]["file"]
         raise AlexNetError(f"{path}: does not go with the manifest beside it; {AGAIN}")
     return names
+
+
+def _numbers(column: pa.ChunkedArray, kind: type) -> np.ndarray:
+    """A column of numbers; Arrow's own way to NumPy would import pandas."""
+    array = column.combine_chunks()
+    if array.type != pa.from_numpy_dtype(kind) or array.null_count:
+        raise KeyError(f"{array.type}, {array.null_count} missing")
+    return np.frombuffer(array.buffers()[1] or b"", kind, len(array), array.offset * np.dtype(kind).itemsize)
 
 
 def _packed(table: pa.Table) -> bytes:

@@ -21,12 +21,12 @@ from alexnet.search.manifest import (
     Content,
     bound_of,
     check_bound,
+    open_rows,
     read_arrays,
     read_manifest,
     read_part,
     read_whole,
 )
-from alexnet.search.rows import Rows
 
 MOST = 1000  # images of an answer
 
@@ -162,7 +162,7 @@ def verify(folder: str | os.PathLike) -> dict[str, str | None]:
     for name, part in content["parts"].items():
         try:
             if name == "vectors":
-                for _ in _rows(Path(folder), content).all():
+                for _ in open_rows(Path(folder), content).all():
                     pass
             else:
                 read_part(Path(folder), content, name)
@@ -174,14 +174,9 @@ def verify(folder: str | os.PathLike) -> dict[str, str | None]:
     return problems
 
 
-def _rows(folder: Path, content: Content) -> Rows:
-    sums = read_part(folder, content, "sums").view(np.uint64)
-    return Rows(folder / content["parts"]["vectors"]["file"], sums, content["width"])
-
-
 def _read(folder: Path, content: Content) -> tuple[Names, Exact | Approximate]:
     """What a search needs."""
-    rows, names, projection = _rows(folder, content), read_names(folder, content), read_projection(folder, content)
+    rows, names, projection = open_rows(folder, content), read_names(folder, content), read_projection(folder, content)
     if content["kind"] == "exact":
         heads = read_arrays(folder, content, "scan")["heads"]
         return names, Exact(rows, names.rows, projection, heads)

@@ -17,7 +17,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, TypeVar
+from typing import Annotated, Literal, TypedDict, TypeVar
 
 import numpy as np
 import safetensors
@@ -28,6 +28,7 @@ from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.files import Count, Form, Length, Sha, Within, mistakes
 from alexnet.search.checksums import checksum
+from alexnet.search.rows import Rows
 
 MANIFEST = "alexnet-index.json"
 FORMAT_VERSION = 1
@@ -191,6 +192,12 @@ def read_arrays(folder: Path, content: Content, name: str) -> dict[str, np.ndarr
         raise AlexNetError(f"{path}: cannot be read ({error}); {AGAIN}") from error
 
 
+def open_rows(folder: Path, content: Content) -> Rows:
+    """The vectors of an index."""
+    sums = read_part(folder, content, "sums").view(np.uint64)
+    return Rows(folder / content["parts"]["vectors"]["file"], sums, content["width"])
+
+
 def write_arrays(folder: Path, file: str, arrays: dict[str, np.ndarray]) -> Part:
     """Arrays as a file of an index."""
     return write_part(folder, file, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
@@ -210,8 +217,3 @@ def read_whole(folder: str | os.PathLike, read: Callable[[Path, Content], T]) ->
             before, content = content, read_manifest(folder)
             if content["change"] == before["change"]:
                 raise AlexNetError(f"{error.filename}: missing; {AGAIN}") from error
-
-
-def remember(content: Content, **changed: Any) -> Content:
-    """A manifest with some values changed."""
-    return {**content, **changed}  # pyright: ignore[reportReturnType]

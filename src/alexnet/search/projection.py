@@ -14,6 +14,7 @@ import torch
 LIKENESS = 16  # power of the cosine; docs/search.md has what else was tried
 SAMPLE = 10_000  # images that the components are fitted to
 OVERSAMPLED = 8
+BLOCK = 512  # images whose activations are in the processor's cache together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,18 +38,21 @@ class Projection:
 
     def __call__(self, activations: np.ndarray) -> np.ndarray:
         """(n, width) float32 of (n, d) activations: coordinates, zeros, the length of what they leave out."""
-        centered = single(activations) - self.mean
-        numbers = np.zeros((len(centered), self.width), np.float32)
-        heads = numbers[:, : len(self.components)]
-        np.matmul(centered, self.components.T, out=heads)
-        rest = np.einsum("ij,ij->i", centered, centered) - np.einsum("ij,ij->i", heads, heads)
-        numbers[:, -1] = np.sqrt(np.maximum(rest, 0))
+        numbers = np.zeros((len(activations), self.width), np.float32)
+        for first in range(0, len(activations), BLOCK):
+            centered = single(activations[first : first + BLOCK])
+            centered -= self.mean
+            some = numbers[first : first + BLOCK]
+            heads = some[:, : len(self.components)]
+            np.matmul(centered, self.components.T, out=heads)
+            rest = np.einsum("ij,ij->i", centered, centered) - np.einsum("ij,ij->i", heads, heads)
+            some[:, -1] = np.sqrt(np.maximum(rest, 0))
         return numbers
 
 
 def single(rows: np.ndarray) -> np.ndarray:
     """float32 of float16: torch's conversion takes a fifth of NumPy's time."""
-    return torch.from_numpy(np.require(rows, requirements="W")).float().numpy()
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy()).float().numpy()
 
 
 def fit(activations: np.ndarray, numbers: int) -> Projection:

@@ -14,7 +14,8 @@ from alexnet.errors import AlexNetError
 from alexnet.search.checksums import row_sums
 
 AT_ONCE = 8192  # rows of a pass over all
-MOST_RESIDENT = 64 << 20  # bytes of the file that stay mapped into memory after they were read
+MOST_RESIDENT = 128 << 20  # bytes of the file that stay mapped after they were read
+MAPPED_AROUND = 1 << 16  # bytes that Linux maps where one is read
 
 
 def padded(numbers: int) -> int:
@@ -31,7 +32,7 @@ class Rows:
         width: numbers in a row.
 
     Raises:
-        AlexNetError: the file is missing or too short.
+        AlexNetError: the file is too short.
     """
 
     def __init__(self, path: Path, sums: np.ndarray, width: int):
@@ -42,7 +43,6 @@ class Rows:
                 raise self._shorter()
             self._map = mmap.mmap(file.fileno(), self._bytes, access=mmap.ACCESS_READ)
         self._rows = np.frombuffer(self._map, np.float16).reshape(len(sums), width)
-        self._checked = np.zeros(len(sums), bool)
         self._resident, self._lock = 0, threading.Lock()
 
     def __len__(self) -> int:
@@ -53,10 +53,13 @@ class Rows:
         if self._map.size() < self._bytes:  # reading behind a file's end would end the process
             raise self._shorter()
         taken = self._rows[rows]
-        if not self._checked[rows].all():
-            self._check(rows, taken)
-            self._checked[rows] = True
-        self._let_go(taken.nbytes)
+        wrong = np.flatnonzero(row_sums(taken) != self._sums[rows])
+        if len(wrong):
+            raise AlexNetError(
+                f"{self.path}: damaged in row {int(rows[wrong[0]]):,} (its checksum differs from the one written with "
+                "it); make the index again in another folder"
+            )
+        self._let_go(len(rows) * max(MAPPED_AROUND, 2 * self.width))
         return taken
 
     def all(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -64,18 +67,10 @@ class Rows:
         for first in range(0, len(self), AT_ONCE):
             yield first, self.take(np.arange(first, min(len(self), first + AT_ONCE)))
 
-    def _check(self, rows: np.ndarray, taken: np.ndarray) -> None:
-        wrong = np.flatnonzero(row_sums(taken) != self._sums[rows])
-        if len(wrong):
-            raise AlexNetError(
-                f"{self.path}: damaged in row {int(rows[wrong[0]]):,} (its checksum differs from the one written with "
-                "it); make the index again in another folder"
-            )
-
     def _let_go(self, count: int) -> None:
-        """Gives mapped memory back now and then: the system keeps the file's pages for as long as there is room."""
+        """Gives mapped memory back now and then; the system keeps the file's pages for as long as there is room."""
         with self._lock:
-            self._resident += 16 * count  # with what the system maps around each row
+            self._resident += count
             if self._resident > MOST_RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
                 self._map.madvise(mmap.MADV_DONTNEED)
                 self._resident = 0
