@@ -13,7 +13,9 @@ import uvicorn
 
 from alexnet import cli, load
 from alexnet.data.dataset import Dataset
+from alexnet.search.make import make_index
 from alexnet.web.server import bound_socket, serve
+from alexnet.web.similar import Similar
 
 
 @pytest.fixture(scope="session")
@@ -50,14 +52,18 @@ class Client:
 
 
 @contextlib.contextmanager
-def serving(run: Path, dataset: Dataset | None, token: str | None = None) -> Iterator[Client]:
+def serving(
+    run: Path, dataset: Dataset | None, token: str | None = None, index: Path | None = None
+) -> Iterator[Client]:
     """A server in a thread of this process, until the block ends."""
     listener = bound_socket("127.0.0.1", 0)
     servers: list[uvicorn.Server] = []
     ready = threading.Event()
+    classifier = load(run)
+    similar = index and Similar(str(index), classifier)
     thread = threading.Thread(
         target=lambda: serve(
-            load(run, precision="float32"), dataset, listener, token=token,
+            classifier, dataset, listener, token=token, similar=similar,
             ready=lambda server: (servers.append(server), ready.set()),
         ),
     )  # fmt: skip
@@ -72,7 +78,15 @@ def serving(run: Path, dataset: Dataset | None, token: str | None = None) -> Ite
 
 
 @pytest.fixture(scope="session")
-def client(run: Path, dataset: Dataset) -> Iterator[Client]:
-    """Asks the run's server."""
-    with serving(run, dataset) as asks:
+def index(run: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the pictures, to be read only."""
+    path = tmp_path_factory.mktemp("indexed") / "index"
+    make_index(load(run), pictures, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def client(run: Path, dataset: Dataset, index: Path) -> Iterator[Client]:
+    """Asks the run's server, which has an index."""
+    with serving(run, dataset, index=index) as asks:
         yield asks

@@ -47,7 +47,7 @@ def test_answers_are_those_of_predict_to_the_last_bit(name, client, run, tmp_pat
     (tmp_path / name).write_bytes(FILES[name])
     for views in (1, 10) if name == "photo.jpg" else (1,):
         answer = client.json(f"/predict?views={views}&top=3", FILES[name])
-        (expected,) = predict(load(run), tmp_path / name, views=views, top=3, precision="float32")
+        (expected,) = predict(load(run), tmp_path / name, views=views, top=3)
         assert answer["top"] == [list(pair) for pair in expected.top] and answer["classes"] == expected.classes
         assert answer["picture"] is None and answer["views"] == views
 
@@ -170,7 +170,7 @@ def test_errors_are_those_of_evaluate(client, run, dataset):
     client.json("/errors", b"")
     while (state := client.json("/errors"))["state"] == "measuring":
         pass
-    measured = evaluate(load(run), dataset, precision="float32")
+    measured = evaluate(load(run), dataset)
     assert state["state"] == "done" and state["errors"]["top1_error"] == measured.errors.top1_error
     assert state["confusion"] == measured.confusion.tolist()
     wrong = measured.rows[~measured.correct]

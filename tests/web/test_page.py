@@ -13,7 +13,7 @@ from tests.web.conftest import serving
 from tests.web.test_api import FILES
 
 pytestmark = pytest.mark.browser
-TABS = ("predict", "conv2", "conv2/5", "fc3", "run", "api")
+TABS = ("predict", "conv2", "conv2/5", "fc3", "similar", "run", "api")
 OPTIONS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
@@ -161,6 +161,23 @@ def test_every_layer_and_unit_has_an_address(opened, client):
     assert len(faces) == 8 and all(face.startswith("data:image/") for face in faces)  # the image; two towers; the last
     direct = opened("fc3/7")
     assert direct.locator("#layer-name").inner_text() == "fc3, unit 7"
+
+
+def test_what_the_answer_depends_on_is_computed_when_asked_for(opened):
+    page = opened("conv1")
+    give(page)
+    page.get_by_role("button", name="Compute maps").click()
+    page.wait_for_selector("#depends figure:nth-of-type(3) img")
+    assert "random weights" in page.locator("#depends").inner_text()
+
+
+def test_similar_images_are_found(opened, client):
+    page = opened("similar")
+    give(page)
+    page.wait_for_selector("#similar .tile")
+    found = client.json("/search?count=12", FILES["photo.jpg"])["neighbors"]
+    titles = page.locator("#similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
+    assert titles == [neighbor["image"] for neighbor in found]
 
 
 def test_the_run_is_shown_with_its_errors(opened, client):

@@ -27,6 +27,9 @@ class Serve(OfCheckpoint, OnDevice, Json):
     dataset: Annotated[str | None, arg(metavar="DATASET")] = None
     """Dataset whose validation images are the page's examples (default: the one that the run was trained on)."""
 
+    index: Annotated[str | None, arg(metavar="INDEX")] = None
+    """Index of images to search by picture, made with this run by `alexnet index` (default: none)."""
+
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Address of this machine to listen on. The default can be reached from this machine alone; 0.0.0.0 from every
     machine on its networks."""
@@ -63,8 +66,13 @@ class Serve(OfCheckpoint, OnDevice, Json):
         except NoImages as error:
             warn(f"note: no examples: {error}")
             dataset = None
+        similar = None
+        if self.index is not None:
+            from alexnet.web.similar import Similar
+
+            similar = Similar(self.index, run)
         token = (os.environ.get(TOKEN) or secrets.token_urlsafe(16)) if self.token else None
-        serve(run, dataset, listener, self.host, token, lambda server: self._announce(listener, token))
+        serve(run, dataset, listener, self.host, token, similar, lambda server: self._announce(listener, token))
         if not self.json:
             say("stopped")
         return 0

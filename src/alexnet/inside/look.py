@@ -99,7 +99,7 @@ def look(classifier: Classifier, image: str | os.PathLike, label: str | None = N
     preprocessing = classifier.preprocessing
     crop = views(stacked([square]), preprocessing.crop, 1)[0].contiguous(memory_format=torch.channels_last)
     others = Classifier(randomized(classifier.run), classifier.device, classifier.precision)
-    maps = [_maps(opened, crop, layer, index) for opened in (classifier, others)]
+    maps = [attribution_maps(opened, crop, layer, index) for opened in (classifier, others)]
     hidden, coarse = occlusion(classifier, square, index), occlusion(others, square, index, EVERY)
     pairs = [Attribution.of(own, other) for own, other in zip(*maps)]
     return Look(
@@ -189,7 +189,7 @@ def _scale(classifier: Classifier) -> Tensor:
     return classifier.preprocessing.channel_scale().float()[:, None, None]
 
 
-def _maps(classifier: Classifier, crop: Tensor, layer: str, index: int) -> list[np.ndarray]:
+def attribution_maps(classifier: Classifier, crop: Tensor, layer: str, index: int) -> list[np.ndarray]:
     """Gradient, SmoothGrad, both per gray level and summed over colors, and Grad-CAM of a (1, 3, side, side) crop."""
     row: nn.Sequential = plain(classifier.net, classifier.preprocessing.crop)
     image = classifier.preprocessing.apply(crop, torch.float32).contiguous().to(classifier.device)

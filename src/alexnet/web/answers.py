@@ -70,6 +70,33 @@ class Layers(BaseModel):
     layers: list[Layer]
 
 
+class Neighbor(BaseModel):
+    """An image of the index, as `alexnet search --json` has it."""
+
+    image: str
+    label: str
+    distance: float = Field(description="Euclidean, in the layer's activations; 0 is the same picture.")
+    relative: float = Field(description="The same as a share of the median distance of two images of the index.")
+    place: int
+    there: bool = Field(description="Whether the image is still where it was.")
+
+
+class Neighbors(BaseModel):
+    """The images that are most similar, nearest first."""
+
+    layer: str
+    words: str = Field(description="What the distances mean.")
+    neighbors: list[Neighbor]
+    picture: str = Field(description="The images side by side, a data: URL, each 96 pixels wide.")
+
+
+class Depends(BaseModel):
+    """What the score of the most probable class depends on: maps as data: URLs."""
+
+    name: str = Field(description="The class.")
+    maps: dict[str, str] = Field(description="By how far the numbers are from 0, by the method's name.")
+
+
 def _number(text: object) -> object:
     """A query's number; what is none is left for the message that says which there are."""
     return int(text) if isinstance(text, str) and text.isdecimal() else text
@@ -81,5 +108,11 @@ Views = Annotated[
 ]
 Units = Annotated[int, Field(ge=1, le=MOST_UNITS, description="The strongest units; of all layers, of each tower.")]
 OfLayer = Annotated[str | None, Field(max_length=200, description="One layer; all of them, if not given.")]
+Features = Annotated[
+    str, Field(max_length=200, description="A layer by any of its names; `conv5:before` is before its activation.")
+]
+Pool = Annotated[Literal["mean", "max"] | None, Field(description="Over the positions of maps.")]
+Count = Annotated[int, Field(ge=1, le=48, description="Number of images.")]
+Exhaustive = Annotated[bool, Field(description="Look at every image, where the index is approximate.")]
 OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, instead of the strongest.")]
 Shown = Annotated[bool, Field(description="Also send the square that the crops are from.")]

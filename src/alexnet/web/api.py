@@ -1,18 +1,29 @@
 """The addresses of the server: the page's files, and the API that it and programs use."""
 
+import asyncio
 import hashlib
+import io
 from importlib import resources
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from alexnet.errors import UsageError
 from alexnet.files import nearest
+from alexnet.nets.layer_names import canonical
 from alexnet.web.answers import (
+    Count,
+    Depends,
+    Exhaustive,
+    Features,
     Health,
     Layers,
+    Neighbors,
     OfLayer,
     OfUnit,
+    Pool,
     Predicted,
     Problem,
     Shown,
@@ -22,7 +33,7 @@ from alexnet.web.answers import (
 )
 from alexnet.web.asking import add_refusals, asked, json_answer, served_by
 from alexnet.web.batcher import Probabilities
-from alexnet.web.layers import Activations, strongest
+from alexnet.web.layers import Activations, Attributions, drawn, strongest
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import jpeg_url
 from alexnet.web.refusals import Refused
@@ -50,6 +61,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "A parameter is wrong."},
     503: {"model": Problem, "description": "Too much to do; Retry-After says when to try again."},
 }
+SEARCHED: dict[int | str, dict[str, Any]] = {**PROBLEMS, 404: {"model": Problem, "description": "There is no index."}}
 GUARDED: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 421)}
 router = APIRouter()
 
@@ -125,6 +137,40 @@ async def maps(request: Request, layer: OfLayer = None, count: Units = 1, unit: 
         raise Refused(422, f"unit: {layer} has units 0 to {len(outputs[layer]) - 1:,}")
     towers = net.table.towers if layer is None else 1
     return json_answer({"layers": [strongest(name, outputs[name], count, unit, towers) for name in layers]})
+
+
+@router.post(
+    "/features", responses={**PROBLEMS, 200: {"content": {"application/octet-stream": {}}}}, openapi_extra=IMAGE,
+    response_class=Response,
+)  # fmt: skip
+async def features(request: Request, layer: Features = "fc7", views: Views = 1, pool: Pool = None) -> Response:
+    """Activations of a layer for an image as a NumPy file (.npy) of float32: as `alexnet features` has them."""
+    try:
+        (name,) = canonical(served_by(request).classifier.net.table, layer)
+    except UsageError as error:
+        raise Refused(422, str(error)) from error
+    outputs = (await asked(request, Activations((name,), views, pool))).content
+    buffer = io.BytesIO()
+    np.save(buffer, outputs[name])
+    return Response(buffer.getvalue(), media_type="application/octet-stream")
+
+
+@router.post("/attributions", response_model=Depends, responses=PROBLEMS, openapi_extra=IMAGE)
+async def attributions(request: Request) -> Response:
+    """What the score of the most probable class depends on: gradient, SmoothGrad, Grad-CAM of the center crop."""
+    index, maps = (await asked(request, Attributions())).content
+    words = served_by(request).classifier.words
+    return json_answer({"name": words[index], "maps": {name: drawn(values) for name, values in maps.items()}})
+
+
+@router.post("/search", response_model=Neighbors, responses=SEARCHED, openapi_extra=IMAGE)
+async def search(request: Request, count: Count = 12, exhaustive: Exhaustive = False) -> Response:
+    """The images of the index that are most similar to an image: as `alexnet search` has them."""
+    similar = served_by(request).similar
+    if similar is None:
+        raise Refused(404, "this server has no index; begin it with --index INDEX")
+    outputs = (await asked(request, Activations((similar.layer,)))).content
+    return json_answer(await asyncio.to_thread(similar.search, outputs[similar.layer], count, exhaustive))
 
 
 @router.get("/run", responses=GUARDED)

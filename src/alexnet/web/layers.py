@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
+from alexnet.data.preprocessing import views
 from alexnet.evaluation.classifier import Classifier, stacked
+from alexnet.inside.look import attribution_maps, last_maps
 
 MOST_UNITS = 96  # of a layer, that are sent
 STRIP = 48  # pixels, at most, of a layer without maps
@@ -23,12 +26,35 @@ class Activations(NamedTuple):
 
     layers: tuple[str, ...]
     views: int = 1
+    pool: str | None = None
 
     def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
         """As ``Classifier.activations``."""
-        outputs = classifier.activations(stacked(squares), self.layers)
+        outputs = classifier.activations(stacked(squares), self.layers, self.views, self.pool)
         arrays = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
         return [{name: array[place] for name, array in arrays.items()} for place in range(len(squares))]
+
+
+class Attributions(NamedTuple):
+    """What the score of the most probable class depends on; (class, maps by their name) for each image."""
+
+    views: int = 20  # about what it costs: SmoothGrad's eight images forward and backward
+
+    def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
+        """As ``alexnet show RUN IMAGE`` draws them, without those of random weights."""
+        layer, answers = last_maps(classifier), []
+        for square in squares:
+            index = int(classifier.square_probabilities([square])[0].argmax())
+            crop = views(stacked([square]), classifier.preprocessing.crop, 1)[0]
+            maps = attribution_maps(classifier, crop.contiguous(memory_format=torch.channels_last), layer, index)
+            answers.append((index, dict(zip(("gradient", "SmoothGrad", "Grad-CAM"), maps))))
+        return answers
+
+
+def drawn(values: np.ndarray) -> str:
+    """A (rows, columns) map as the ``data:`` URL of a PNG, by how far its numbers are from 0."""
+    sizes = np.abs(values)
+    return _picture(sizes, float(np.quantile(sizes, 0.995)))
 
 
 def strongest(name: str, outputs: np.ndarray, count: int, unit: int | None = None, towers: int = 1) -> dict[str, Any]:

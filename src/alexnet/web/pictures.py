@@ -30,9 +30,14 @@ def mean_png(preprocessing: Preprocessing) -> bytes:
 
 def row_of(dataset: Dataset, rows: Sequence[int]) -> bytes:
     """A JPEG of images side by side, (TILE, TILE * n)."""
-    row = Image.new("RGB", (TILE * max(1, len(rows)), TILE))
-    for place, image in enumerate(rows):
-        tile = Image.fromarray(dataset.image(image)).resize((TILE, TILE), Image.Resampling.BICUBIC)
+    return joined([dataset.image(row) for row in rows])
+
+
+def joined(squares: Sequence[np.ndarray]) -> bytes:
+    """As ``row_of``, of (side, side, 3) uint8 squares."""
+    row = Image.new("RGB", (TILE * max(1, len(squares)), TILE))
+    for place, square in enumerate(squares):
+        tile = Image.fromarray(square).resize((TILE, TILE), Image.Resampling.BICUBIC)
         row.paste(tile, (TILE * place, 0))
     return _file(row, "JPEG", quality=QUALITY)
 

@@ -10,6 +10,7 @@ from alexnet.web.batcher import Batcher
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import example_rows, mean_png, row_of
 from alexnet.web.run_facts import run_facts
+from alexnet.web.similar import Similar
 from alexnet.web.uploads import Uploads
 
 
@@ -39,7 +40,7 @@ class Served(NamedTuple):
     Attributes:
         classifier: the run; only the batcher's thread computes with it.
         batcher, uploads: see there.
-        store: or None.
+        store, similar: or None.
         facts: of the run, as JSON.
         mean: the mean image as PNG.
     """
@@ -48,17 +49,19 @@ class Served(NamedTuple):
     batcher: Batcher
     uploads: Uploads
     store: Store | None
+    similar: Similar | None
     facts: dict[str, Any]
     mean: bytes
 
 
 @contextlib.contextmanager
-def served(classifier: Classifier, dataset: Dataset | None) -> Iterator[Served]:
+def served(classifier: Classifier, dataset: Dataset | None, similar: Similar | None = None) -> Iterator[Served]:
     """Makes a run ready to answer; its threads end with the block.
 
     Args:
         classifier: used by the batcher's thread alone while the block runs.
         dataset: the one that it was trained on, if it is there.
+        similar: an index that was made with it, or None.
     """
     with contextlib.ExitStack() as stack:
         batcher = stack.enter_context(Batcher(classifier))
@@ -73,6 +76,7 @@ def served(classifier: Classifier, dataset: Dataset | None) -> Iterator[Served]:
             **run_facts(classifier),
             "examples": store and [{"row": row, "label": int(store.dataset.labels[row])} for row in store.examples],
             "inside": True,
+            "similar": similar and {"layer": similar.layer, "words": similar.words, "images": len(similar)},
             "measured": bool(store and store.measuring),
         }
-        yield Served(classifier, batcher, uploads, store, facts, mean_png(classifier.preprocessing))
+        yield Served(classifier, batcher, uploads, store, similar, facts, mean_png(classifier.preprocessing))

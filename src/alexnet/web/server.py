@@ -18,6 +18,7 @@ from alexnet.web.api import app_of
 from alexnet.web.batcher import Probabilities
 from alexnet.web.guards import Guard, own_names
 from alexnet.web.served import served
+from alexnet.web.similar import Similar
 from alexnet.web.uploads import PATIENCE
 
 MOST_CONNECTIONS, BACKLOG = 512, 128
@@ -86,6 +87,7 @@ def serve(
     listener: socket.socket,
     host: str = "127.0.0.1",
     token: str | None = None,
+    similar: Similar | None = None,
     ready: Callable[[uvicorn.Server], None] = lambda server: None,
 ) -> None:
     """Serves until the process is asked to end (Ctrl-C, SIGTERM), or ``ready``'s server is.
@@ -96,10 +98,11 @@ def serve(
         listener: as ``bound_socket`` gives it; closed at the end.
         host: what it was bound to; its names are those a request may be for.
         token: that requests must show, or None.
+        similar: an index that was made with the run, or None.
         ready: called with the server when all is loaded and it listens.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a bad request is no news
-    with contextlib.closing(listener), served(classifier, dataset) as content:
+    with contextlib.closing(listener), served(classifier, dataset, similar) as content:
         gray = np.full((classifier.preprocessing.size,) * 2 + (3,), 128, np.uint8)
         content.batcher.ask(Probabilities(), gray).result()  # so that the first client waits for nothing
         config = uvicorn.Config(

@@ -131,6 +131,7 @@ async function take(blob, name, label = null) {
   photo.alt = `The image: ${name}`;
   photo.hidden = false; $("invite").hidden = true; $("drop").classList.add("full");
   for (const tile of $("examples").children) tile.setAttribute("aria-pressed", tile.dataset.name === name);
+  $("depends").replaceChildren();
   await refresh();
 }
 
@@ -191,6 +192,7 @@ function startInput() {
     $("mean").setAttribute("aria-checked", state.mean);
     await showMinus();
   }));
+  $("depend").addEventListener("click", showDepends);
   $("webcam").addEventListener("click", guarded(async () => { if (state.stream) stopWebcam(); else await startWebcam(); }));
 }
 
@@ -600,8 +602,39 @@ function showMaps([all, one]) {
   box.classList.toggle("single", state.unit !== null);
 }
 
-function similarQuestion() { return null; }
-function showSimilar() {}
+const similarQuestion = (options) => askJson("search?count=12", options);
+
+function showSimilar(told) {
+  const place = told.neighbors.length, box = $("similar");
+  box.replaceChildren(make("div", { class: "mistakes" }, ...told.neighbors.map((neighbor, i) => make("div", {},
+    make("span", { class: "tile still", role: "img", "aria-label": `Similar image ${i + 1}: ${neighbor.image}`, title: neighbor.image,
+      style: { "background-image": `url(${told.picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
+    make("p", {}, neighbor.label || neighbor.image.split("/").at(-1)),
+    make("p", { class: "quiet", title: `distance ${neighbor.distance}` }, neighbor.distance === 0 ? "the same picture"
+      : `${Number(neighbor.relative.toPrecision(2))} of the median`, neighbor.there ? null : "; not there any more")))),
+  make("p", { class: "quiet" }, `${plural(place, "image")} of ${count(state.facts.similar.images)}; ${told.words}.`),
+  copied(`curl --data-binary ${quoted("@" + state.name)} ${quoted(`${location.origin}/search?count=12`)}`));
+}
+
+const METHODS = {
+  gradient: "How much the score changes where a pixel gets brighter. Noisy: it says little of objects.",
+  SmoothGrad: "The same, averaged over eight copies of the image with noise.",
+  "Grad-CAM": "Where the last maps speak for the class; as coarse as these maps.",
+};
+
+const showDepends = guarded(async () => {
+  const box = $("depends"), button = $("depend");
+  if (!state.blob) { say("Give an image first."); return; }
+  button.disabled = true;
+  try {
+    const told = await askJson("attributions", { method: "POST", body: state.blob });
+    box.replaceChildren(make("p", {}, `For the class ${firstSynonym(told.name)}:`), make("div", { class: "methods" },
+      ...Object.entries(told.maps).map(([name, url]) => make("figure", {}, make("img", { src: url, alt: `${name} for ${firstSynonym(told.name)}` }),
+        make("figcaption", {}, make("b", {}, name), " ", make("span", {}, METHODS[name]))))),
+    make("p", { class: "quiet" }, "White is far from 0, dark is 0; each map has its own scale. Maps of a net that learned nothing can look as good: "
+      + "the command draws each beside that of random weights."), copied(`alexnet show ${quoted(state.facts.path)} ${quoted(state.name)}`));
+  } finally { button.disabled = false; }
+});
 
 // ---------------------------------------------------------------- API
 
@@ -625,6 +658,7 @@ async function start() {
   state.facts = await askJson("run");
   $("tab-inside").hidden = !state.facts.inside;
   $("tab-similar").hidden = !state.facts.similar;
+  if (state.facts.similar) $("similar").append(make("p", { class: "quiet" }, `Give an image to find similar ones among ${plural(state.facts.similar.images, "image")}.`));
   startTabs();
   startInput();
   showFacts();
