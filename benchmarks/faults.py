@@ -264,12 +264,17 @@ def full_disk(room: Room, run: Path) -> tuple[Ended, bool]:
         subprocess.run(["umount", disk], check=True)
 
 
-def cable(seconds: float) -> Trial:
-    """The cable between two hosts is pulled at a step, and put back: a short while is bridged, a longer one told."""
+def cable(seconds: float, timeout: float = TIMEOUT) -> Trial:
+    """The cable between two hosts is pulled at a step, and put back: a short while is bridged, a longer one told.
+
+    Args:
+        seconds: until it is put back.
+        timeout: of a rank, seconds.
+    """
 
     def trial(room: Room, run: Path) -> tuple[Ended, bool]:
         with hosts.bridged(2, "fault") as two:
-            processes = [_host(room, run, two, rank) for rank in range(2)]
+            processes = [_host(room, run, two, rank, timeout) for rank in range(2)]
             link = ["ip", "-n", two[0][0], "link", "set", two[0][1]]
             while not room.once.exists() and processes[0].poll() is None:
                 time.sleep(0.05)
@@ -281,21 +286,23 @@ def cable(seconds: float) -> Trial:
             said = [line for process in processes for line in process.communicate(timeout=LIMIT)[1].splitlines()]
         ours = [line for line in said if line.startswith(("error:", "alexnet:", "Traceback"))]
         ended = Ended(max(process.returncode for process in processes), ours, time.time() - started)
-        if seconds < TIMEOUT:
+        if seconds < timeout:
             return ended, ended.status == 0 and same_as_undisturbed(room, run)
         return ended, ended.status == 1 and 1 <= len(ours) <= 2 and goes_on(room, run)
 
     return trial
 
 
-def _host(room: Room, run: Path, two: list[tuple[str, str, str]], rank: int) -> subprocess.Popen[str]:
+def _host(
+    room: Room, run: Path, two: list[tuple[str, str, str]], rank: int, timeout: float
+) -> subprocess.Popen[str]:  # fmt: skip
     """One rank in a namespace of its own; the first one stops itself at the step, until the cable is pulled."""
     space, interface, _ = two[rank]
     own = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": two[0][2], "MASTER_PORT": 29500}
     environment = {**room.environment(f"pause:0={STEP}"), **{key: str(value) for key, value in own.items()}}
     return subprocess.Popen(
         ["ip", "netns", "exec", space, sys.executable, "-m", "alexnet", *map(str, room.options(run))],
-        env={**environment, "GLOO_SOCKET_IFNAME": interface},
+        env={**environment, "GLOO_SOCKET_IFNAME": interface, "ALEXNET_TIMEOUT": str(timeout)},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -310,7 +317,7 @@ TRIALS: dict[str, Trial] = {
     "SIGTERM to rank 1": saved(f"term:1={STEP}"),
     "SIGTERM to the launcher": saved(f"end:1={STEP}"),
     "disk full, rank 0": full_disk,
-    "cable pulled, 4 s": cable(4),
+    "cable pulled, 8 s": cable(8, 2 * TIMEOUT),
     "cable pulled, 25 s": cable(25),
     "another dataset": refused("dataset", more=["DATA"]),
     "another recipe": refused("recipe", more=["--lr", "0.02"]),
