@@ -33,7 +33,8 @@ from alexnet.search.manifest import Bound, open_rows, read_whole
 from alexnet.search.projection import fit, single, spread_sample
 from benchmarks import harness
 
-NUMBERS, DIRECTIONS, CLASSES, PIECE = 4096, 512, 1000, 8192
+DIRECTIONS, CLASSES, PIECE = 512, 1000, 8192
+NUMBERS = [4096]  # of an image
 QUERIES, FRESH = 1000, 10**9  # and the number of the piece that queries are from
 MADE = [0.0, 0.0]  # seconds, and those of processors, that went into making activations
 
@@ -46,18 +47,18 @@ def directions(power: float, share: float) -> np.ndarray:
 
 CENTERS = np.random.default_rng(0).standard_normal((CLASSES, DIRECTIONS), np.float32) * directions(2, 0.34)
 WITHIN = directions(1.6, 0.66)
-SIGNS = np.random.default_rng(1).integers(0, 2, (NUMBERS // DIRECTIONS, DIRECTIONS), np.uint16) << 15  # of float16
+SIGNS = np.random.default_rng(1).integers(0, 2, (8, DIRECTIONS), np.uint16) << 15  # of float16
 
 
 def synthetic(number: int, count: int) -> np.ndarray:
-    """(count, 4096) float16 activations, the same for the same number."""
+    """(count, numbers) float16 activations, the same for the same number."""
     started, used = time.perf_counter(), time.process_time()
     draw = np.random.default_rng([2, number])
     rows = draw.standard_normal((count, DIRECTIONS), np.float32)
     rows *= WITHIN * np.exp(0.3 * draw.standard_normal((count, 1), np.float32))
     rows += CENTERS[draw.integers(0, CLASSES, count)]
     half = (4 * rows).astype(np.float16).view(np.uint16)
-    spread = (half[:, None, :] ^ SIGNS).reshape(count, NUMBERS).view(np.float16)
+    spread = (half[:, None, :] ^ SIGNS[: NUMBERS[0] // DIRECTIONS]).reshape(count, NUMBERS[0]).view(np.float16)
     MADE[0] += time.perf_counter() - started
     MADE[1] += time.process_time() - used
     return spread
@@ -82,7 +83,7 @@ def images_of(first: int, count: int) -> Images:
 
 BOUND: Bound = {
     "run": "/synthetic", "step": 0, "weights": "0" * 64, "net": "0" * 64, "preprocessing": "0" * 64, "layer": "fc7",
-    "numbers": NUMBERS, "precision": "float32",
+    "numbers": 4096, "precision": "float32",
 }  # fmt: skip
 
 
@@ -99,7 +100,8 @@ def change(folder: Path, kept: np.ndarray | None, new: int, first: int = 0) -> d
     started, used, made = time.perf_counter(), time.process_time(), list(MADE)
     old = NONE if before is None else before.images if kept is None else before.images.some(kept)
     pieces: Any = [Piece(first + i, min(PIECE, new - i)) for i in range(0, new, PIECE)]
-    committed(folder, before, old, images_of(first, new) if new else NONE, pieces, BOUND, ["/synthetic"])
+    bound: Bound = {**BOUND, "numbers": NUMBERS[0]}
+    committed(folder, before, old, images_of(first, new) if new else NONE, pieces, bound, ["/synthetic"])
     seconds = time.perf_counter() - started - (MADE[0] - made[0])
     return {"seconds": seconds, "processor_seconds": time.process_time() - used - (MADE[1] - made[1])}
 
@@ -120,6 +122,7 @@ def ask(folder: Path) -> dict[str, Any]:
     before, started = resident(), time.perf_counter()
     index = Index(folder)
     opened = time.perf_counter() - started
+    NUMBERS[0] = index.bound["numbers"]
     queries = synthetic(FRESH, QUERIES)
     answers, times, of_processor = [], [], []
     for query in queries:
@@ -182,8 +185,18 @@ def of_photos(exact: Path) -> dict[str, Any]:
         committed(Path(folder), None, NONE, images_of(0, len(ids)), pieces, bound, ["/photos"])
         index = Index(folder)
         answers = [[neighbor.place for neighbor in index.search(row, 11)] for row in activations[chosen]]
+    by_turn = {}
+    numbers = single(projection(activations).astype(np.float16))
+    stored = np.argsort(approximate.estimated_of_many(numbers[chosen], numbers), axis=1)[:, 1:11]
+    for name, turn in (("as they are", np.eye(projection.width, dtype=np.float32)),
+                       ("turned", approximate.rotation(projection.width))):  # fmt: skip
+        cells = approximate.Cells.trained(numbers, len(ids), turn)
+        cells.add(np.arange(len(ids)), numbers)
+        candidates = [cells.candidates(numbers[place], 100, cells.count) for place in chosen]
+        by_turn[name] = _shared(stored, candidates)
     return {
         "images": len(ids),
+        "nearest_ten_among_100_codes": by_turn,
         "variance_kept": projection.kept,
         "probes": index.content["probes"],
         "recall_by_what_is_stored": index.content["recall"],
@@ -205,12 +218,14 @@ def resident() -> float:
 def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--images", type=int, default=50_000, help="in the index")
+    parser.add_argument("--numbers", type=int, default=4096, help="of an image, a multiple of 512 (fc7: 4,096)")
     parser.add_argument("--folder", help="where the index is made (default: removed afterwards)")
     parser.add_argument("--no-changes", action="store_true", help="add and remove nothing")
     parser.add_argument("--photos", type=Path, metavar="INDEX", help="instead: an exact index, searched approximately")
     parser.add_argument("--half", action="store_true", help="then remove every second image")
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    NUMBERS[0] = options.numbers
     if options.photos:
         harness.emit(of_photos(options.photos))
         return
@@ -218,7 +233,11 @@ def main() -> None:
         print(json.dumps(ask(options.ask)))
         return
     folder = Path(options.folder or tempfile.mkdtemp())
-    figures: dict[str, Any] = {"images": options.images, "build": change(folder, None, options.images)}
+    figures: dict[str, Any] = {
+        "images": options.images,
+        "numbers": options.numbers,
+        "build": change(folder, None, options.images),
+    }
     harness.note("built", figures["build"])
     content = Index(folder).content
     sizes = {name: part["bytes"] for name, part in content["parts"].items()}

@@ -283,6 +283,20 @@ def test_killed_anywhere_the_old_or_the_new_index_is_whole(run, photos_of_mine, 
     assert left >= 10 and seen >= {(9, False), (0, True)}
 
 
+def test_a_mirrored_picture_is_found_by_its_mirror_image(run, tmp_path):
+    """Of pictures whose halves differ, a mirrored one is its own original once more mirrored: distance 0."""
+    (tmp_path / "photos").mkdir()
+    for number in range(12):
+        halves = [np.asarray(picture(number % 3, number)), np.asarray(picture((number + 1) % 3, number + 20))]
+        Image.fromarray(np.hstack(halves)[:, 48:112]).save(tmp_path / "photos" / f"{number:02d}.png")
+    with Image.open(tmp_path / "photos" / "03.png") as photo:
+        photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.png")
+    make_index(run, tmp_path / "photos", tmp_path / "index")
+    plain, both = (answers(tmp_path / "index", tmp_path / "mirrored.png", mirror=m).answers[0] for m in (False, True))
+    assert plain.neighbors[0].distance > 0 and both.neighbors[0].image.endswith("03.png")
+    assert both.neighbors[0].relative < 1e-3 and len({n.image for n in both.neighbors}) == 10
+
+
 def test_an_unreadable_image_is_named_and_the_others_are_found(made, run, photos_of_mine, tmp_path, alexnet):
     bad = photos_of_mine / "red" / "bad.jpg"
     bad.write_bytes(b"no picture")

@@ -13,7 +13,7 @@ from alexnet.data.sources.tree import read_image_file
 from alexnet.errors import AlexNetError, check_number
 from alexnet.evaluation.activations import activations
 from alexnet.evaluation.classifier import AnyRun
-from alexnet.evaluation.stimuli import FileStimuli, as_in_training
+from alexnet.evaluation.stimuli import FileStimuli, Fitted, as_in_training
 from alexnet.search.images import Names
 from alexnet.search.index import MOST, Index, Neighbor, classifier_of
 from alexnet.search.manifest import read_manifest
@@ -61,6 +61,7 @@ def answers(
     run: AnyRun | None = None,
     count: int = 10,
     exhaustive: bool = False,
+    mirror: bool = False,
     device: torch.device | str = "cpu",
     note: Callable[[str], None] | None = None,
 ) -> Answers:
@@ -72,6 +73,7 @@ def answers(
         run: that the index was made with, if it is not where it was.
         count: of similar images, at most as many as the index has.
         exhaustive: look at every image where the index is approximate.
+        mirror: search for each picture's mirror image, too; the distance of an image is the lesser one.
         device: where the net runs.
         note: called with a line on what is left out of a folder or archive.
 
@@ -84,14 +86,33 @@ def answers(
     content = read_manifest(index)
     classifier = classifier_of(index, content, run, device)
     opened, layer = Index(index), content["bound"]["layer"]
-    kept: list[Answer] = []
     squares: list[np.ndarray] = []
-    stimuli = _Kept(pictures, as_in_training(classifier.preprocessing), squares)
-    for batch in activations(classifier, stimuli, layer):
-        kept += [Answer(name, [], reason) for name, reason in batch.bad]
-        rows = half(batch.layers[layer], layer) if batch.names else ()
-        kept += [Answer(name, opened.search(row, count, exhaustive)) for name, row in zip(batch.names, rows)]
-    return Answers(opened, kept, squares)
+    fit = as_in_training(classifier.preprocessing)
+    several: list[FileStimuli] = [_Kept(pictures, fit, squares)]
+    if mirror:
+        several.append(FileStimuli(pictures, lambda content: _mirrored(fit(content))))
+    answered: list[list[Answer]] = []
+    for stimuli in several:
+        answered.append([])
+        for batch in activations(classifier, stimuli, layer):
+            answered[-1] += [Answer(name, [], reason) for name, reason in batch.bad]
+            rows = half(batch.layers[layer], layer) if batch.names else ()
+            answered[-1] += [
+                Answer(name, opened.search(row, count, exhaustive)) for name, row in zip(batch.names, rows)
+            ]
+    return Answers(opened, [_nearer(own, count) for own in zip(*answered)], squares)
+
+
+def _mirrored(fitted: Fitted) -> Fitted:
+    return Fitted(np.ascontiguousarray(fitted.pixels[:, ::-1]), f"{fitted.done}, mirrored")
+
+
+def _nearer(both: Sequence[Answer], count: int) -> Answer:
+    """Of answers to a picture and to its mirror image, each image once, at the lesser distance."""
+    nearest: dict[int, Neighbor] = {}
+    for neighbor in sorted((n for answer in both for n in answer.neighbors), key=lambda n: n.distance):
+        nearest.setdefault(neighbor.place, neighbor)
+    return dataclasses.replace(both[0], neighbors=list(nearest.values())[:count])
 
 
 class _Kept(FileStimuli):
