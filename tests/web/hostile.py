@@ -14,6 +14,9 @@ from tests.conftest import picture
 HOST = b"Host: localhost\r\n"
 
 
+CUT = ("less than promised",)  # kinds whose client leaves: the server waits for more
+
+
 def encoded(form: str) -> bytes:
     """A picture as a file."""
     buffer = io.BytesIO()
@@ -117,7 +120,7 @@ KINDS: dict[str, Callable[[random.Random], bytes]] = {
     "lengths that disagree": lambda by: OPENING + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
     "no length": lambda by: OPENING + b"Content-Length: -1\r\n\r\n",
     "length and chunks": lambda by: OPENING + HIDDEN,
-    "bad chunks": lambda by: OPENING + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nx",
+    "bad chunks": lambda by: OPENING + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nx",
     "long header": lambda by: get(b"/healthz", HOST + b"X: " + b"a" * 100_000 + b"\r\n"),
     "many headers": lambda by: get(b"/healthz", HOST + b"".join(b"X-%d: 1\r\n" % i for i in range(3000))),
     "no host": lambda by: get(b"/run", b""),

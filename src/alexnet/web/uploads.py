@@ -2,10 +2,9 @@
 
 import asyncio
 import io
-import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from fastapi import Request
@@ -19,7 +18,7 @@ from alexnet.web.refusals import Gone, Refused
 MOST_BYTES = 20 << 20  # of a file
 MOST_HELD = 64 << 20  # bytes of all files that are being sent or decoded
 MOST_JPEG, MOST_OTHER = 40_000_000, 16_000_000  # pixels; libjpeg gives a smaller image, the others all their pixels
-ALONE = 4_000_000  # pixels, from which images are decoded one at a time
+LARGE = 4_000_000  # pixels, from which one thread decodes images one after the other: each takes and keeps memory
 PATIENCE, SLOWEST = 10.0, 256 << 10  # seconds for a file, and one more for so many bytes
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")  # as far as Pillow has them here
 
@@ -49,17 +48,19 @@ class Uploads:
         self.held = 0
         self._pool = ThreadPoolExecutor(max(2, machine.cores()), "decoding")
         Image.init()  # Pillow's formats, which take a moment to be read
-        self._alone = threading.Lock()
+        self._large = ThreadPoolExecutor(1, "decoding")
 
     def __enter__(self) -> "Uploads":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._large.shutdown(cancel_futures=True)
 
     async def photo(self, content: bytes) -> Photo:
         """Raises ``Refused`` where the bytes are no image, or one of too many pixels."""
-        return await asyncio.wrap_future(self._pool.submit(self._decoded, content))
+        photo = await asyncio.wrap_future(self._pool.submit(self._decoded, content, LARGE))
+        return photo or await asyncio.wrap_future(self._large.submit(self._decoded, content))
 
     async def read(self, request: Request) -> bytes:
         """The body of a request.
@@ -93,23 +94,25 @@ class Uploads:
         finally:
             self.held -= size
 
-    def _decoded(self, content: bytes) -> Photo:
+    @overload
+    def _decoded(self, content: bytes) -> Photo: ...
+
+    @overload
+    def _decoded(self, content: bytes, below: int) -> Photo | None: ...
+
+    def _decoded(self, content: bytes, below: int | None = None) -> Photo | None:
+        """An image, or None where it has no fewer pixels than are asked for."""
         width, height, form = _header(content)
         most = MOST_JPEG if form in ("JPEG", "MPO") else MOST_OTHER
         if width * height > most:
             raise Refused(413, f"{width:,}x{height:,} pixels: a {form} image may have {most // 1_000_000} megapixels")
+        if below is not None and width * height >= below:
+            return None
         try:
-            if width * height < ALONE:
-                square = self._square(content)
-            else:
-                with self._alone:
-                    square = self._square(content)
+            square = codec.decode_square(content, self.preprocessing.size, self.preprocessing.resize)
         except codec.BadImage as error:
             raise Refused(400, f"not a usable image: {error}") from error
         return Photo(square, width, height)
-
-    def _square(self, content: bytes) -> np.ndarray:
-        return codec.decode_square(content, self.preprocessing.size, self.preprocessing.resize)
 
 
 def _header(content: bytes) -> tuple[int, int, str]:

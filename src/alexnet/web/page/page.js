@@ -610,7 +610,7 @@ function showSimilar(told) {
     make("span", { class: "tile still", role: "img", "aria-label": `Similar image ${i + 1}: ${neighbor.image}`, title: neighbor.image,
       style: { "background-image": `url(${told.picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
     make("p", {}, neighbor.label || neighbor.image.split("/").at(-1)),
-    make("p", { class: "quiet", title: `distance ${neighbor.distance}` }, neighbor.distance === 0 ? "the same picture"
+    make("p", { class: "quiet", title: `distance ${neighbor.distance}` }, neighbor.relative < 0.001 ? "the same picture"
       : `${Number(neighbor.relative.toPrecision(2))} of the median`, neighbor.there ? null : "; not there any more")))),
   make("p", { class: "quiet" }, `${plural(place, "image")} of ${count(state.facts.similar.images)}; ${told.words}.`),
   copied(`curl --data-binary ${quoted("@" + state.name)} ${quoted(`${location.origin}/search?count=12`)}`));
