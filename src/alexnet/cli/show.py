@@ -107,10 +107,6 @@ class Show(OfCheckpoint, OnDevice, Working):
     def _described(self, written: list[str], display: Display) -> dict[str, Any]:
         """Draws what is asked for; gives what is on it in numbers."""
         from alexnet import machine
-        from alexnet.figures.inside import show_inside
-        from alexnet.figures.report import show_report
-        from alexnet.figures.units import show_class, show_layer, show_unit
-        from alexnet.figures.worst import MOST, show_worst
 
         common: dict[str, Any] = {
             "output": self.output,
@@ -119,15 +115,23 @@ class Show(OfCheckpoint, OnDevice, Working):
             "wrote": lambda path: written.append(str(path)),
         }
         if self.images:
+            from alexnet.figures.inside import show_inside
+
             return show_inside(self.run, self.images[0], label=self.class_name, **common)
         common |= {"dataset": self.dataset, "split": self.split}
         if self.worst is not None:
+            from alexnet.figures.worst import MOST, show_worst
+
             check_number("--worst", self.worst, 1, MOST)
             counter = display.counter("looking for errors")
             return show_worst(self.run, self.worst, label=self.class_name, progress=counter, **common)
         if self.format == "html":
+            from alexnet.figures.report import show_report
+
             counter = display.counter("measuring")
             return show_report(self.run, note=lambda line: warn(f"note: {line}"), progress=counter, **common)
+        from alexnet.figures.units import show_class, show_layer, show_unit
+
         common["progress"] = display.counter("looking for what drives the units")
         if self.unit:
             return show_unit(self.run, self.unit, **common)
