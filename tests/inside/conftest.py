@@ -1,11 +1,13 @@
 """A small trained net and an image of its dataset, to be read only."""
 
+import functools
 from pathlib import Path
 
 import pytest
 
 from alexnet import Recipe, load, train
 from alexnet.evaluation.classifier import Classifier
+from alexnet.figures import units
 
 
 @pytest.fixture(scope="package")
@@ -24,3 +26,9 @@ def run(run_folder) -> Classifier:
 @pytest.fixture
 def image(pictures) -> Path:
     return pictures / "red" / "003.jpg"
+
+
+@pytest.fixture
+def few_steps(monkeypatch) -> None:
+    """Sheets of units whose images are hardly begun."""
+    monkeypatch.setattr(units, "driving_images", functools.partial(units.driving_images, steps=4))

@@ -98,6 +98,7 @@ def test_the_worst_images_give_their_true_class_least(alexnet, run, run_folder, 
     assert out.splitlines()[-1] == str(tmp_path / "worst.png") and out.count(", true: ") == 2
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_class_alone_is_its_unit(alexnet, run_folder, tmp_path):
     status, out, _ = alexnet("show", run_folder, "--class", "red", "--output", tmp_path, "--json", "--quiet")
     described = json.loads(out)

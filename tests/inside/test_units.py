@@ -119,6 +119,7 @@ def test_an_image_made_for_a_unit_drives_it_further_than_any_photo(run, dataset)
     assert few[0].shape == (1, 48, 48, 3) and torch.equal(few[0], few[1]) and not torch.equal(few[0], few[2])
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_units_sheet_and_a_layers(alexnet, run, run_folder, dataset, tmp_path):
     status, out, err = alexnet("show", run_folder, "--unit", "conv2:3", "--output", tmp_path, "--json", "--quiet")
     assert (status, err) == (0, "")
