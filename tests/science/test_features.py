@@ -209,7 +209,7 @@ def test_killed_at_any_moment(small_run, dataset, tmp_path):
     arguments = [sys.executable, "-c", KILLED, small_run, dataset.path, tmp_path]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # it forks
     done = subprocess.run(
-        list(map(str, arguments)), capture_output=True, text=True, timeout=120, env=environment, check=True
+        list(map(str, arguments)), capture_output=True, text=True, timeout=600, env=environment, check=True
     )
     for line in done.stdout.splitlines():
         suffix, moment, signalled, *there = line.split()

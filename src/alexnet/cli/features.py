@@ -106,9 +106,9 @@ class Features(OfCheckpoint, OnDevice, Working):
             raise UsageError("--degrees and --stimulus-degrees: give both, what the net sees and what an image had")
         chosen = {"--stimuli exact": self.stimuli == "exact", "--fit pad": self.fit == "pad",
                   "--degrees": self.degrees is not None}  # fmt: skip
-        given = [option for option, on in chosen.items() if on]
-        if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)}: give one of them")
+        several = [option for option, on in chosen.items() if on]
+        if len(several) > 1:
+            raise UsageError(f"{' and '.join(several)}: give one of them")
 
     def _fit(self, side: int) -> "tuple[Fit | None, str | None]":
         """What makes of an image what the net takes, where it is not as in training; and in words."""

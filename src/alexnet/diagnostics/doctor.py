@@ -21,6 +21,8 @@ EXTRAS = {  # an extra's name and the modules it brings
     "onnx": ("onnx", "onnxruntime"),
     "s3": ("s3fs",),
     "probe": ("sklearn",),
+    "hdf5": ("h5py",),
+    "netcdf": ("h5netcdf", "h5py"),
 }
 DISTRIBUTIONS = {
     "pillow_heif": "pillow-heif",

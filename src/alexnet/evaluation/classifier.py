@@ -260,7 +260,7 @@ class Classifier:
         with autocast(self.device, self._products):
             kept = net.activations(self._preprocessing.apply(seen, input_dtype(self._products)), layers)
         outputs: dict[str, Tensor] = {}
-        for name in layers:
+        for name in dict.fromkeys(layers):
             tensor = pooled(kept.pop(name).float(), pool).unflatten(0, (views, len(images)))
             tensor = tensor[0] if views == 1 else tensor.mean(0)
             outputs[name] = tensor if dropout_factor else tensor / self.net.dropout_factor(name)

@@ -105,9 +105,9 @@ class FileStimuli:
     def batches(self, size: int, workers: int) -> Iterator[Batch]:
         names: list[str] = []
         images: list[Fitted] = []
-        places: list[int] = []
+        indices: list[int] = []
         bad: list[tuple[str, str]] = []
-        place = 0
+        index = 0
         for some, made in made_ahead(self.pictures, self.fit, workers):
             for name, image in zip(some, made):
                 if isinstance(image, str):
@@ -115,18 +115,18 @@ class FileStimuli:
                 else:
                     names.append(name)
                     images.append(image)
-                    places.append(place)
-                place += 1
+                    indices.append(index)
+                index += 1
                 if len(names) == size:
-                    yield self._batch(names, images, places, bad)
-                    names, images, places, bad = [], [], [], []
+                    yield self._batch(names, images, indices, bad)
+                    names, images, indices, bad = [], [], [], []
         if names or bad:
-            yield self._batch(names, images, places, bad)
+            yield self._batch(names, images, indices, bad)
 
     def _batch(
-        self, names: list[str], images: list[Fitted], places: list[int], bad: list[tuple[str, str]]
+        self, names: list[str], images: list[Fitted], indices: list[int], bad: list[tuple[str, str]]
     ) -> Batch:  # fmt: skip
-        labels = None if self.labels is None else self.labels[places]
+        labels = None if self.labels is None else self.labels[indices]
         pixels = stacked([image.pixels for image in images]) if images else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         return Batch(names, labels, pixels, [image.done for image in images], bad)
 

@@ -9,8 +9,8 @@ from alexnet.nets.table import Table
 
 # torchvision/models/alexnet.py: places in its `features` and `classifier`; dropout's at test are what they see
 TORCHVISION = {
-    **{f"features.{place}": f"conv{n}{BEFORE}" for n, place in enumerate((0, 3, 6, 8, 10), 1)},
-    **{f"features.{place}": f"conv{n}" for n, place in enumerate((1, 4, 7, 9, 11), 1)},
+    **{f"features.{number}": f"conv{n}{BEFORE}" for n, number in enumerate((0, 3, 6, 8, 10), 1)},
+    **{f"features.{number}": f"conv{n}" for n, number in enumerate((1, 4, 7, 9, 11), 1)},
     "features.2": "pool1",
     "features.5": "pool2",
     "features.12": "pool5",

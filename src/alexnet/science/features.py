@@ -21,7 +21,7 @@ from alexnet.runs.code import version
 from alexnet.science import formats
 from alexnet.science.formats.content import Content
 
-MEASURED_SECONDS, MEASURED_BATCHES = 5.0, 3  # of work after the first batch, before its time is told
+MEASURED_SECONDS, MEASURED_BATCHES = 8.0, 4  # of work after the first batch, before its time is told
 TEXT_BYTES = 200  # of an image's name, label and what was done, where nothing is known yet
 
 
@@ -167,7 +167,6 @@ def _description(
         "views": views,
         "pool": pool,
         "source": stimuli.words,
-        "order": "of the source",
         "classes": stimuli.classes,
         "fit": fit_words or preprocessing.resized,
         "sees": f"{preprocessing.crop}x{preprocessing.crop} pixels",

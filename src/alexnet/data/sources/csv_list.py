@@ -69,8 +69,8 @@ def listed(path: str) -> tuple[Tree, list[int] | None, list[str] | None]:
         UsageError: naming the line that cannot be meant.
     """
     tree = FileTree(path)
-    first, header, rows, (place, label, _) = _table(tree)
-    if place is None:
+    first, header, rows, (path_column, label, _) = _table(tree)
+    if path_column is None:
         raise UsageError(f"{path}: the first line is {first[:80]!r}; it must name the column path")
     names: list[str] = []
     labels: list[str | None] = []
@@ -78,9 +78,9 @@ def listed(path: str) -> tuple[Tree, list[int] | None, list[str] | None]:
         where = f"{path}: line {number:,}"
         if len(row) != len(header):
             raise UsageError(f"{where}: {len(row)} values where the first line names {len(header)} columns")
-        if not row[place].strip():
+        if not row[path_column].strip():
             raise UsageError(f"{where}: no path")
-        names.append(row[place].strip())
+        names.append(row[path_column].strip())
         labels.append(None if label is None else label_of(row[label], where))
     if not names:
         raise UsageError(f"{path}: lists no images; write one path per line below the first")

@@ -52,8 +52,8 @@ def suffix_of(path: str | os.PathLike) -> str:
 def kind_of(path: str | os.PathLike) -> Callable[[Path, Content, contextlib.ExitStack], Writer]:
     """The class that writes a file, by its suffix. Raises ``UsageError`` where what it needs is not installed."""
     suffix = suffix_of(path)
-    place, extra = KINDS[suffix]
-    module, name = place.split(".")
+    class_path, extra = KINDS[suffix]
+    module, name = class_path.split(".")
     try:
         return getattr(importlib.import_module(f"alexnet.science.formats.{module}"), name)
     except ImportError as error:
@@ -65,9 +65,9 @@ def kind_of(path: str | os.PathLike) -> Callable[[Path, Content, contextlib.Exit
 def outputs(path: str | os.PathLike, layers: list[str]) -> list[Path]:
     """All files that are written for a path, in the order in which they appear: several of ``.npy``, else the path."""
     if suffix_of(path) == ".npy":
-        from alexnet.science.formats.npy import places
+        from alexnet.science.formats.npy import paths
 
-        return [*places(Path(path), layers).values(), Path(path).with_suffix(".csv"), Path(path).with_suffix(".json")]
+        return [*paths(Path(path), layers).values(), Path(path).with_suffix(".csv"), Path(path).with_suffix(".json")]
     return [Path(path)]
 
 

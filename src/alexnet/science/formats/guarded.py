@@ -13,7 +13,7 @@ class Guarded(io.RawIOBase):
     """
 
     def __init__(self, file: BinaryIO):
-        self._file, self._reader, self._place = file, open(file.name, "rb"), 0
+        self._file, self._reader, self._offset = file, open(file.name, "rb"), 0
         self._size = 0
         self._error: OSError | None = None
 
@@ -36,35 +36,35 @@ class Guarded(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        return self._place
+        self._offset = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        return self._offset
 
     def write(self, data) -> int:
         count = memoryview(data).nbytes
         if self._error is None:
             try:
-                self._file.seek(self._place)
+                self._file.seek(self._offset)
                 self._file.write(data)
             except OSError as error:
                 self._error = error
-        self._place += count
-        self._size = max(self._size, self._place)
+        self._offset += count
+        self._size = max(self._size, self._offset)
         return count
 
     def readinto(self, room) -> int:
         view = memoryview(room).cast("B")
         self.flush()
-        self._reader.seek(self._place)
+        self._reader.seek(self._offset)
         count = self._reader.readinto(view)  # pyright: ignore[reportAttributeAccessIssue]
         view[count:] = bytes(len(view) - count)
-        self._place += len(view)
+        self._offset += len(view)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        self._size = self._place if size is None else size
+        self._size = self._offset if size is None else size
         self.flush()
         if self._error is None:
             try:

@@ -15,7 +15,7 @@ from alexnet.evaluation.activations import Activations
 from alexnet.science.formats.content import Content
 
 
-def places(path: Path, layers: list[str]) -> dict[str, Path]:
+def paths(path: Path, layers: list[str]) -> dict[str, Path]:
     """The file of each layer: the path itself, or with the layer's name in it where there are several."""
     if len(layers) == 1:
         return {layers[0]: path}
@@ -27,10 +27,10 @@ class Npy:
 
     def __init__(self, path: Path, content: Content, stack: contextlib.ExitStack):
         self._content, self._count = content, 0
-        self._places = places(path, list(content.layers))
+        self._paths = paths(path, list(content.layers))
         # what is opened last appears first: whoever sees x.json has all
         self._json, self._csv = (stack.enter_context(files.atomic(path.with_suffix(end))) for end in (".json", ".csv"))
-        self._arrays = {layer: stack.enter_context(files.atomic(place)) for layer, place in self._places.items()}
+        self._arrays = {layer: stack.enter_context(files.atomic(own)) for layer, own in self._paths.items()}
         self._csv.write(files.to_csv([["row", "name", "label", "done"]]))
         for layer, file in self._arrays.items():
             self._header(layer, file, content.count)
@@ -52,6 +52,6 @@ class Npy:
         for layer, file in self._arrays.items():
             file.seek(0)
             self._header(layer, file, self._count)
-        names = {layer: place.name for layer, place in self._places.items()}
+        names = {layer: own.name for layer, own in self._paths.items()}
         text = files.to_json({"images": self._count, "files": names, **self._content.description})
         self._json.write((text + "\n").encode())

@@ -36,20 +36,20 @@ class Tensors:
 
     def _header(self, count: int, csv_bytes: int) -> bytes:
         entries: dict[str, Any] = {"__metadata__": {"description": self._content.text(count)}}
-        place = 0
+        offset = 0
         for layer, shape in self._content.layers.items():
-            end = place + count * self._rows[layer]
-            entries[layer] = {"dtype": "F32", "shape": [count, *shape], "data_offsets": [place, end]}
-            place = end
-        entries[IMAGES] = {"dtype": "U8", "shape": [csv_bytes], "data_offsets": [place, place + csv_bytes]}
+            end = offset + count * self._rows[layer]
+            entries[layer] = {"dtype": "F32", "shape": [count, *shape], "data_offsets": [offset, end]}
+            offset = end
+        entries[IMAGES] = {"dtype": "U8", "shape": [csv_bytes], "data_offsets": [offset, offset + csv_bytes]}
         return json.dumps(entries, separators=(",", ":")).encode()
 
     def add(self, batch: Activations) -> None:
-        place = self._start
+        offset = self._start
         for layer, row in self._rows.items():
-            self._file.seek(place + self._count * row)
+            self._file.seek(offset + self._count * row)
             self._file.write(batch.layers[layer].astype("<f4", copy=False).data)
-            place += self._content.count * row
+            offset += self._content.count * row
         rows = zip(self._content.names(batch), self._content.labels(batch), batch.done)
         self._csv.write(files.to_csv([self._count + i, *row] for i, row in enumerate(rows)))
         self._count += len(batch.names)
