@@ -17,7 +17,7 @@ from alexnet.search.projection import single, spread_sample
 from alexnet.search.rows import Rows
 
 BITS = (32, 64, 128, 256, 512)
-IMAGES, QUERIES, FITTED = 20_000, 300, 5_000  # of an index at most: searched, searched for, that codes are fitted to
+IMAGES, QUERIES, FITTED = 20_000, 200, 5_000  # of an index at most: searched, searched for, that codes are fitted to
 RANKED = 200  # images that are ranked again by their activations
 LEAST = 100  # images of an index whose codes can be compared
 

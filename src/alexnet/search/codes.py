@@ -18,8 +18,8 @@ from alexnet.search.projection import Projection, fit, single
 Encode = Callable[[np.ndarray], np.ndarray]  # (n, d) float16 activations -> (n, bits) bool
 KINDS = ("hyperplanes", "pca", "itq", "autoencoder")
 MOST_BITS = 512
-ROUNDS = 30  # of ITQ
-EPOCHS, HIDDEN, BATCH, RATE = 30, 512, 128, 1e-3  # of the auto-encoder, which Adam trains
+ROUNDS = 20  # of ITQ
+EPOCHS, HIDDEN, BATCH, RATE = 20, 256, 128, 1e-3  # of the auto-encoder, which Adam trains
 NOISE = 0.5  # standard deviation, that drives its code from the middle
 
 

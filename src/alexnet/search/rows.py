@@ -1,7 +1,6 @@
 """Rows of half-precision numbers in a file that only grows; a row is held against its checksum before it is used."""
 
 import contextlib
-import mmap
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -14,8 +13,6 @@ from alexnet.errors import AlexNetError
 from alexnet.search.checksums import row_sums
 
 AT_ONCE = 8192  # rows of a pass over all
-MOST_RESIDENT = 128 << 20  # bytes of the file that stay mapped after they were read
-MAPPED_AROUND = 1 << 16  # bytes that Linux maps where one is read
 
 
 def padded(numbers: int) -> int:
@@ -24,7 +21,7 @@ def padded(numbers: int) -> int:
 
 
 class Rows:
-    """The rows of a file, memory-mapped.
+    """The rows of a file, read when they are asked for: none stays in memory, however large the file is.
 
     Args:
         path: of the file.
@@ -37,48 +34,50 @@ class Rows:
 
     def __init__(self, path: Path, sums: np.ndarray, width: int):
         self.path, self.width, self._sums = path, width, sums
-        self._bytes = len(sums) * width * 2
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size < self._bytes:
-                raise self._shorter()
-            self._map = mmap.mmap(file.fileno(), self._bytes, access=mmap.ACCESS_READ)
-        self._rows = np.frombuffer(self._map, np.float16).reshape(len(sums), width)
-        self._resident, self._lock = 0, threading.Lock()
+        self._file, self._lock = open(path, "rb", buffering=0), threading.Lock()
+        if os.fstat(self._file.fileno()).st_size < len(sums) * width * 2:
+            raise self._shorter()
 
     def __len__(self) -> int:
         return len(self._sums)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(n, width) float16 of rows by their numbers. Raises ``AlexNetError`` where one is damaged."""
-        if self._map.size() < self._bytes:  # reading behind a file's end would end the process
+        size = 2 * self.width
+        with self._lock:
+            content = b"".join([self._read(row * size, size) for row in rows.tolist()])
+        return self._checked(content, rows)
+
+    def all(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Stretches of all rows, each with the number of its first."""
+        for first in range(0, len(self), AT_ONCE):
+            rows = np.arange(first, min(len(self), first + AT_ONCE))
+            with self._lock:
+                content = self._read(first * 2 * self.width, len(rows) * 2 * self.width)
+            yield first, self._checked(content, rows)
+
+    def _read(self, start: int, size: int) -> bytes:
+        if hasattr(os, "pread"):  # one call of the system, not two
+            return os.pread(self._file.fileno(), size, start)
+        self._file.seek(start)
+        return self._file.read(size)
+
+    def _checked(self, content: bytes, rows: np.ndarray) -> np.ndarray:
+        if len(content) != 2 * self.width * len(rows):
             raise self._shorter()
-        taken = self._rows[rows]
+        taken = np.frombuffer(bytearray(content), np.float16).reshape(-1, self.width)
         wrong = np.flatnonzero(row_sums(taken) != self._sums[rows])
         if len(wrong):
             raise AlexNetError(
                 f"{self.path}: damaged in row {int(rows[wrong[0]]):,} (its checksum differs from the one written with "
                 "it); make the index again in another folder"
             )
-        self._let_go(len(rows) * max(MAPPED_AROUND, 2 * self.width))
         return taken
 
-    def all(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Stretches of all rows, each with the number of its first."""
-        for first in range(0, len(self), AT_ONCE):
-            yield first, self.take(np.arange(first, min(len(self), first + AT_ONCE)))
-
-    def _let_go(self, count: int) -> None:
-        """Gives mapped memory back now and then; the system keeps the file's pages for as long as there is room."""
-        with self._lock:
-            self._resident += count
-            if self._resident > MOST_RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
-                self._map.madvise(mmap.MADV_DONTNEED)
-                self._resident = 0
-
     def _shorter(self) -> AlexNetError:
+        size = 2 * self.width * len(self)
         return AlexNetError(
-            f"{self.path}: shorter than when it was written ({self._bytes:,} bytes); make the index again in another "
-            "folder"
+            f"{self.path}: shorter than when it was written ({size:,} bytes); make the index again in another folder"
         )
 
 
