@@ -26,7 +26,7 @@ MOST_WORDS = 35  # in a sentence: one idea each
 WRITTEN = {  # files that the commands write or read, not raw figures
     *("dataset.json", "run.json", "recipe.json", "checkpoint.json", "metrics.jsonl", "timings.jsonl", "raw.jsonl"),
     *("config.json", "expected.json", "words.txt", "classnames.txt", "LOC_synset_mapping.txt", "constraints.txt"),
-    *("val_annotations.txt", "prepare.json", "evaluations.jsonl", "openapi.json"),
+    *("val_annotations.txt", "prepare.json", "evaluations.jsonl", "openapi.json", "alexnet-index.json"),
 }
 
 

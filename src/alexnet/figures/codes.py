@@ -39,7 +39,8 @@ def codes(compared: Compared) -> Figure:
         plots[2].axhline(exact, color=QUIET, linestyle=":", linewidth=1.4, label="exact distance")
         plots[2].set_ylim(0, 1.3 * max(worth.map or 0 for worth in compared.worths))
         plots[2].set_title("mean average precision by label, codes alone", color=INK, fontsize=10)
-    plots[-1].legend(frameon=False, fontsize=8.5, loc="lower right")
+        plots[2].legend(frameon=False, fontsize=8.5, loc="upper right", handles=plots[2].lines[-1:])
+    plots[0].legend(frameon=False, fontsize=8.5, loc="upper left")
     plots[0].set_ylabel("share", color=INK)
     return figure
 
