@@ -59,7 +59,7 @@ def opened(browser, client):
 def give(page, name: str = "photo.jpg") -> None:
     """Chooses a file."""
     page.set_input_files("#file", {"name": name, "mimeType": "image/jpeg", "buffer": FILES["photo.jpg"]})
-    page.wait_for_selector("#bars li")
+    page.wait_for_selector("#bars li", state="attached")
     page.wait_for_function("() => document.getElementById('time').textContent.includes('300 × 200')")
 
 
@@ -174,9 +174,9 @@ def test_what_the_answer_depends_on_is_computed_when_asked_for(opened):
 def test_similar_images_are_found(opened, client):
     page = opened("similar")
     give(page)
-    page.wait_for_selector("#similar .tile")
+    page.wait_for_selector("#panel-similar .tile")
     found = client.json("/search?count=12", FILES["photo.jpg"])["neighbors"]
-    titles = page.locator("#similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
+    titles = page.locator("#panel-similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
     assert titles == [neighbor["image"] for neighbor in found]
 
 
@@ -220,7 +220,7 @@ def test_all_of_it_by_keyboard(opened):
             page.wait_for_selector("#bars li")
         if name == "tab-predict":
             page.keyboard.press("ArrowRight")
-            page.wait_for_selector("#inside:not([hidden])")
+            page.wait_for_selector("#panel-inside:not([hidden])")
             page.wait_for_selector("#maps .map")
         if name.startswith("conv1"):
             page.keyboard.press("Enter")

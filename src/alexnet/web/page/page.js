@@ -94,7 +94,7 @@ function route() {
     const chosen = name === tab;
     $(`tab-${name}`).setAttribute("aria-selected", chosen);
     $(`tab-${name}`).tabIndex = chosen ? 0 : -1;
-    $(name).hidden = !chosen;
+    $(`panel-${name}`).hidden = !chosen;
   }
   document.title = `${tab === "predict" ? "" : (layer ? first : $(`tab-${tab}`).textContent) + " - "}${state.facts.name} - AlexNet`;
   if (layer) { state.layer = layer.name; state.unit = /^\d+$/.test(second || "") ? Number(second) : null; }
@@ -116,6 +116,7 @@ function startTabs() {
     location.hash = name;
     $(`tab-${name}`).focus();
   });
+  document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $(`panel-${state.tab}`).focus(); });
   addEventListener("hashchange", route);
   addEventListener("resize", () => { if (state.tab === "run") showCurve(state.facts.curve); });
 }
@@ -532,7 +533,7 @@ function showFigure() { // the paper's Figure 2: a slab for each layer, as high 
     slab(entry.name, entry.shape, text, entry.shape.length === 3 ? entry.shape[1] : 0, towers === 2 && !last ? 2 : 1);
   });
   drawing.setAttribute("viewBox", `0 -8 ${x} ${height + 8}`);
-  drawing.setAttribute("width", x * 1.12);
+  drawing.style.setProperty("max-width", `${x * 1.2}px`);
   $("figure").replaceChildren(drawing);
   const others = layers.filter((entry) => !isMain(entry));
   $("figure").after(make("p", { class: "quiet", id: "others" }, "Between them: ", ...others.flatMap((entry, place) => [
@@ -542,7 +543,7 @@ function showFigure() { // the paper's Figure 2: a slab for each layer, as high 
 
 function showLayer() {
   const entry = state.facts.layers.find(({ name }) => name === state.layer);
-  for (const link of document.querySelectorAll("#inside a[data-layer]")) {
+  for (const link of document.querySelectorAll("#panel-inside a[data-layer]")) {
     if (link.dataset.layer === entry.name) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
   }
   $("layer-name").textContent = state.unit === null ? entry.name : `${entry.name}, unit ${state.unit}`;
@@ -605,7 +606,7 @@ function showMaps([all, one]) {
 const similarQuestion = (options) => askJson("search?count=12", options);
 
 function showSimilar(told) {
-  const place = told.neighbors.length, box = $("similar");
+  const place = told.neighbors.length, box = $("panel-similar");
   box.replaceChildren(make("div", { class: "mistakes" }, ...told.neighbors.map((neighbor, i) => make("div", {},
     make("span", { class: "tile still", role: "img", "aria-label": `Similar image ${i + 1}: ${neighbor.image}`, title: neighbor.image,
       style: { "background-image": `url(${told.picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
@@ -658,7 +659,7 @@ async function start() {
   state.facts = await askJson("run");
   $("tab-inside").hidden = !state.facts.inside;
   $("tab-similar").hidden = !state.facts.similar;
-  if (state.facts.similar) $("similar").append(make("p", { class: "quiet" }, `Give an image to find similar ones among ${plural(state.facts.similar.images, "image")}.`));
+  if (state.facts.similar) $("panel-similar").append(make("p", { class: "quiet" }, `Give an image to find similar ones among ${plural(state.facts.similar.images, "image")}.`));
   startTabs();
   startInput();
   showFacts();
