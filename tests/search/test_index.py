@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import AlexNetError, Recipe, UsageError, load, train
+from alexnet import AlexNetError, Recipe, UsageError, files, load, train
 from alexnet.search import make
 from alexnet.search.answers import answers
 from alexnet.search.index import Index, verify
 from alexnet.search.make import make_index
-from alexnet.search.manifest import MANIFEST
+from alexnet.search.manifest import MANIFEST, read_manifest, write_part
 from tests.conftest import picture
 from tests.search.conftest import plain_activations
 
@@ -201,6 +201,27 @@ def _flipped(content: bytes, place: int, bit: int) -> bytes:
     changed = bytearray(content)
     changed[place] ^= 1 << bit
     return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["made", "made_approximate"])
+def test_other_content_with_a_right_checksum_is_said_too(run, pictures, tmp_path, kind, request):
+    """As another program could write it: every file in turn is noise, or another file of the index, and sealed so."""
+    folder = Path(shutil.copytree(request.getfixturevalue(kind), tmp_path / "index"))
+    rows = plain_activations(run, "fc3", same(pictures)[:1]).astype(np.float16)
+    whole, content = (folder / MANIFEST).read_bytes(), read_manifest(folder)
+    for name in ("sums", "projection", "scan", "names"):
+        path = folder / content["parts"][name]["file"]
+        before = path.read_bytes()
+        noise = np.random.default_rng(len(before)).bytes(len(before) // 8 * 8)
+        another = (folder / content["parts"]["stamps"]["file"]).read_bytes()
+        for other in (noise, before[: len(before) // 16 * 8], another):
+            part = write_part(folder, path.name, other)
+            files.write_json(folder / MANIFEST, files.seal({**content, "parts": {**content["parts"], name: part}}))
+            with pytest.raises(AlexNetError):
+                used(folder, rows)
+        path.write_bytes(before)
+    (folder / MANIFEST).write_bytes(whole)
+    used(folder, rows)
 
 
 def test_verify_reads_every_file(made, tmp_path, alexnet):

@@ -181,8 +181,8 @@ def _packed(table: pa.Table) -> bytes:
 def _read(folder: Path, content: Content, name: str, columns: Sequence[str]) -> pa.Table:
     """A table whose checksum was right."""
     path = folder / content["parts"][name]["file"]
+    data = read_part(folder, content, name)
     try:
-        table = pa.ipc.open_stream(pa.py_buffer(read_part(folder, content, name))).read_all()
-        return table.select(list(columns))
-    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError) as error:
+        return pa.ipc.open_stream(pa.py_buffer(data)).read_all().select(list(columns))
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise AlexNetError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); {AGAIN}") from error

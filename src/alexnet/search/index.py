@@ -16,6 +16,7 @@ from alexnet.search.commit import read_cells, read_projection
 from alexnet.search.exact import Exact
 from alexnet.search.images import Names, read_names
 from alexnet.search.manifest import (
+    AGAIN,
     MANIFEST,
     Bound,
     Content,
@@ -175,10 +176,25 @@ def verify(folder: str | os.PathLike) -> dict[str, str | None]:
 
 
 def _read(folder: Path, content: Content) -> tuple[Names, Exact | Approximate]:
-    """What a search needs."""
-    rows, names, projection = open_rows(folder, content), read_names(folder, content), read_projection(folder, content)
-    if content["kind"] == "exact":
-        heads = read_arrays(folder, content, "scan")["heads"]
-        return names, Exact(rows, names.rows, projection, heads)
-    cells = read_cells(folder, content, read_arrays(folder, content, "projection")["turn"])
+    """What a search needs. Raises ``AlexNetError`` where files do not go together though each is as it was written."""
+    try:
+        rows, names = open_rows(folder, content), read_names(folder, content)
+        projection = read_projection(folder, content)
+        arrays = read_arrays(folder, content, "projection")
+        _check(len(rows) == content["rows"] and rows.width == content["width"])
+        _check(projection.components.shape[1:] == projection.mean.shape == (content["bound"]["numbers"],))
+        if content["kind"] == "exact":
+            heads = read_arrays(folder, content, "scan")["heads"]
+            _check(heads.shape == (len(names), projection.width) and heads.dtype == np.float16)
+            return names, Exact(rows, names.rows, projection, heads)
+        _check(arrays["turn"].shape == (rows.width, rows.width) == (projection.width, projection.width))
+        cells = read_cells(folder, content, arrays["turn"])
+        _check(len(cells) == len(names))
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise AlexNetError(f"{folder}: its files do not go together ({error}); {AGAIN}") from error
     return names, Approximate(rows, projection, cells, content["probes"])
+
+
+def _check(fits: bool) -> None:
+    if not fits:
+        raise ValueError("sizes")
