@@ -36,7 +36,7 @@ test-gpu: $(INSTALLED)    ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
 test-net: $(INSTALLED)    ## tests that need moto's S3 server, network namespaces or root
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m net
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "net and not slow"
 
 test-browser: $(INSTALLED) ## tests of the page in Chromium (Debian: apt-get install chromium)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
@@ -82,9 +82,10 @@ $(RUNNABLE): pyproject.toml constraints.txt
 	touch $(RUNNABLE)
 
 # The above takes 1.3 GB (0.8 GB of it torch for CPUs), the tools of the tests 2.3 GB more: docs/raw/install-sizes.txt
-$(INSTALLED): $(RUNNABLE)
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
-	touch $(INSTALLED)
+	touch $(RUNNABLE) $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) demo build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache

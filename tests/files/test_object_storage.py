@@ -472,6 +472,7 @@ def test_stopped_by_a_signal_it_is_whole_there(source, small, place, tmp_path):
     assert run.step > 0 and len(state) > 3 and ".lock" not in remote.listing(f"{place}/run")
 
 
+@pytest.mark.slow
 def test_training_from_it_is_as_fast_after_the_first_epoch(source, tmp_path, net_file, record_property):
     """Median step of the later epochs, in turns, against the same dataset on the disk; every try is recorded."""
     local, url = source

@@ -121,10 +121,12 @@ def made(tmp_path_factory):
 @pytest.mark.net
 @pytest.mark.parametrize(("ranks", "net", "options", "others", "words"), [
     (2, "paper", [], ["--lr", "0.02"], "rank 1 has another recipe (--lr) than rank 0 (0.02, not 0.01)"),
-    (2, "paper", [], ["--seed", "x"], "--seed"),
-    (2, "paper", ["--epochs", "2"], ["--precision", "bf16"], "rank 1 has another recipe"),
+    pytest.param(2, "paper", [], ["--seed", "x"], "--seed", marks=pytest.mark.slow),
+    pytest.param(
+        2, "paper", ["--epochs", "2"], ["--precision", "bf16"], "rank 1 has another recipe", marks=pytest.mark.slow
+    ),
     (3, "paper", ["--parallel", "towers"], None, "has 2 towers, which 3 ranks cannot share"),
-    (2, "torchvision", ["--parallel", "towers"], None, "has one tower"),
+    pytest.param(2, "torchvision", ["--parallel", "towers"], None, "has one tower", marks=pytest.mark.slow),
     (2, "batch-norm", [], None, "batch norms see a rank's images alone"),
     (3, "paper", ["--batch-size", "2"], None, "fewer than the 3 ranks"),
 ])  # fmt: skip
