@@ -74,7 +74,8 @@ def no_work(monkeypatch):
         (["show", "RUN", "--output", "DATASET"], "holds a dataset"),
         (["show", "RUN", "--output", "other"], "holds another run"),
         (["show", "RUN", "--output", "file"], "is a file"),
-        (["show", "RUN", "curve.png", "--output", "."], "is one of the images"),
+        (["show", "RUN", "inside.png", "--output", "."], "is one of the images"),
+        (["show", "RUN", "curve.png", "a.png", "--output", "."], "is one of the images"),
         (["show", "RUN", "--count", "1000000"], "--count 1000000: must be between 1 and 3,000"),
         (["show", "RUN", "--split", "test"], "has no split 'test'"),
     ],
@@ -90,7 +91,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     Path("net.toml").write_text("title = 'mine'")
     Path("list.csv").write_text("path,label\n")
     os.symlink("list.csv", "link.csv")
-    for name in ("a.png", "curve.png"):
+    for name in ("a.png", "curve.png", "inside.png"):
         picture(0, 0).save(name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     words = [str(run) if word == "RUN" else dataset.path if word == "DATASET" else word for word in command]
@@ -108,7 +109,7 @@ def test_figures_are_said_before_files_are_written(alexnet, run, dataset, tmp_pa
     monkeypatch.setattr(Evaluation, "write_confusion", full)
     status, out, err = alexnet("evaluate", run, dataset.path, "--confusion", tmp_path / "a.csv")
     assert status == 1 and "top-1" in out and "no space left" in err
-    monkeypatch.setattr("alexnet.figures.show.save_image", full)
+    monkeypatch.setattr("alexnet.figures.place.save_image", full)
     status, out, err = alexnet("show", run, "--output", tmp_path)
     assert status == 1 and [Path(line).name for line in out.splitlines()] == ["curve.png", "filters.png"]
     monkeypatch.setattr("alexnet.figures.style.save_image", full)
