@@ -39,7 +39,7 @@ test-net: $(INSTALLED)    ## tests that need moto's S3 server, network namespace
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "net and not slow"
 
 test-browser: $(INSTALLED) ## tests of the page in Chromium (Debian: apt-get install chromium)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "browser and not slow"
 
 fuzz: $(INSTALLED)        ## ten minutes of fuzzing the readers (Linux), from the seeds in tests/fuzz/corpus
 	$(BIN)/python -m pip install --disable-pip-version-check -q atheris==3.0.0

@@ -92,7 +92,12 @@ def test_torchvisions_weights_in_all_their_files(images, tmp_path, alexnet):
 
 
 @pytest.mark.parametrize(
-    ("name", "old"), [pytest.param("caffe", True, marks=pytest.mark.slow), ("caffe", False), ("caffenet", True)]
+    ("name", "old"),
+    [
+        pytest.param("caffe", True, marks=pytest.mark.slow),
+        ("caffe", False),
+        pytest.param("caffenet", True, marks=pytest.mark.slow),
+    ],
 )
 def test_caffes_weights_with_its_mean_image(name, old, images, tmp_path, alexnet):
     net = drawn(name)

@@ -395,6 +395,7 @@ def test_a_folder_on_object_storage(tmp_path, pictures):
     assert remote.fingerprint == prepare(pictures, tmp_path / "local", size=64).fingerprint
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_files_in_one_folder(tmp_path):
     for name, count in (("many", 100_000), ("few", 3)):
         (tmp_path / "source" / name).mkdir(parents=True)

@@ -8,7 +8,9 @@ from alexnet import Net, UsageError
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 
 
-@pytest.fixture(scope="module", params=[pytest.param("paper", marks=pytest.mark.slow), "cifar-11", "source"])
+@pytest.fixture(
+    scope="module", params=[*(pytest.param(name, marks=pytest.mark.slow) for name in ("paper", "cifar-11")), "source"]
+)
 def case(request):
     net = Net(request.param, 10, seed=2, init="he").double().eval()
     side = net.table.input[1]

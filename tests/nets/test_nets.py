@@ -320,6 +320,7 @@ def farthest(name: str, leave: int) -> dict[torch.dtype, float]:
 
 ALIKE = ("one-gpu", "caffe", "conv6")  # nothing in them that no other has: make test-slow
 NETS = [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in oracle.NETS]
+IN_BF16 = [pytest.param(name, marks=[pytest.mark.slow] if name in (*ALIKE, "caffenet") else []) for name in oracle.NETS]
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -334,7 +335,7 @@ def test_outputs_and_gradients_are_the_oracles(name, record_property):
     pytest.fail(f"float32 differs by {worst[torch.float32]:.1g} for the third pair of images")
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", IN_BF16)
 def test_outputs_at_test_time_and_in_bf16(name):
     net, images, *_ = prepared(name, training=False)
     parameters = {key: value.detach().numpy().copy() for key, value in net.tensors().items()}
@@ -348,7 +349,8 @@ def test_outputs_at_test_time_and_in_bf16(name):
         assert relative(found, scores) < 0.05  # eight bits of mantissa through eight layers
 
 
-@pytest.mark.parametrize("name", ["source", "cifar-18", "cifar-11"])  # between them every kind of layer
+# Between them every kind of layer. The large one is in make test-slow: its gradients are the oracle's, too.
+@pytest.mark.parametrize("name", [pytest.param("source", marks=pytest.mark.slow), "cifar-18", "cifar-11"])
 def test_numerical_gradients_on_samples_of_every_layer(name):
     """Central differences of the loss, in float64, for weights and biases of each layer and for pixels."""
     net, images, labels, draw, _ = prepared(name, training=True)

@@ -116,7 +116,7 @@ def command(dataset, run, recipe: Recipe, number: int = 0, step: int = 0) -> lis
     return [sys.executable, "-c", CHILD, str(int(number)), str(step), "train", str(dataset.path), str(run), *options]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_by_a_signal_it_saves_and_resumes_bitwise(dataset, recipe, whole, tmp_path, number):
     run = tmp_path / "run"
     stopped = subprocess.run(command(dataset, run, recipe, number, 9), stderr=subprocess.PIPE, text=True, check=False)

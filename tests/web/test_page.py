@@ -233,8 +233,16 @@ def test_all_of_it_by_keyboard(opened):
     assert page.evaluate("document.activeElement.id") == "tab-api"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1100])
+SLOW = pytest.mark.slow
+WINDOWS = [
+    ("light", 1100),
+    ("dark", 360),
+    pytest.param("light", 360, marks=SLOW),
+    pytest.param("dark", 1100, marks=SLOW),
+]
+
+
+@pytest.mark.parametrize(("scheme", "width"), WINDOWS)
 def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(opened, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
