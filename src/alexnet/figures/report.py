@@ -230,10 +230,12 @@ def _errors(run: Classifier, measured: Measured) -> list[str]:
     if len(words) > 5:
         rows.append(("top-5 error", f"{errors.top5_error:.1%}", _interval(errors.top5_interval)))
     rows.append(("loss", f"{errors.loss:.3f}", ""))
-    told = f"Measured on {errors.images:,} {measured.split} images of {files.folder_name(dataset.path)}, one view each."
+    measured_on = (
+        f"Measured on {errors.images:,} {measured.split} images of {files.folder_name(dataset.path)}, one view each."
+    )
     table = _table(("", "value", "95% interval"), rows, (1, 2))
     parts = [
-        _section("Errors", _paragraph(told), table),
+        _section("Errors", _paragraph(measured_on), table),
         _section(
             "Classes",
             _figure(class_errors(evaluation.class_errors, evaluation.class_images, words), "Error of each class"),

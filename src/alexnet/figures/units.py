@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -26,6 +26,17 @@ from alexnet.runs.checkpoint import AnyCheckpoint
 MOST_TILES = 512  # units on a layer's sheet
 
 
+class ShownOptions(TypedDict, total=False):
+    """Options of ``show_unit``, ``show_class`` and ``show_layer``."""
+
+    output: str | os.PathLike | None
+    dataset: Dataset | str | os.PathLike | None
+    split: str | None
+    checkpoint: AnyCheckpoint
+    device: torch.device | str
+    progress: Progress | None
+
+
 class Shown:
     """A run and the dataset whose images drive its units.
 
@@ -40,12 +51,12 @@ class Shown:
         path: str | os.PathLike,
         name: Callable[[Classifier], str],
         *,
-        output: str | os.PathLike | None,
-        dataset: Dataset | str | os.PathLike | None,
-        split: str | None,
-        checkpoint: AnyCheckpoint,
-        device: torch.device | str,
-        progress: Progress | None,
+        output: str | os.PathLike | None = None,
+        dataset: Dataset | str | os.PathLike | None = None,
+        split: str | None = None,
+        checkpoint: AnyCheckpoint = "last",
+        device: torch.device | str = "cpu",
+        progress: Progress | None = None,
     ):
         self.run = load(path, checkpoint, device)
         self.picture = name(self.run)
@@ -54,26 +65,23 @@ class Shown:
         self.split = split_of(self.dataset, split)
         self.layers = kept_units(self.place.belongs, self.run, self.dataset, self.split, progress=progress)
         self.images = self.dataset.splits[self.split]
+        self.fields = fields(self.run)
 
     def seen(self, layer: str, unit: int, rank: int) -> np.ndarray:
         """What a unit sees of one of its strongest images."""
         units = self.layers[layer]
         square = self.dataset.image(int(units.rows[unit, rank]))
-        field = fields(self.run)[layer]
-        return seen_by_unit(square, self.run.preprocessing, field, int(units.places[unit, rank]), units.columns)
+        return seen_by_unit(
+            square, self.run.preprocessing, self.fields[layer], int(units.places[unit, rank]), units.columns
+        )
 
 
 def show_unit(
     path: str | os.PathLike,
     text: str,
     *,
-    output: str | os.PathLike | None = None,
-    dataset: Dataset | str | os.PathLike | None = None,
-    split: str | None = None,
-    checkpoint: AnyCheckpoint = "last",
-    device: torch.device | str = "cpu",
     wrote: Callable[[Path | str], None] = lambda path: None,
-    progress: Progress | None = None,
+    **options: Unpack[ShownOptions],
 ) -> dict[str, Any]:
     """Draws ``conv5-17.png``: what drives a unit.
 
@@ -96,12 +104,19 @@ def show_unit(
     Raises:
         UsageError: no such run, unit, dataset or split; a file that may not be written.
     """
-    shown = Shown(
-        path,
-        lambda run: "{}-{}.png".format(*parse_unit(run, text)),
-        output=output, dataset=dataset, split=split, checkpoint=checkpoint, device=device, progress=progress,
-    )  # fmt: skip
-    run, (layer, number) = shown.run, parse_unit(shown.run, text)
+    return _show_unit(path, lambda run: text, wrote, **options)
+
+
+def _show_unit(
+    path: str | os.PathLike,
+    text_of: Callable[[Classifier], str],
+    wrote: Callable[[Path | str], None],
+    **options: Unpack[ShownOptions],
+) -> dict[str, Any]:
+    """As ``show_unit``, of the unit that a run is asked for."""
+    shown = Shown(path, lambda run: "{}-{}.png".format(*parse_unit(run, text_of(run))), **options)
+    run, text = shown.run, text_of(shown.run)
+    layer, number = parse_unit(run, text)
     units, data = shown.layers[layer], shown.dataset
     ranks = np.flatnonzero(units.rows[number] >= 0).tolist()
     rows = [int(units.rows[number, rank]) for rank in ranks]
@@ -135,27 +150,27 @@ def show_unit(
     }
 
 
-def show_class(path: str | os.PathLike, label: str, **options: Any) -> dict[str, Any]:
+def show_class(
+    path: str | os.PathLike,
+    label: str,
+    *,
+    wrote: Callable[[Path | str], None] = lambda path: None,
+    **options: Unpack[ShownOptions],
+) -> dict[str, Any]:
     """Draws what drives the unit of a class, as ``show_unit`` does; takes the same options.
 
     Raises:
         UsageError: no such class; else as ``show_unit``.
     """
-    run = load(path, options.get("checkpoint", "last"))
-    return show_unit(path, f"{run.net.names[-1]}:{class_index(run, label)}", **options)
+    return _show_unit(path, lambda run: f"{run.net.names[-1]}:{class_index(run, label)}", wrote, **options)
 
 
 def show_layer(
     path: str | os.PathLike,
     layer: str,
     *,
-    output: str | os.PathLike | None = None,
-    dataset: Dataset | str | os.PathLike | None = None,
-    split: str | None = None,
-    checkpoint: AnyCheckpoint = "last",
-    device: torch.device | str = "cpu",
     wrote: Callable[[Path | str], None] = lambda path: None,
-    progress: Progress | None = None,
+    **options: Unpack[ShownOptions],
 ) -> dict[str, Any]:
     """Draws ``conv5.png``: of each unit of a layer what it sees of the image that drives it most.
 
@@ -173,10 +188,7 @@ def show_layer(
         check_layer(run, layer, "--layer")
         return f"{layer}.png"
 
-    shown = Shown(
-        path, named, output=output, dataset=dataset, split=split, checkpoint=checkpoint, device=device,
-        progress=progress,
-    )  # fmt: skip
+    shown = Shown(path, named, **options)
     units, count = shown.layers[layer], len(shown.layers[layer].values)
     numbers = list(spread(count, MOST_TILES))
     captions = [(f"{number}", f"{units.values[number, 0]:.3g}") for number in numbers]
@@ -214,7 +226,7 @@ def _facts(shown: Shown, layer: str, number: int) -> list[str]:
 
 
 def _field_text(shown: Shown, layer: str) -> str:
-    field, crop = fields(shown.run)[layer], shown.run.preprocessing.crop
+    field, crop = shown.fields[layer], shown.run.preprocessing.crop
     if field is None:
         return f"Each unit sees the whole image of {crop}x{crop} pixels."
     square = f"{field.size}x{field.size} pixels"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch import nn
 
 from alexnet.data.dataset import Dataset
-from alexnet.data.preprocessing import views
 from alexnet.errors import UsageError
-from alexnet.evaluation.classifier import Classifier, load, stacked
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.outputs import Progress, class_places, row_probabilities
 from alexnet.figures import heat, style
@@ -21,7 +21,7 @@ from alexnet.figures.place import Place
 from alexnet.figures.predictions import CROSS, TICK
 from alexnet.figures.style import GRID, OTHER, QUIET, RIGHT, WRONG, fitted, write
 from alexnet.inside.attributions import grad_cam
-from alexnet.inside.look import class_index, last_maps
+from alexnet.inside.look import as_seen, center, class_index, last_maps
 from alexnet.inside.plain import plain
 from alexnet.runs.checkpoint import AnyCheckpoint
 
@@ -81,9 +81,9 @@ def show_worst(
     words = style.first_synonyms(opened.words)
     which = f"{len(chosen):,} {split} images" + (f" of “{words[of_class]}”" if of_class is not None else "")
     title = f"{run.name}: the {len(rows):,} of {which} that give their true class least"
-    cells = []
+    cells, copied = [], plain(run.net, run.preprocessing.crop)
     for row, share, true in zip(rows.tolist(), shares, labels.tolist()):
-        cells.append(_looked(run, opened.image(row), layer, columns[int(share.argmax())], columns[true]))
+        cells.append(_looked(run, copied, opened.image(row), layer, columns[int(share.argmax())], columns[true]))
     place.write({PICTURE: _sheet(cells, shares, labels, names, words, title, layer)}, wrote)
     return {
         "images": [
@@ -108,16 +108,15 @@ def _label(run: Classifier, dataset: Dataset, label: str) -> int:
     return index if columns is None else columns.index(index)
 
 
-def _looked(run: Classifier, square: np.ndarray, layer: str, predicted: int, true: int) -> list[Image.Image]:
+def _looked(
+    run: Classifier, copied: nn.Sequential, square: np.ndarray, layer: str, predicted: int, true: int
+) -> list[Image.Image]:  # fmt: skip
     """What the net sees, and over it Grad-CAM for the predicted class and for the true one."""
-    preprocessing = run.preprocessing
-    crop = views(stacked([square]), preprocessing.crop, 1)[0].contiguous(memory_format=torch.channels_last)
-    row = plain(run.net, preprocessing.crop)
-    image = preprocessing.apply(crop, torch.float32).contiguous().to(run.device)
-    seen = crop[0].permute(1, 2, 0).numpy()
-    maps = [grad_cam(row, layer, image, index).cpu().numpy() for index in (predicted, true)]
+    crop = center(run, square)
+    image, seen = as_seen(run, crop), crop[0].permute(1, 2, 0).numpy()
+    maps = [grad_cam(copied, layer, image, index).cpu().numpy() for index in (predicted, true)]
     full = max(float(values.max()) for values in maps) or 1.0  # one scale, so that both can be compared
-    drawn = [heat.over(seen, heat.enlarged(values, preprocessing.crop), full) for values in maps]
+    drawn = [heat.over(seen, heat.enlarged(values, run.preprocessing.crop), full) for values in maps]
     return [picture.resize((SIDE, SIDE)) for picture in (Image.fromarray(seen.copy()), *drawn)]
 
 
@@ -167,8 +166,8 @@ def _draw_cell(
     file = fitted(name, SIDE + BARS, TEXT - 1, from_end=True)
     write(draw, file, left + 2 * (SIDE + GAP), top + LINE // 2, TEXT - 1, color=QUIET)
     below = ("what the net sees", f"for {words[predicted]}", f"for {words[true]}")
-    for place, (picture, text) in enumerate(zip(pictures, below)):
-        x = left + place * (SIDE + GAP)
+    for column, (picture, text) in enumerate(zip(pictures, below)):
+        x = left + column * (SIDE + GAP)
         sheet.paste(picture, (x, top + LINE + GAP))
         write(draw, fitted(text, SIDE, TEXT - 1), x, top + LINE + GAP + SIDE + LINE // 2, TEXT - 1, color=QUIET)
     _draw_bars(draw, share, true, words, left + 3 * (SIDE + GAP) + GAP, top + LINE + GAP)

@@ -97,7 +97,7 @@ def look(classifier: Classifier, image: str | os.PathLike, label: str | None = N
     shares = classifier.square_probabilities([square])[0].numpy()
     index = int(shares.argmax()) if index is None else index
     preprocessing = classifier.preprocessing
-    crop = views(stacked([square]), preprocessing.crop, 1)[0].contiguous(memory_format=torch.channels_last)
+    crop = center(classifier, square)
     others = Classifier(randomized(classifier.run), classifier.device, classifier.precision)
     maps = [attribution_maps(opened, crop, layer, index) for opened in (classifier, others)]
     hidden, coarse = occlusion(classifier, square, index), occlusion(others, square, index, EVERY)
@@ -120,6 +120,17 @@ def look(classifier: Classifier, image: str | os.PathLike, label: str | None = N
             hidden.losses, coarse.losses, rank_correlation(hidden.losses[::EVERY, ::EVERY], coarse.losses)
         ),
     )
+
+
+def center(classifier: Classifier, square: np.ndarray) -> Tensor:
+    """(1, 3, crop, crop) uint8, channels-last in memory: what a net sees of a (size, size, 3) uint8 square."""
+    crop = views(stacked([square]), classifier.preprocessing.crop, 1)[0]
+    return crop.contiguous(memory_format=torch.channels_last)
+
+
+def as_seen(classifier: Classifier, crop: Tensor) -> Tensor:
+    """A crop as a plain copy of the net takes it: float32, minus the mean, on the net's device."""
+    return classifier.preprocessing.apply(crop, torch.float32).contiguous().to(classifier.device)
 
 
 def outputs_of(classifier: Classifier, square: np.ndarray) -> dict[str, np.ndarray]:
@@ -192,7 +203,7 @@ def _scale(classifier: Classifier) -> Tensor:
 def attribution_maps(classifier: Classifier, crop: Tensor, layer: str, index: int) -> list[np.ndarray]:
     """Gradient, SmoothGrad, both per gray level and summed over colors, and Grad-CAM of a (1, 3, side, side) crop."""
     row: nn.Sequential = plain(classifier.net, classifier.preprocessing.crop)
-    image = classifier.preprocessing.apply(crop, torch.float32).contiguous().to(classifier.device)
+    image = as_seen(classifier, crop)
     slopes = [gradient(row, image, index), smooth_gradient(row, image, index)]
     brighter = [(slope[0].cpu() * _scale(classifier)).sum(0).numpy() for slope in slopes]
     return [*brighter, grad_cam(row, layer, image, index).cpu().numpy()]

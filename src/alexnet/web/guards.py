@@ -65,15 +65,15 @@ class Guard:
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not self._is_own(_name_of(hosts[0])):
             return 421, "this server has no such name; ask it by its address or as localhost"
-        given = {name: value.decode("latin-1") for name, value in headers}
-        origin, site = given.get(b"origin"), given.get(b"sec-fetch-site", "none")
+        values = {name: value.decode("latin-1") for name, value in headers}
+        origin, site = values.get(b"origin"), values.get(b"sec-fetch-site", "none")
         if origin is not None and origin.partition("://")[2].lower() != hosts[0].lower():
             return 403, "another page may not ask this server"
-        navigates = scope["path"] == "/" and given.get(b"sec-fetch-mode") == "navigate"
+        navigates = scope["path"] == "/" and values.get(b"sec-fetch-mode") == "navigate"
         if site not in ("same-origin", "none") and not navigates:
             return 403, "another page may not ask this server"
         if self.token and scope["path"] not in OPEN:
-            shown = given.get(b"authorization", "").encode()
+            shown = values.get(b"authorization", "").encode()
             if not hmac.compare_digest(shown, f"Bearer {self.token}".encode()):
                 return 401, "this server asks for its token: Authorization: Bearer TOKEN"
         return None

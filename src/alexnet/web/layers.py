@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
-from alexnet.data.preprocessing import views
 from alexnet.evaluation.classifier import Classifier, stacked
-from alexnet.inside.look import attribution_maps, last_maps
+from alexnet.inside.look import attribution_maps, center, last_maps
 
 MOST_UNITS = 96  # of a layer, that are sent
 STRIP = 48  # pixels, at most, of a layer without maps
@@ -32,7 +30,7 @@ class Activations(NamedTuple):
         """As ``Classifier.activations``."""
         outputs = classifier.activations(stacked(squares), self.layers, self.views, self.pool)
         arrays = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
-        return [{name: array[place] for name, array in arrays.items()} for place in range(len(squares))]
+        return [{name: array[number] for name, array in arrays.items()} for number in range(len(squares))]
 
 
 class Attributions(NamedTuple):
@@ -45,8 +43,7 @@ class Attributions(NamedTuple):
         layer, answers = last_maps(classifier), []
         for square in squares:
             index = int(classifier.square_probabilities([square])[0].argmax())
-            crop = views(stacked([square]), classifier.preprocessing.crop, 1)[0]
-            maps = attribution_maps(classifier, crop.contiguous(memory_format=torch.channels_last), layer, index)
+            maps = attribution_maps(classifier, center(classifier, square), layer, index)
             answers.append((index, dict(zip(("gradient", "SmoothGrad", "Grad-CAM"), maps))))
         return answers
 
