@@ -233,6 +233,7 @@ def main() -> None:
         print(json.dumps(ask(options.ask)))
         return
     folder = Path(options.folder or tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {
         "images": options.images,
         "numbers": options.numbers,
@@ -242,6 +243,7 @@ def main() -> None:
     content = Index(folder).content
     sizes = {name: part["bytes"] for name, part in content["parts"].items()}
     figures |= {"kind": content["kind"], "probes": content["probes"], "bytes": sizes, **asked(folder)}
+    figures["opened_again_seconds"] = [asked(folder)["open_seconds"] for _ in range(2)]
     harness.note(figures)
     if not options.no_changes:
         figures["add_1000"] = change(folder, None, 1000, FRESH // 2)

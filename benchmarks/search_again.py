@@ -51,13 +51,13 @@ def main() -> None:
     _, names = read_whole(options.index, read_names)
     places = spread_sample(len(names), options.images)
     figures = {}
-    wanted = {**CHANGES, "mirrored, found with --mirror": CHANGES["mirrored"]}
+    wanted = {**CHANGES, "mirrored, with --unflipped": CHANGES["mirrored"]}
     for change, (make, quality) in wanted.items():
         with tempfile.TemporaryDirectory() as folder:
             for place in places.tolist():
                 with Image.open(names.path(place)) as photo:
                     make(photo.convert("RGB")).save(Path(folder) / f"{place:09d}.jpg", quality=quality)
-            found = answers(options.index, folder, count=2, mirror="--mirror" in change)
+            found = answers(options.index, folder, count=2, flip="--unflipped" not in change)
         order = [int(Path(answer.image).stem) for answer in found.answers]
         first = [answer.neighbors[0].place == place for answer, place in zip(found.answers, order)]
         own = [answer.neighbors[0].relative for answer, hit in zip(found.answers, first) if hit]

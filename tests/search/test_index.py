@@ -38,7 +38,7 @@ def test_the_nearest_are_those_of_the_definition(run, pictures, tmp_path, layer)
     assert (made.images, made.computed, made.kind, made.recall) == (60, 60, "exact", 1.0)
     paths = same(pictures)
     rows = plain_activations(run, layer, paths)
-    found = answers(tmp_path / "index", paths[::7], count=12).answers
+    found = answers(tmp_path / "index", paths[::7], count=12, flip=False).answers
     for own, answer in zip(range(0, 60, 7), found):
         names, distances = nearest(paths, rows, own, 12)
         assert np.allclose([n.distance for n in answer.neighbors], distances, rtol=2e-3, atol=2e-3)
@@ -313,7 +313,7 @@ def test_a_mirrored_picture_is_found_by_its_mirror_image(run, tmp_path):
     with Image.open(tmp_path / "photos" / "03.png") as photo:
         photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.png")
     make_index(run, tmp_path / "photos", tmp_path / "index")
-    plain, both = (answers(tmp_path / "index", tmp_path / "mirrored.png", mirror=m).answers[0] for m in (False, True))
+    plain, both = (answers(tmp_path / "index", tmp_path / "mirrored.png", flip=m).answers[0] for m in (False, True))
     assert plain.neighbors[0].distance > 0 and both.neighbors[0].image.endswith("03.png")
     assert both.neighbors[0].relative < 1e-3 and len({n.image for n in both.neighbors}) == 10
 

@@ -104,8 +104,9 @@ class Search(OnDevice, Working):
     exhaustive: bool = False
     """Look at every image where the index is approximate: slower, nothing is missed."""
 
-    mirror: bool = False
-    """Search for each picture's mirror image, too: an image's distance is the lesser one."""
+    unflipped: bool = False
+    """Search for each picture as it is, by the paper's one distance. Without it each is searched for flipped left to right,
+    too, and an image's distance is the lesser one."""
 
     picture: File | None = None
     """PNG file to draw the pictures and the similar images to (default: none)."""
@@ -131,8 +132,7 @@ class Search(OnDevice, Working):
         machine.set_up()
         answered = answers(
             self.index, self.images, run=self.run, count=self.count, exhaustive=self.exhaustive,
-            mirror=self.mirror,
-            device=machine.choose_device(self.device), note=warn,
+            flip=not self.unflipped, device=machine.choose_device(self.device), note=warn,
         )  # fmt: skip
         good = [answer for answer in answered.answers if not answer.problem]
         bad = [answer for answer in answered.answers if answer.problem]

@@ -61,7 +61,7 @@ def answers(
     run: AnyRun | None = None,
     count: int = 10,
     exhaustive: bool = False,
-    mirror: bool = False,
+    flip: bool = True,
     device: torch.device | str = "cpu",
     note: Callable[[str], None] | None = None,
 ) -> Answers:
@@ -73,7 +73,7 @@ def answers(
         run: that the index was made with, if it is not where it was.
         count: of similar images, at most as many as the index has.
         exhaustive: look at every image where the index is approximate.
-        mirror: search for each picture's mirror image, too; the distance of an image is the lesser one.
+        flip: search for each picture's mirror image, too; the distance of an image is the lesser one.
         device: where the net runs.
         note: called with a line on what is left out of a folder or archive.
 
@@ -89,8 +89,8 @@ def answers(
     squares: list[np.ndarray] = []
     fit = as_in_training(classifier.preprocessing)
     several: list[FileStimuli] = [_Kept(pictures, fit, squares)]
-    if mirror:
-        several.append(FileStimuli(pictures, lambda content: _mirrored(fit(content))))
+    if flip:
+        several.append(FileStimuli(pictures, lambda content: _flipped(fit(content))))
     answered: list[list[Answer]] = []
     for stimuli in several:
         answered.append([])
@@ -103,8 +103,8 @@ def answers(
     return Answers(opened, [_nearer(own, count) for own in zip(*answered)], squares)
 
 
-def _mirrored(fitted: Fitted) -> Fitted:
-    return Fitted(np.ascontiguousarray(fitted.pixels[:, ::-1]), f"{fitted.done}, mirrored")
+def _flipped(fitted: Fitted) -> Fitted:
+    return Fitted(np.ascontiguousarray(fitted.pixels[:, ::-1]), f"{fitted.done}, flipped")
 
 
 def _nearer(both: Sequence[Answer], count: int) -> Answer:
