@@ -14,6 +14,7 @@ import uvicorn
 from alexnet import cli, load
 from alexnet.data.dataset import Dataset
 from alexnet.search.make import make_index
+from alexnet.web.served import Ready
 from alexnet.web.server import bound_socket, serve
 from alexnet.web.similar import Similar
 
@@ -53,18 +54,23 @@ class Client:
 
 @contextlib.contextmanager
 def serving(
-    run: Path, dataset: Dataset | None, token: str | None = None, index: Path | None = None
+    run: Path,
+    dataset: Dataset | None,
+    token: str | None = None,
+    index: Path | None = None,
+    other: Path | None = None,
 ) -> Iterator[Client]:
     """A server in a thread of this process, until the block ends."""
     listener = bound_socket("127.0.0.1", 0)
     servers: list[uvicorn.Server] = []
     ready = threading.Event()
     classifier = load(run)
-    similar = index and Similar(str(index), classifier)
+    runs = [Ready(classifier, dataset, Similar(str(index), classifier) if index else None)]
+    if other:
+        runs.append(Ready(load(other), dataset))
     thread = threading.Thread(
         target=lambda: serve(
-            classifier, dataset, listener, token=token, similar=similar,
-            ready=lambda server: (servers.append(server), ready.set()),
+            runs, listener, token=token, ready=lambda server: (servers.append(server), ready.set())
         ),
     )  # fmt: skip
     thread.start()
