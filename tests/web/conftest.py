@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from alexnet import cli, load
+from alexnet import Recipe, cli, load, train
 from alexnet.data.dataset import Dataset
 from alexnet.search.make import make_index
 from alexnet.web.served import Ready
@@ -25,6 +25,14 @@ def run(dataset: Dataset, net_file: str, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("served") / "run"
     options = ["--net", net_file, "--crop-size", "48", "--batch-size", "8", "--epochs", "2"]
     assert cli.main(["train", str(dataset.path), str(path), *options]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def other(dataset: Dataset, net_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another run of the same net, to be read only."""
+    path = tmp_path_factory.mktemp("others") / "other"
+    train(dataset, path, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, seed=9), show=False)
     return path
 
 

@@ -241,14 +241,6 @@ def test_codes_that_there_are_not_are_named(client, pictures):
         assert status == 422 and said in json.loads(content)["detail"]
 
 
-@pytest.fixture(scope="module")
-def other(dataset, net_file, tmp_path_factory):
-    """Another run of the same net."""
-    path = tmp_path_factory.mktemp("others") / "other"
-    train(dataset, path, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, seed=9), show=False)
-    return path
-
-
 def test_two_runs_answer_by_name(run, other, dataset, client, tmp_path):
     with serving(run, dataset, other=other) as asks:
         assert asks.json("/run")["runs"] == asks.json("/run?run=other")["runs"] == ["run", "other"]
