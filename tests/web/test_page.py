@@ -168,7 +168,8 @@ def test_every_layer_and_unit_has_an_address(opened, client):
 
 
 OVERLAPPING = """() => {
-  const names = ['#figure text', '#maps .map > span:last-child', '#maps-2 .map > span:last-child', '.nine p'];
+  const maps = '#maps .map > span:last-child, #maps-2 .map > span:last-child';
+  const names = ['#figure text', '#curve text', maps, '.nine p'];
   const texts = [...document.querySelectorAll(names.join(', '))];
   const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]).filter(([, box]) => box.width);
   const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3;

@@ -475,7 +475,8 @@ function showCurve({ train, val }) {
   }
   ends.sort(([a], [b]) => a - b);
   ends.forEach((end, i) => { if (i && end[0] - ends[i - 1][0] < 14) end[0] = ends[i - 1][0] + 14; });
-  for (const [end, label] of ends) drawing.append(make("text", { x: width - right + 6, y: Math.min(end, height - bottom) }, label.split(" ")[0]));
+  ends.forEach((end, i) => { end[0] = Math.min(end[0], height - bottom - 14 * (ends.length - 1 - i)); });
+  for (const [end, label] of ends) drawing.append(make("text", { x: width - right + 6, y: end }, label.split(" ")[0]));
   const mark = make("line", { class: "grid", y1: top, y2: height - bottom, x1: -9, x2: -9 });
   drawing.append(mark);
   const readout = make("p", { class: "quiet readout" }, curveText(val, train));
