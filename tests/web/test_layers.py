@@ -32,7 +32,7 @@ def outputs(run, tmp_path_factory) -> dict[str, np.ndarray]:
 def shown(layer: dict) -> np.ndarray:
     """The numbers that a layer's picture shows, 0..1 of the highest."""
     picture = Image.open(io.BytesIO(base64.b64decode(layer["picture"].partition(",")[2])))
-    colors = {tuple(color): place / 255 for place, color in reversed(list(enumerate(COLORS.tolist())))}
+    colors = {tuple(color): number / 255 for number, color in reversed(list(enumerate(COLORS.tolist())))}
     return np.array([[colors[tuple(pixel)] for pixel in row] for row in np.asarray(picture.convert("RGB")).tolist()])
 
 

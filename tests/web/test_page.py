@@ -96,16 +96,16 @@ def test_a_file_gets_the_answer_of_the_api(opened, client):
 
 def test_an_image_can_be_dropped_or_pasted(opened, client):
     page = opened()
-    for kind, place in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+    for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
         page.evaluate(
-            """([kind, place, bytes]) => {
+            """([kind, field, bytes]) => {
                 const transfer = new DataTransfer();
                 transfer.items.add(new File([new Uint8Array(bytes)], `${kind}ped.webp`, {type: 'image/webp'}));
                 const kinds = {drop: DragEvent, paste: ClipboardEvent};
-                const event = new kinds[kind](kind, {[place]: transfer, bubbles: true, cancelable: true});
+                const event = new kinds[kind](kind, {[field]: transfer, bubbles: true, cancelable: true});
                 document.body.dispatchEvent(event);
             }""",
-            [kind, place, list(FILES["photo.webp"])],
+            [kind, field, list(FILES["photo.webp"])],
         )
         page.wait_for_selector(f"#elsewhere code:text('{kind}ped.webp')")
         expected = client.json("/predict", FILES["photo.webp"])["top"][0][1]

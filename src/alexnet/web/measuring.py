@@ -59,7 +59,7 @@ class Measuring(Behind):
         matrix = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
         wrong = matrix * (1 - np.eye(count, dtype=np.int64))
         order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
-        pairs = [(int(place) // count, int(place) % count) for place in order]
+        pairs = [divmod(int(cell), count) for cell in order]
         worst = np.flatnonzero(predicted != labels)
         worst = worst[np.argsort(own[worst], kind="stable")][:LISTED]
         self.mistakes = [int(row) for row in self._rows[worst]]
@@ -72,13 +72,13 @@ class Measuring(Behind):
             "confusions": [[true, other, int(wrong[true, other])] for true, other in pairs if wrong[true, other]],
             "mistakes": [
                 {
-                    "row": int(self._rows[place]),
-                    "name": self.dataset.name(int(self._rows[place])),
-                    "true": int(labels[place]),
-                    "predicted": int(predicted[place]),
-                    "probability": float(judged.confidence[place]),
-                    "true_probability": float(own[place]),
+                    "row": int(self._rows[number]),
+                    "name": self.dataset.name(int(self._rows[number])),
+                    "true": int(labels[number]),
+                    "predicted": int(predicted[number]),
+                    "probability": float(judged.confidence[number]),
+                    "true_probability": float(own[number]),
                 }
-                for place in worst
+                for number in worst
             ],
         }

@@ -37,10 +37,10 @@ def row_of(dataset: Dataset, rows: Sequence[int]) -> bytes:
 def joined(squares: Sequence[np.ndarray]) -> bytes:
     """As ``row_of``, of (side, side, 3) uint8 squares."""
     row = Image.new("RGB", (TILE * max(1, len(squares)), TILE))
-    for place, square in enumerate(squares):
+    for number, square in enumerate(squares):
         how = Image.Resampling.NEAREST if len(square) < PIXELS else Image.Resampling.BICUBIC
         tile = Image.fromarray(square).resize((TILE, TILE), how)
-        row.paste(tile, (TILE * place, 0))
+        row.paste(tile, (TILE * number, 0))
     return _file(row, "JPEG", quality=QUALITY)
 
 
