@@ -9,6 +9,7 @@ Chromium, as ``make test-browser`` does.
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -16,8 +17,35 @@ from benchmarks import harness
 from benchmarks.serve import Server
 
 DESK, PHONE, GAP = (1180, 900), (390, 900), 16
-TABS = {"predict": "predict", "inside": "conv2", "similar": "similar", "run": "run", "api": "api"}
+SHEETS = {"predict": "predict", "inside": "conv2", "unit": "conv5", "compare": "conv2", "similar": "similar",
+          "run": "run", "api": "api"}  # addresses that are shown, by name of the sheet  # fmt: skip
+SECOND = 4  # example beside the first on the sheet that compares
 COLORS = 128  # of a sheet, which saves two thirds of its bytes
+
+
+def shot(page: Any, name: str, address: str) -> Image.Image:
+    """What a window shows at an address; on a phone from the tabs on, but for the first sheet."""
+    page.evaluate("address => { location.hash = address }", address)
+    if name == "compare":
+        page.get_by_label("Compare with").select_option("photo")
+        page.locator("#examples button").nth(SECOND).click()
+    if name == "similar":
+        page.get_by_label("Compare with").select_option("")
+        page.get_by_role("switch", name="binary code").click()
+    if name == "unit":  # the one that responds most
+        page.wait_for_function("document.getElementById('layer-name').textContent === 'conv5'")
+        page.wait_for_timeout(2500)
+        page.locator("#maps .map").first.click()
+        page.wait_for_selector("#top .nine", timeout=120_000)
+    if name == "run":
+        page.wait_for_selector("#errors table", timeout=120_000)
+    page.wait_for_timeout(2500)
+    page.mouse.move(1, 1)
+    narrow = page.viewport_size["width"] == PHONE[0]
+    start = {"predict": "what", "unit": "layer-name"}.get(name, "tabs") if narrow else "what"
+    top = page.evaluate("name => document.getElementById(name).getBoundingClientRect().top + scrollY", start)
+    page.evaluate("top => scrollTo(0, top)", 0 if start == "what" else top - 8)
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
 def main() -> None:
@@ -30,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     with Server(options.run, "--index", str(options.index)) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        shots: dict[str, list[Image.Image]] = {name: [] for name in TABS}
+        shots: dict[str, list[Image.Image]] = {name: [] for name in SHEETS}
         for scheme in ("light", "dark"):
             for width, height in (DESK, PHONE):
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
@@ -38,19 +66,14 @@ def main() -> None:
                 page.wait_for_selector("html[data-ready]")
                 page.locator("#examples button").nth(0).click()
                 page.wait_for_selector("#bars li")
-                for name, address in TABS.items():
-                    page.evaluate("address => { location.hash = address }", address)
-                    page.wait_for_timeout(2500)
-                    page.mouse.move(1, 1)
-                    page.evaluate("scrollTo(0, 0)")
-                    content = page.screenshot()
-                    shots[name].append(Image.open(io.BytesIO(content)).convert("RGB"))
+                for name, address in SHEETS.items():
+                    shots[name].append(shot(page, name, address))
                 page.close()
         browser.close()
     for name, pictures in shots.items():
         sheet = Image.new("RGB", (DESK[0] + GAP + PHONE[0], 2 * DESK[1] + GAP), "#808890")
-        for place, picture in enumerate(pictures):
-            sheet.paste(picture, (place % 2 * (DESK[0] + GAP), place // 2 * (DESK[1] + GAP)))
+        for number, picture in enumerate(pictures):
+            sheet.paste(picture, (number % 2 * (DESK[0] + GAP), number // 2 * (DESK[1] + GAP)))
         small = sheet.resize((6 * sheet.width // 10, 6 * sheet.height // 10), Image.Resampling.LANCZOS)
         small.quantize(COLORS).save(options.folder / f"page-{name}.png", optimize=True)
 

@@ -1,10 +1,14 @@
 """How soon and how fast ``alexnet serve`` answers, beside the rate of the net alone: wrk asks, over loopback.
 
 python -m benchmarks.serve RUN >docs/raw/serve.json
+python -m benchmarks.serve RUN --webcam
 
 The run is served in a process of its own. Each round measures the net alone in batches of 128, then one client, then
 32, and then 96, which are more than the queue holds. Seconds of the processor are the server's own: they say what a
 request costs on a machine that others use, too. Needs wrk (Debian's package).
+
+With ``--webcam`` it is the page that asks, in Chromium with its fake webcam: frames that are answered and shown in a
+second on Predict and on Inside. Each frame is sent when the last one is shown.
 """
 
 import asyncio
@@ -12,6 +16,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -37,7 +42,16 @@ local file = io.open("{photo}", "rb")
 wrk.body = file:read("*a")
 file:close()
 """
+FAKE_WEBCAM = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+TABS = {"predict": "predict", "inside": "conv2"}  # with their addresses
 TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+# Counts the pictures of what the net sees, which a frame's answer brings
+SHOWN = """() => {
+  window.shown = 0;
+  const watch = new MutationObserver(() => { window.shown += 1; });
+  watch.observe(document.getElementById('square'), { attributes: true, attributeFilter: ['src'] });
+}"""
 
 
 def photo(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> bytes:
@@ -150,11 +164,50 @@ def net_alone(run: Path) -> Any:
     return rates
 
 
+def webcam(server: Server, seconds: int, rounds: int) -> list[dict[str, Any]]:
+    """Frames a second of the page's webcam, of which an answer is shown, on each tab; a round before is not counted."""
+    from playwright.sync_api import sync_playwright
+
+    measured: list[dict[str, Any]] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FAKE_WEBCAM)
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"])
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.wait_for_selector("html[data-ready]")
+        page.evaluate(SHOWN)
+        page.get_by_role("button", name="Webcam").click()
+        for number in range(rounds + 1):
+            frames: dict[str, Any] = {"load_average": os.getloadavg()[0]}
+            for tab, address in TABS.items():
+                page.evaluate("address => { location.hash = address }", address)
+                page.wait_for_timeout(1000)
+                before, begun = page.evaluate("shown"), time.perf_counter()
+                page.wait_for_timeout(1000 * seconds)
+                frames[tab] = (page.evaluate("shown") - before) / (time.perf_counter() - begun)
+            harness.note(json.dumps(frames))
+            measured += [frames] if number else []
+        browser.close()
+    return measured
+
+
+def measure_webcam(options: Any) -> None:
+    """As ``--webcam`` asks for."""
+    with Server(options.run) as server:
+        rounds = webcam(server, options.seconds, options.rounds)
+    medians = {tab: statistics.median(frames[tab] for frames in rounds) for tab in TABS}
+    harness.emit({"frames_per_second": medians, "seconds": options.seconds, "rounds": rounds})
+
+
 def main() -> None:
     parser = harness.parser(__doc__, rounds=3)
     parser.add_argument("run", type=Path)
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--webcam", action="store_true", help="measure the page's webcam instead; needs Chromium")
     options = parser.parse_args()
+    if options.webcam:
+        measure_webcam(options)
+        return
     machine.set_up()
     run, content = options.run, photo()
     rounds: list[dict[str, Any]] = []

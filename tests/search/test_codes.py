@@ -9,8 +9,12 @@ import pytest
 from alexnet import UsageError
 from alexnet.search import bits as module
 from alexnet.search.bits import compare_codes
+from alexnet.search.coded import Coded
 from alexnet.search.codes import KINDS, Coder
+from alexnet.search.index import Index
 from alexnet.search.make import make_index
+from alexnet.search.pieces import half
+from tests.search.conftest import plain_activations
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +87,36 @@ def test_the_command_draws_and_prints_them(run, pictures, tmp_path, alexnet, mon
     assert status == 0 and len(json.loads(out)["worths"]) == 5
     status, _, err = alexnet("search", tmp_path / "index", pictures, "--compare-codes", tmp_path / "codes.png")
     assert status == 2 and "leave IMAGE and --picture out" in err
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_an_images_own_code_is_nearest_to_it(kind, run, pictures, tmp_path, request):
+    """Of an approximate index, too, which stores coordinates: the picture's are made as the image's were."""
+    if kind == "approximate":
+        request.getfixturevalue("many")
+    make_index(run, pictures, tmp_path / "index", layer="pool2")
+    index = Index(tmp_path / "index")
+    coded = Coded(index)
+    assert index.content["kind"] == kind and coded.most_bits >= 32
+    for place in (0, 17, 59):
+        activations = half(plain_activations(run, "pool2", [index.names.path(place)]), "pool2")[0]
+        nearest, apart = coded.search(activations, "itq", 32, 60)
+        assert apart[place] <= 1  # the net's last bits differ with the images that it sees at a time
+        assert [neighbor.differing for neighbor in nearest] == sorted(apart.tolist())
+        assert sorted(neighbor.place for neighbor in nearest) == list(range(60))
+        assert all(neighbor.image == index.names.path(neighbor.place) for neighbor in nearest)
+
+
+def test_the_codes_that_were_used_last_stay(run, pictures, tmp_path, monkeypatch):
+    make_index(run, pictures, tmp_path / "index")
+    index = Index(tmp_path / "index")
+    coded, read = Coded(index), []
+    monkeypatch.setattr(Index, "all_stored", lambda self: read.append(0) or [self.stored(np.arange(len(self)))])
+    query = index.stored(np.arange(1))[0]
+    for kind, bits in (("itq", 8), ("pca", 8), ("itq", 8), ("hyperplanes", 8), ("itq", 16), ("pca", 16), ("itq", 8)):
+        coded.search(query, kind, bits, 1)
+    assert len(read) == 5  # the first was used meanwhile, and is still there
+    coded.search(query, "pca", 8, 1)
+    assert len(read) == 6
+    with pytest.raises(UsageError, match="itq gives each principal component a bit; this index has 32, not 40"):
+        coded.search(query, "itq", 40, 1)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from alexnet import cli, load
+from alexnet import Recipe, cli, load, train
 from alexnet.data.dataset import Dataset
 from alexnet.search.make import make_index
+from alexnet.web.served import Ready
 from alexnet.web.server import bound_socket, serve
 from alexnet.web.similar import Similar
 
@@ -24,6 +25,14 @@ def run(dataset: Dataset, net_file: str, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("served") / "run"
     options = ["--net", net_file, "--crop-size", "48", "--batch-size", "8", "--epochs", "2"]
     assert cli.main(["train", str(dataset.path), str(path), *options]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def other(dataset: Dataset, net_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another run of the same net, to be read only."""
+    path = tmp_path_factory.mktemp("others") / "other"
+    train(dataset, path, Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, seed=9), show=False)
     return path
 
 
@@ -53,18 +62,23 @@ class Client:
 
 @contextlib.contextmanager
 def serving(
-    run: Path, dataset: Dataset | None, token: str | None = None, index: Path | None = None
+    run: Path,
+    dataset: Dataset | None,
+    token: str | None = None,
+    index: Path | None = None,
+    other: Path | None = None,
 ) -> Iterator[Client]:
     """A server in a thread of this process, until the block ends."""
     listener = bound_socket("127.0.0.1", 0)
     servers: list[uvicorn.Server] = []
     ready = threading.Event()
     classifier = load(run)
-    similar = index and Similar(str(index), classifier)
+    runs = [Ready(classifier, dataset, Similar(str(index), classifier) if index else None)]
+    if other:
+        runs.append(Ready(load(other), dataset))
     thread = threading.Thread(
         target=lambda: serve(
-            classifier, dataset, listener, token=token, similar=similar,
-            ready=lambda server: (servers.append(server), ready.set()),
+            runs, listener, token=token, ready=lambda server: (servers.append(server), ready.set())
         ),
     )  # fmt: skip
     thread.start()

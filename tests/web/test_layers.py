@@ -3,14 +3,19 @@
 import base64
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet import Recipe, features, load, train
+from alexnet.inside.kept_units import kept_units
 from alexnet.inside.look import look
+from alexnet.inside.units import strongest_images
 from alexnet.search.answers import answers
+from alexnet.search.codes import Coder
+from alexnet.search.index import Index
 from alexnet.web.layers import COLORS
 from tests.web.conftest import serving
 from tests.web.test_api import FILES
@@ -27,7 +32,7 @@ def outputs(run, tmp_path_factory) -> dict[str, np.ndarray]:
 def shown(layer: dict) -> np.ndarray:
     """The numbers that a layer's picture shows, 0..1 of the highest."""
     picture = Image.open(io.BytesIO(base64.b64decode(layer["picture"].partition(",")[2])))
-    colors = {tuple(color): place / 255 for place, color in reversed(list(enumerate(COLORS.tolist())))}
+    colors = {tuple(color): number / 255 for number, color in reversed(list(enumerate(COLORS.tolist())))}
     return np.array([[colors[tuple(pixel)] for pixel in row] for row in np.asarray(picture.convert("RGB")).tolist()])
 
 
@@ -126,3 +131,127 @@ def test_an_index_of_another_run_is_refused_in_a_line(index, dataset, net_file, 
     assert status == 2 and err.startswith(f"error: {index}: ") and err.count("\n") == 1
     status, _, err = alexnet("serve", tmp_path / "run", "--port", 0, "--index", tmp_path)
     assert status == 2 and err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def looked(client) -> dict:
+    """Of units, how far the search for their strongest images is: at the end."""
+    state = client.json("/units", b"")
+    while state["state"] == "measuring":
+        state = client.json("/units", b"")
+    return state
+
+
+def test_the_strongest_images_of_a_unit_are_those_of_show(client, run, dataset, looked):
+    assert looked == {"state": "done", "split": "val", "images": 12, "done": 12}
+    classifier = load(run)
+    expected = strongest_images(classifier, dataset, dataset.rows("val"))
+    for layer, unit in (("conv1", 3), ("conv2", 5), ("fc3", 7), ("fc4", 2)):
+        answer, own = client.json(f"/units/{layer}/{unit}"), expected[layer]
+        assert [image["row"] for image in answer["strongest"]] == own.rows[unit].tolist()
+        values = [image["value"] for image in answer["strongest"]]
+        assert values == pytest.approx(own.values[unit].tolist(), rel=1e-4, abs=1e-5)
+        assert answer["active"] == pytest.approx(float(own.active[unit]))
+        for image in answer["strongest"]:
+            assert image["class"] == dataset.words[dataset.labels[image["row"]]]
+            assert client(f"/images/{image['row']}")[0] == 200
+        row = Image.open(io.BytesIO(base64.b64decode(answer["picture"].partition(",")[2])))
+        assert row.size == (9 * 96, 96)
+
+
+def test_a_tile_is_what_the_unit_sees(client, dataset, looked):
+    """By hand: conv1's kernels of 5, every 2 pixels, see 5 x 5 pixels of the center crop."""
+    answer = client.json("/units/conv1/3")
+    strongest, edge = answer["strongest"][0], (64 - 48) // 2
+    top, left = (edge + 2 * number for number in strongest["place"])
+    expected = dataset.image(strongest["row"])[top : top + 5, left : left + 5]
+    assert answer["side"] == 5 == len(expected)
+    row = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["picture"].partition(",")[2]))), int)
+    middles = (np.arange(5) * 96 + 48) // 5
+    assert np.abs(row[np.ix_(middles, middles)] - expected).mean() < 16  # JPEG
+
+
+def test_nothing_is_looked_at_before_it_is_asked_for_and_nothing_is_written(run, dataset):
+    before = sorted(run.rglob("*"))
+    with serving(run, dataset) as asks:
+        answer = asks.json("/units/conv2/0")
+        assert answer["state"] == "not measured" and answer["strongest"] == [] and answer["done"] == 0
+        asks.json("/units", b"")
+        while asks.json("/units/conv2/0")["state"] == "measuring":
+            pass
+        assert len(asks.json("/units/conv2/0")["strongest"]) == 9
+    assert sorted(run.rglob("*")) == before
+
+
+def test_what_show_kept_with_the_run_is_taken(run, dataset, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    kept = kept_units(tmp_path / "run", load(tmp_path / "run"), dataset, "val")
+    with serving(tmp_path / "run", dataset) as asks:
+        asks.json("/units", b"")
+        while asks.json("/units/conv2/0")["state"] == "measuring":
+            pass
+        answers = [asks.json(f"/units/conv2/{unit}") for unit in range(16)]
+        assert asks.json("/healthz")["answered"] == 1  # the one at the start: no pass was made
+    values = [[image["value"] for image in answer["strongest"]] for answer in answers]
+    assert np.array_equal(np.array(values, np.float32), kept["conv2"].values)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/units/conv9/0", 422, "layer conv9: is no layer of this net"),
+        ("/units/pool1/0", 422, "layer pool1: has no weights of its own; give one of conv1, conv2, fc3, fc4"),
+        ("/units/conv2/16", 422, "unit: conv2 has units 0 to 15"),
+        ("/units/conv2/-1", 422, "unit: "),
+    ],
+)
+def test_units_that_there_are_not_are_named(client, path, status, said):
+    answered, _, content = client(path)
+    assert answered == status and said in json.loads(content)["detail"]
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("itq", 32), ("hyperplanes", 64)])
+def test_codes_find_what_differs_in_the_fewest_bits(client, index, run, pictures, kind, bits):
+    photo = pictures / "green" / "004.jpg"
+    answer = client.json(f"/search?count=5&code={kind}&bits={bits}", photo.read_bytes())
+    plain = client.json("/search?count=5", photo.read_bytes())
+    assert answer["neighbors"] == plain["neighbors"] and plain["coded"] is None
+    coded = answer["coded"]
+    opened = Index(index)
+    rows = opened.stored(np.arange(len(opened)))
+    _, own = features(run, photo, opened.bound["layer"])
+    query = own[opened.bound["layer"]].reshape(1, -1).astype(np.float16)
+    encode = Coder(rows).encoder(kind, bits)
+    apart = (encode(rows) != encode(query)).sum(1)  # in bits that are not packed
+    order = np.argsort(apart, kind="stable")
+    assert [neighbor["place"] for neighbor in coded["neighbors"]] == order[:5].tolist()
+    assert [neighbor["differing"] for neighbor in coded["neighbors"]] == apart[order[:5]].tolist()
+    exact = np.argsort(np.linalg.norm(rows.astype(np.float32) - query.astype(np.float32), axis=1), kind="stable")
+    assert coded["overlap"] == len(set(exact[:10].tolist()) & set(order[:10].tolist()))
+    assert coded["compared"] == 10 and coded["within"] == (apart <= apart[order[9]]).sum() >= 10
+
+
+def test_codes_that_there_are_not_are_named(client, pictures):
+    photo = (pictures / "red" / "003.jpg").read_bytes()
+    codes = client.json("/run")["similar"]["codes"]
+    assert codes["itq"] == [32] and codes["hyperplanes"] == [32, 64, 128, 256, 512]  # fc3 has 32 numbers
+    for query, said in (("code=itq&bits=64", "bits: itq gives each principal component a bit; this index has 32"),
+                        ("code=none", "code: "), ("code=itq&bits=33", "bits: ")):  # fmt: skip
+        status, _, content = client(f"/search?{query}", photo)
+        assert status == 422 and said in json.loads(content)["detail"]
+
+
+def test_two_runs_answer_by_name(run, other, dataset, client, tmp_path):
+    with serving(run, dataset, other=other) as asks:
+        assert asks.json("/run")["runs"] == asks.json("/run?run=other")["runs"] == ["run", "other"]
+        assert asks.json("/run?run=other")["path"] == str(other)
+        photo = FILES["photo.jpg"]
+        first, second = (asks.json(f"/predict?run={name}&top=3", photo) for name in ("run", "other"))
+        assert first["top"] == asks.json("/predict?top=3", photo)["top"] == client.json("/predict?top=3", photo)["top"]
+        (tmp_path / "photo.jpg").write_bytes(photo)
+        expected = load(other)(tmp_path / "photo.jpg", top=3)
+        assert second["top"] == [list(pair) for pair in expected.top] != first["top"]
+        status, _, content = asks("/maps?run=othr", photo)
+        assert status == 422 and "no run othr; perhaps you meant other" in json.loads(content)["detail"]
+        assert asks("/mean.png?run=other")[0] == 200 and asks("/search?run=other", photo)[0] == 404
+        assert asks.json("/healthz")["answered"] == 5

@@ -96,16 +96,16 @@ def test_a_file_gets_the_answer_of_the_api(opened, client):
 
 def test_an_image_can_be_dropped_or_pasted(opened, client):
     page = opened()
-    for kind, place in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+    for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
         page.evaluate(
-            """([kind, place, bytes]) => {
+            """([kind, field, bytes]) => {
                 const transfer = new DataTransfer();
                 transfer.items.add(new File([new Uint8Array(bytes)], `${kind}ped.webp`, {type: 'image/webp'}));
                 const kinds = {drop: DragEvent, paste: ClipboardEvent};
-                const event = new kinds[kind](kind, {[place]: transfer, bubbles: true, cancelable: true});
+                const event = new kinds[kind](kind, {[field]: transfer, bubbles: true, cancelable: true});
                 document.body.dispatchEvent(event);
             }""",
-            [kind, place, list(FILES["photo.webp"])],
+            [kind, field, list(FILES["photo.webp"])],
         )
         page.wait_for_selector(f"#elsewhere code:text('{kind}ped.webp')")
         expected = client.json("/predict", FILES["photo.webp"])["top"][0][1]
@@ -130,6 +130,10 @@ def test_the_webcam_is_live_in_every_tab(opened):
     page = opened(permissions=["camera"])
     page.get_by_role("button", name="Webcam").click()
     page.wait_for_function("() => /[1-9]\\d* images a second/.test(document.getElementById('time').textContent)")
+    page.evaluate("performance.clearResourceTimings()")
+    page.wait_for_timeout(1500)
+    answered = page.evaluate("performance.getEntriesByName(location.origin + '/predict?views=1&picture=true').length")
+    assert answered / 1.5 >= 5, "frames a second"
     first = page.locator("#square").get_attribute("src")
     page.wait_for_function("first => document.getElementById('square').src !== first", arg=first)
     page.get_by_role("tab", name="Inside").click()
@@ -163,6 +167,99 @@ def test_every_layer_and_unit_has_an_address(opened, client):
     assert direct.locator("#layer-name").inner_text() == "fc3, unit 7"
 
 
+OVERLAPPING = """() => {
+  const maps = '#maps .map > span:last-child, #maps-2 .map > span:last-child';
+  const names = ['#figure text', '#curve text', maps, '.nine p'];
+  const texts = [...document.querySelectorAll(names.join(', '))];
+  const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]).filter(([, box]) => box.width);
+  const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3;
+  const pairs = boxes.flatMap(([a, box], i) => boxes.slice(i + 1).map(([b, other]) => [a, b, apart(box, other)]));
+  return pairs.filter(([, , free]) => !free);
+}"""
+
+
+def test_the_images_that_drive_a_unit_are_shown_and_can_be_looked_at(opened, client):
+    page = opened("conv2/5")
+    page.wait_for_selector("#top .nine button")
+    strongest = client.json("/units/conv2/5")["strongest"]
+    tiles = page.locator("#top .nine button")
+    assert tiles.evaluate_all("tiles => tiles.map(tile => tile.title)") == [image["name"] for image in strongest]
+    assert strongest[0]["class"] in page.locator("#top").inner_text()
+    tiles.nth(3).click()
+    page.wait_for_selector("#maps .map")
+    expected = client.json("/predict", client(f"/images/{strongest[3]['row']}")[2])["top"][0][1]
+    page.wait_for_function("share => document.querySelector('#bars .share')?.title === share", arg=str(expected))
+    page.evaluate("location.hash = 'pool1/0'")
+    page.wait_for_selector("#top :text('layers with weights of their own: conv1, conv2, fc3, fc4')")
+
+
+def serious_problems(page) -> list:
+    """What axe finds that is serious or worse."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page).response["violations"]
+    serious = [violation for violation in violations if violation["impact"] in ("serious", "critical")]
+    return [(violation["id"], [node["target"] for node in violation["nodes"]]) for violation in serious]
+
+
+def shares(page, bars: str) -> list[str]:
+    """The first bar's probability, whole."""
+    return page.locator(f"{bars} .share").evaluate_all("shares => shares.map(share => share.title)")[:1]
+
+
+def test_two_images_stand_beside_each_other(opened, client):
+    page = opened(width=360)
+    give(page)
+    page.get_by_label("Compare with").select_option("photo")
+    page.get_by_role("group", name="Examples").get_by_role("button").nth(1).click()
+    page.wait_for_selector("#bars-2 li")
+    row = client.json("/run")["examples"][1]["row"]
+    expected = [
+        client.json("/predict", content)["top"] for content in (FILES["photo.jpg"], client(f"/images/{row}")[2])
+    ]
+    assert [shares(page, bars) for bars in ("#bars", "#bars-2")] == [[str(top[0][1])] for top in expected]
+    assert page.locator("#sees").is_visible() and page.locator("#sees-2").is_visible()
+    assert page.locator("#elsewhere code").nth(2).inner_text().endswith(f"example-{row}.jpg")
+    page.get_by_role("tab", name="Inside").click()
+    page.wait_for_selector("#maps-2 .map")
+    assert page.locator("#maps .map").count() == page.locator("#maps-2 .map").count() == 16
+    upper, lower = (page.locator(maps).bounding_box() for maps in ("#maps", "#maps-2"))
+    assert upper["y"] + upper["height"] < lower["y"] and page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert not page.evaluate(OVERLAPPING)
+    assert not serious_problems(page)
+    page.get_by_role("button", name="first").click()
+    give(page, "another.jpg")
+    assert page.locator("#photo").get_attribute("alt") == "The image: another.jpg"
+    page.get_by_label("Compare with").select_option("")
+    assert page.locator("#side-inside-2").is_hidden() and page.locator("#sees-2").is_hidden()
+
+
+def test_two_runs_stand_beside_each_other(browser, run, other, dataset):
+    with serving(run, dataset, other=other) as asks:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        problems, asked = [], []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"http://127.0.0.1:{asks.port}/#conv1/2")
+        page.wait_for_selector("html[data-ready]")
+        assert len([url for url in asked if url.startswith("http") and "/units" not in url]) <= 6, asked
+        give(page)
+        page.wait_for_selector("#maps-2 .map")
+        for suffix, name in (("", "run"), ("-2", "other")):
+            top = asks.json(f"/predict?run={name}", FILES["photo.jpg"])["top"]
+            assert shares(page, f"#bars{suffix}") == [str(top[0][1])]
+            page.wait_for_selector(f"#top{suffix} .nine button")
+            titles = page.locator(f"#top{suffix} .nine button").evaluate_all("tiles => tiles.map(tile => tile.title)")
+            assert titles == [image["name"] for image in asks.json(f"/units/conv1/2?run={name}")["strongest"]]
+        left, right = (page.locator(side).bounding_box() for side in ("#side-inside", "#side-inside-2"))
+        assert left["x"] + left["width"] <= right["x"] and not page.evaluate(OVERLAPPING)
+        lines = page.locator("#elsewhere code").all_text_contents()
+        assert lines[2] == f"alexnet predict {other} photo.jpg" and lines[3].endswith("/predict?run=other'")
+        page.close()
+        assert not problems
+
+
 def test_what_the_answer_depends_on_is_computed_when_asked_for(opened):
     page = opened("conv1")
     give(page)
@@ -175,9 +272,17 @@ def test_similar_images_are_found(opened, client):
     page = opened("similar")
     give(page)
     page.wait_for_selector("#panel-similar .tile")
-    found = client.json("/search?count=12", FILES["photo.jpg"])["neighbors"]
+    exact = client.json("/search?count=12", FILES["photo.jpg"])["neighbors"]
     titles = page.locator("#panel-similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
-    assert titles == [neighbor["image"] for neighbor in found]
+    assert titles == [neighbor["image"] for neighbor in exact]
+    page.get_by_role("switch", name="binary code").click()
+    page.wait_for_selector("#panel-similar h2:text('By code: ITQ, 32 bits')")
+    coded = client.json("/search?count=12&code=itq&bits=32", FILES["photo.jpg"])["coded"]
+    titles = page.locator("#panel-similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
+    assert titles == [neighbor["image"] for neighbor in (*exact, *coded["neighbors"])]
+    assert page.locator("#coding").inner_text().startswith(f"{coded['overlap']} of the 10 images that are nearest")
+    page.get_by_label("Kind and length").select_option("code=hyperplanes&bits=64")
+    page.wait_for_selector("#panel-similar h2:text('By code: random hyperplanes, 64 bits')")
 
 
 def test_the_run_is_shown_with_its_errors(opened, client):
@@ -244,22 +349,16 @@ WINDOWS = [
 
 @pytest.mark.parametrize(("scheme", "width"), WINDOWS)
 def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(opened, scheme, width):
-    from axe_playwright_python.sync_playwright import Axe
-
     page = opened(width=width, color_scheme=scheme, reduced_motion="reduce")
     give(page)
     for tab in TABS:
         page.evaluate("tab => { location.hash = tab }", tab)
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
-        violations = Axe().run(page).response["violations"]
-        serious = [
-            (v["id"], [node["target"] for node in v["nodes"]])
-            for v in violations
-            if v["impact"] in ("serious", "critical")
-        ]
+        serious = serious_problems(page)
         assert not serious, (tab, serious)
         assert page.evaluate("document.getAnimations().length") == 0
+        assert not page.evaluate(OVERLAPPING), tab
 
 
 def test_names_are_text_and_never_markup(opened):

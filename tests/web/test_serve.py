@@ -74,3 +74,15 @@ def test_it_says_where_the_page_is_and_who_can_reach_it(run, alexnet, briefly, m
     status, out, _ = alexnet("serve", run, "--port", 0, "--token", "--json")
     ready = json.loads(out)
     assert ready["run"] == str(run) and ready["token"] == "secret" and ready["address"].startswith("http://127.0.0.1:")
+
+
+def test_two_runs_are_served_and_one_twice_is_not(run, alexnet, briefly, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    status, out, err = alexnet("serve", run, tmp_path / "run", "--port", 0)
+    assert status == 0 and not err and f"{run} and {tmp_path / 'run'}: http://127.0.0.1:" in out
+    status, out, _ = alexnet("serve", run, tmp_path / "run", "--port", 0, "--json")
+    assert json.loads(out)["other"] == str(tmp_path / "run")
+    status, _, err = alexnet("serve", run, run, "--port", 0)
+    assert status == 2 and err == f"error: {run}: is the first run itself; give another one\n"
+    status, _, err = alexnet("serve", run, tmp_path / "none", "--port", 0)
+    assert status == 2 and err.count("\n") == 1

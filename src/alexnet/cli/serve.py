@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -13,6 +13,9 @@ from alexnet.cli.options import Json, OfCheckpoint, OnDevice
 from alexnet.cli.streams import say, warn, write_json
 from alexnet.errors import UsageError, check_number
 from alexnet.files import mistakes
+
+if TYPE_CHECKING:
+    from alexnet.web.served import Ready
 
 TOKEN = "ALEXNET_TOKEN"  # of the environment
 
@@ -23,6 +26,9 @@ class Serve(OfCheckpoint, OnDevice, Json):
 
     run: Positional[Annotated[str, arg(metavar="RUN")]]
     """A trained or imported run."""
+
+    other: Positional[Annotated[str, arg(metavar="RUN2")]] = ""
+    """Another run, whose answers stand beside the first's (default: none)."""
 
     dataset: Annotated[str | None, arg(metavar="DATASET")] = None
     """Dataset whose validation images are the page's examples (default: the one that the run was trained on)."""
@@ -52,30 +58,36 @@ class Serve(OfCheckpoint, OnDevice, Json):
         except ImportError as error:
             raise UsageError("serving needs FastAPI and uvicorn: pip install 'alexnet[web]'") from error
         from alexnet import machine
-        from alexnet.evaluation.classifier import load
-        from alexnet.figures.dataset import NoImages, dataset_of
         from alexnet.web.server import bound_socket, serve
 
         check_number("--port", self.port, 0, 65535)
-        mistakes.check_order("serve", ("run", self.run))
+        mistakes.check_order("serve", ("run", self.run), *([("run", self.other)] if self.other else []))
         machine.set_up()
         listener = bound_socket(self.host, self.port)  # a port that is taken is said before the weights are read
-        run = load(self.run, self.checkpoint, machine.choose_device(self.device), self.precision)
-        try:
-            dataset = dataset_of(run, self.dataset)
-        except NoImages as error:
-            warn(f"note: no examples: {error}")
-            dataset = None
-        similar = None
+        runs = [self._ready(path) for path in (self.run, self.other) if path]
         if self.index is not None:
             from alexnet.web.similar import Similar
 
-            similar = Similar(self.index, run)
+            runs[0] = runs[0]._replace(similar=Similar(self.index, runs[0].classifier))
         token = (os.environ.get(TOKEN) or secrets.token_urlsafe(16)) if self.token else None
-        serve(run, dataset, listener, self.host, token, similar, lambda server: self._announce(listener, token))
+        serve(runs, listener, self.host, token, lambda server: self._announce(listener, token))
         if not self.json:
             say("stopped")
         return 0
+
+    def _ready(self, path: str) -> "Ready":
+        """A run with the dataset that its examples are from."""
+        from alexnet import machine
+        from alexnet.evaluation.classifier import load
+        from alexnet.figures.dataset import NoImages, dataset_of
+        from alexnet.web.served import Ready
+
+        run = load(path, self.checkpoint, machine.choose_device(self.device), self.precision)
+        try:
+            return Ready(run, dataset_of(run, self.dataset))
+        except NoImages as error:
+            warn(f"note: no examples: {error}")
+            return Ready(run, None)
 
     def _announce(self, listener: socket.socket, token: str | None) -> None:
         """Says where the page is, and who can reach it."""
@@ -86,10 +98,11 @@ class Serve(OfCheckpoint, OnDevice, Json):
         host = socket.gethostname() if everywhere else self.host
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         if self.json:
-            write_json({"run": self.run, "address": address, "token": token}, None)
+            write_json({"run": self.run, "other": self.other or None, "address": address, "token": token}, None)
             sys.stdout.flush()
         else:
-            say(f"{self.run}: {address}{f'#token={token}' if token else ''} (Ctrl-C stops it)")
+            runs = " and ".join(filter(None, (self.run, self.other)))
+            say(f"{runs}: {address}{f'#token={token}' if token else ''} (Ctrl-C stops it)")
         if not is_loopback(self.host):
             who = "every machine on this one's networks" if everywhere else f"every machine that reaches {self.host}"
             warn(f"note: {who} can ask it{'' if token else '; --token keeps others out'}. The webcam works only over "

@@ -54,6 +54,16 @@ def kept_units(
     return kept
 
 
+def known_units(
+    folder: str | os.PathLike, classifier: Classifier, dataset: Dataset, split: str
+) -> dict[str, LayerUnits] | None:
+    """What ``kept_units`` kept in a folder of this net and these images, or None; nothing is computed or written."""
+    path = files.join(folder, FILE)
+    if not files.exists(path):
+        return None
+    return _read(path, bound_to(classifier, dataset, split), unit_layers(classifier))
+
+
 def bound_to(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, str]:
     """What the responses of units are a function of, as texts: another one is another file."""
     weights = [

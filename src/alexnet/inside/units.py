@@ -1,7 +1,7 @@
 """What the units of a net respond to: the strongest images of every unit, and its mean over each class, in one pass."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -103,17 +103,13 @@ def strongest_images(
     """
     check_threads("--workers", workers)
     check_size(classifier, dataset)
-    names = unit_layers(classifier) if layers is None else list(layers)
-    counted = {name: _Counted(units_of(classifier, name), len(dataset.classes)) for name in names}
-    done = 0
+    strongest, done = Strongest(classifier, len(dataset.classes), layers), 0
     for batch in whole_images(dataset, "", AT_ONCE, workers, rows=rows):
-        outputs = classifier.activations(batch.images, [name + BEFORE for name in names])
-        for name, counts in counted.items():
-            counts.add(outputs[name + BEFORE], batch.labels, batch.rows.numpy())
+        strongest.add(classifier.activations(batch.images, strongest.asked), batch.labels, batch.rows.numpy())
         done += len(batch.rows)
         if progress:
             progress(done, len(rows))
-    return {name: counts.result() for name, counts in counted.items()}
+    return strongest.result()
 
 
 def seen_by_unit(
@@ -140,6 +136,38 @@ def seen_by_unit(
     padded = np.full((crop + 2 * margin, crop + 2 * margin, 3), 128, np.uint8)
     padded[margin : margin + crop, margin : margin + crop] = inner
     return padded[margin + top : margin + top + field.size, margin + left : margin + left + field.size]
+
+
+class Strongest:
+    """What drives the units of layers most, kept while images come, in memory that does not grow with them.
+
+    Args:
+        classifier: of the net.
+        classes: how many the images have.
+        layers: whose units; of all layers with weights if not given.
+
+    Attributes:
+        asked: the names of the outputs to take, sums before the activation function.
+    """
+
+    def __init__(self, classifier: Classifier, classes: int, layers: Sequence[str] | None = None):
+        names = unit_layers(classifier) if layers is None else list(layers)
+        self._counted = {name: _Counted(units_of(classifier, name), classes) for name in names}
+        self.asked = [name + BEFORE for name in names]
+
+    def add(self, outputs: Mapping[str, Tensor], labels: Tensor, rows: np.ndarray) -> None:
+        """Takes a batch, whose row ids are above those of earlier ones.
+
+        Args:
+            outputs: by their names, (N, units) or (N, maps, height, width) float32.
+            labels, rows: (N,) int64 classes and row ids of the images.
+        """
+        for name, counts in self._counted.items():
+            counts.add(outputs[name + BEFORE], labels, rows)
+
+    def result(self) -> dict[str, LayerUnits]:
+        """What was kept, by layer."""
+        return {name: counts.result() for name, counts in self._counted.items()}
 
 
 class _Counted:

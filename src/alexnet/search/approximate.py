@@ -50,35 +50,41 @@ class Approximate:
         projection: of ``NUMBERS`` at most.
         cells: faiss's index of them, by their rows.
         probes: cells that are looked into.
+
+    Attributes:
+        rows, probes: as given.
     """
 
     def __init__(self, rows: Rows, projection: Projection, cells: "Cells", probes: int):
-        self._rows, self._projection, self._cells, self.probes = rows, projection, cells, probes
+        self.rows, self._projection, self._cells, self.probes = rows, projection, cells, probes
 
     def search(self, activations: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """As ``Exact.search``; distances are estimates."""
-        query = self._projection(activations[None])[0].astype(np.float16).astype(np.float32)
-        return self.nearest(query, count, self.probes)
+        return self.nearest(self.projected(activations).astype(np.float32), count, self.probes)
+
+    def projected(self, activations: np.ndarray) -> np.ndarray:
+        """(width,) float16, what its rows have of an image with (d,) float16 activations."""
+        return self._projection(activations[None])[0].astype(np.float16)
 
     def nearest(self, query: np.ndarray, count: int, probes: int) -> tuple[np.ndarray, np.ndarray]:
         """The same of the (width,) float32 numbers that an image was made."""
         candidates = self._cells.candidates(query, max(RANKED, 10 * count), probes)
-        squared = estimated(query, single(self._rows.take(candidates)))
+        squared = estimated(query, single(self.rows.take(candidates)))
         best = np.argsort(squared, kind="stable")[:count]
         return candidates[best], np.sqrt(squared[best])
 
     def exhaustive(self, activations: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """As ``search``, by a pass over all images."""
         query = self._projection(activations[None]).astype(np.float16).astype(np.float32)
-        rows, distances, _ = _exhaustive(self._rows, self._cells.ids(), query, count)
+        rows, distances, _ = _exhaustive(self.rows, self._cells.ids(), query, count)
         return rows[0], distances[0]
 
     def measured(self) -> Measured:
         """Recall on the index's own images by the least number of cells that suffices, or by most."""
         ids = self._cells.ids()
         chosen = ids[np.unique(np.linspace(0, len(ids) - 1, min(QUERIES, len(ids))).astype(np.int64))]
-        queries = single(self._rows.take(chosen))
-        nearest, _, typical = _exhaustive(self._rows, ids, queries, NEIGHBORS + 1)
+        queries = single(self.rows.take(chosen))
+        nearest, _, typical = _exhaustive(self.rows, ids, queries, NEIGHBORS + 1)
         wanted = [set(row[row != own][:NEIGHBORS].tolist()) for row, own in zip(nearest, chosen)]
         recall, probes = 0.0, PROBES[0]
         for probes in PROBES:

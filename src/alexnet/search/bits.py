@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.errors import UsageError
-from alexnet.search.codes import KINDS, MOST_BITS, Coder, packed
+from alexnet.search.codes import BY_COMPONENTS, FITTED, KINDS, MOST_BITS, Coder, packed
 from alexnet.search.images import Names, read_names
 from alexnet.search.library import faiss
 from alexnet.search.manifest import Content, open_rows, read_whole
@@ -17,7 +17,7 @@ from alexnet.search.projection import single, spread_sample
 from alexnet.search.rows import Rows
 
 BITS = (32, 64, 128, 256, 512)
-IMAGES, QUERIES, FITTED = 20_000, 200, 5_000  # of an index at most: searched, searched for, that codes are fitted to
+IMAGES, QUERIES = 20_000, 200  # of an index at most: searched, searched for
 RANKED = 200  # images that are ranked again by their activations
 LEAST = 100  # images of an index whose codes can be compared
 
@@ -113,7 +113,7 @@ def compare_codes(
 
 
 def _possible(kind: str, bits: int, coder: Coder) -> bool:
-    return kind in ("hyperplanes", "autoencoder") or bits <= min(MOST_BITS, coder.most_bits)
+    return kind not in BY_COMPONENTS or bits <= min(MOST_BITS, coder.most_bits)
 
 
 def _read(folder: Path, content: Content) -> tuple[Rows, Names]:

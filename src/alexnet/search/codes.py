@@ -7,6 +7,7 @@ makes them most like their signs (ITQ: Gong and Lazebnik, CVPR 2011).
 
 import math
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor, nn
 from alexnet.search.projection import Projection, fit, single
 
 Encode = Callable[[np.ndarray], np.ndarray]  # (n, d) float16 activations -> (n, bits) bool
-KINDS = ("hyperplanes", "pca", "itq", "autoencoder")
-MOST_BITS = 512
+Kind = Literal["hyperplanes", "pca", "itq", "autoencoder"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+BY_COMPONENTS = ("pca", "itq")  # those that give each principal component a bit
+MOST_BITS, FITTED = 512, 5_000  # images of an index that codes are fitted to, at most
 ROUNDS = 20  # of ITQ
 EPOCHS, HIDDEN, BATCH, RATE = 20, 256, 128, 1e-3  # of the auto-encoder, which Adam trains
 NOISE = 0.5  # standard deviation, that drives its code from the middle

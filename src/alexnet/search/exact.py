@@ -25,10 +25,13 @@ class Exact:
         ids: (n,) which of these are images of the index.
         projection: made of d activations.
         heads: (n, width) float16, what it makes of them.
+
+    Attributes:
+        rows: as given.
     """
 
     def __init__(self, rows: Rows, ids: np.ndarray, projection: Projection, heads: np.ndarray):
-        self._rows, self._ids, self._projection = rows, ids, projection
+        self.rows, self._ids, self._projection = rows, ids, projection
         library, wide = faiss(), single(heads)
         kind = library.ScalarQuantizer.QT_fp16
         self._scan = library.IndexScalarQuantizer(projection.width, kind, library.METRIC_L2)
@@ -68,10 +71,10 @@ class Exact:
         return self._ids[places[best]], distances[best]
 
     def _distances_to(self, activations: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        query = single(np.pad(activations, (0, self._rows.width - len(activations))))
+        query = single(np.pad(activations, (0, self.rows.width - len(activations))))
 
         def distances(places: np.ndarray) -> np.ndarray:
-            apart = single(self._rows.take(self._ids[places]))
+            apart = single(self.rows.take(self._ids[places]))
             apart -= query
             return np.sqrt(np.einsum("ij,ij->i", apart, apart))
 

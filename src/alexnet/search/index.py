@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from alexnet.search.manifest import (
 )
 
 MOST = 1000  # images of an answer
+BLOCK = 4096  # images whose vectors are read together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,27 @@ class Index:
             Neighbor(self.names.path(place), self.names.label(place), distance, distance / typical, place)
             for place, distance in zip(self.names.places(rows).tolist(), distances.tolist())
         ]
+
+    @property
+    def stored_numbers(self) -> int:
+        """How many numbers it stores of an image: all activations, or coordinates along principal components."""
+        exact = isinstance(self._searched, Exact)
+        return self.bound["numbers"] if exact else self.content["width"]
+
+    def as_stored(self, activations: np.ndarray) -> np.ndarray:
+        """(numbers,) float16, what it would store of an image with (d,) float16 activations."""
+        if isinstance(self._searched, Exact):
+            return activations
+        return self._searched.projected(activations)
+
+    def stored(self, places: np.ndarray) -> np.ndarray:
+        """(n, numbers) float16 of images by their places in its table. Raises ``AlexNetError`` where one is damaged."""
+        return self._searched.rows.take(self.names.rows[places])[:, : self.stored_numbers]
+
+    def all_stored(self) -> Iterator[np.ndarray]:
+        """The same of all images, in stretches."""
+        for start in range(0, len(self), BLOCK):
+            yield self.stored(np.arange(start, min(len(self), start + BLOCK)))
 
 
 def classifier_of(

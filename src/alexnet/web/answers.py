@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from alexnet.search.codes import Kind
 from alexnet.web.layers import MOST_UNITS
 
 
@@ -81,6 +82,28 @@ class Neighbor(BaseModel):
     there: bool = Field(description="Whether the image is still where it was.")
 
 
+class CodeNeighbor(BaseModel):
+    """An image of the index whose binary code is near."""
+
+    image: str
+    label: str
+    place: int
+    differing: int = Field(description="Bits in which the two codes differ.")
+    there: bool
+
+
+class Coded(BaseModel):
+    """The same by binary codes alone."""
+
+    kind: Kind
+    bits: int
+    compared: int = Field(description="Nearest images that are compared.")
+    overlap: int = Field(description="Of the so many exact nearest, those that are among as many nearest codes.")
+    within: int = Field(description="Images whose codes are as near as the last of these, or nearer: many are equal.")
+    neighbors: list[CodeNeighbor]
+    picture: str
+
+
 class Neighbors(BaseModel):
     """The images that are most similar, nearest first."""
 
@@ -88,6 +111,43 @@ class Neighbors(BaseModel):
     words: str = Field(description="What the distances mean.")
     neighbors: list[Neighbor]
     picture: str = Field(description="The images side by side, a data: URL, each 96 pixels wide.")
+    coded: Coded | None = Field(default=None, description="Where a code is asked for.")
+
+
+class Strong(BaseModel):
+    """An image that drives a unit."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    row: int = Field(description="For /images/ROW.")
+    name: str
+    label: int
+    of: str = Field(alias="class")
+    value: float = Field(description="The unit's largest sum before its activation function.")
+    place: tuple[int, int] = Field(description="Row and column of its map where that is.")
+
+
+class UnitImages(BaseModel):
+    """The images of the run's dataset that drive a unit most, strongest first; or how far the search for them is."""
+
+    state: str = Field(description="`not measured`, `measuring`, `done`, or why it failed.")
+    split: str
+    images: int = Field(description="Of the split.")
+    done: int = Field(description="Of these.")
+    layer: str
+    unit: int
+    active: float | None = Field(default=None, description="Share of the images on which its sum is above 0.")
+    side: int | None = Field(default=None, description="Pixels of the image that a tile shows: what the unit sees.")
+    strongest: list[Strong] = []
+    picture: str | None = Field(default=None, description="What the unit sees of them, side by side, a data: URL.")
+
+
+class Progress(BaseModel):
+    """How far a pass over the dataset is."""
+
+    state: str
+    split: str
+    images: int
+    done: int
 
 
 class Depends(BaseModel):
@@ -115,4 +175,9 @@ Pool = Annotated[Literal["mean", "max"] | None, Field(description="Over the posi
 Count = Annotated[int, Field(ge=1, le=48, description="Number of images.")]
 Exhaustive = Annotated[bool, Field(description="Look at every image, where the index is approximate.")]
 OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, instead of the strongest.")]
+OfRun = Annotated[
+    str | None, Field(max_length=1000, description="The run, where two are served; the first, if not given.")
+]
+Code = Annotated[Kind | None, Field(description="Also search by binary codes of this kind; `GET /run` says which.")]
+Bits = Annotated[Literal[32, 64, 128, 256, 512], BeforeValidator(_number), Field(description="Of a code.")]
 Shown = Annotated[bool, Field(description="Also send the square that the crops are from.")]

@@ -3,17 +3,21 @@
 import asyncio
 import hashlib
 import io
+from collections.abc import Mapping
 from importlib import resources
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Request, Response
 
 from alexnet.errors import UsageError
 from alexnet.files import nearest
+from alexnet.inside.units import check_layer, units_of
 from alexnet.nets.layer_names import canonical
 from alexnet.web.answers import (
+    Bits,
+    Code,
     Count,
     Depends,
     Exhaustive,
@@ -26,12 +30,14 @@ from alexnet.web.answers import (
     Pool,
     Predicted,
     Problem,
+    Progress,
     Shown,
     Top,
+    UnitImages,
     Units,
     Views,
 )
-from alexnet.web.asking import add_refusals, asked, json_answer, served_by
+from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of
 from alexnet.web.batcher import Probabilities
 from alexnet.web.layers import Activations, Attributions, drawn, strongest
 from alexnet.web.measuring import Measuring
@@ -62,12 +68,17 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "Too much to do; Retry-After says when to try again."},
 }
 SEARCHED: dict[int | str, dict[str, Any]] = {**PROBLEMS, 404: {"model": Problem, "description": "There is no index."}}
-GUARDED: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 421)}
+GUARDED: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 421, 422)}
+MISSING: dict[int | str, dict[str, Any]] = {**GUARDED, 404: {"model": Problem, "description": "It is not there."}}
 router = APIRouter()
 
 
-def app_of(served: Served) -> FastAPI:
-    """The application, not yet guarded."""
+def app_of(runs: Mapping[str, Served]) -> FastAPI:
+    """The application, not yet guarded.
+
+    Args:
+        runs: by name; the first is asked where a request says none.
+    """
     app = FastAPI(
         title="AlexNet",
         version=version("alexnet"),
@@ -75,7 +86,7 @@ def app_of(served: Served) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.served = served
+    app.state.runs = dict(runs)
     add_refusals(app)
     for path, (name, kind) in PAGE.items():
         _add_file(app, path, resources.files("alexnet.web").joinpath("page", name).read_bytes(), kind)
@@ -99,16 +110,17 @@ def _add_file(app: FastAPI, path: str, content: bytes, kind: str) -> None:
 @router.get("/healthz", response_model=Health, responses=GUARDED)
 async def healthz(request: Request) -> Response:
     """Whether the server answers; asks no token."""
-    batcher = served_by(request).batcher
-    counts = {"waiting": batcher.held, "answered": batcher.answered, "batches": batcher.batches}
-    return json_answer({"status": "ok", **counts})
+    batchers = [served.batcher for served in runs_of(request).values()]
+    counts = {"waiting": "held", "answered": "answered", "batches": "batches"}
+    sums = {name: sum(getattr(batcher, own) for batcher in batchers) for name, own in counts.items()}
+    return json_answer({"status": "ok", **sums})
 
 
 @router.post("/predict", response_model=Predicted, responses=PROBLEMS, openapi_extra=IMAGE)
-async def predict(request: Request, top: Top = 5, views: Views = 1, picture: Shown = False) -> Response:
+async def predict(request: Request, served: Chosen, top: Top = 5, views: Views = 1, picture: Shown = False) -> Response:
     """The most probable classes of an image: at one image at a time, `alexnet predict`'s numbers to the last bit."""
-    answer = await asked(request, Probabilities(views))
-    predicted = served_by(request).classifier.prediction("image", answer.content, top)
+    answer = await asked(request, served, Probabilities(views))
+    predicted = served.classifier.prediction("image", answer.content, top)
     photo = answer.photo
     return json_answer(
         {
@@ -124,15 +136,17 @@ async def predict(request: Request, top: Top = 5, views: Views = 1, picture: Sho
 
 
 @router.post("/maps", response_model=Layers, responses=PROBLEMS, openapi_extra=IMAGE)
-async def maps(request: Request, layer: OfLayer = None, count: Units = 1, unit: OfUnit = None) -> Response:
+async def maps(
+    request: Request, served: Chosen, layer: OfLayer = None, count: Units = 1, unit: OfUnit = None
+) -> Response:
     """What layers make of an image's center crop: the strongest units with their maps, or one unit's."""
-    net = served_by(request).classifier.net
+    net = served.classifier.net
     if layer is not None and layer not in net.names:
         raise Refused(422, f"layer: no layer {layer}; {nearest(layer, net.names)}give one of {', '.join(net.names)}")
     if unit is not None and layer is None:
         raise Refused(422, "unit: give its layer, too")
     layers = tuple(net.names) if layer is None else (layer,)
-    outputs = (await asked(request, Activations(layers))).content
+    outputs = (await asked(request, served, Activations(layers))).content
     if unit is not None and layer is not None and unit >= len(outputs[layer]):
         raise Refused(422, f"unit: {layer} has units 0 to {len(outputs[layer]) - 1:,}")
     towers = net.table.towers if layer is None else 1
@@ -143,58 +157,66 @@ async def maps(request: Request, layer: OfLayer = None, count: Units = 1, unit: 
     "/features", responses={**PROBLEMS, 200: {"content": {"application/octet-stream": {}}}}, openapi_extra=IMAGE,
     response_class=Response,
 )  # fmt: skip
-async def features(request: Request, layer: Features = "fc7", views: Views = 1, pool: Pool = None) -> Response:
+async def features(
+    request: Request, served: Chosen, layer: Features = "fc7", views: Views = 1, pool: Pool = None
+) -> Response:
     """Activations of a layer for an image as a NumPy file (.npy) of float32: as `alexnet features` has them."""
     try:
-        (name,) = canonical(served_by(request).classifier.net.table, layer)
+        (name,) = canonical(served.classifier.net.table, layer)
     except UsageError as error:
         raise Refused(422, str(error)) from error
-    outputs = (await asked(request, Activations((name,), views, pool))).content
+    outputs = (await asked(request, served, Activations((name,), views, pool))).content
     buffer = io.BytesIO()
     np.save(buffer, outputs[name])
     return Response(buffer.getvalue(), media_type="application/octet-stream")
 
 
 @router.post("/attributions", response_model=Depends, responses=PROBLEMS, openapi_extra=IMAGE)
-async def attributions(request: Request) -> Response:
+async def attributions(request: Request, served: Chosen) -> Response:
     """What the score of the most probable class depends on: gradient, SmoothGrad, Grad-CAM of the center crop."""
-    index, maps = (await asked(request, Attributions())).content
-    words = served_by(request).classifier.words
+    index, maps = (await asked(request, served, Attributions())).content
+    words = served.classifier.words
     return json_answer({"name": words[index], "maps": {name: drawn(values) for name, values in maps.items()}})
 
 
 @router.post("/search", response_model=Neighbors, responses=SEARCHED, openapi_extra=IMAGE)
-async def search(request: Request, count: Count = 12, exhaustive: Exhaustive = False) -> Response:
-    """The images of the index that are most similar to an image: as `alexnet search` has them."""
-    similar = served_by(request).similar
+async def search(
+    request: Request, served: Chosen, count: Count = 12, exhaustive: Exhaustive = False, code: Code = None,
+    bits: Bits = 64,
+) -> Response:  # fmt: skip
+    """The images of the index that are most similar to an image, as `alexnet search` has them; and by binary codes."""
+    similar = served.similar
     if similar is None:
         raise Refused(404, "this server has no index; begin it with --index INDEX")
-    outputs = (await asked(request, Activations((similar.layer,)))).content
-    return json_answer(await asyncio.to_thread(similar.search, outputs[similar.layer], count, exhaustive))
+    outputs = (await asked(request, served, Activations((similar.layer,)))).content
+    activations = outputs[similar.layer]
+    if code is not None:
+        return json_answer(await asyncio.to_thread(similar.search_by_code, activations, count, code, bits))
+    return json_answer(await asyncio.to_thread(similar.search, activations, count, exhaustive))
 
 
 @router.get("/run", responses=GUARDED)
-async def run(request: Request) -> Response:
+async def run(served: Chosen) -> Response:
     """What the run is: net, classes, recipe, error curve, layers; and what this server can do."""
-    return json_answer(served_by(request).facts)
+    return json_answer(served.facts)
 
 
 @router.get("/mean.png", responses={**GUARDED, 200: {"content": {"image/png": {}}}}, response_class=Response)
-async def mean(request: Request) -> Response:
+async def mean(served: Chosen) -> Response:
     """The mean image, which is subtracted from every image, rounded to 8 bits."""
-    return Response(served_by(request).mean, media_type="image/png")
+    return Response(served.mean, media_type="image/png")
 
 
-@router.get("/examples.jpg", responses={**GUARDED, 404: {"model": Problem}}, response_class=Response)
-async def examples(request: Request) -> Response:
+@router.get("/examples.jpg", responses=MISSING, response_class=Response)
+async def examples(served: Chosen) -> Response:
     """Images of the run's dataset, side by side, each 96 pixels wide."""
-    return Response(_store(request).row, media_type="image/jpeg")
+    return Response(_store(served).row, media_type="image/jpeg")
 
 
-@router.get("/images/{row}", responses={**GUARDED, 404: {"model": Problem}}, response_class=Response)
-async def image(request: Request, row: int) -> Response:
+@router.get("/images/{row}", responses=MISSING, response_class=Response)
+async def image(served: Chosen, row: int) -> Response:
     """One of the examples, or of the worst mistakes, as the dataset has it."""
-    store = _store(request)
+    store = _store(served)
     if not store.may_be_read(row):
         raise Refused(404, "no example")
     content = bytes(store.dataset.encoded(row))
@@ -202,35 +224,56 @@ async def image(request: Request, row: int) -> Response:
     return Response(content, media_type=kind)
 
 
-@router.get("/errors", responses={**GUARDED, 404: {"model": Problem}})
-async def errors(request: Request) -> Response:
+@router.get("/units/{layer}/{unit}", response_model=UnitImages, responses=MISSING)
+async def unit_images(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
+    """The images of the run's dataset that drive a unit most; POST /units begins to look for them."""
+    top = _store(served).top
+    try:
+        check_layer(served.classifier, layer, "layer")
+    except UsageError as error:
+        raise Refused(422, str(error)) from error
+    if unit >= (count := units_of(served.classifier, layer)):
+        raise Refused(422, f"unit: {layer} has units 0 to {count - 1:,}")
+    return json_answer(await asyncio.to_thread(top.of, layer, unit))
+
+
+@router.post("/units", response_model=Progress, responses=MISSING)
+async def look_for_units(served: Chosen) -> Response:
+    """Begins to look at all images for all units, where that has not begun; whoever asks the net goes first."""
+    top = _store(served).top
+    top.start()
+    return json_answer(top.state())
+
+
+@router.get("/errors", responses=MISSING)
+async def errors(served: Chosen) -> Response:
     """How far the measuring of errors on the dataset's validation images is, and what was measured."""
-    return json_answer(_measuring(request).state())
+    return json_answer(_measuring(served).state())
 
 
-@router.post("/errors", responses={**GUARDED, 404: {"model": Problem}})
-async def measure(request: Request) -> Response:
+@router.post("/errors", responses=MISSING)
+async def measure(served: Chosen) -> Response:
     """Begins to measure them, where that has not begun; whoever asks the net meanwhile goes first."""
-    measuring = _measuring(request)
+    measuring = _measuring(served)
     measuring.start()
     return json_answer(measuring.state())
 
 
-@router.get("/mistakes.jpg", responses={**GUARDED, 404: {"model": Problem}}, response_class=Response)
-async def mistakes(request: Request) -> Response:
+@router.get("/mistakes.jpg", responses=MISSING, response_class=Response)
+async def mistakes(served: Chosen) -> Response:
     """The images of the worst mistakes, side by side, each 96 pixels wide."""
-    return Response(_measuring(request).picture(), media_type="image/jpeg")
+    return Response(_measuring(served).picture(), media_type="image/jpeg")
 
 
-def _store(request: Request) -> Store:
-    store = served_by(request).store
+def _store(served: Served) -> Store:
+    store = served.store
     if store is None:
         raise Refused(404, "the dataset that the run was trained on is not there")
     return store
 
 
-def _measuring(request: Request) -> Measuring:
-    measuring = _store(request).measuring
+def _measuring(served: Served) -> Measuring:
+    measuring = _store(served).measuring
     if measuring is None:
         raise Refused(404, "the run's dataset has no validation images")
     return measuring

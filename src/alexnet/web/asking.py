@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from alexnet import files
+from alexnet.files import nearest
+from alexnet.web.answers import OfRun
 from alexnet.web.batcher import Full, Question
 from alexnet.web.refusals import Gone, Refused
 from alexnet.web.served import Served
@@ -31,12 +33,24 @@ class Answer(NamedTuple):
     milliseconds: dict[str, float]
 
 
-def served_by(request: Request) -> Served:
-    """What the server has."""
-    return request.app.state.served
+def runs_of(request: Request) -> dict[str, Served]:
+    """The runs that are served, by name; the first is asked where no name is said."""
+    return request.app.state.runs
 
 
-async def asked(request: Request, question: Question) -> Answer:
+async def _chosen(request: Request, run: OfRun = None) -> Served:
+    """The run that is asked. Raises ``Refused`` where there is none of that name."""
+    runs = runs_of(request)
+    name = next(iter(runs)) if run is None else run
+    if name not in runs:
+        raise Refused(422, f"run: no run {name}; {nearest(name, list(runs))}give one of {', '.join(runs)}")
+    return runs[name]
+
+
+Chosen = Annotated[Served, Depends(_chosen)]
+
+
+async def asked(request: Request, served: Served, question: Question) -> Answer:
     """Reads a request's image and asks the net.
 
     Raises:
@@ -44,7 +58,6 @@ async def asked(request: Request, question: Question) -> Answer:
         Refused: it is no image, or none that is taken.
         Gone: the client left.
     """
-    served = served_by(request)
     served.batcher.check_room(question.views)
     begun = time.perf_counter()
     content = await served.uploads.read(request)

@@ -62,14 +62,15 @@ class Batcher:
 
     Args:
         classifier: used by this thread alone from now on.
+        turn: held while it computes, where another batcher shares the processors: one computes at a time.
 
     Attributes:
         held: views of requests that were let in and are not answered yet.
         answered, batches: images and batches so far.
     """
 
-    def __init__(self, classifier: Classifier):
-        self.classifier = classifier
+    def __init__(self, classifier: Classifier, turn: "threading.Lock | None" = None):
+        self.classifier, self._turn = classifier, turn or threading.Lock()
         self.held = self.answered = self.batches = 0
         self._rate = 50.0  # views a second, as measured last
         self._waiting: collections.deque[Job] = collections.deque()
@@ -129,10 +130,11 @@ class Batcher:
 
     def _run(self) -> None:
         while jobs := self._next():
-            begun = time.perf_counter()
             question = jobs[0].question
             try:
-                answers = question(self.classifier, [job.square for job in jobs])
+                with self._turn:
+                    begun = time.perf_counter()
+                    answers = question(self.classifier, [job.square for job in jobs])
             except Exception as error:
                 for job in jobs:
                     job.future.set_exception(error)

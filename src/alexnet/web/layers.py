@@ -82,8 +82,8 @@ def strongest(name: str, outputs: np.ndarray, count: int, unit: int | None = Non
     }
     if maps:
         for entry, index in zip(answer["strongest"], order):
-            place = np.unravel_index(int(outputs[index].argmax()), outputs.shape[1:])
-            entry["row"], entry["column"] = int(place[0]), int(place[1])
+            position = np.unravel_index(int(outputs[index].argmax()), outputs.shape[1:])
+            entry["row"], entry["column"] = int(position[0]), int(position[1])
     answer["picture"] = _picture(np.concatenate(list(outputs[order]), axis=1) if maps else _strip(outputs), highest)
     return answer
 

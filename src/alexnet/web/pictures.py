@@ -13,6 +13,7 @@ from alexnet.data.preprocessing import Preprocessing
 from alexnet.figures.sheet import spread
 
 TILE = 96  # pixels, side of an image in a row
+PIXELS = 32  # side of an image that is too small for more than its pixels to be seen
 EXAMPLES = 12
 QUALITY = 85  # of the rows
 
@@ -36,15 +37,21 @@ def row_of(dataset: Dataset, rows: Sequence[int]) -> bytes:
 def joined(squares: Sequence[np.ndarray]) -> bytes:
     """As ``row_of``, of (side, side, 3) uint8 squares."""
     row = Image.new("RGB", (TILE * max(1, len(squares)), TILE))
-    for place, square in enumerate(squares):
-        tile = Image.fromarray(square).resize((TILE, TILE), Image.Resampling.BICUBIC)
-        row.paste(tile, (TILE * place, 0))
+    for number, square in enumerate(squares):
+        how = Image.Resampling.NEAREST if len(square) < PIXELS else Image.Resampling.BICUBIC
+        tile = Image.fromarray(square).resize((TILE, TILE), how)
+        row.paste(tile, (TILE * number, 0))
     return _file(row, "JPEG", quality=QUALITY)
+
+
+def shown_split(dataset: Dataset) -> str:
+    """The split that images are shown of: validation, or else training, or else what there is."""
+    return next((split for split in ("val", "train") if split in dataset.splits), next(iter(dataset.splits)))
 
 
 def example_rows(dataset: Dataset) -> list[int]:
     """Row ids of some images that the net was not trained on, where there are any, spread over the classes."""
-    rows = dataset.rows("val" if "val" in dataset.splits else next(iter(dataset.splits)))
+    rows = dataset.rows(shown_split(dataset))
     labels = dataset.labels[rows]
     classes = [int(label) for label in spread(len(dataset.classes), EXAMPLES)]
     several = -(-EXAMPLES // max(1, len(classes)))

@@ -5,20 +5,17 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.evaluation.classifier import Classifier
 from alexnet.web.api import app_of
 from alexnet.web.batcher import Probabilities
 from alexnet.web.guards import Guard, own_names
-from alexnet.web.served import served
-from alexnet.web.similar import Similar
+from alexnet.web.served import Ready, served
 from alexnet.web.uploads import PATIENCE
 
 MOST_CONNECTIONS, BACKLOG = 512, 128
@@ -82,29 +79,29 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    classifier: Classifier,
-    dataset: Dataset | None,
+    runs: Sequence[Ready],
     listener: socket.socket,
     host: str = "127.0.0.1",
     token: str | None = None,
-    similar: Similar | None = None,
     ready: Callable[[uvicorn.Server], None] = lambda server: None,
 ) -> None:
     """Serves until the process is asked to end (Ctrl-C, SIGTERM), or ``ready``'s server is.
 
     Args:
-        classifier: what is served; nobody else may use it meanwhile.
-        dataset: the one that it was trained on, for examples and errors, or None.
+        runs: what is served, one or two; nobody else may use them meanwhile.
         listener: as ``bound_socket`` gives it; closed at the end.
         host: what it was bound to; its names are those a request may be for.
         token: that requests must show, or None.
-        similar: an index that was made with the run, or None.
         ready: called with the server when all is loaded and it listens.
+
+    Raises:
+        UsageError: one run twice.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a bad request is no news
-    with contextlib.closing(listener), served(classifier, dataset, similar) as content:
-        gray = np.full((classifier.preprocessing.size,) * 2 + (3,), 128, np.uint8)
-        content.batcher.ask(Probabilities(), gray).result()  # so that the first client waits for nothing
+    with contextlib.closing(listener), served(runs) as content:
+        for run in content.values():
+            gray = np.full((run.classifier.preprocessing.size,) * 2 + (3,), 128, np.uint8)
+            run.batcher.ask(Probabilities(), gray).result()  # so that the first client waits for nothing
         config = uvicorn.Config(
             Guard(app_of(content), own_names(host), token),
             http=Impatient,

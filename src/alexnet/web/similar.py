@@ -11,10 +11,15 @@ import numpy as np
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.search.answers import pictures_of
-from alexnet.search.index import Index
+from alexnet.search.coded import Coded, CodeNeighbor, overlap
+from alexnet.search.codes import BY_COMPONENTS, KINDS
+from alexnet.search.index import Index, Neighbor
 from alexnet.search.pieces import half
 from alexnet.web.pictures import joined
+from alexnet.web.refusals import Refused
 
+BITS = (32, 64, 128, 256, 512)  # of a code
+COMPARED = 10  # nearest images, of which those count that codes find, too
 GONE = np.full((8, 8, 3), 128, np.uint8)  # instead of an image that is not there any more
 
 
@@ -40,10 +45,16 @@ class Similar:
             precision = self._index.bound["precision"]
             raise UsageError(f"--index {folder}: was made with precision {precision}; give --precision {precision}")
         self.layer, self.words = self._index.bound["layer"], self._index.words
-        self._lock = threading.Lock()
+        self._coded, self._lock = Coded(self._index), threading.Lock()
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def facts(self) -> dict[str, Any]:
+        """What there is to be searched, as JSON; of each kind of code the lengths."""
+        most = self._coded.most_bits
+        codes = {kind: [bits for bits in BITS if kind not in BY_COMPONENTS or bits <= most] for kind in KINDS}
+        return {"layer": self.layer, "words": self.words, "images": len(self), "codes": codes}
 
     def search(self, activations: np.ndarray, count: int, exhaustive: bool) -> dict[str, Any]:
         """The nearest images, as JSON; their pictures side by side.
@@ -55,10 +66,43 @@ class Similar:
         """
         with self._lock:
             neighbors = self._index.search(half(activations[None], self.layer)[0], min(count, len(self)), exhaustive)
+        return {"layer": self.layer, "words": self.words, **self._shown(neighbors), "coded": None}
+
+    def search_by_code(self, activations: np.ndarray, count: int, kind: str, bits: int) -> dict[str, Any]:
+        """As ``search`` at every image, and beside it the images whose binary codes are nearest.
+
+        Args:
+            activations, count: as for ``search``.
+            kind: of ``codes.KINDS``.
+            bits: of a code; the first question of a kind and length fits it, which takes a while.
+
+        Raises:
+            Refused: more bits than the index has principal components.
+        """
+        query = half(activations[None], self.layer)[0]
+        count, compared = min(count, len(self)), min(COMPARED, len(self))
+        wanted = max(count, compared)
+        try:
+            by_code, apart = self._coded.search(query, kind, bits, wanted)
+        except UsageError as error:
+            raise Refused(422, str(error)) from error
+        with self._lock:
+            exact = self._index.search(query, wanted, exhaustive=True)
+        coded = {
+            "kind": kind,
+            "bits": bits,
+            "compared": compared,
+            "overlap": overlap(exact[:compared], by_code[:compared]),
+            "within": int((apart <= by_code[compared - 1].differing).sum()),
+            **self._shown(by_code[:count]),
+        }
+        return {"layer": self.layer, "words": self.words, **self._shown(exact[:count]), "coded": coded}
+
+    def _shown(self, neighbors: Sequence[Neighbor | CodeNeighbor]) -> dict[str, Any]:
+        """Images as JSON, and their pictures."""
+        with self._lock:
             pictures = pictures_of(self._index.names, [neighbor.place for neighbor in neighbors])
         return {
-            "layer": self.layer,
-            "words": self.words,
             "neighbors": [
                 {**dataclasses.asdict(neighbor), "there": picture is not None}
                 for neighbor, picture in zip(neighbors, pictures)

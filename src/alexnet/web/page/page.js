@@ -1,8 +1,9 @@
 // The page of `alexnet serve`: no framework, nothing from elsewhere. Every number is the server's.
 
 const $ = (id) => document.getElementById(id);
-const state = { facts: null, blob: null, name: "photo.jpg", label: null, views: 1, mean: false, answer: null, layer: null, unit: null,
-  stream: null, turn: 0, still: true };
+// A side is an image and a run that answers. The second one is there where something is compared.
+const state = { facts: null, others: {}, views: 1, mean: false, layer: null, unit: null, stream: null, turn: 0, compare: "", into: 0, code: "",
+  sides: [{ second: false, photo: null, answer: null }, { second: true, photo: null, answer: null }] };
 const token = takeToken();
 
 // ---------------------------------------------------------------- small helpers
@@ -26,12 +27,24 @@ const percent = (share) => {
 const count = (number) => number.toLocaleString("en-US");
 const plural = (number, one, many = one + "s") => `${count(number)} ${number === 1 ? one : many}`;
 const firstSynonym = (words) => words.split(", ")[0];
-const word = (label) => firstSynonym(state.facts.words[label]);
+const word = (label, facts = state.facts) => firstSynonym(facts.words[label]);
+const at = (id, side) => $(side.second ? `${id}-2` : id);
+const factsOf = (side) => (side.second && state.others[state.compare]) || state.facts;
+const photoOf = (side) => (side.second && state.compare !== "photo" ? state.sides[0] : side).photo;
+const sides = () => (state.compare ? state.sides : state.sides.slice(0, 1));
+function to(side, path) { // the address of what the side's run answers
+  const name = side.second ? state.compare : "";
+  return state.others[name] ? `${path}${path.includes("?") ? "&" : "?"}run=${encodeURIComponent(name)}` : path;
+}
+function sideName(side) {
+  if (state.compare !== "photo") return factsOf(side) === state.facts ? state.facts.runs[0] : state.compare;
+  return side.second ? "Second image" : "First image";
+}
 
 function takeToken() { // from the address, so that it is in no link that is copied from there
-  const found = /^#token=(.+)$/.exec(location.hash);
-  if (found) {
-    sessionStorage.setItem("token", decodeURIComponent(found[1]));
+  const match = /^#token=(.+)$/.exec(location.hash);
+  if (match) {
+    sessionStorage.setItem("token", decodeURIComponent(match[1]));
     history.replaceState(null, "", location.pathname);
   }
   return sessionStorage.getItem("token");
@@ -63,8 +76,8 @@ function say(words) {
   $("problem").hidden = !words;
   $("problem").textContent = words || "";
 }
-const guarded = (work) => async (...given) => {
-  try { await work(...given); } catch (error) { if (error.name !== "AbortError") say(error.message); }
+const guarded = (work) => async (...values) => {
+  try { await work(...values); } catch (error) { if (error.name !== "AbortError") say(error.message); }
 };
 
 function copied(text) { // a line of code and a button that copies it
@@ -108,8 +121,8 @@ function startTabs() {
   const shown = () => TABS.filter((name) => !$(`tab-${name}`).hidden);
   for (const name of TABS) $(`tab-${name}`).addEventListener("click", () => { location.hash = name; });
   $("tabs").addEventListener("keydown", (event) => {
-    const names = shown(), place = names.indexOf(state.tab);
-    const to = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: names.length - 1 }[event.key];
+    const names = shown(), current = names.indexOf(state.tab);
+    const to = { ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: names.length - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     const name = names[(to + names.length) % names.length];
@@ -123,55 +136,103 @@ function startTabs() {
 
 // ---------------------------------------------------------------- the image: a file, the clipboard, an example, the webcam
 
-async function take(blob, name, label = null) {
-  stopWebcam();
-  state.blob = blob; state.name = name; state.label = label; state.still = true;
-  const photo = $("photo");
+async function take(blob, name, label = null, into = state.into) {
+  const side = state.sides[into], photo = at("photo", side);
+  if (!side.second) stopWebcam();
+  side.photo = { blob, name, label };
   if (photo.src) URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(blob);
   photo.alt = `The image: ${name}`;
-  photo.hidden = false; $("invite").hidden = true; $("drop").classList.add("full");
-  for (const tile of $("examples").children) tile.setAttribute("aria-pressed", tile.dataset.name === name);
+  photo.hidden = false; at("invite", side).hidden = true; at("drop", side).classList.add("full");
+  markExamples();
   $("depends").replaceChildren();
   await refresh();
 }
 
-async function refresh() { // asks what the shown tab needs of the image that is there; the latest question counts
-  if (!state.blob) return;
+function markExamples() {
+  const names = sides().map((side) => photoOf(side)?.name);
+  for (const tile of $("examples").children) tile.setAttribute("aria-pressed", names.includes(tile.dataset.name));
+}
+
+async function refresh() { // asks what the shown tab needs of the images that are there; the latest question counts
+  const asked = sides().filter(photoOf);
+  if (!asked.length) return;
   const turn = ++state.turn;
   try {
-    await answerOnce(state.blob, () => turn === state.turn);
+    await answerOnce(asked, () => turn === state.turn);
     say("");
   } catch (error) {
     if (turn !== state.turn) return;
     if (error.status === 503) setTimeout(() => { if (turn === state.turn) refresh(); }, 1000 * (error.retry || 1));
-    if (error.status === 400 || error.status === 413) { $("photo").hidden = true; $("sees").hidden = true; clearAnswer(); }
+    if (error.status === 400 || error.status === 413) for (const side of asked) if (photoOf(side) === error.photo) clearAnswer(side);
     say(error.message);
   }
 }
 
-async function answerOnce(blob, current) {
-  const options = { method: "POST", body: blob };
-  const asks = [askJson(`predict?views=${state.views}&picture=true`, options)];
-  if (state.tab === "inside") asks.push(...mapQuestions(options));
-  if (state.tab === "similar") asks.push(similarQuestion(options));
-  const [answer, ...others] = await Promise.all(asks);
+async function questionsOf(side) {
+  const photo = photoOf(side), options = { method: "POST", body: photo.blob };
+  const asks = [askJson(to(side, `predict?views=${state.views}&picture=true`), options)];
+  if (state.tab === "inside") asks.push(...mapQuestions(side, options));
+  if (state.tab === "similar" && !side.second) asks.push(similarQuestion(options));
+  try { return await Promise.all(asks); } catch (error) { error.photo = photo; throw error; }
+}
+
+async function answerOnce(asked, current) {
+  const answers = await Promise.all(asked.map(questionsOf));
   if (!current()) return;
-  state.answer = answer;
-  await showAnswer(answer);
-  if (state.tab === "inside" && others.length) showMaps(others);
-  if (state.tab === "similar" && others.length) showSimilar(others[0]);
+  for (const [i, side] of asked.entries()) {
+    const [answer, ...others] = answers[i];
+    side.answer = answer;
+    await showAnswer(side);
+    if (state.tab === "inside" && others.length) showMaps(side, others);
+    if (state.tab === "similar" && others.length) showSimilar(others[0]);
+  }
+}
+
+async function compareWith(choice) {
+  if (choice && choice !== "photo" && !state.others[choice]) state.others[choice] = await askJson(`run?run=${encodeURIComponent(choice)}`);
+  const two = choice !== "", photos = choice === "photo";
+  state.compare = choice; state.into = photos ? 1 : 0;
+  document.body.classList.toggle("comparing", two);
+  $("compare").value = choice;
+  for (const id of ["side-predict-2", "side-inside-2"]) $(id).hidden = !two;
+  for (const id of ["drop-2", "next"]) $(id).hidden = !photos;
+  if (!two || !photoOf(state.sides[1])) $("sees-2").hidden = true;
+  for (const side of state.sides) {
+    for (const id of ["who", "whose", "seer"]) { at(id, side).textContent = two ? sideName(side) : "What the net sees"; at(id, side).hidden = !two && id !== "seer"; }
+    side.answer = null;
+    if (side.second) clearAnswer(side);
+  }
+  $("depends").replaceChildren();
+  showInto();
+  markExamples();
+  showLayer(true);
+  showElsewhere();
+  await refresh();
+}
+
+function showInto() {
+  $("into").setAttribute("aria-pressed", state.into === 0);
+  $("into-2").setAttribute("aria-pressed", state.into === 1);
+}
+
+function startCompare() {
+  const choices = [["", "nothing"], ["photo", "another image"], ...state.facts.runs.slice(1).map((name) => [name, `the run ${name}`])];
+  $("compare").append(...choices.map(([value, text]) => make("option", { value }, text)));
+  $("compare").addEventListener("change", guarded(async () => compareWith($("compare").value)));
+  for (const [number, id] of ["into", "into-2"].entries()) $(id).addEventListener("click", () => { state.into = number; showInto(); });
 }
 
 function startInput() {
-  const zone = $("drop");
+  const zone = $("drops");
   const files = (list) => [...list].find((file) => file.type.startsWith("image/")) || list[0];
   for (const name of ["dragover", "dragenter"]) addEventListener(name, (event) => { event.preventDefault(); zone.classList.add("over"); });
   for (const name of ["dragleave", "drop"]) addEventListener(name, () => zone.classList.remove("over"));
   addEventListener("drop", (event) => {
     event.preventDefault();
     const file = files(event.dataTransfer.files);
-    if (file) take(file, file.name);
+    const slot = event.target.closest("#drop, #drop-2");
+    if (file) take(file, file.name, null, slot ? Number(slot.id === "drop-2") : state.into);
   });
   addEventListener("paste", (event) => {
     const file = event.clipboardData && files(event.clipboardData.files);
@@ -191,7 +252,7 @@ function startInput() {
   $("mean").addEventListener("click", guarded(async () => {
     state.mean = !state.mean;
     $("mean").setAttribute("aria-checked", state.mean);
-    await showMinus();
+    for (const side of sides()) await showMinus(side);
   }));
   $("depend").addEventListener("click", showDepends);
   $("webcam").addEventListener("click", guarded(async () => { if (state.stream) stopWebcam(); else await startWebcam(); }));
@@ -201,11 +262,11 @@ async function showExamples() {
   const { examples } = state.facts;
   if (!examples || !examples.length) return;
   const url = await askUrl("examples.jpg");
-  examples.forEach(({ row, label }, place) => {
+  examples.forEach(({ row, label }, i) => {
     const name = `example-${row}.jpg`;
     $("examples").append(make("button", { type: "button", class: "tile", "data-name": name, "aria-pressed": "false",
-      "aria-label": `Example ${place + 1}: ${word(label)}`, title: word(label),
-      style: { "background-image": `url(${url})`, "background-position": `${(100 * place) / Math.max(1, examples.length - 1)}% 0` },
+      "aria-label": `Example ${i + 1}: ${word(label)}`, title: word(label),
+      style: { "background-image": `url(${url})`, "background-position": `${(100 * i) / Math.max(1, examples.length - 1)}% 0` },
       onclick: guarded(async () => take(await (await ask(`images/${row}`)).blob(), name, label)) }));
   });
   $("examples").hidden = false;
@@ -222,10 +283,11 @@ async function startWebcam() {
   const video = $("video");
   video.srcObject = state.stream;
   await video.play();
-  state.name = "webcam.jpg"; state.label = null; state.still = false;
   video.hidden = false; $("photo").hidden = true; $("invite").hidden = true; $("drop").classList.add("full");
   $("webcam").setAttribute("aria-pressed", "true");
-  for (const tile of $("examples").children) tile.setAttribute("aria-pressed", "false");
+  state.sides[0].photo = null; state.into = state.compare === "photo" ? 1 : 0;
+  showInto();
+  markExamples();
   watch(video);
 }
 
@@ -238,10 +300,12 @@ async function watch(video) { // frame after frame, the next one when the last o
     canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
     const blob = await new Promise((done) => { canvas.toBlob(done, "image/jpeg", 0.9); });
     if (!state.stream) return;
-    state.blob = blob;
-    const turn = ++state.turn;
+    state.sides[0].photo = { blob, name: "webcam.jpg", label: null };
+    const turn = ++state.turn, key = `${state.views} ${state.tab} ${state.layer}/${state.unit}`;
+    const asked = sides().filter((side) => photoOf(side) && !(photoOf(side) === side.answered && side.key === key)); // a still image once
     try {
-      await answerOnce(blob, () => turn === state.turn && state.stream);
+      await answerOnce(asked, () => turn === state.turn && state.stream);
+      for (const side of asked) { side.answered = photoOf(side); side.key = key; }
       say("");
     } catch (error) {
       if (error.status !== 503) { say(error.message); stopWebcam(); return; }
@@ -260,38 +324,43 @@ function stopWebcam() {
   state.stream = null;
   $("video").hidden = true;
   $("webcam").setAttribute("aria-pressed", "false");
-  if (state.blob) {
-    $("photo").src = URL.createObjectURL(state.blob);
+  if (state.sides[0].photo) {
+    $("photo").src = URL.createObjectURL(state.sides[0].photo.blob);
     $("photo").alt = "The last image of the webcam"; $("photo").hidden = false;
-    state.still = true;
   }
 }
 
 // ---------------------------------------------------------------- Predict
 
-async function showAnswer(answer) {
-  showBars(answer);
-  await showSeen(answer);
+async function showAnswer(side) {
+  const { answer } = side, { label } = photoOf(side), facts = factsOf(side), verdict = at("verdict", side);
+  const still = !state.stream || (side.second && state.compare === "photo");
+  showBars(at("bars", side), answer);
+  await showSeen(side);
   const [name, share] = answer.top[0];
-  const right = state.label === null ? "" : answer.classes[0] === state.facts.classes[state.label] ? " ✓" : ` ✗ It is ${word(state.label)}.`;
-  if (state.still) {
-    $("verdict").textContent = `${firstSynonym(name)}, ${percent(share)}.${right}`;
+  const right = label === null ? "" : answer.classes[0] === state.facts.classes[label] ? " ✓" : ` ✗ It is ${word(label)}.`;
+  verdict.textContent = still ? `${firstSynonym(name)}, ${percent(share)}.${right}` : firstSynonym(name);
+  verdict.setAttribute("aria-live", still ? "polite" : "off");
+  verdict.title = facts.path;
+  if (still && !side.second) {
     const { receiving, decoding, net } = answer.milliseconds;
     $("time").textContent = `${answer.width} × ${answer.height} pixels; ${(receiving + decoding).toFixed(0)} ms to read, ${net.toFixed(0)} ms in the net`;
     $("time").title = "Measured by the server";
-  } else $("verdict").textContent = firstSynonym(name);
-  $("verdict").setAttribute("aria-live", state.still ? "polite" : "off");
+  }
   showElsewhere();
 }
 
-function clearAnswer() {
-  $("bars").replaceChildren();
-  $("verdict").textContent = "";
-  $("time").textContent = "";
+function clearAnswer(side) {
+  side.answer = null;
+  if (side.photo && photoOf(side) === side.photo) at("photo", side).hidden = true;
+  at("sees", side).hidden = true;
+  for (const id of ["bars", "maps", "unit"]) at(id, side).replaceChildren();
+  at("verdict", side).textContent = "";
+  if (!side.second) $("time").textContent = "";
 }
 
-function showBars({ top, classes }) { // a class keeps its bar, so that bars move instead of jumping
-  const list = $("bars"), before = new Map();
+function showBars(list, { top, classes }) { // a class keeps its bar, so that bars move instead of jumping
+  const before = new Map();
   for (const item of list.children) before.set(item.dataset.name, [item, item.getBoundingClientRect().top]);
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const items = top.map(([name, share], rank) => {
@@ -302,7 +371,7 @@ function showBars({ top, classes }) { // a class keeps its bar, so that bars mov
     requestAnimationFrame(() => item.style.setProperty("--share", share));
     return item;
   });
-  if (items.some((item, place) => list.children[place] !== item) || items.length !== list.children.length) list.replaceChildren(...items);
+  if (items.some((item, rank) => list.children[rank] !== item) || items.length !== list.children.length) list.replaceChildren(...items);
   if (still) return;
   for (const item of items) {
     const old = before.get(item.dataset.name);
@@ -313,31 +382,28 @@ function showBars({ top, classes }) { // a class keeps its bar, so that bars mov
 
 const CORNERS = (far) => [[0, 0], [0, far], [far, 0], [far, far], [far / 2, far / 2]];
 
-async function showSeen(answer) {
-  const { size, crop } = state.facts, far = size - crop;
-  $("square").src = answer.picture;
-  await $("square").decode().catch(() => {});
-  $("square").alt = `The square that the net's crops are cut from, ${size} by ${size} pixels`;
-  const places = state.views === 1 ? [[Math.floor(far / 2), Math.floor(far / 2)]] : CORNERS(far);
-  $("crops").className = state.views === 1 ? "one" : "";
-  $("crops").replaceChildren(...places.map(([top, left]) => make("div", { style: {
+async function showSeen(side) {
+  const { size, crop } = factsOf(side), far = size - crop, square = at("square", side), crops = at("crops", side), one = state.views === 1;
+  square.src = side.answer.picture;
+  await square.decode().catch(() => {});
+  square.alt = `The square that the net's crops are cut from, ${size} by ${size} pixels`;
+  const corners = one ? [[Math.floor(far / 2), Math.floor(far / 2)]] : CORNERS(far);
+  crops.className = one ? "crops one" : "crops";
+  crops.replaceChildren(...corners.map(([top, left]) => make("div", { style: {
     top: `${(100 * top) / size}%`, left: `${(100 * left) / size}%`, width: `${(100 * crop) / size}%`, height: `${(100 * crop) / size}%` } })));
-  $("seen").textContent = state.views === 1
+  at("seen", side).textContent = state.compare ? `${size} × ${size} pixels, ${one ? "a crop" : "five crops"} of ${crop} × ${crop}.` : one
     ? `The image as a square of ${size} × ${size} pixels; the frame is the crop of ${crop} × ${crop}.`
     : `Five crops of ${crop} × ${crop} and their mirror images; the answers are averaged.`;
-  $("sees").hidden = false;
-  await showMinus();
+  at("sees", side).hidden = false;
+  await showMinus(side);
 }
 
-async function showMinus() { // as the net gets it: minus the mean image; gray is no difference
-  $("minus").hidden = !state.mean;
-  if (!state.mean || !state.answer) return;
-  const { size } = state.facts, canvas = $("minus");
-  if (!state.meanPixels) {
-    const picture = await createImageBitmap(await (await ask("mean.png")).blob());
-    state.meanPixels = pixelsOf(picture, size);
-  }
-  const own = pixelsOf($("square"), size), mean = state.meanPixels.data;
+async function showMinus(side) { // as the net gets it: minus the mean image; gray is no difference
+  const canvas = at("minus", side), facts = factsOf(side), { size } = facts;
+  canvas.hidden = !state.mean;
+  if (!state.mean || !side.answer) return;
+  facts.mean ||= pixelsOf(await createImageBitmap(await (await ask(to(side, "mean.png"))).blob()), size).data;
+  const own = pixelsOf(at("square", side), size), { mean } = facts;
   for (let i = 0; i < own.data.length; i += 4) for (let k = i; k < i + 3; k++) own.data[k] = 128 + (own.data[k] - mean[k]) / 2;
   canvas.width = canvas.height = size;
   canvas.getContext("2d").putImageData(own, 0, 0);
@@ -350,11 +416,16 @@ function pixelsOf(picture, size) {
 }
 
 function showElsewhere() { // what is on the screen, on the command line and for programs
-  const views = state.views === 1 ? "" : ` --views ${state.views}`, query = state.views === 1 ? "" : `?views=${state.views}`;
+  const views = state.views === 1 ? "" : ` --views ${state.views}`, query = state.views === 1 ? "predict" : `predict?views=${state.views}`;
   const secret = token ? " -H \"Authorization: Bearer $ALEXNET_TOKEN\"" : "";
-  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line, and for programs:"),
-    copied(`alexnet predict ${quoted(state.facts.path)} ${quoted(state.name)}${views}`),
-    copied(`curl${secret} --data-binary ${quoted("@" + state.name)} ${quoted(`${location.origin}/predict${query}`)}`));
+  const lines = sides().flatMap((side) => {
+    const name = photoOf(side)?.name || "photo.jpg";
+    return [`alexnet predict ${quoted(factsOf(side).path)} ${quoted(name)}${views}`,
+      `curl${secret} --data-binary ${quoted("@" + name)} ${quoted(`${location.origin}/${to(side, query)}`)}`];
+  });
+  const old = [...document.querySelectorAll("#elsewhere code")].map((line) => line.textContent);
+  if (String(old) === String(lines)) return; // so that a frame of the webcam moves nothing
+  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line, and for programs:"), ...lines.map(copied));
 }
 
 // ---------------------------------------------------------------- Run
@@ -362,7 +433,7 @@ function showElsewhere() { // what is on the screen, on the command line and for
 function showFacts() {
   const facts = state.facts, error = facts.errors.val || Object.values(facts.errors)[0];
   $("what").textContent = `${facts.name}: net ${facts.net}, ${plural(facts.words.length, "class", "classes")}`
-    + (error ? `, ${percent(error.top1_error)} error` : "");
+    + (error ? `, ${percent(error.top1_error)} error` : "") + (facts.runs.length > 1 ? `; second run: ${facts.runs[1]}` : "");
   const rows = {
     net: `${facts.net}, ${plural(facts.parameters, "parameter")}`,
     classes: facts.words.slice(0, 20).map(firstSynonym).join(", ") + (facts.words.length > 20 ? ", ..." : ""),
@@ -404,7 +475,8 @@ function showCurve({ train, val }) {
   }
   ends.sort(([a], [b]) => a - b);
   ends.forEach((end, i) => { if (i && end[0] - ends[i - 1][0] < 14) end[0] = ends[i - 1][0] + 14; });
-  for (const [place, label] of ends) drawing.append(...label.split(" ").map((part, i) => (i ? null : make("text", { x: width - right + 6, y: Math.min(place, height - bottom) }, part))).filter(Boolean));
+  ends.forEach((end, i) => { end[0] = Math.min(end[0], height - bottom - 14 * (ends.length - 1 - i)); });
+  for (const [end, label] of ends) drawing.append(make("text", { x: width - right + 6, y: end }, label.split(" ")[0]));
   const mark = make("line", { class: "grid", y1: top, y2: height - bottom, x1: -9, x2: -9 });
   drawing.append(mark);
   const readout = make("p", { class: "quiet readout" }, curveText(val, train));
@@ -440,39 +512,44 @@ const showErrors = guarded(async () => {
     state.errorsShown = true;
     return;
   }
-  const told = await askJson("errors");
-  if (told.state === "not measured") {
-    const words = `Measure on ${plural(told.images, "image")}`;
-    const begin = guarded(async () => { await askJson("errors", { method: "POST" }); await showErrors(); });
-    if (told.images <= 500) { await begin(); return; }
-    box.replaceChildren(make("button", { type: "button", onclick: begin }, words));
-  } else if (told.state === "measuring") {
-    box.replaceChildren(make("p", {}, `${count(told.done)} of ${plural(told.images, "image")}`),
-      make("progress", { max: told.images, value: told.done, "aria-label": "Measured so far" }));
-    setTimeout(showErrors, 400);
-  } else if (told.state === "done") {
-    state.errorsShown = true;
-    await showMeasured(box, told);
-  } else throw new Error(told.state);
+  const measured = await passed(box, "errors", "errors", showErrors, "Measure on");
+  if (!measured || state.errorsShown) return;
+  state.errorsShown = true;
+  await showMeasured(box, measured);
 });
 
-async function showMeasured(box, told) {
-  const wrong = Math.round(told.errors.top1_error * told.images);
-  box.replaceChildren(make("p", {}, `${count(wrong)} of ${plural(told.images, "image")} wrong: ${percent(told.errors.top1_error)} `
-    + `(95% interval ${told.errors.top1_interval.map(percent).join(" to ")})`
-    + (told.errors.top5_error === null ? "" : `; right class not among five: ${percent(told.errors.top5_error)}`)));
-  if (told.confusion) box.append(make("h2", {}, "Which class is taken for which"),
-    make("p", { class: "quiet" }, "Rows: true classes. Columns: the net's answers."), confusionTable(told.confusion));
-  else box.append(make("h2", {}, "Most frequent confusions"), make("ul", {}, ...told.confusions.map(([own, other, times]) =>
-    make("li", {}, `${word(own)} taken for ${word(other)}: ${count(times)} of ${count(told.classes[own].images)}`))));
-  if (!told.mistakes.length) return;
+async function passed(box, path, begin, again, verb) { // what a pass over the dataset's images gave, where it has ended; else how far it is
+  const answer = await askJson(path), { images, done } = answer;
+  if (answer.state === "done") return answer;
+  if (answer.state === "not measured") {
+    const start = guarded(async () => { await askJson(begin, { method: "POST" }); await again(); });
+    if (images <= 500) await start();
+    else box.replaceChildren(make("button", { type: "button", onclick: start }, `${verb} ${plural(images, "image")}`));
+  } else if (answer.state === "measuring") {
+    box.replaceChildren(make("p", {}, `${count(done)} of ${plural(images, "image")}`),
+      make("progress", { max: images, value: done, "aria-label": "Images so far" }));
+    setTimeout(again, 400);
+  } else throw new Error(answer.state);
+  return null;
+}
+
+async function showMeasured(box, measured) {
+  const wrong = Math.round(measured.errors.top1_error * measured.images);
+  box.replaceChildren(make("p", {}, `${count(wrong)} of ${plural(measured.images, "image")} wrong: ${percent(measured.errors.top1_error)} `
+    + `(95% interval ${measured.errors.top1_interval.map(percent).join(" to ")})`
+    + (measured.errors.top5_error === null ? "" : `; right class not among five: ${percent(measured.errors.top5_error)}`)));
+  if (measured.confusion) box.append(make("h2", {}, "Which class is taken for which"),
+    make("p", { class: "quiet" }, "Rows: true classes. Columns: the net's answers."), confusionTable(measured.confusion));
+  else box.append(make("h2", {}, "Most frequent confusions"), make("ul", {}, ...measured.confusions.map(([own, other, times]) =>
+    make("li", {}, `${word(own)} taken for ${word(other)}: ${count(times)} of ${count(measured.classes[own].images)}`))));
+  if (!measured.mistakes.length) return;
   const url = await askUrl("mistakes.jpg");
   box.append(make("h2", {}, "Worst mistakes"), make("p", { class: "quiet" }, "Those that give their true class least, first. Choose one to look at it."),
-    make("div", { class: "mistakes" }, ...told.mistakes.map((mistake, place) => make("div", {},
+    make("div", { class: "mistakes" }, ...measured.mistakes.map((mistake, i) => make("div", {},
       make("button", { type: "button", class: "tile", "aria-label": `Look at ${mistake.name}: ${word(mistake.true)}, taken for ${word(mistake.predicted)}`,
-        style: { "background-image": `url(${url})`, "background-position": `${-96 * place}px 0`, "background-size": "auto 96px" },
+        style: { "background-image": `url(${url})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
         onclick: guarded(async () => {
-          await take(await (await ask(`images/${mistake.row}`)).blob(), mistake.name.split("/").at(-1), mistake.true);
+          await take(await (await ask(`images/${mistake.row}`)).blob(), mistake.name.split("/").at(-1), mistake.true, 0);
           location.hash = "predict";
         }) }),
       make("p", {}, `${word(mistake.predicted)} ${percent(mistake.probability)}`),
@@ -511,21 +588,22 @@ function showFigure() { // the paper's Figure 2: a slab for each layer, as high 
     const link = make("a", { svg: true, href: name === "image" ? "#predict" : `#${name}`, "data-layer": name, "aria-label": `${name}: ${text}` });
     const parts = groups === 2 ? [-1, 1] : [0], half = parts.length === 2 ? 0.62 : 1, flat = name === "image";
     const high = pixels ? side(pixels) : 104, deep = pixels && !flat ? depth(shape[0] / groups) : 0, wide = pixels ? high * half : 18, lift = deep * 0.5;
+    const room = Math.max(deep + wide, 44), start = x + (room - deep - wide) / 2; // for the caption, too
     for (const part of parts) {
-      const h = high * half, top = middle - h / 2 + part * (h / 2 + 3 + lift / 2) + lift / 2, left = x;
+      const h = high * half, top = middle - h / 2 + part * (h / 2 + 3 + lift / 2) + lift / 2, left = start;
       const face = [[left + deep, top], [left + deep + wide, top], [left + deep + wide, top + h], [left + deep, top + h]];
       if (deep) link.append(
         make("polygon", { class: "slab", points: [[left, top - lift], [left + wide, top - lift], face[1], face[0]].join(" ") }),
         make("polygon", { class: "slab", points: [[left, top - lift], face[0], face[3], [left, top - lift + h]].join(" ") }));
       link.append(make("polygon", { class: "slab", points: face.join(" ") }));
       link.append(make("svg", { class: "face", x: left + deep + 1, y: top + 1, width: wide - 2, height: h - 2, viewBox: "0 0 1 1", preserveAspectRatio: "none",
-        "data-place": Math.max(0, part), "data-parts": parts.length }, make("image", { preserveAspectRatio: "none" })));
+        "data-part": Math.max(0, part), "data-parts": parts.length }, make("image", { preserveAspectRatio: "none" })));
     }
-    const center = x + (deep + wide) / 2;
+    const center = x + room / 2;
     link.append(make("text", { x: center, y: height - 26, "text-anchor": "middle" }, name),
       make("text", { class: "quiet", x: center, y: height - 10, "text-anchor": "middle" }, pixels ? `${shape[0]} × ${pixels}²` : count(shape[0])));
     drawing.append(link);
-    x += Math.max(deep + wide, 44) + space;
+    x += room + space;
   };
   slab("image", [3], `what the net sees, ${crop} × ${crop} pixels`, crop, 1);
   main.forEach((entry) => {
@@ -536,12 +614,12 @@ function showFigure() { // the paper's Figure 2: a slab for each layer, as high 
   drawing.style.setProperty("max-width", `${x * 1.2}px`);
   $("figure").replaceChildren(drawing);
   const others = layers.filter((entry) => !isMain(entry));
-  $("figure").after(make("p", { class: "quiet", id: "others" }, "Between them: ", ...others.flatMap((entry, place) => [
-    place ? ", " : "", make("a", { href: `#${entry.name}`, "data-layer": entry.name, title: KINDS[entry.kind] || entry.kind }, entry.name)]), "."));
+  $("figure").after(make("p", { class: "quiet", id: "others" }, "Between them: ", ...others.flatMap((entry, i) => [
+    i ? ", " : "", make("a", { href: `#${entry.name}`, "data-layer": entry.name, title: KINDS[entry.kind] || entry.kind }, entry.name)]), "."));
   state.layer = (layers.find((entry) => entry.name === "conv1") || layers[0]).name;
 }
 
-function showLayer() {
+function showLayer(anew = false) {
   const entry = state.facts.layers.find(({ name }) => name === state.layer);
   for (const link of document.querySelectorAll("#panel-inside a[data-layer]")) {
     if (link.dataset.layer === entry.name) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
@@ -551,70 +629,153 @@ function showLayer() {
     ? `${count(entry.shape[0])} maps of ${entry.shape[1]} × ${entry.shape[2]}` : plural(entry.shape[0], "unit"),
   entry.parameters && plural(entry.parameters, "parameter"),
   entry.receptive_field && `a unit sees ${entry.receptive_field} × ${entry.receptive_field} pixels`].filter(Boolean).join("; ") + ".";
-  if (!state.blob) $("maps").replaceChildren(make("p", { class: "quiet" }, "Give an image to see what the layer makes of it."));
+  for (const side of sides()) {
+    if (!hasLayer(side)) at("unit", side).replaceChildren();
+    if (!hasLayer(side)) at("maps", side).replaceChildren(quiet(`This run's net has no ${unitName()}.`));
+    else if (!photoOf(side)) at("maps", side).replaceChildren(quiet("Give an image to see what the layer makes of it."));
+  }
   const key = `${state.layer}/${state.unit}`;
-  if (state.shownLayer !== key) { state.shownLayer = key; if (state.tab === "inside") refresh(); }
+  if (state.shownLayer === key && !anew) return;
+  state.shownLayer = key;
+  for (const side of state.sides) showTop(side);
+  if (state.tab === "inside" && !anew) refresh();
+}
+const quiet = (text) => make("p", { class: "quiet" }, text);
+const unitName = () => (state.unit === null ? `layer ${state.layer}` : `unit ${state.unit} of ${state.layer}`);
+function hasLayer(side) {
+  const own = factsOf(side).layers.find(({ name }) => name === state.layer);
+  return own && (state.unit === null || state.unit < own.shape[0]);
 }
 
-function mapQuestions(options) {
-  const unit = state.unit === null ? "" : `&unit=${state.unit}`;
-  return [askJson("maps?count=1", options), askJson(`maps?layer=${encodeURIComponent(state.layer)}&count=48${unit}`, options)];
+function mapQuestions(side, options) {
+  const asks = side.second ? [] : [askJson("maps?count=1", options)];
+  if (!hasLayer(side)) return asks;
+  const unit = state.unit === null ? "" : `&unit=${state.unit}`, most = state.compare ? 24 : 48;
+  return [...asks, askJson(to(side, `maps?layer=${encodeURIComponent(state.layer)}&count=${most}${unit}`), options)];
 }
 
-function fillFace(face, url, columns, rows, place) { // with one of the pictures that stand beside or below each other in a file
+function fillFace(face, url, columns, rows, part) { // with one of the pictures that stand beside or below each other in a file
   const image = face.firstChild;
   image.setAttribute("href", url);
   image.setAttribute("width", columns); image.setAttribute("height", rows);
-  image.setAttribute("x", columns > 1 ? -place : 0); image.setAttribute("y", rows > 1 ? -place : 0);
+  image.setAttribute("x", columns > 1 ? -part : 0); image.setAttribute("y", rows > 1 ? -part : 0);
 }
 
-function showMaps([all, one]) {
-  for (const told of all.layers) {
-    const link = document.querySelector(`#figure a[data-layer="${CSS.escape(told.layer)}"]`);
+function showFaces({ layers }) {
+  for (const layer of layers) {
+    const link = document.querySelector(`#figure a[data-layer="${CSS.escape(layer.layer)}"]`);
     if (!link) continue;
     for (const face of link.querySelectorAll(".face")) {
-      const { place, parts } = face.dataset, maps = told.rows > 1 || told.columns > 1;
-      fillFace(face, told.picture, maps ? told.strongest.length : 1, maps ? 1 : parts, place);
+      const { part, parts } = face.dataset, maps = layer.rows > 1 || layer.columns > 1;
+      fillFace(face, layer.picture, maps ? layer.strongest.length : 1, maps ? 1 : parts, part);
     }
   }
   const { size, crop } = state.facts, edge = Math.floor((size - crop) / 2) / size;
   const view = document.querySelector("#figure a[data-layer='image'] .face");
-  fillFace(view, state.answer.picture, 1, 1, 0);
+  fillFace(view, state.sides[0].answer.picture, 1, 1, 0);
   view.setAttribute("viewBox", `${edge} ${edge} ${crop / size} ${crop / size}`);
-  const [told] = one.layers, box = $("maps");
-  if (told.layer !== state.layer) return;
-  const maps = told.rows > 1 || told.columns > 1, places = told.strongest.length, highest = told.highest || 1;
-  box.className = maps ? "" : "values";
-  const tiles = told.strongest.map(({ unit, value }, place) => {
-    const name = told.layer === state.facts.layers.at(-1).name ? word(unit) : `unit ${unit}`;
-    const text = Number(value.toPrecision(3)).toString();
-    return make("a", { class: "map", href: `#${told.layer}/${unit}`, title: `${name}: highest number ${value}` },
-      maps ? make("span", { class: "pixels", style: { "background-image": `url(${told.picture})`,
-        "background-size": `${100 * places}% 100%`, "background-position": `${places > 1 ? (100 * place) / (places - 1) : 0}% 0` } })
-        : make("i", { style: { "--share": Math.max(0, value / highest) } }),
-      make("span", {}, name, make("span", { class: "quiet" }, ` ${text}`)));
-  });
-  box.replaceChildren(...tiles);
-  $("unit").replaceChildren(...[make("p", { class: "quiet" }, state.unit === null
-    ? `The ${count(places)} strongest of ${plural(told.units, maps ? "map" : "unit")}; ${count(told.active)} have a number above 0. `
-      + (maps ? `Dark is 0, white is ${Number(told.highest.toPrecision(3))}, the layer's highest number.` : "Bars are shares of the highest number.")
-    : "Dark is 0, white is the layer's highest number."),
-  state.unit === null ? null : make("p", {}, make("a", { href: `#${told.layer}` }, `All units of ${told.layer}`))].filter(Boolean));
-  box.classList.toggle("single", state.unit !== null);
 }
 
-const similarQuestion = (options) => askJson("search?count=12", options);
+function showMaps(side, answers) {
+  if (!side.second) showFaces(answers.shift());
+  if (!answers.length || answers[0].layers[0].layer !== state.layer) return;
+  const [layer] = answers[0].layers, { strongest, units, picture } = layer, facts = factsOf(side), box = at("maps", side);
+  const maps = layer.rows > 1 || layer.columns > 1, several = strongest.length, highest = layer.highest || 1;
+  if (state.unit === null ? several === 1 && units > 1 : strongest[0].unit !== state.unit) return; // of another address
+  const tiles = strongest.map(({ unit, value }, rank) => {
+    const name = layer.layer === facts.layers.at(-1).name ? word(unit, facts) : `unit ${unit}`;
+    return make("a", { class: "map", href: `#${layer.layer}/${unit}`, title: `${name}: highest number ${value}` },
+      maps ? make("span", { class: "pixels", style: { "background-image": `url(${picture})`,
+        "background-size": `${100 * several}% 100%`, "background-position": `${several > 1 ? (100 * rank) / (several - 1) : 0}% 0` } })
+        : make("i", { style: { "--share": Math.max(0, value / highest) } }),
+      make("span", {}, name, make("span", { class: "quiet" }, ` ${short(value)}`)));
+  });
+  box.className = `maps${maps ? "" : " values"}${state.unit === null ? "" : " single"}`;
+  box.replaceChildren(...tiles);
+  at("unit", side).replaceChildren(quiet(state.unit === null
+    ? `The ${count(several)} strongest of ${plural(units, maps ? "map" : "unit")}; ${count(layer.active)} have a number above 0. `
+      + (maps ? `Dark is 0, white is ${short(layer.highest)}, the layer's highest number.` : "Bars are shares of the highest number.")
+    : maps ? `Dark is 0, white is ${short(layer.highest)}, the layer's highest number.` : "The bar is a share of the layer's highest number."));
+  if (state.unit !== null) at("unit", side).append(make("p", {}, make("a", { href: `#${layer.layer}` }, `All units of ${layer.layer}`)));
+}
+const short = (value) => Number(value.toPrecision(3)).toString();
 
-function showSimilar(told) {
-  const place = told.neighbors.length, box = $("panel-similar");
-  box.replaceChildren(make("div", { class: "mistakes" }, ...told.neighbors.map((neighbor, i) => make("div", {},
+const showTop = guarded(async (side) => { // the images of the run's dataset that drive the unit most
+  const box = at("top", side), { layer, unit } = state, facts = factsOf(side);
+  const hidden = unit === null || !hasLayer(side) || (side.second && (!state.compare || state.compare === "photo"));
+  if (hidden) { box.replaceChildren(); return; }
+  const title = make("h3", {}, "Images that drive it most"), inner = make("div", {});
+  if (!box.firstChild || box.dataset.unit !== `${layer}/${unit}`) box.replaceChildren(title, inner);
+  box.dataset.unit = `${layer}/${unit}`;
+  const rest = box.lastChild;
+  if (!facts.units.includes(layer)) {
+    rest.replaceChildren(quiet(facts.units.length ? `They are looked for in layers with weights of their own: ${facts.units.join(", ")}.`
+      : "The dataset that the run was trained on is not there."));
+    return;
+  }
+  const path = to(side, `units/${encodeURIComponent(layer)}/${unit}`);
+  const current = () => state.layer === layer && state.unit === unit && factsOf(side) === facts;
+  const answer = await passed(rest, path, to(side, "units"), async () => { if (current()) await showTop(side); }, "Look for them among");
+  if (!answer || !current()) return;
+  rest.replaceChildren(make("div", { class: "mistakes nine" }, ...answer.strongest.map((image, i) => make("div", {},
+    make("button", { type: "button", class: "tile", title: image.name, "aria-label": `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`,
+      style: { "background-image": `url(${answer.picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
+      onclick: guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0)) }),
+    make("p", {}, short(image.value)), make("p", { class: "quiet" }, firstSynonym(image.class))))),
+  quiet(`Of ${plural(answer.images, `${{ train: "training", val: "validation" }[answer.split] || answer.split} image`)}. A tile is what the unit sees, `
+    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, before the activation function; `
+    + `on ${percent(answer.active)} of the images it is above 0. Choose one to look at it.`));
+});
+
+// ---------------------------------------------------------------- Similar
+
+const CODES = { itq: "ITQ", pca: "signs of principal components", hyperplanes: "random hyperplanes", autoencoder: "auto-encoder" };
+
+function startSimilar() {
+  const { images, codes } = state.facts.similar;
+  const choices = Object.keys(CODES).flatMap((kind) => codes[kind].map((bits) => [kind, bits]));
+  $("code").append(...choices.map(([kind, bits]) => make("option", { value: `code=${kind}&bits=${bits}` }, `${CODES[kind]}, ${bits} bits`)));
+  const [kind, bits] = choices.findLast(([name, length]) => name === choices[0][0] && length <= 64);
+  $("code").value = `code=${kind}&bits=${bits}`;
+  const change = () => {
+    const on = $("by-code").getAttribute("aria-checked") === "true";
+    $("code").disabled = !on;
+    state.code = on ? `&${$("code").value}` : "";
+    if (on) $("coding").textContent = "The codes of all images are made when they are first asked for.";
+    refresh();
+  };
+  $("by-code").addEventListener("click", () => {
+    $("by-code").setAttribute("aria-checked", $("by-code").getAttribute("aria-checked") !== "true");
+    change();
+  });
+  $("code").addEventListener("change", change);
+  $("neighbors").append(quiet(`Give an image to find similar ones among ${plural(images, "image")}.`));
+}
+
+const similarQuestion = (options) => askJson(`search?count=12${state.code}`, options);
+
+function neighborTiles({ neighbors, picture }, text) {
+  return make("div", { class: "mistakes" }, ...neighbors.map((neighbor, i) => make("div", {},
     make("span", { class: "tile still", role: "img", "aria-label": `Similar image ${i + 1}: ${neighbor.image}`, title: neighbor.image,
-      style: { "background-image": `url(${told.picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
+      style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
     make("p", {}, neighbor.label || neighbor.image.split("/").at(-1)),
-    make("p", { class: "quiet", title: `distance ${neighbor.distance}` }, neighbor.relative < 0.001 ? "the same picture"
-      : `${Number(neighbor.relative.toPrecision(2))} of the median`, neighbor.there ? null : "; not there any more")))),
-  make("p", { class: "quiet" }, `${plural(place, "image")} of ${count(state.facts.similar.images)}; ${told.words}.`),
-  copied(`curl --data-binary ${quoted("@" + state.name)} ${quoted(`${location.origin}/search?count=12`)}`));
+    make("p", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; not there any more"))));
+}
+
+function showSimilar(answer) {
+  const { coded, neighbors, words } = answer, box = $("neighbors"), { similar } = state.facts;
+  const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${Number(relative.toPrecision(2))} × median`));
+  const line = copied(`curl --data-binary ${quoted("@" + state.sides[0].photo.name)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`);
+  const note = quiet(`${plural(neighbors.length, "image")} of ${count(similar.images)}; ${words}.`);
+  $("coding").textContent = "";
+  if (!coded) { box.replaceChildren(exact, note, line); return; }
+  const { kind, bits, overlap, compared, within } = coded;
+  $("coding").textContent = `${overlap} of the ${compared} images that are nearest by distance are among the ${compared} nearest by code.`
+    + (within > compared ? ` ${count(within)} images have a code as near as the last of these: of equal codes, the first in the index are shown.` : "");
+  box.replaceChildren(make("div", { class: "sides" },
+    make("section", { "aria-label": "By distance" }, make("h2", {}, "By distance"), exact),
+    make("section", { "aria-label": "By code" }, make("h2", {}, `By code: ${CODES[kind]}, ${bits} bits`),
+      neighborTiles(coded, ({ differing }) => (differing ? `${differing} of ${bits} bits differ` : "the same code")))), note, line);
 }
 
 const METHODS = {
@@ -624,16 +785,18 @@ const METHODS = {
 };
 
 const showDepends = guarded(async () => {
-  const box = $("depends"), button = $("depend");
-  if (!state.blob) { say("Give an image first."); return; }
+  const box = $("depends"), button = $("depend"), asked = sides().filter(photoOf);
+  if (!asked.length) { say("Give an image first."); return; }
   button.disabled = true;
   try {
-    const told = await askJson("attributions", { method: "POST", body: state.blob });
-    box.replaceChildren(make("p", {}, `For the class ${firstSynonym(told.name)}:`), make("div", { class: "methods" },
-      ...Object.entries(told.maps).map(([name, url]) => make("figure", {}, make("img", { src: url, alt: `${name} for ${firstSynonym(told.name)}` }),
-        make("figcaption", {}, make("b", {}, name), " ", make("span", {}, METHODS[name]))))),
-    make("p", { class: "quiet" }, "White is far from 0, dark is 0; each map has its own scale. Maps of a net that learned nothing can look as good: "
-      + "the command draws each beside that of random weights."), copied(`alexnet show ${quoted(state.facts.path)} ${quoted(state.name)}`));
+    const answers = await Promise.all(asked.map((side) => askJson(to(side, "attributions"), { method: "POST", body: photoOf(side).blob })));
+    box.replaceChildren(make("div", { class: "sides" }, ...answers.map(({ name, maps }, i) => make("section", {},
+      state.compare ? make("h3", {}, sideName(asked[i])) : null, make("p", {}, `For the class ${firstSynonym(name)}:`), make("div", { class: "methods" },
+        ...Object.entries(maps).map(([method, url]) => make("figure", {}, make("img", { src: url, alt: `${method} for ${firstSynonym(name)}` }),
+          make("figcaption", {}, make("b", {}, method), " ", make("span", {}, METHODS[method])))))))),
+    quiet("White is far from 0, dark is 0; each map has its own scale. Maps of a net that learned nothing can look as good: "
+      + "the command draws each beside that of random weights."),
+    ...asked.map((side) => copied(`alexnet show ${quoted(factsOf(side).path)} ${quoted(photoOf(side).name)}`)));
   } finally { button.disabled = false; }
 });
 
@@ -643,12 +806,12 @@ const showReference = guarded(async () => {
   if ($("reference").children.length) return;
   const spec = await askJson("openapi.json");
   const typeOf = (schema) => schema.enum ? schema.enum.join(", ") : schema.type || (schema.anyOf || []).map(typeOf).join(" or ");
-  for (const [path, methods] of Object.entries(spec.paths)) for (const [method, told] of Object.entries(methods)) {
-    const parameters = (told.parameters || []).map(({ name, schema, description }) => make("li", {}, make("code", {}, name),
+  for (const [path, methods] of Object.entries(spec.paths)) for (const [method, operation] of Object.entries(methods)) {
+    const parameters = (operation.parameters || []).map(({ name, schema, description }) => make("li", {}, make("code", {}, name),
       ` (${typeOf(schema)}${schema.default === undefined ? "" : `, default ${schema.default}`}): ${description || schema.description || ""}`));
-    const body = told.requestBody ? " --data-binary @photo.jpg" : method === "post" ? " -X POST" : "";
+    const body = operation.requestBody ? " --data-binary @photo.jpg" : method === "post" ? " -X POST" : "";
     $("reference").append(make("section", { class: "endpoint" }, make("h2", {}, make("code", {}, `${method.toUpperCase()} ${path}`)),
-      make("p", {}, told.description || told.summary || ""), parameters.length ? make("ul", {}, ...parameters) : null,
+      make("p", {}, operation.description || operation.summary || ""), parameters.length ? make("ul", {}, ...parameters) : null,
       copied(`curl${body} ${quoted(location.origin + path)}`)));
   }
 });
@@ -657,13 +820,16 @@ const showReference = guarded(async () => {
 
 async function start() {
   state.facts = await askJson("run");
+  const other = state.facts.runs[1];
   $("tab-inside").hidden = !state.facts.inside;
   $("tab-similar").hidden = !state.facts.similar;
-  if (state.facts.similar) $("panel-similar").append(make("p", { class: "quiet" }, `Give an image to find similar ones among ${plural(state.facts.similar.images, "image")}.`));
+  if (state.facts.similar) startSimilar();
   startTabs();
   startInput();
+  startCompare();
   showFacts();
   showFigure();
+  if (other) await compareWith(other);
   route();
   showElsewhere();
   await showExamples();

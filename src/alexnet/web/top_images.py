@@ -1,0 +1,108 @@
+"""The images that drive each unit most, found while nobody else asks the net, and kept in memory."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from alexnet.data.dataset import Dataset
+from alexnet.evaluation.classifier import Classifier, stacked
+from alexnet.inside.kept_units import known_units
+from alexnet.inside.units import LayerUnits, Strongest, fields, seen_by_unit
+from alexnet.web.batcher import Batcher
+from alexnet.web.behind import Behind
+from alexnet.web.pictures import joined
+
+
+class Sums(NamedTuple):
+    """Outputs before the activation function, {name: (1, maps, rows, columns) or (1, units)} for each image."""
+
+    names: tuple[str, ...]
+    views: int = 1
+
+    def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
+        """As ``Classifier.activations``, of the center view."""
+        outputs = classifier.activations(stacked(squares), self.names)
+        return [{name: tensor[i : i + 1].cpu() for name, tensor in outputs.items()} for i in range(len(squares))]
+
+
+class TopImages(Behind):
+    """Looks once at all images of a split, for all units; or takes what ``alexnet show --unit`` kept with the run.
+
+    Args:
+        batcher: what answers.
+        dataset: of the run.
+        split: its images.
+    """
+
+    def __init__(self, batcher: Batcher, dataset: Dataset, split: str):
+        self._classifier = batcher.classifier
+        self._kept = Strongest(self._classifier, len(dataset.classes))
+        self._fields = fields(self._classifier)
+        self._units: dict[str, LayerUnits] = {}
+        self._shown: frozenset[int] = frozenset()
+        super().__init__(batcher, dataset, split, Sums(tuple(self._kept.asked)))
+
+    def known(self) -> bool:
+        """Whether the run's folder has them, of these weights and images."""
+        units = known_units(self._classifier.path, self._classifier, self.dataset, self.split)
+        if units is not None:
+            self._set(units)
+        return units is not None
+
+    def take(self, answers: Sequence[Any], rows: np.ndarray) -> None:
+        """Keeps the strongest."""
+        outputs = {name: torch.cat([answer[name] for answer in answers]) for name in self._kept.asked}
+        self._kept.add(outputs, torch.from_numpy(self.dataset.labels[rows].astype(np.int64)), rows)
+
+    def finish(self) -> None:
+        """Makes the result."""
+        self._set(self._kept.result())
+
+    def _set(self, units: dict[str, LayerUnits]) -> None:
+        self._units = units
+        rows = np.unique(np.concatenate([own.rows.ravel() for own in units.values()]))
+        self._shown = frozenset(rows[rows >= 0].tolist())
+
+    def shows(self, row: int) -> bool:
+        """Whether an image drives some unit most."""
+        return row in self._shown
+
+    def of(self, layer: str, unit: int) -> dict[str, Any]:
+        """The nine images of a unit as JSON: what the unit sees of each, side by side in one picture.
+
+        Args:
+            layer, unit: that there are.
+        """
+        empty = {"active": None, "side": None, "strongest": [], "picture": None}
+        answer: dict[str, Any] = {**self.state(), "layer": layer, "unit": unit, **empty}
+        if not self.finished:
+            return answer
+        units, dataset, field = self._units[layer], self.dataset, self._fields[layer]
+        ranks = np.flatnonzero(units.rows[unit] >= 0).tolist()
+        rows = [int(units.rows[unit, rank]) for rank in ranks]
+        places = [int(units.places[unit, rank]) for rank in ranks]
+        seen = [
+            seen_by_unit(dataset.image(row), self._classifier.preprocessing, field, position, units.columns)
+            for row, position in zip(rows, places)
+        ]
+        content = base64.b64encode(joined(seen)).decode()
+        return {
+            **answer,
+            "active": float(units.active[unit]),
+            "side": seen[0].shape[0] if seen else 0,
+            "strongest": [
+                {
+                    "row": row,
+                    "name": dataset.name(row),
+                    "label": int(dataset.labels[row]),
+                    "class": dataset.words[dataset.labels[row]],
+                    "value": float(units.values[unit, rank]),
+                    "place": list(divmod(position, units.columns)),
+                }
+                for rank, row, position in zip(ranks, rows, places)
+            ],
+            "picture": f"data:image/jpeg;base64,{content}",
+        }
