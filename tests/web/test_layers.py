@@ -125,6 +125,16 @@ def test_similar_images_are_those_of_the_command(client, run, index, pictures):
         assert asks("/search", photo.read_bytes())[0] == 404 and asks.json("/run")["similar"] is None
 
 
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_flipped_image_is_found_by_its_flip(client, pictures, flip):
+    photo, turned = pictures / "red" / "003.jpg", io.BytesIO()
+    with Image.open(photo) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(turned, "PNG")
+    first = client.json(f"/search?count=1&flip={flip}", turned.getvalue())["neighbors"][0]
+    plain = client.json("/search?count=2&flip=false", photo.read_bytes())["neighbors"]
+    assert (first["image"] == str(photo) and first["distance"] < 0.1 * plain[1]["distance"]) == flip
+
+
 def test_an_index_of_another_run_is_refused_in_a_line(index, dataset, net_file, tmp_path, alexnet):
     train(dataset, tmp_path / "run", Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, seed=9), show=False)
     status, _, err = alexnet("serve", tmp_path / "run", "--port", 0, "--index", index)
@@ -214,7 +224,7 @@ def test_units_that_there_are_not_are_named(client, path, status, said):
 def test_codes_find_what_differs_in_the_fewest_bits(client, index, run, pictures, kind, bits):
     photo = pictures / "green" / "004.jpg"
     answer = client.json(f"/search?count=5&code={kind}&bits={bits}", photo.read_bytes())
-    plain = client.json("/search?count=5", photo.read_bytes())
+    plain = client.json("/search?count=5&flip=false", photo.read_bytes())
     assert answer["neighbors"] == plain["neighbors"] and plain["coded"] is None
     coded = answer["coded"]
     opened = Index(index)

@@ -105,8 +105,8 @@ class Search(OnDevice, Working):
     """Look at every image where the index is approximate: slower, nothing is missed."""
 
     unflipped: bool = False
-    """Search for each picture as it is, by the paper's one distance. Without it each is searched for flipped left to right,
-    too, and an image's distance is the lesser one."""
+    """Search for each picture as it is, by the paper's one distance. Without it each is searched for flipped, too,
+    and an image's distance is the lesser one."""
 
     picture: File | None = None
     """PNG file to draw the pictures and the similar images to (default: none)."""

@@ -100,19 +100,23 @@ def answers(
             answered[-1] += [
                 Answer(name, opened.search(row, count, exhaustive)) for name, row in zip(batch.names, rows)
             ]
-    return Answers(opened, [_nearer(own, count) for own in zip(*answered)], squares)
+    joined = [
+        dataclasses.replace(own[0], neighbors=nearer([answer.neighbors for answer in own], count))
+        for own in zip(*answered)
+    ]
+    return Answers(opened, joined, squares)
 
 
 def _flipped(fitted: Fitted) -> Fitted:
     return Fitted(np.ascontiguousarray(fitted.pixels[:, ::-1]), f"{fitted.done}, flipped")
 
 
-def _nearer(both: Sequence[Answer], count: int) -> Answer:
-    """Of answers to a picture and to its mirror image, each image once, at the lesser distance."""
+def nearer(several: Sequence[Sequence[Neighbor]], count: int) -> list[Neighbor]:
+    """Of the neighbors of a picture and of its mirror image, each image once, at the lesser distance."""
     nearest: dict[int, Neighbor] = {}
-    for neighbor in sorted((n for answer in both for n in answer.neighbors), key=lambda n: n.distance):
+    for neighbor in sorted((n for neighbors in several for n in neighbors), key=lambda n: n.distance):
         nearest.setdefault(neighbor.place, neighbor)
-    return dataclasses.replace(both[0], neighbors=list(nearest.values())[:count])
+    return list(nearest.values())[:count]
 
 
 class _Kept(FileStimuli):

@@ -174,6 +174,7 @@ Features = Annotated[
 Pool = Annotated[Literal["mean", "max"] | None, Field(description="Over the positions of maps.")]
 Count = Annotated[int, Field(ge=1, le=48, description="Number of images.")]
 Exhaustive = Annotated[bool, Field(description="Look at every image, where the index is approximate.")]
+Flip = Annotated[bool, Field(description="Search for the mirror image, too, except by codes.")]
 OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, instead of the strongest.")]
 OfRun = Annotated[
     str | None, Field(max_length=1000, description="The run, where two are served; the first, if not given.")

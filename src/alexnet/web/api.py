@@ -22,6 +22,7 @@ from alexnet.web.answers import (
     Depends,
     Exhaustive,
     Features,
+    Flip,
     Health,
     Layers,
     Neighbors,
@@ -39,7 +40,7 @@ from alexnet.web.answers import (
 )
 from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of
 from alexnet.web.batcher import Probabilities
-from alexnet.web.layers import Activations, Attributions, drawn, strongest
+from alexnet.web.layers import Activations, Attributions, BothWays, drawn, strongest
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import jpeg_url
 from alexnet.web.refusals import Refused
@@ -181,18 +182,17 @@ async def attributions(request: Request, served: Chosen) -> Response:
 
 @router.post("/search", response_model=Neighbors, responses=SEARCHED, openapi_extra=IMAGE)
 async def search(
-    request: Request, served: Chosen, count: Count = 12, exhaustive: Exhaustive = False, code: Code = None,
-    bits: Bits = 64,
+    request: Request, served: Chosen, count: Count = 12, exhaustive: Exhaustive = False, flip: Flip = True,
+    code: Code = None, bits: Bits = 64,
 ) -> Response:  # fmt: skip
     """The images of the index that are most similar to an image, as `alexnet search` has them; and by binary codes."""
     similar = served.similar
     if similar is None:
         raise Refused(404, "this server has no index; begin it with --index INDEX")
-    outputs = (await asked(request, served, Activations((similar.layer,)))).content
-    activations = outputs[similar.layer]
+    activations = (await asked(request, served, BothWays(similar.layer))).content
     if code is not None:
-        return json_answer(await asyncio.to_thread(similar.search_by_code, activations, count, code, bits))
-    return json_answer(await asyncio.to_thread(similar.search, activations, count, exhaustive))
+        return json_answer(await asyncio.to_thread(similar.search_by_code, activations[:1], count, code, bits))
+    return json_answer(await asyncio.to_thread(similar.search, activations[: 1 + flip], count, exhaustive))
 
 
 @router.get("/run", responses=GUARDED)

@@ -33,6 +33,19 @@ class Activations(NamedTuple):
         return [{name: array[number] for name, array in arrays.items()} for number in range(len(squares))]
 
 
+class BothWays(NamedTuple):
+    """Outputs of a layer for the center view of an image as it is, and flipped, (2, numbers) float32 for each image."""
+
+    layer: str
+    views: int = 2
+
+    def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
+        """As ``Classifier.activations``."""
+        both = [turned for square in squares for turned in (square, np.ascontiguousarray(square[:, ::-1]))]
+        outputs = Activations((self.layer,))(classifier, both)
+        return list(np.stack([output[self.layer].ravel() for output in outputs]).reshape(len(squares), 2, -1))
+
+
 class Attributions(NamedTuple):
     """What the score of the most probable class depends on; (class, maps by their name) for each image."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.search.answers import pictures_of
+from alexnet.search.answers import nearer, pictures_of
 from alexnet.search.coded import Coded, CodeNeighbor, overlap
 from alexnet.search.codes import BY_COMPONENTS, KINDS
 from alexnet.search.index import Index, Neighbor
@@ -60,26 +60,29 @@ class Similar:
         """The nearest images, as JSON; their pictures side by side.
 
         Args:
-            activations: (...) float32 of an image, of the index's layer.
+            activations: (n, numbers) float32 of an image and perhaps its flip, of the index's layer; the nearer counts.
             count: of images, at most as many as there are.
             exhaustive: look at every image, where the index is approximate.
         """
+        count = min(count, len(self))
         with self._lock:
-            neighbors = self._index.search(half(activations[None], self.layer)[0], min(count, len(self)), exhaustive)
+            several = [self._index.search(row, count, exhaustive) for row in half(activations, self.layer)]
+        neighbors = nearer(several, count)
         return {"layer": self.layer, "words": self.words, **self._shown(neighbors), "coded": None}
 
     def search_by_code(self, activations: np.ndarray, count: int, kind: str, bits: int) -> dict[str, Any]:
         """As ``search`` at every image, and beside it the images whose binary codes are nearest.
 
         Args:
-            activations, count: as for ``search``.
+            activations: (1, numbers) float32 of an image, of the index's layer.
+            count: as for ``search``.
             kind: of ``codes.KINDS``.
             bits: of a code; the first question of a kind and length fits it, which takes a while.
 
         Raises:
             Refused: more bits than the index has principal components.
         """
-        query = half(activations[None], self.layer)[0]
+        query = half(activations, self.layer)[0]
         count, compared = min(count, len(self)), min(COMPARED, len(self))
         wanted = max(count, compared)
         try:
