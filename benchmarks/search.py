@@ -152,7 +152,7 @@ def recall_of(index: Index, queries: np.ndarray, answers: list[Any]) -> dict[str
     """Of the ten nearest of the numbers that an approximate index stores."""
     search: Any = index._searched
     numbers = single(search._projection(queries).astype(np.float16))
-    nearest, _, _ = approximate._exhaustive(search._rows, index.names.rows, numbers, 10)
+    nearest, _, _ = approximate._exhaustive(search.rows, index.names.rows, numbers, 10)
     found = [[int(index.names.rows[neighbor.place]) for neighbor in answer] for answer in answers]
     hits = sum(len(set(truth.tolist()) & set(rows)) for truth, rows in zip(nearest, found))
     return {"recall_of_fresh_queries": hits / nearest.size, "recall_said": index.content["recall"] or 0.0}
