@@ -32,6 +32,7 @@ from alexnet.experiments.statistics import (
 )
 from alexnet.figures.style import INK, RIGHT, clean
 from alexnet.nets.table_file import load_table
+from alexnet.runs.facts import training_seconds
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 
@@ -147,6 +148,7 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
         "top1_error": evaluation.errors.top1_error,
         "loss": evaluation.errors.loss,
         "seconds": round(time.monotonic() - started, 1),
+        "training_seconds": round(sum(training_seconds(run) or 0.0 for run, _ in runs), 1),
         "wrong": packed(~evaluation.correct[order]),
     }
     return [row | ({"against": arm.against} if arm.against else {}) | ({"nets": arm.nets} if arm.nets > 1 else {})]

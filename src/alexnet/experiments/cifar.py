@@ -14,6 +14,10 @@ CIFAR_ARMS = {
     name: Arm(dict(vars(RECIPES[name])), views=9 if name in ("cifar-13", "cifar-11") else 1, says=says)
     for name, says in SOURCES.items()
 }
+FAST_ARMS = {
+    f"{name} fast": Arm(dict(vars(RECIPES[f"{name}-fast"])), says=f"the source's own recipe: {SOURCES[name]}")
+    for name in ("cifar-quick", "cifar-18")
+}
 NO_NORMS = 'remove = ["rnorm1", "rnorm2"]\n'
 LRN_ARMS = {
     "with norms": Arm(views=9, says="11% (3.3, footnote)"),
@@ -47,6 +51,18 @@ CIFAR = experiment_of(
         "minutes": Scale(0.1, (0,), ("cifar-quick", "cifar-18"), "two nets, a tenth of their epochs, one seed"),
         "hours": Scale(1.0, (0,), ("cifar-quick", "cifar-18"), "two nets, all of their epochs, one seed"),
         "paper": Scale(1.0, (0, 1, 2), None, "four nets, three seeds: days on two cores"),
+    },
+)
+FAST = experiment_of(
+    "two of the source's CIFAR-10 nets by recipes of ours, in minutes; by the source's recipes: cifar",
+    "cifar-quick",
+    FAST_ARMS,
+    seeds=tuple(range(5)),
+    paper="; ".join(f"{name}: {SOURCES[name]}" for name in ("cifar-quick", "cifar-18")),
+    needs="CIFAR-10",
+    scales={
+        "minutes": Scale(1.0, (0,), None, "all of their epochs, one seed"),
+        "hours": Scale(1.0, tuple(range(5)), None, "all of their epochs, five seeds"),
     },
 )
 LRN = experiment_of(

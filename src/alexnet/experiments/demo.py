@@ -20,7 +20,7 @@ from alexnet.figures.show import show
 from alexnet.figures.style import RIGHT, WRONG, clean
 from alexnet.files import mistakes
 from alexnet.progress import Display
-from alexnet.runs.journal import read_journal
+from alexnet.runs.facts import training_seconds
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import train
 
@@ -103,7 +103,7 @@ def demo(
         chance=1 - 1 / len(dataset.classes),
         training_images=images,
         epochs=epochs,
-        training_seconds=sum(line.get("seconds", 0.0) for _, line in read_journal(run / "timings.jsonl")[0]),
+        training_seconds=training_seconds(run) or 0.0,
         run=str(run),
         dataset=dataset.path,
         pictures=[str(Path(path)) for path in pictures],

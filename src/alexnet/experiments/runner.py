@@ -17,7 +17,7 @@ from alexnet import files, machine, native
 from alexnet.errors import UsageError
 from alexnet.experiments.ablations import ABLATION
 from alexnet.experiments.budget import BUDGET
-from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, LRN
+from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, FAST, LRN
 from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import Case, Experiment, Row, Scale, read_rows
 from alexnet.experiments.fall import FALL
@@ -43,6 +43,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "figure3": FIGURE3,
     "figure4": FIGURE4,
     "cifar": CIFAR,
+    "cifar-fast": FAST,
     "lrn": LRN,
     "ablations": ABLATION,
     "ablations-cifar": ABLATION_CIFAR,

@@ -123,8 +123,9 @@ def first_steps(dataset: Dataset, recipe: Recipe, steps: int, note: Callable[[Ro
     def watch(*_: object) -> None:
         """Between the gradients and the update."""
         for number, batch in watched:
+            images = sight.batch(batch, number)  # as in a step, in float32
             with autocast(setup.device, settled.precision):
-                for row in layers_of(net, sight.batch(batch, number)):
+                for row in layers_of(net, images):
                     note({"step": number, **row})
 
     update.optimizer.register_step_pre_hook(watch)

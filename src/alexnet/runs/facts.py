@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def read_facts(path: str | os.PathLike) -> Facts:
         epochs=epochs_by_step(metrics)(last),
         validation=validation,
         best=next((line for line in validation if line["step"] == steps.get("best")), None),
-        seconds=_seconds(path, last),
+        seconds=training_seconds(path, last),
         bytes=_bytes(Path(path)),
     )
 
@@ -122,8 +123,8 @@ def epochs_by_step(metrics: Sequence[Mapping[str, Any]]) -> Callable[[int], floa
     return lambda step: None if line is None else step * line["epoch"] / line["step"]
 
 
-def _seconds(path: str | os.PathLike, last: int) -> float | None:
-    """Of training, up to the last checkpoint; None where none were noted."""
+def training_seconds(path: str | os.PathLike, last: float = math.inf) -> float | None:
+    """Seconds of a run's steps, without validation, up to one of them; None where none were noted."""
     seconds = []
     with contextlib.suppress(OSError):
         for _, line in read_journal(Path(path, "timings.jsonl"))[0]:

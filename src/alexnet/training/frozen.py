@@ -64,17 +64,17 @@ class FrozenFeatures:
     def _compute(self, split: str, count: int) -> Tensor:
         """(images, views, ...) in the type that products give, on the CPU."""
         self.net.eval()
-        found = []
+        parts = []
         for batch in whole_images(self.dataset, split, IMAGES_AT_ONCE, self.workers):
             pixels = batch.to(self.device).images
             seen = views(pixels, self.preprocessing.crop, VIEWS if count > 1 else 1)[:count]
-            given = self.preprocessing.apply(seen.flatten(0, 1), input_dtype(self.recipe.precision))
+            inputs = self.preprocessing.apply(seen.flatten(0, 1), input_dtype(self.recipe.precision))
             with autocast(self.device, self.recipe.precision):
-                outputs = self.net.before(given, self.layer)
-            found.append(outputs.unflatten(0, (count, len(pixels))).transpose(0, 1).cpu())
+                outputs = self.net.before(inputs, self.layer)
+            parts.append(outputs.unflatten(0, (count, len(pixels))).transpose(0, 1).cpu())
             self._done += len(pixels)
             self._progress(self._done, self._all)
-        return torch.cat(found)
+        return torch.cat(parts)
 
     def load(self, step: int) -> Batch:
         """A step's batch: its ``images`` are what the first learning layer sees, each of the epoch's own view."""
