@@ -1,11 +1,15 @@
 """Step times of layouts over two hosts by the link between them, beside the model's. Linux, root.
 
     python -m benchmarks.parallel_times >docs/raw/parallel-times.json
+    python -m benchmarks.parallel_times --raw docs/raw/parallel-times.json
 
 Two ranks of one thread, each in a network namespace. Rates are held by ``tbf``; delays are a wire of two TUN devices of
 1 Gbit/s. All settings of one kind of link are interleaved in one pair of processes, so that a busy machine slows all of
 them. Beside the layouts each round measures the step without any exchange (``alone``: half the batch on each rank, at
-the same time), the sums of all gradients without any computing (``sums``), and the link as ``auto`` does.
+the same time), the sums of all gradients without any computing (``sums``), and the link as ``auto`` does. What the
+net's parameters cost a rank is what ``alone`` of the smallest and the largest batch leaves for a batch of none.
+
+With ``--raw`` nothing is measured: it writes the table of the docs, with the model's steps.
 """
 
 import argparse
@@ -23,8 +27,10 @@ import torch.distributed as dist
 from alexnet.diagnostics.bench_parallel import layout_step
 from alexnet.nets.table_file import load_table
 from alexnet.ranks import Ranks, alone, joined
+from alexnet.training.parallel.choice import HANDLING
 from alexnet.training.parallel.layout import Layout
-from alexnet.training.parallel.link import measure_link
+from alexnet.training.parallel.link import Link, measure_link
+from alexnet.training.parallel.model import predict
 from benchmarks import harness, hosts
 
 RATES = {"unlimited": None, "4 Gbit/s": "4gbit", "1 Gbit/s": "1gbit"}
@@ -118,12 +124,41 @@ def measure(rounds: int, batches: list[int]) -> dict:
     return {"net": "paper", "classes": 1000, "ranks": 2, "rounds": rounds, "rows": rows}
 
 
+def tabled(rows: list[dict]) -> list[str]:
+    """Measured and predicted steps, as lines of a table."""
+    alone_of: dict[int, list[float]] = {}
+    for row in rows:
+        alone_of.setdefault(row["batch"], []).extend(row["seconds"]["alone"])
+    small, large = min(alone_of), max(alone_of)
+    low, high = (statistics.median(alone_of[batch]) for batch in (small, large))
+    update = max(0.0, low - small * (high - low) / (large - small))
+    lines = [
+        f"Of {low:.2f} s at batch {small}, the parameters take {update:.2f} s.", "",
+        "| batch | link | alone | sums | data | towers | hybrid |", "| --- | --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for row in rows:
+        seconds = {name: statistics.median(values) for name, values in row["seconds"].items()}
+        link = Link(statistics.median(row["latency"]), statistics.median(row["bandwidth"]))
+        compute, cells = seconds["alone"] - update, []
+        for name, layout in LAYOUTS.items():
+            step = predict(
+                load_table("paper"), 1000, layout, row["batch"], compute, link, update=update, handling=HANDLING
+            ).seconds
+            cells.append(f"{seconds[name]:.2f} / {step:.2f}" if name in seconds else "")
+        sums = f"{seconds['sums']:.2f}" if "sums" in seconds else ""
+        lines.append(f"| {row['batch']} | {row['link']} | {seconds['alone']:.2f} | {sums} | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     parser = harness.parser(__doc__, rounds=3)
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32, 128])
     parser.add_argument("--plan", help=argparse.SUPPRESS)
+    parser.add_argument("--raw", type=Path, help="what was measured before; writes the table of it")
     options = parser.parse_args()
-    if options.plan:
+    if options.raw:
+        print(*tabled(json.loads(options.raw.read_text(encoding="utf-8"))["rows"]), sep="\n")
+    elif options.plan:
         rows = measured(*json.loads(options.plan))
         if os.environ["RANK"] == "0":
             print(json.dumps(rows))

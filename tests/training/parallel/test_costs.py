@@ -5,7 +5,7 @@ from benchmarks import scaling
 
 from alexnet.nets.table_file import load_table
 from alexnet.training.parallel.choice import candidates, shortest
-from alexnet.training.parallel.costs import bytes_sent, exchanges
+from alexnet.training.parallel.costs import bytes_sent, exchanges, own_share
 from alexnet.training.parallel.layout import Layout
 from alexnet.training.parallel.link import Link
 from alexnet.training.parallel.model import predict
@@ -87,6 +87,17 @@ def test_a_step_is_what_is_computed_and_what_is_waited_for():
     assert starved.seconds == pytest.approx(0.1 + 4 * ALL / 125e6, rel=0.05)
     late = predict(table, 1000, Layout("towers", 1, 2), 1, 0.0, Link(0.01, 1e15)).seconds
     assert late == pytest.approx(0.01 * (9 + 2 * 2), rel=1e-3)  # nine exchanges, two small sums of two messages
+
+
+def test_parameters_cost_a_rank_what_it_has_of_them():
+    table, fast = load_table("paper"), Link(0.0, 1e15)
+    towers = Layout("towers", 1, 2)
+    assert own_share(table, 1000, Layout("data", 4)) == 1 and own_share(table, 1000, towers) == pytest.approx(0.5)
+    connected = ALL - sum((96 * 364, 256 * 1201, 384 * 2305, 384 * 1729, 256 * 1729))  # fc6, fc7, fc8
+    for layout in (Layout("hybrid", 2, 2), Layout("sharded", 2)):
+        assert own_share(table, 1000, layout) == pytest.approx(1 - connected / ALL / 2, rel=1e-6)
+    assert predict(table, 1000, towers, 128, 6.0, fast, update=1.0).seconds == pytest.approx(6.5, rel=1e-3)
+    assert predict(table, 1000, Layout("data", 1), 128, 6.0, fast, update=1.0).seconds == 7
 
 
 @pytest.mark.parametrize("case", scaling.CASES, ids=lambda case: case.name)

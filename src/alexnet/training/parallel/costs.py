@@ -66,6 +66,21 @@ def bytes_sent(
     return sum(part.sent for part in exchanges(table, classes, layout, images, precision, backend))
 
 
+def own_share(table: Table, classes: int, layout: Layout) -> float:
+    """The share of the net's parameters that the first rank has gradients of and updates, 0..1."""
+    places, rows = layout.places(table, classes, 0), table.sized(classes)
+    connected = _connected(rows) if layout.name == "sharded" else ()
+    own = sum(
+        _numbers(_own(row, places, layout)) / (layout.data if row.layer.name in connected else 1)
+        for row in (rows if places is None else [place.row for place in places])
+    )
+    return own / sum(map(_numbers, rows))
+
+
+def _numbers(row: Sized) -> int:
+    return sum(math.prod(shape) for shape in row.parameters.values())
+
+
 def _connected(rows: Sequence[Sized]) -> set[str]:
     return {row.layer.name for row in rows if isinstance(row.layer, FullyConnectedLayer)}
 

@@ -1,6 +1,7 @@
 """How long a step takes under a layout, by one small model: compute, bytes, bandwidth, latency, overlap.
 
 - A rank computes for so many seconds, shared out over forward, backward and layers by their multiply-adds.
+- Parameters cost a rank time, too, whatever the batch: gradients and updates of those that it has.
 - On a CPU, bytes cost its cores time as well (``handling``), which nothing hides.
 - What the net waits for (maps, slices) adds up: bytes over bandwidth, and a latency for each message.
 - Gradients are sent one after another as soon as the backward pass has made them; what is still on its way when that
@@ -11,7 +12,7 @@ import dataclasses
 
 from alexnet.nets.costs import costs
 from alexnet.nets.table import Table
-from alexnet.training.parallel.costs import Exchange, exchanges, rounds
+from alexnet.training.parallel.costs import Exchange, exchanges, own_share, rounds
 from alexnet.training.parallel.layout import Layout
 from alexnet.training.parallel.link import Link
 
@@ -55,6 +56,7 @@ def predict(
     compute: float,
     link: Link,
     *,
+    update: float = 0.0,
     handling: float = 0.0,
     overlap: bool = True,
     precision: str = "float32",
@@ -68,12 +70,13 @@ def predict(
         batch: images of all ranks.
         compute: seconds that a rank computes in a step: the layouts share the work alike.
         link: between ranks.
+        update: seconds that all of the net's parameters cost a rank beside that, of which it has its share.
         handling: seconds of a rank's cores a byte sent.
         overlap: whether gradients are sent while the backward pass goes on.
         precision, backend: as for ``exchanges``.
     """
     if layout.ranks == 1:
-        return Predicted(compute, 0.0, 0.0, 0.0, 0.0)
+        return Predicted(compute + update, 0.0, 0.0, 0.0, 0.0)
     parts = exchanges(table, classes, layout, batch / layout.data, precision, backend)
     sums = [part for part in parts if part.kind == "gradients"]
     figures = WAITED_SUMS * rounds(layout.ranks, backend) * link.latency
@@ -83,6 +86,7 @@ def predict(
     handled = handling * sum(part.sent for part in parts)
     sending = sum(link.seconds(part.sent, part.rounds) for part in sums)
     gradients_handled = handling * sum(part.sent for part in sums)
+    compute += update * own_share(table, classes, layout) if update else 0.0
     exposed = _exposed(table, classes, sums, compute, gradients_handled, link) if overlap else sending
     return Predicted(compute, handled, waited, exposed, waited + sending)
 
