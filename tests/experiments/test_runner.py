@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import Recipe, UsageError, files
+from alexnet import AlexNetError, Recipe, UsageError
 from alexnet.experiments import experiment, figure1, fine_tuning, precision, runner, stalling
+from alexnet.experiments.experiment import read_rows
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
 from tests.conftest import fill
@@ -132,6 +133,8 @@ def test_fine_tuning_refuses_what_is_no_photos_in_a_line(tmp_path):
 
 
 def test_figure1_goes_on_at_the_rate_where_it_was_stopped(dataset, tmp_path, monkeypatch):
+    plain = dataclasses.replace(runner.EXPERIMENTS["figure1"], needs="")
+    monkeypatch.setitem(runner.EXPERIMENTS, "figure1", plain)
     monkeypatch.setattr(figure1, "BASE", dataclasses.replace(figure1.BASE, batch_size=8))
     monkeypatch.setattr(figure1, "MOST", 4)
     options = {"data": dataset.path, "conditions": ["relu", "tanh"], "seeds": [0], "scale": 0.3, "show": False}
@@ -191,7 +194,18 @@ def test_a_mistake_leaves_the_folder_free_for_what_was_meant(dataset, tmp_path):
         runner.reproduce("figure1", tmp_path / "e", data=tmp_path / "nowhere", conditions=["relu"], **options)
     with pytest.raises(UsageError, match="condition 'swish': give one of relu, tanh"):
         runner.reproduce("figure1", tmp_path / "e", data=dataset.path, conditions=["swish"], **options)
-    assert not [entry for entry in (tmp_path / "e").iterdir() if entry.name != files.LOCK]
+    with pytest.raises(UsageError, match="is not CIFAR-10"):
+        runner.reproduce("figure1", tmp_path / "e", data=dataset.path, conditions=["relu"], **options)
+    with pytest.raises(UsageError, match="--conditions: names none"):
+        runner.reproduce("figure1", tmp_path / "e", data=dataset.path, conditions=[], **options)
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("line", ['{"condition": "relu", ', "[]", "{}", "\x00"])
+def test_damaged_raw_figures_are_named_by_their_line(tmp_path, line):
+    (tmp_path / "raw.jsonl").write_text('{"condition": "relu", "seed": 0}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(AlexNetError, match=r"raw.jsonl: line 2: .* remove the line"):
+        read_rows(tmp_path / "raw.jsonl")
 
 
 def test_every_experiment_is_listed_with_a_line():

@@ -134,7 +134,7 @@ def test_what_is_drawn_is_the_crop_that_was_scored(run, dataset, monkeypatch, al
         assert (picture == opened.image(row)[edge : edge + 48, edge : edge + 48]).all() and opened.labels[row] == label
         pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
         scores = clf.net(clf.preprocessing.apply(pixels, torch.float32))
-        assert share == pytest.approx(scores.softmax(1)[0].detach().numpy(), abs=1e-4)
+        assert share == pytest.approx(scores.softmax(1)[0].detach().numpy(), abs=5e-3)  # bf16
 
 
 def test_errors_are_counted_and_their_files_are_named(alexnet, run, dataset, tmp_path):

@@ -23,7 +23,9 @@ def test_one_image_is_drawn_on_its_way_through_the_net(alexnet, run, run_folder,
     _, layers = run.features(str(image), ["conv2"])
     largest = layers["conv2"][0].max((1, 2))
     first = described["layers"]["conv2"][0]
-    assert first["unit"] == int(largest.argmax()) and first["largest"] == pytest.approx(float(largest.max()), rel=1e-5)
+    assert first["unit"] == int(largest.argmax()) and first["largest"] == pytest.approx(
+        float(largest.max()), rel=0.01
+    )  # bf16
     assert np.shape(described["occlusion"]["losses"]) == (12, 12)
     assert set(described["correlation_with_random_weights"]) == {"gradient", "smooth_gradient", "grad_cam", "occlusion"}
     status, out, _ = alexnet("show", run_folder, image, "--output", tmp_path, "--class", "green")

@@ -90,7 +90,9 @@ def test_the_worst_images_give_their_true_class_least(alexnet, run, run_folder, 
     described = json.loads(out)
     assert status == 0 and np.asarray(Image.open(tmp_path / "worst.png")).std() > 5
     assert [image["image"] for image in described["images"]] == [dataset.name(int(measured.rows[i])) for i in order[:5]]
-    assert described["images"][0]["true_class_probability"] == pytest.approx(float(measured.own[order[0]]), abs=1e-5)
+    assert described["images"][0]["true_class_probability"] == pytest.approx(
+        float(measured.own[order[0]]), abs=2e-3
+    )  # bf16
     status, out, _ = alexnet("show", run_folder, "--worst", "9", "--class", "red", "--output", tmp_path, "--json")
     of_red = json.loads(out)["images"]
     assert status == 0 and len(of_red) == 4 and {image["true_class"] for image in of_red} == {"red"}

@@ -137,7 +137,10 @@ def test_a_units_sheet_and_a_layers(alexnet, run, run_folder, dataset, tmp_path)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--unit", "conv9:1"], "--unit conv9: is no layer of this net; give one of conv1, conv2, fc3, fc4"),
+        (
+            ["--unit", "conv9:1"],
+            "--unit conv9: is no layer of this net; perhaps you meant conv2; give one of conv1, conv2, fc3, fc4",
+        ),
         (["--unit", "pool1:1"], "--unit pool1: has no weights of its own"),
         (["--unit", "conv2:16"], "--unit conv2:16: conv2 has 16 units, 0 to 15"),
         (["--unit", "conv2"], "--unit conv2: give a layer and the unit's number, such as conv5:17"),

@@ -103,7 +103,11 @@ def test_bad_input_is_a_line_and_leaves_nothing(alexnet, small_run, dataset, tmp
         ([small_run, x, y, "--layer", ","], 2, "name one or more"),
         ([small_run, x, tmp_path / "y.npz"], 2, "y.npz: ends in no kind of file; perhaps you meant .npy"),
         ([small_run, x, tmp_path / "y"], 2, "give a name in .npy"),
-        ([small_run, x, tmp_path / "there.npy", "--layer", "fc3"], 2, "there.npy: is there already; remove it"),
+        (
+            [small_run, x, tmp_path / "there.npy", "--layer", "fc3"],
+            2,
+            "there.npy: is there already, and would be written with",
+        ),
         ([small_run, x, tmp_path / "no" / "y.npy", "--layer", "fc3"], 2, "does not exist; make it"),
         ([small_run, tmp_path / "no.png", y, "--layer", "fc3"], 2, "no.png: no such file or folder"),
         ([small_run, tmp_path / "list.csv", y, "--layer", "fc3"], 2, "must name the column path"),

@@ -11,6 +11,7 @@ from tyro.conf import arg
 
 from alexnet import files
 from alexnet.errors import UsageError
+from alexnet.files import kinds
 
 Split = Literal["train", "val", "test"]
 File = Annotated[str, arg(metavar="FILE")]
@@ -109,7 +110,7 @@ OWN = {"skipped.csv": "dataset.json", "duplicates.csv": "dataset.json", "curve.p
 def _is_others(path: Path) -> bool:
     """Whether a file is there that no option of a command has written: an image, a dataset's or a run's, a table."""
     own = path.name in OWN and (path.parent / OWN[path.name]).exists()
-    return path.exists() and path.is_file() and (path.suffix.lower() not in WRITTEN or own)
+    return path.is_file() and (path.suffix.lower() not in WRITTEN or own or kinds.is_another_picture(path))
 
 
 MOST_SEEDS = 10_000  # runs

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import secrets
 import socket
 import sys
@@ -69,7 +70,7 @@ class Serve(OfCheckpoint, OnDevice, Json):
             from alexnet.web.similar import Similar
 
             runs[0] = runs[0]._replace(similar=Similar(self.index, runs[0].classifier))
-        token = (os.environ.get(TOKEN) or secrets.token_urlsafe(16)) if self.token else None
+        token = _token() if self.token else None
         serve(runs, listener, self.host, token, lambda server: self._announce(listener, token))
         if not self.json:
             say("stopped")
@@ -107,3 +108,11 @@ class Serve(OfCheckpoint, OnDevice, Json):
             who = "every machine on this one's networks" if everywhere else f"every machine that reaches {self.host}"
             warn(f"note: {who} can ask it{'' if token else '; --token keeps others out'}. The webcam works only over "
                  f"https or at localhost: ssh -L {port}:localhost:{port} brings the page there")  # fmt: skip
+
+
+def _token() -> str:
+    """That of the environment, or one made now. Raises ``UsageError`` for one that no client could show."""
+    token = os.environ.get(TOKEN) or secrets.token_urlsafe(16)
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):
+        raise UsageError(f"{TOKEN}: must be of letters, digits and . _ ~ + / - without blanks, as HTTP has tokens")
+    return token

@@ -54,16 +54,6 @@ def made_ahead(
     return ahead(load, batches(pictures, DECODED_AT_ONCE), workers)
 
 
-def readable(
-    pictures: Sequence[Pictures], preprocessing: Preprocessing, workers: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and square of each image that can be read; arguments as for ``decoded_ahead``."""
-    for names, squares in decoded_ahead(pictures, preprocessing, workers):
-        for name, square in zip(names, squares):
-            if not isinstance(square, str):
-                yield name, square
-
-
 def _decoded(content: bytes | np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     return np.asarray(image_files.decode_square(content, preprocessing.size, preprocessing.resize))
 

@@ -1,6 +1,5 @@
 """What is on image files, folders and archives: the most probable classes of each."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,7 +8,7 @@ import numpy as np
 from alexnet.data.sources.pictures import Paths, Pictures, find_pictures
 from alexnet.errors import UsageError, check_number, check_threads
 from alexnet.evaluation.classifier import AnyRun, Classifier, Prediction, check_views, opened
-from alexnet.evaluation.pictures import decoded_ahead, readable
+from alexnet.evaluation.pictures import decoded_ahead
 from alexnet.files import mistakes
 
 
@@ -84,9 +83,21 @@ def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], lis
     return first_readable(run, find_pictures(paths), most)
 
 
-def first_readable(run: AnyRun, sources: Sequence[Pictures], most: int) -> tuple[list[str], list[np.ndarray]]:
-    """As ``first_pictures``, of images that were found."""
-    pairs = list(itertools.islice(readable(sources, opened(run).preprocessing, 1), most))
+def first_readable(
+    run: AnyRun, sources: Sequence[Pictures], most: int, bad: Callable[[str, str], None] = lambda name, why: None
+) -> tuple[list[str], list[np.ndarray]]:
+    """As ``first_pictures``, of images that were found; ``bad``: called with a name and what is wrong with it."""
+    pairs: list[tuple[str, np.ndarray]] = []
+    problems: list[str] = []
+    for names, squares in decoded_ahead(sources, opened(run).preprocessing, 1):
+        for name, square in zip(names, squares):
+            if isinstance(square, str):
+                problems.append(f"{name}: {square}")
+                bad(name, square)
+            else:
+                pairs.append((name, square))
+            if len(pairs) == most:
+                return [name for name, _ in pairs], [square for _, square in pairs]
     if not pairs:
-        raise UsageError("not one of the images could be read")
+        raise UsageError(f"not one of the images could be read; {'; '.join(problems[:1])}")
     return [name for name, _ in pairs], [square for _, square in pairs]

@@ -12,7 +12,7 @@ from alexnet import files
 from alexnet.data import synthetic as drawn
 from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
-from alexnet.errors import UsageError
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files.old_names import current_condition
 from alexnet.progress import Display
 
@@ -20,6 +20,8 @@ Row = dict[str, Any]  # what was measured, as a JSON object
 DRAWN_IMAGES = 1920  # to train on, where no images are given
 HELD_OUT = 0.2  # of images that come without a split
 SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
+CIFAR = "CIFAR-10"  # what some experiments need
+REMEDY = "remove the line: the same command measures again what is missing"
 NEVER = 1000  # epochs between measurements: the end is measured always
 
 
@@ -37,6 +39,7 @@ class Case:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         display: shows progress.
         planned: seeds of each condition.
+        needs: the images that the experiment is about, or nothing.
     """
 
     condition: str
@@ -48,6 +51,7 @@ class Case:
     device: str
     display: Display
     planned: int = 1
+    needs: str = ""
 
     def scaled(self, count: int, least: int = 1) -> int:
         """A number of images, epochs or steps at this scale."""
@@ -60,6 +64,16 @@ class Case:
             val_fraction: of images that come without a split, as for ``prepare``.
             size: side of the stored images in pixels, where they are prepared here; None: ``prepare``'s own.
         """
+        dataset = self._dataset(val_fraction, size)
+        if self.needs == CIFAR and (dataset.size, len(dataset.classes)) != (32, 10):
+            raise UsageError(
+                f"--data {self.data}: is not CIFAR-10, which the paper's figures are of: ten classes of 32x32 "
+                f"pixels, where this has {len(dataset.classes):,} of {dataset.size}x{dataset.size}; "
+                "alexnet download cifar10 FOLDER"
+            )
+        return dataset
+
+    def _dataset(self, val_fraction: float, size: int | None) -> Dataset:
         if self.data is not None and files.exists(files.join(self.data, "dataset.json")):
             return Dataset(self.data)
         source = drawn.source(self.scaled(DRAWN_IMAGES // 32) * 32) if self.data is None else self.data
@@ -149,6 +163,18 @@ def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[Row]:
-    """The rows of a file of raw figures, a JSON object a line. Raises ``ValueError`` where a line is none."""
-    lines = files.read_bytes(path).decode("utf-8").splitlines()
-    return [files.checked(files.parse_json(line), dict) for line in lines]
+    """The rows of a file of raw figures, a JSON object a line.
+
+    Raises:
+        AlexNetError: a line is none, or has no condition.
+    """
+    rows = []
+    for number, line in enumerate(files.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
+        try:
+            row = files.checked(files.parse_json(line), dict)
+        except ValueError as error:
+            raise AlexNetError(f"{path}: line {number:,}: is no row of raw figures; {REMEDY}") from error
+        if not isinstance(row.get("condition"), str):
+            raise AlexNetError(f"{path}: line {number:,}: names no condition; {REMEDY}")
+        rows.append(row)
+    return rows

@@ -7,7 +7,7 @@ a JSON object a line, with its condition and seed), ``table.md``, ``figure.png``
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +125,12 @@ def reproduce(
     size = _size(name, experiment, scale)
     if experiment.needs and data is None:
         raise UsageError(f"alexnet reproduce {name}: needs {experiment.needs}; give them with --data")
+    if conditions is not None and not conditions:
+        raise UsageError(f"--conditions: names none; give some of {', '.join(experiment.conditions)}")
+    is_new = not files.exists(folder)
     root = files.make_folder(folder)
     display = Display(show, unit="images")
-    with files.owned(root, say=display.line), contextlib.closing(display):
+    with _left_as_it_was(root, is_new), files.owned(root, say=display.line), contextlib.closing(display):
         place = None if data is None else os.fspath(data)
         begun = _begin(root, {"experiment": name, "data": place, "scale": size.share})
         rows = read_rows(root / "raw.jsonl") if (root / "raw.jsonl").exists() else []
@@ -139,7 +142,9 @@ def reproduce(
                     continue
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
                 files.make_folder(work)
-                case = Case(condition, seed, root, work, place, size.share, device, display, len(seeds))
+                case = Case(
+                    condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
+                )
                 try:
                     measured = experiment.measure(case)
                 except UsageError:
@@ -152,6 +157,17 @@ def reproduce(
                 files.remove_folder(work)
                 display.line(f"{condition}, seed {seed}: done")
         return Reproduced(name, str(root), rows, _show(experiment, rows, root))
+
+
+@contextlib.contextmanager
+def _left_as_it_was(folder: Path, is_new: bool) -> Iterator[None]:
+    """Removes a new folder in which nothing has come of what was asked for."""
+    try:
+        yield
+    except UsageError:
+        if is_new and {entry.name for entry in folder.iterdir()} <= {files.LOCK}:
+            files.remove_folder(folder)
+        raise
 
 
 def draw(name: str, raw: str | os.PathLike[str], picture: str | os.PathLike[str]) -> list[str]:

@@ -11,6 +11,7 @@ from PIL import Image
 from alexnet import files
 from alexnet.errors import UsageError
 from alexnet.figures.style import save, save_image
+from alexnet.files import kinds
 
 Drawing = Figure | Image.Image | bytes | None  # None: there is nothing to draw
 
@@ -87,4 +88,6 @@ def _local_folder(
         files.check_output(target)
         if any(os.path.realpath(path) == os.path.realpath(target) for path in inputs):
             raise UsageError(f"{target}: is one of the images, and would be overwritten; give another --output")
+        if output is not None and not (folder / "run.json").exists() and kinds.is_another_picture(target):
+            raise UsageError(f"{target}: is there already, and is no picture of alexnet's; give another --output")
     return folder

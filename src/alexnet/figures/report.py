@@ -29,6 +29,7 @@ from alexnet.figures.dataset import NoImages, dataset_of, split_of
 from alexnet.figures.filters import filters
 from alexnet.figures.place import Place
 from alexnet.figures.show import rows_sheet
+from alexnet.files import kinds
 from alexnet.nets.costs import costs
 from alexnet.progress import plural
 from alexnet.runs.checkpoint import AnyCheckpoint
@@ -152,6 +153,7 @@ def page(run: Classifier, facts: Facts, measured: Measured | None, missing: str 
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="{kinds.MAKER}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{title}</title>

@@ -112,9 +112,9 @@ def show(
 
     Raises:
         UsageError: no such run, image, dataset or split; a file that may not be written. Before anything is written.
-        AlexNetError: not one error to show.
+        AlexNetError: not one error to show; images that cannot be read, once the others are drawn.
     """
-    images = several(images)
+    images, bad = several(images), []
     mistakes.check_order("show", ("run", path), *(("images", image) for image in images))
     if only_errors and images:
         raise UsageError(
@@ -128,7 +128,7 @@ def show(
         "filters.png": _filters_of(run, note),
     }
     if images:
-        sheet = _named_images(run, images, count, note)
+        sheet = _named_images(run, images, count, note, bad)
     else:
         try:
             opened = dataset_of(run, dataset)
@@ -141,7 +141,10 @@ def show(
             note(f"no predictions.png: {reason}")
             sheet = None
     figures["predictions.png"] = sheet
-    return place.write(figures, wrote)
+    written = place.write(figures, wrote)
+    if bad:
+        raise AlexNetError(f"{plural(len(bad), 'image')} could not be read: {'; '.join(bad[:9])}; the others are drawn")
+    return written
 
 
 def _curve_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:
@@ -164,9 +167,11 @@ def _filters_of(run: Classifier, note: Callable[[str], None]) -> Figure | None:
     return filters(run.net)
 
 
-def _named_images(run: Classifier, images: Sequence[str], count: int, note: Callable[[str], None]) -> Image.Image:
+def _named_images(
+    run: Classifier, images: Sequence[str], count: int, note: Callable[[str], None], bad: list[str]
+) -> Image.Image:
     sources = find_pictures(images)
-    names, pictures = first_readable(run, sources, count)
+    names, pictures = first_readable(run, sources, count, lambda name, why: bad.append(f"{name}: {why}"))
     total = sum(len(source.members) for source in sources)
     shares = run.square_probabilities(pictures).numpy()
     title = f"{run.name}: {plural(len(pictures), 'image')}"

@@ -19,8 +19,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from alexnet import files
+from alexnet.files import kinds
 
 # Okabe and Ito's colors, told apart by the color-blind; RIGHT, WRONG and OTHER also by their lightness, in gray
 RIGHT, WRONG, OTHER, INK, QUIET, GRID = "#00527f", "#d55e00", "#b8c4cf", "#22303c", "#5b6b7a", "#e6eaee"
@@ -257,7 +259,7 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
             with matplotlib.rc_context({"svg.hashsalt": "alexnet"}):
                 FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
         else:
-            FigureCanvasAgg(figure).print_png(buffer)
+            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": kinds.MAKER})
     files.write_bytes(path, buffer.getvalue())
 
 
@@ -265,5 +267,7 @@ def save_image(image: Image.Image, path: str | os.PathLike) -> None:
     """Writes a picture as PNG, whole or not at all."""
     buffer = io.BytesIO()
     level = 6 if image.width * image.height < LARGE else 1
-    image.save(buffer, "PNG", compress_level=level)
+    made_by = PngInfo()
+    made_by.add_text("Software", kinds.MAKER)
+    image.save(buffer, "PNG", compress_level=level, pnginfo=made_by)
     files.write_bytes(path, buffer.getvalue())

@@ -26,6 +26,7 @@ ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".
 ARCHIVE_STARTS = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
 TABLE_ENDINGS = (".csv", ".tsv", ".parquet", ".arrow")
 WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors", ".caffemodel", ".onnx", ".bin", ".ckpt")
+MAKER = "alexnet"  # what pictures and pages that we draw say of themselves
 MARKS = (  # files that say what a folder is
     (("alexnet-index.json",), INDEX),
     (("dataset.json",), DATASET),
@@ -212,3 +213,18 @@ def _file(path: str) -> Kind:
     if name.endswith(".json") and b'"epochs"' in head:
         return _plain(RECIPE)
     return Kind(FILE, "a file of another kind" if head else "an empty file")
+
+
+def is_another_picture(path: str | os.PathLike) -> bool:
+    """Whether a file is there that holds an image or a page which is none of ours, whatever its name is.
+
+    Ours name their maker at their beginning, and may be drawn again.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(2048)
+    except OSError:
+        return False
+    ours = (f"Software\0{MAKER}", f'name="generator" content="{MAKER}"')
+    drawn = head.startswith((*IMAGE_STARTS, *ARCHIVE_STARTS)) or os.fspath(path).lower().endswith((".png", ".html"))
+    return drawn and not any(mark.encode() in head for mark in ours)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alexnet import files
 from alexnet.data.batches import whole_images
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
@@ -71,7 +72,8 @@ def check_layer(classifier: Classifier, layer: str, option: str) -> None:
     known = unit_layers(classifier)
     if layer not in known:
         what = "has no weights of its own" if layer in classifier.net.names else "is no layer of this net"
-        raise UsageError(f"{option} {layer}: {what}; give one of {', '.join(known)}")
+        near = files.nearest(layer, known)
+        raise UsageError(f"{option} {layer}: {what}; {near}give one of {', '.join(known)}")
 
 
 def units_of(classifier: Classifier, layer: str) -> int:

@@ -127,7 +127,10 @@ def _check_room(outputs: list[Path], content: Content) -> None:
     for path in outputs:
         files.check_output(path)
         if os.path.lexists(path) and not killed:
-            raise UsageError(f"{path}: is there already; remove it, or give another name")
+            raise UsageError(
+                f"{path}: is there already, and would be written with {outputs[-1].name}; give another name, or move "
+                "it away"
+            )
         files.remove_partials(path)
     folder = outputs[0].parent
     needed = content.bytes * (2 if outputs[0].suffix.lower() == ".mat" else 1) + TEXT_BYTES * content.count

@@ -213,6 +213,8 @@ def _read(folder: Path, content: Content) -> tuple[Names, Exact | Approximate]:
         _check(arrays["turn"].shape == (rows.width, rows.width) == (projection.width, projection.width))
         cells = read_cells(folder, content, arrays["turn"])
         _check(len(cells) == len(names))
+    except UsageError:  # faiss is missing
+        raise
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise AlexNetError(f"{folder}: its files do not go together ({error}); {AGAIN}") from error
     return names, Approximate(rows, projection, cells, content["probes"])

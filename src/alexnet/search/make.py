@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet import files
-from alexnet.errors import UsageError, check_threads
+from alexnet.errors import AlexNetError, UsageError, check_threads
 from alexnet.evaluation.activations import shapes
 from alexnet.evaluation.classifier import AnyRun, Classifier, opened
 from alexnet.files import mistakes
@@ -141,7 +141,8 @@ def _followed(
     kept = _renewed(images, changes, source, stamps, number).and_those(others)
     new = _new(pieces, number, source)
     if not len(kept) + len(new):
-        raise UsageError(f"{source.path}: not one of its images could be read; {folder} stays as it was")
+        shutil.rmtree(work, ignore_errors=True)
+        raise AlexNetError(f"{source.path}: not one of its images could be read; {folder} stays as it was")
     unchanged = before and not len(new) and not changes.gone and _same(images, kept)
     content = before.content if before and unchanged else committed(folder, before, kept, new, pieces, bound, sources)
     shutil.rmtree(work, ignore_errors=True)

@@ -128,6 +128,8 @@ def read_manifest(folder: str | os.PathLike) -> Content:
     """
     path = Path(folder) / MANIFEST
     if not os.fspath(folder).strip() or files.is_remote(folder) or not path.is_file():
+        if not files.is_remote(folder) and any(Path(folder).glob("projection-*.safetensors")):
+            raise AlexNetError(f"{path}: is missing, the index's list of its files; {AGAIN}")
         mistakes.refuse(folder, "index")
     raw = files.read_bytes(path)
     content = files.read_json(path, dict, AGAIN)

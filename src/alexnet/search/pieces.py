@@ -16,6 +16,7 @@ from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.activations import activations
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.stimuli import FileStimuli, as_in_training
+from alexnet.progress import size_text
 from alexnet.search.checksums import checksum
 from alexnet.search.images import HASH
 from alexnet.search.source import Source
@@ -186,7 +187,7 @@ def check_room(folder: Path, count: int, numbers: int) -> int:
     free = files.free_bytes(folder)
     if needed > free:
         raise AlexNetError(
-            f"{folder}: {count:,} images take {needed / 2**30:,.1f} GiB while the index is made, {free / 2**30:,.1f} "
-            "GiB are free; free some space, or give a folder on another disk"
+            f"{folder}: {count:,} images take {size_text(needed)} while the index is made, {size_text(free)} "
+            "are free; free some space, or give a folder on another disk"
         )
     return needed
