@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
@@ -14,6 +15,9 @@ from alexnet.progress import Display, clock, plural, size_text
 
 if TYPE_CHECKING:
     from alexnet.evaluation.stimuli import Fit
+
+
+BACKGROUND = "gray"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Features(OfCheckpoint, OnDevice, Working):
     fit: Literal["crop", "pad"] = "crop"
     """crop: as in training. pad: show whole images on a background."""
 
-    background: Annotated[str, arg(metavar="COLOR")] = "gray"
+    background: Annotated[str, arg(metavar="COLOR")] = BACKGROUND
     """Color of the background with --fit pad and --degrees: a name, or #rrggbb."""
 
     degrees: float | None = None
@@ -94,8 +98,8 @@ class Features(OfCheckpoint, OnDevice, Working):
             self._say(written, run.net)
         if written.bad:
             raise AlexNetError(
-                f"{plural(written.bad, 'image')} could not be read, see above; {self.file} has the "
-                f"{written.images:,} others"
+                f"{plural(written.bad, 'image')} could not be read, see above; {self.file} has the other "
+                f"{plural(written.images, 'image')}"
             )
         return 0
 
@@ -109,6 +113,14 @@ class Features(OfCheckpoint, OnDevice, Working):
         several = [option for option, on in chosen.items() if on]
         if len(several) > 1:
             raise UsageError(f"{' and '.join(several)}: give one of them")
+        if self.background != BACKGROUND and not {"--fit pad", "--degrees"} & {*several}:
+            raise UsageError(
+                f"--background {self.background}: is for images that do not fill the square; give --fit pad"
+            )
+        if not any(self.layer):
+            raise UsageError("--layer: name one or more layers, such as fc7")
+        if self.file.endswith(("/", os.sep)):
+            raise UsageError(f"{self.file}: is a folder's name; give a file's")
 
     def _fit(self, side: int) -> "tuple[Fit | None, str | None]":
         """What makes of an image what the net takes, where it is not as in training; and in words."""

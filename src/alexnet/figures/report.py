@@ -213,7 +213,7 @@ def _head(run: Classifier, facts: Facts) -> str:
     """What it is, in two lines."""
     data = run.data.get("path")
     origin = f"trained on {files.folder_name(data)}" if data else "with imported weights"
-    epochs = "" if facts.epochs is None else f", {facts.epochs:g} epochs"
+    epochs = "" if facts.epochs is None else f", {facts.epochs:g} epoch{'' if facts.epochs == 1 else 's'}"
     preprocessing, parameters = run.preprocessing, sum(weight.numel() for weight in run.net.parameters())
     lines = (
         f"Net {run.net.table.name}, {plural(parameters, 'parameter')}, {plural(len(run.classes), 'class', 'classes')},"

@@ -194,7 +194,8 @@ def verify(folder: str | os.PathLike) -> dict[str, str | None]:
         except FileNotFoundError:
             problems[part["file"]] = "missing"
         except AlexNetError as error:
-            problems[part["file"]] = str(error).removeprefix(f"{Path(folder) / part['file']}: ")
+            words = str(error).removeprefix(f"{Path(folder) / part['file']}: ")
+            problems[part["file"]] = words.replace(f"{folder}{os.sep}", "")
     return problems
 
 
