@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const state = { facts: null, others: {}, views: 1, mean: false, layer: null, unit: null, stream: null, turn: 0, compare: "", into: 0, code: "",
   sides: [{ second: false, photo: null, answer: null }, { second: true, photo: null, answer: null }] };
 const token = takeToken();
+const curl = token ? "curl -H \"Authorization: Bearer $ALEXNET_TOKEN\"" : "curl";
 
 // ---------------------------------------------------------------- small helpers
 
@@ -417,11 +418,10 @@ function pixelsOf(picture, size) {
 
 function showElsewhere() { // what is on the screen, on the command line and for programs
   const views = state.views === 1 ? "" : ` --views ${state.views}`, query = state.views === 1 ? "predict" : `predict?views=${state.views}`;
-  const secret = token ? " -H \"Authorization: Bearer $ALEXNET_TOKEN\"" : "";
   const lines = sides().flatMap((side) => {
     const name = photoOf(side)?.name || "photo.jpg";
     return [`alexnet predict ${quoted(factsOf(side).path)} ${quoted(name)}${views}`,
-      `curl${secret} --data-binary ${quoted("@" + name)} ${quoted(`${location.origin}/${to(side, query)}`)}`];
+      `${curl} --data-binary ${quoted("@" + name)} ${quoted(`${location.origin}/${to(side, query)}`)}`];
   });
   const old = [...document.querySelectorAll("#elsewhere code")].map((line) => line.textContent);
   if (String(old) === String(lines)) return; // so that a frame of the webcam moves nothing
@@ -765,7 +765,7 @@ function neighborTiles({ neighbors, picture }, text) {
 function showSimilar(answer) {
   const { coded, neighbors, words } = answer, box = $("neighbors"), { similar } = state.facts;
   const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${Number(relative.toPrecision(2))} × median`));
-  const line = copied(`curl --data-binary ${quoted("@" + state.sides[0].photo.name)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`);
+  const line = copied(`${curl} --data-binary ${quoted("@" + state.sides[0].photo.name)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`);
   const note = quiet(`${plural(neighbors.length, "image")} of ${count(similar.images)}; ${words}.`);
   $("coding").textContent = "";
   if (!coded) { box.replaceChildren(exact, note, line); return; }
@@ -812,7 +812,7 @@ const showReference = guarded(async () => {
     const body = operation.requestBody ? " --data-binary @photo.jpg" : method === "post" ? " -X POST" : "";
     $("reference").append(make("section", { class: "endpoint" }, make("h2", {}, make("code", {}, `${method.toUpperCase()} ${path}`)),
       make("p", {}, operation.description || operation.summary || ""), parameters.length ? make("ul", {}, ...parameters) : null,
-      copied(`curl${body} ${quoted(location.origin + path)}`)));
+      copied(`${curl}${body} ${quoted(location.origin + path)}`)));
   }
 });
 
