@@ -146,7 +146,8 @@ def tabled(rows: list[dict]) -> list[str]:
             ).seconds
             cells.append(f"{seconds[name]:.2f} / {step:.2f}" if name in seconds else "")
         sums = f"{seconds['sums']:.2f}" if "sums" in seconds else ""
-        lines.append(f"| {row['batch']} | {row['link']} | {seconds['alone']:.2f} | {sums} | {' | '.join(cells)} |")
+        named = f"1 Gbit/s, {row['link']}" if row["kind"] == "delay" else row["link"]
+        lines.append(f"| {row['batch']} | {named} | {seconds['alone']:.2f} | {sums} | {' | '.join(cells)} |")
     return lines
 
 

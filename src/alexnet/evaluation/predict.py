@@ -84,16 +84,15 @@ def first_pictures(run: AnyRun, paths: Paths, most: int) -> tuple[list[str], lis
 
 
 def first_readable(
-    run: AnyRun, sources: Sequence[Pictures], most: int, bad: Callable[[str, str], None] = lambda name, why: None
+    run: AnyRun, sources: Sequence[Pictures], most: int, problems: list[str] | None = None
 ) -> tuple[list[str], list[np.ndarray]]:
-    """As ``first_pictures``, of images that were found; ``bad``: called with a name and what is wrong with it."""
+    """As ``first_pictures``, of images that were found; what is wrong with others is added to ``problems``."""
     pairs: list[tuple[str, np.ndarray]] = []
-    problems: list[str] = []
+    problems = [] if problems is None else problems
     for names, squares in decoded_ahead(sources, opened(run).preprocessing, 1):
         for name, square in zip(names, squares):
             if isinstance(square, str):
                 problems.append(f"{name}: {square}")
-                bad(name, square)
             else:
                 pairs.append((name, square))
             if len(pairs) == most:

@@ -1,7 +1,7 @@
 """CIFAR-10 by the source's nets and recipes: the four nets against each other; response norms and none; what else."""
 
 from alexnet.experiments.arms import Arm, experiment_of
-from alexnet.experiments.experiment import Scale
+from alexnet.experiments.experiment import CIFAR_10, Scale
 from alexnet.training.recipes import RECIPES
 
 SOURCES = {
@@ -46,7 +46,7 @@ CIFAR = experiment_of(
     CIFAR_ARMS,
     seeds=(0, 1, 2),
     paper="; ".join(f"{name}: {says}" for name, says in SOURCES.items()),
-    needs="CIFAR-10",
+    needs=CIFAR_10,
     scales={
         "minutes": Scale(0.1, (0,), ("cifar-quick", "cifar-18"), "two nets, a tenth of their epochs, one seed"),
         "hours": Scale(1.0, (0,), ("cifar-quick", "cifar-18"), "two nets, all of their epochs, one seed"),
@@ -59,7 +59,7 @@ FAST = experiment_of(
     FAST_ARMS,
     seeds=tuple(range(5)),
     paper="; ".join(f"{name}: {SOURCES[name]}" for name in ("cifar-quick", "cifar-18")),
-    needs="CIFAR-10",
+    needs=CIFAR_10,
     scales={
         "minutes": Scale(1.0, (0,), None, "all of their epochs, one seed"),
         "hours": Scale(1.0, tuple(range(5)), None, "all of their epochs, five seeds"),
@@ -71,7 +71,7 @@ LRN = experiment_of(
     LRN_ARMS,
     seeds=(0, 1, 2),
     paper="13% without, 11% with (3.3)",
-    needs="CIFAR-10",
+    needs=CIFAR_10,
     scales={
         "minutes": Scale(0.006, (0,), None, "three epochs, one seed"),
         "hours": Scale(0.05, (0, 1, 2), None, "a twentieth of the epochs, three seeds"),
@@ -84,7 +84,7 @@ ABLATION_CIFAR = experiment_of(
     ABLATIONS_CIFAR,
     seeds=(0, 1, 2),
     paper="norms 2 points (3.3, footnote)",
-    needs="CIFAR-10",
+    needs=CIFAR_10,
     scales={
         "minutes": Scale(
             0.004,

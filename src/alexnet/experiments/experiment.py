@@ -20,7 +20,7 @@ Row = dict[str, Any]  # what was measured, as a JSON object
 DRAWN_IMAGES = 1920  # to train on, where no images are given
 HELD_OUT = 0.2  # of images that come without a split
 SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
-CIFAR = "CIFAR-10"  # what some experiments need
+CIFAR_10 = "CIFAR-10"  # what some experiments need
 REMEDY = "remove the line: the same command measures again what is missing"
 NEVER = 1000  # epochs between measurements: the end is measured always
 
@@ -39,7 +39,7 @@ class Case:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         display: shows progress.
         planned: seeds of each condition.
-        needs: the images that the experiment is about, or nothing.
+        needs: the images that the experiment is about, or None.
     """
 
     condition: str
@@ -51,7 +51,7 @@ class Case:
     device: str
     display: Display
     planned: int = 1
-    needs: str = ""
+    needs: str | None = None
 
     def scaled(self, count: int, least: int = 1) -> int:
         """A number of images, epochs or steps at this scale."""
@@ -65,7 +65,7 @@ class Case:
             size: side of the stored images in pixels, where they are prepared here; None: ``prepare``'s own.
         """
         dataset = self._dataset(val_fraction, size)
-        if self.needs == CIFAR and (dataset.size, len(dataset.classes)) != (32, 10):
+        if self.needs == CIFAR_10 and (dataset.size, len(dataset.classes)) != (32, 10):
             raise UsageError(
                 f"--data {self.data}: is not CIFAR-10, which the paper's figures are of: ten classes of 32x32 "
                 f"pixels, where this has {len(dataset.classes):,} of {dataset.size}x{dataset.size}; "

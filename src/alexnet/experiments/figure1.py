@@ -18,7 +18,7 @@ from alexnet import files, machine
 from alexnet.data.batches import ahead
 from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import CIFAR_10, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.statistics import ratio
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
@@ -182,7 +182,7 @@ FIGURE1 = Experiment(
     figure=figure,
     table=table,
     paper="ReLU six times fewer epochs than tanh (figure 1)",
-    needs="CIFAR-10",
+    needs=CIFAR_10,
     scales={
         "minutes": Scale(0.3, (0,), ("relu", "tanh"), "two units at two rates, one seed"),
         "hours": Scale(1.0, (0, 1, 2, 3, 4), None, "four units at seven rates, five seeds"),

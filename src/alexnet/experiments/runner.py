@@ -143,7 +143,7 @@ def reproduce(
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
                 files.make_folder(work)
                 case = Case(
-                    condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs or ""
+                    condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
                 )
                 try:
                     measured = experiment.measure(case)

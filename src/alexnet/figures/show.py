@@ -171,7 +171,7 @@ def _named_images(
     run: Classifier, images: Sequence[str], count: int, note: Callable[[str], None], bad: list[str]
 ) -> Image.Image:
     sources = find_pictures(images)
-    names, pictures = first_readable(run, sources, count, lambda name, why: bad.append(f"{name}: {why}"))
+    names, pictures = first_readable(run, sources, count, bad)
     total = sum(len(source.members) for source in sources)
     shares = run.square_probabilities(pictures).numpy()
     title = f"{run.name}: {plural(len(pictures), 'image')}"

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.errors import UsageError
-from alexnet.search.codes import BY_COMPONENTS, FITTED, KINDS, MOST_BITS, Coder, packed
+from alexnet.search.codes import BITS, FITTED, KINDS, MOST_BITS, Coder, packed, possible
 from alexnet.search.images import Names, read_names
 from alexnet.search.library import faiss
 from alexnet.search.manifest import Content, open_rows, read_whole
 from alexnet.search.projection import single, spread_sample
 from alexnet.search.rows import Rows
 
-BITS = (32, 64, 128, 256, 512)
 IMAGES, QUERIES = 20_000, 200  # of an index at most: searched, searched for
 RANKED = 200  # images that are ranked again by their activations
 LEAST = 100  # images of an index whose codes can be compared
@@ -102,18 +101,14 @@ def compare_codes(
         raise UsageError(f"{index}: has {len(names):,} images, too few to compare codes on; index {LEAST} or more")
     trial = _trial(rows, names, content["bound"]["numbers"])
     coder = Coder(trial.images[spread_sample(len(trial.images), FITTED)])
-    worths = [_exact(trial)]
-    wanted = [(kind, count) for kind in kinds for count in bits if _possible(kind, count, coder)]
+    worths, most = [_exact(trial)], min(MOST_BITS, coder.most_bits)
+    wanted = [(kind, count) for kind in kinds for count in bits if possible(kind, count, most)]
     for done, (kind, count) in enumerate(wanted, 1):
         encode = coder.encoder(kind, count)
         worths.append(_worth(trial, kind, count, packed(encode(trial.images)), packed(encode(trial.queries))))
         if progress:
             progress(done, len(wanted))
     return Compared(len(trial.images), len(trial.queries), min(len(trial.images), FITTED), RANKED, worths)
-
-
-def _possible(kind: str, bits: int, coder: Coder) -> bool:
-    return kind not in BY_COMPONENTS or bits <= min(MOST_BITS, coder.most_bits)
 
 
 def _read(folder: Path, content: Content) -> tuple[Rows, Names]:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 
 from alexnet.errors import UsageError
-from alexnet.search.codes import BY_COMPONENTS, FITTED, MOST_BITS, Coder, Encode, packed
+from alexnet.search.codes import FITTED, MOST_BITS, Coder, Encode, packed, possible
 from alexnet.search.index import Index, Neighbor
 from alexnet.search.projection import spread_sample
 
@@ -65,7 +65,7 @@ class Coded:
             AlexNetError: a vector is damaged.
         """
         most = self.most_bits
-        if kind in BY_COMPONENTS and bits > most:
+        if not possible(kind, bits, most):
             raise UsageError(f"bits: {kind} gives each principal component a bit; this index has {most}, not {bits}")
         with self._lock:
             encode, codes = self._fitted(kind, bits)

@@ -19,11 +19,18 @@ from alexnet.search.projection import Projection, fit, single
 Encode = Callable[[np.ndarray], np.ndarray]  # (n, d) float16 activations -> (n, bits) bool
 Kind = Literal["hyperplanes", "pca", "itq", "autoencoder"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Bits = Literal[32, 64, 128, 256, 512]
+BITS: tuple[Bits, ...] = get_args(Bits)
 BY_COMPONENTS = ("pca", "itq")  # those that give each principal component a bit
 MOST_BITS, FITTED = 512, 5_000  # images of an index that codes are fitted to, at most
 ROUNDS = 20  # of ITQ
 EPOCHS, HIDDEN, BATCH, RATE = 20, 256, 128, 1e-3  # of the auto-encoder, which Adam trains
 NOISE = 0.5  # standard deviation, that drives its code from the middle
+
+
+def possible(kind: str, bits: int, most: int) -> bool:
+    """Whether a kind has codes of so many bits where principal components are enough for ``most``."""
+    return kind not in BY_COMPONENTS or bits <= most
 
 
 class Coder:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from alexnet.search.codes import Kind
+from alexnet.search import codes
 from alexnet.web.layers import MOST_UNITS
 
 
@@ -95,7 +95,7 @@ class CodeNeighbor(BaseModel):
 class Coded(BaseModel):
     """The same by binary codes alone."""
 
-    kind: Kind
+    kind: codes.Kind
     bits: int
     compared: int = Field(description="Nearest images that are compared.")
     overlap: int = Field(description="Of the so many exact nearest, those that are among as many nearest codes.")
@@ -126,28 +126,24 @@ class Strong(BaseModel):
     place: tuple[int, int] = Field(description="Row and column of its map where that is.")
 
 
-class UnitImages(BaseModel):
-    """The images of the run's dataset that drive a unit most, strongest first; or how far the search for them is."""
+class Progress(BaseModel):
+    """How far a pass over the dataset is."""
 
     state: str = Field(description="`not measured`, `measuring`, `done`, or why it failed.")
     split: str
     images: int = Field(description="Of the split.")
     done: int = Field(description="Of these.")
+
+
+class UnitImages(Progress):
+    """The images of the run's dataset that drive a unit most, strongest first; or how far the search for them is."""
+
     layer: str
     unit: int
     active: float | None = Field(default=None, description="Share of the images on which its sum is above 0.")
     side: int | None = Field(default=None, description="Pixels of the image that a tile shows: what the unit sees.")
     strongest: list[Strong] = []
     picture: str | None = Field(default=None, description="What the unit sees of them, side by side, a data: URL.")
-
-
-class Progress(BaseModel):
-    """How far a pass over the dataset is."""
-
-    state: str
-    split: str
-    images: int
-    done: int
 
 
 class Depends(BaseModel):
@@ -179,6 +175,8 @@ OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, 
 OfRun = Annotated[
     str | None, Field(max_length=1000, description="The run, where two are served; the first, if not given.")
 ]
-Code = Annotated[Kind | None, Field(description="Also search by binary codes of this kind; `GET /run` says which.")]
-Bits = Annotated[Literal[32, 64, 128, 256, 512], BeforeValidator(_number), Field(description="Of a code.")]
+Code = Annotated[
+    codes.Kind | None, Field(description="Also search by binary codes of this kind; `GET /run` says which.")
+]
+Bits = Annotated[codes.Bits, BeforeValidator(_number), Field(description="Of a code.")]
 Shown = Annotated[bool, Field(description="Also send the square that the crops are from.")]

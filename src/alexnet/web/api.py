@@ -40,7 +40,7 @@ from alexnet.web.answers import (
 )
 from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of
 from alexnet.web.batcher import Probabilities
-from alexnet.web.layers import Activations, Attributions, BothWays, drawn, strongest
+from alexnet.web.layers import Activations, Attributions, Sought, drawn, strongest
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import jpeg_url
 from alexnet.web.refusals import Refused
@@ -189,10 +189,11 @@ async def search(
     similar = served.similar
     if similar is None:
         raise Refused(404, "this server has no index; begin it with --index INDEX")
-    activations = (await asked(request, served, BothWays(similar.layer))).content
+    views = 2 if flip and code is None else 1
+    activations = (await asked(request, served, Sought(similar.layer, views))).content
     if code is not None:
-        return json_answer(await asyncio.to_thread(similar.search_by_code, activations[:1], count, code, bits))
-    return json_answer(await asyncio.to_thread(similar.search, activations[: 1 + flip], count, exhaustive))
+        return json_answer(await asyncio.to_thread(similar.search_by_code, activations, count, code, bits))
+    return json_answer(await asyncio.to_thread(similar.search, activations, count, exhaustive))
 
 
 @router.get("/run", responses=GUARDED)

@@ -1,6 +1,5 @@
 """What each layer makes of an image: its strongest units, and their maps as a picture."""
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from PIL import Image
 
 from alexnet.evaluation.classifier import Classifier, stacked
 from alexnet.inside.look import attribution_maps, center, last_maps
+from alexnet.web.pictures import url_of
 
 MOST_UNITS = 96  # of a layer, that are sent
 STRIP = 48  # pixels, at most, of a layer without maps
@@ -33,17 +33,21 @@ class Activations(NamedTuple):
         return [{name: array[number] for name, array in arrays.items()} for number in range(len(squares))]
 
 
-class BothWays(NamedTuple):
-    """Outputs of a layer for the center view of an image as it is, and flipped, (2, numbers) float32 for each image."""
+class Sought(NamedTuple):
+    """Outputs of a layer for the center view of an image, and of its flip where that is asked for.
+
+    (1, numbers) or (2, numbers) float32 for each image.
+    """
 
     layer: str
-    views: int = 2
+    views: int
 
     def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
         """As ``Classifier.activations``."""
-        both = [turned for square in squares for turned in (square, np.ascontiguousarray(square[:, ::-1]))]
-        outputs = Activations((self.layer,))(classifier, both)
-        return list(np.stack([output[self.layer].ravel() for output in outputs]).reshape(len(squares), 2, -1))
+        turned = [square[:, ::step] for square in squares for step in (1, -1)[: self.views]]
+        outputs = Activations((self.layer,))(classifier, [np.ascontiguousarray(square) for square in turned])
+        rows = np.stack([output[self.layer].ravel() for output in outputs])
+        return list(rows.reshape(len(squares), self.views, -1))
 
 
 class Attributions(NamedTuple):
@@ -113,4 +117,4 @@ def _picture(numbers: np.ndarray, highest: float) -> str:
     image.putpalette(COLORS.tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return url_of(buffer.getvalue(), "png")

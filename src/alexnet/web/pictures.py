@@ -18,9 +18,14 @@ EXAMPLES = 12
 QUALITY = 85  # of the rows
 
 
+def url_of(content: bytes, form: str = "jpeg") -> str:
+    """A picture's file as a ``data:`` URL."""
+    return f"data:image/{form};base64,{base64.b64encode(content).decode()}"
+
+
 def jpeg_url(square: np.ndarray) -> str:
     """A square as a ``data:`` URL, as datasets keep it: JPEG, quality 95."""
-    return "data:image/jpeg;base64," + base64.b64encode(codec.encode(square, "jpeg")).decode()
+    return url_of(codec.encode(square, "jpeg"))
 
 
 def mean_png(preprocessing: Preprocessing) -> bytes:

@@ -1,6 +1,5 @@
 """Similar images from an index, for the page and programs."""
 
-import base64
 import dataclasses
 import threading
 from collections.abc import Sequence
@@ -12,13 +11,12 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.search.answers import nearer, pictures_of
 from alexnet.search.coded import Coded, CodeNeighbor, overlap
-from alexnet.search.codes import BY_COMPONENTS, KINDS
+from alexnet.search.codes import BITS, KINDS, possible
 from alexnet.search.index import Index, Neighbor
 from alexnet.search.pieces import half
-from alexnet.web.pictures import joined
+from alexnet.web.pictures import joined, url_of
 from alexnet.web.refusals import Refused
 
-BITS = (32, 64, 128, 256, 512)  # of a code
 COMPARED = 10  # nearest images, of which those count that codes find, too
 GONE = np.full((8, 8, 3), 128, np.uint8)  # instead of an image that is not there any more
 
@@ -53,7 +51,7 @@ class Similar:
     def facts(self) -> dict[str, Any]:
         """What there is to be searched, as JSON; of each kind of code the lengths."""
         most = self._coded.most_bits
-        codes = {kind: [bits for bits in BITS if kind not in BY_COMPONENTS or bits <= most] for kind in KINDS}
+        codes = {kind: [bits for bits in BITS if possible(kind, bits, most)] for kind in KINDS}
         return {"layer": self.layer, "words": self.words, "images": len(self), "codes": codes}
 
     def search(self, activations: np.ndarray, count: int, exhaustive: bool) -> dict[str, Any]:
@@ -115,5 +113,4 @@ class Similar:
 
 
 def _url(pictures: Sequence[np.ndarray | None]) -> str:
-    content = joined([GONE if picture is None else picture for picture in pictures])
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+    return url_of(joined([GONE if picture is None else picture for picture in pictures]))

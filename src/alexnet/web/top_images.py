@@ -1,31 +1,18 @@
 """The images that drive each unit most, found while nobody else asks the net, and kept in memory."""
 
-import base64
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from alexnet.data.dataset import Dataset
-from alexnet.evaluation.classifier import Classifier, stacked
 from alexnet.inside.kept_units import known_units
 from alexnet.inside.units import LayerUnits, Strongest, fields, seen_by_unit
 from alexnet.web.batcher import Batcher
 from alexnet.web.behind import Behind
-from alexnet.web.pictures import joined
-
-
-class Sums(NamedTuple):
-    """Outputs before the activation function, {name: (1, maps, rows, columns) or (1, units)} for each image."""
-
-    names: tuple[str, ...]
-    views: int = 1
-
-    def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
-        """As ``Classifier.activations``, of the center view."""
-        outputs = classifier.activations(stacked(squares), self.names)
-        return [{name: tensor[i : i + 1].cpu() for name, tensor in outputs.items()} for i in range(len(squares))]
+from alexnet.web.layers import Activations
+from alexnet.web.pictures import joined, url_of
 
 
 class TopImages(Behind):
@@ -43,7 +30,7 @@ class TopImages(Behind):
         self._fields = fields(self._classifier)
         self._units: dict[str, LayerUnits] = {}
         self._shown: frozenset[int] = frozenset()
-        super().__init__(batcher, dataset, split, Sums(tuple(self._kept.asked)))
+        super().__init__(batcher, dataset, split, Activations(tuple(self._kept.asked)))
 
     def known(self) -> bool:
         """Whether the run's folder has them, of these weights and images."""
@@ -54,7 +41,7 @@ class TopImages(Behind):
 
     def take(self, answers: Sequence[Any], rows: np.ndarray) -> None:
         """Keeps the strongest."""
-        outputs = {name: torch.cat([answer[name] for answer in answers]) for name in self._kept.asked}
+        outputs = {name: torch.from_numpy(np.stack([answer[name] for answer in answers])) for name in self._kept.asked}
         self._kept.add(outputs, torch.from_numpy(self.dataset.labels[rows].astype(np.int64)), rows)
 
     def finish(self) -> None:
@@ -88,7 +75,6 @@ class TopImages(Behind):
             seen_by_unit(dataset.image(row), self._classifier.preprocessing, field, position, units.columns)
             for row, position in zip(rows, places)
         ]
-        content = base64.b64encode(joined(seen)).decode()
         return {
             **answer,
             "active": float(units.active[unit]),
@@ -104,5 +90,5 @@ class TopImages(Behind):
                 }
                 for rank, row, position in zip(ranks, rows, places)
             ],
-            "picture": f"data:image/jpeg;base64,{content}",
+            "picture": url_of(joined(seen)),
         }
