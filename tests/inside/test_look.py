@@ -16,8 +16,8 @@ def test_one_image_is_drawn_on_its_way_through_the_net(alexnet, run, run_folder,
     status, out, err = alexnet("show", run_folder, image, "--output", tmp_path, "--json")
     assert (status, err) == (0, "")
     described = json.loads(out)
-    assert described["pictures"] == [str(tmp_path / "inside.png")]
-    assert Image.open(tmp_path / "inside.png").width == 1600
+    assert described["pictures"] == [str(tmp_path / f"inside-{image.stem}.png")]
+    assert Image.open(tmp_path / f"inside-{image.stem}.png").width == 1600
     assert described["class"] == described["top"][0][0] == run(str(image)).top[0][0]
     assert list(described["layers"]) == ["conv1", "pool1", "conv2", "pool2", "fc3"]
     _, layers = run.features(str(image), ["conv2"])
@@ -29,7 +29,7 @@ def test_one_image_is_drawn_on_its_way_through_the_net(alexnet, run, run_folder,
     assert np.shape(described["occlusion"]["losses"]) == (12, 12)
     assert set(described["correlation_with_random_weights"]) == {"gradient", "smooth_gradient", "grad_cam", "occlusion"}
     status, out, _ = alexnet("show", run_folder, image, "--output", tmp_path, "--class", "green")
-    assert (status, out) == (0, f"{tmp_path / 'inside.png'}\n")
+    assert (status, out) == (0, f"{tmp_path / f'inside-{image.stem}-green.png'}\n")
 
 
 def test_a_folder_or_several_images_are_predictions_as_ever(run_folder, pictures, image):

@@ -4,6 +4,7 @@ import collections
 import functools
 import io
 import itertools
+import math
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -123,6 +124,16 @@ def percent(share: float) -> str:
     if 0 < share < 0.0001:
         return "<0.01%"
     return f"{100 * share:.0f}%" if share in (0, 1) else f"{100 * share:.{1 if share >= 0.01 else 2}f}%"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A measured number with so many digits, ``1.50`` of 1.5, so that those in a row compare; never ``1e+03``."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    whole = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if whole < -4:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{digits - 1 - whole}f}" if whole < digits else f"{value:,.0f}"
 
 
 def contrast(first: str, second: str) -> float:
