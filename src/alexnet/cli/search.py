@@ -38,10 +38,12 @@ class Index(OfCheckpoint, OnDevice, Working):
     """Folder of the index, made or changed. Images that are gone from SOURCE leave it; those of other sources stay."""
 
     layer: Annotated[str | None, arg(metavar="LAYER")] = None
-    """Layer whose activations are compared (default: fc7, as in the paper's section 6.1, or the last hidden layer)."""
+    """Layer whose activations are compared (default: the index's; of a new one fc7, as in the paper's section 6.1, or
+    the last hidden layer)."""
 
     remove: bool = False
-    """Take the images at SOURCE out of the index. They need not be there any more."""
+    """Take the images at SOURCE out of the index. They need not be there any more. They stay out, whatever folder
+    around them is given later, until SOURCE itself is given again."""
 
     workers: int = 2
     """Threads that decode images."""
