@@ -434,3 +434,18 @@ def test_an_index_keeps_its_layer_and_says_what_goes_on_when_it_is_stopped(
     status, _, err = alexnet("index", run, photos_of_mine, index)
     assert status == 130 and "the index is as it was" in err and "the same command goes on" in err
     assert len(Index(index)) == 61
+
+
+def test_an_index_is_described(run, photos_of_mine, tmp_path, alexnet):
+    index = tmp_path / "index"
+    make_index(run, photos_of_mine, index)
+    make_index(run, photos_of_mine / "blue", index, remove=True)
+    status, out, _ = alexnet("info", index)
+    assert status == 0 and f"40, of {photos_of_mine} (40 images)" in out and f"{photos_of_mine / 'blue'}" in out
+    assert "fc3" in out and "exact" in out and out.splitlines()[-1].split() == ["red", "20"]
+    status, out, _ = alexnet("info", index, "--json")
+    described = json.loads(out)
+    assert described["labels"] == {"green": 20, "red": 20} and described["left_out"] == [str(photos_of_mine / "blue")]
+    assert described["bytes"] == sum(path.stat().st_size for path in index.iterdir() if not path.name.startswith("."))
+    status, _, err = alexnet("info", index, "--picture", tmp_path / "a.png")
+    assert status == 2 and "is an index; `alexnet search" in err

@@ -209,6 +209,8 @@ def _print(answer: "Answer") -> None:
 
 
 def _print_codes(compared: "Compared") -> None:
+    from alexnet.search.codes import BITS, BY_COMPONENTS, WORDS
+
     columns = (
         "code",
         "bits",
@@ -228,9 +230,21 @@ def _print_codes(compared: "Compared") -> None:
         cells = ["" if share is None else f"{share:.3f}" for share in shares]
         bits = f"{worth.bits:,}" if worth.bits else ""
         milliseconds = f"{worth.milliseconds:.2f}" if worth.bits else ""
-        add_row(shown, worth.kind, bits, f"{worth.bytes:,}", *cells, f"{worth.distinct:,}", milliseconds)
+        add_row(
+            shown,
+            {"exact": "exact distance", **WORDS}[worth.kind],
+            bits,
+            f"{worth.bytes:,}",
+            *cells,
+            f"{worth.distinct:,}",
+            milliseconds,
+        )
     print_table(shown)
     say(
         f"{plural(compared.images, 'image')}, {compared.queries:,} others searched for; ranked: the {compared.ranked} "
         "nearest codes, by exact distance; mAP: by label"
     )
+    if compared.components < max(BITS):
+        kinds = " and ".join(WORDS[kind] for kind in BY_COMPONENTS)
+        say(f"{kinds} give each principal component a bit: these images have {compared.components:,}, so longer codes "
+            "are left out")  # fmt: skip
