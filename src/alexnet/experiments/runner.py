@@ -77,16 +77,19 @@ class Reproduced:
 
 
 def listing() -> dict[str, dict[str, Any]]:
-    """Every experiment by its name: ``description``, ``paper`` (what it says), ``needs`` (images) and ``scales``.
+    """Every experiment by its name: ``description``, ``paper`` (what it says), ``needs`` or ``takes``, ``scales``.
 
-    Scales are by name, the smallest first, each in words. What an experiment does not have is left out.
+    Scales are by name, the smallest first, each in words; ``minutes`` has those that were measured. What an experiment
+    does not have is left out.
     """
     return {name: _listed(experiment) for name, experiment in EXPERIMENTS.items()}
 
 
 def _listed(experiment: Experiment) -> dict[str, Any]:
     scales = {name: scale.words for name, scale in experiment.scales.items()}
-    entry = {"paper": experiment.paper, "needs": experiment.needs, "scales": scales}
+    minutes = {name: scale.minutes for name, scale in experiment.scales.items() if scale.minutes}
+    entry = {"paper": experiment.paper, "needs": experiment.needs, "takes": experiment.takes, "scales": scales,
+             "minutes": minutes}  # fmt: skip
     return {"description": experiment.description, **{key: value for key, value in entry.items() if value}}
 
 
