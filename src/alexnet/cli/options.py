@@ -113,14 +113,19 @@ def _is_others(path: Path) -> bool:
     return path.is_file() and (path.suffix.lower() not in WRITTEN or own or kinds.is_another_picture(path))
 
 
-MOST_SEEDS = 10_000  # runs
+MOST_SEEDS, LAST_SEED = 10_000, 2**32 - 1  # runs; of a recipe
 
 
 def seed_list(text: str) -> list[int]:
     """``0..9``, ``0-9`` or ``0,3,7`` as numbers."""
     match = re.fullmatch(r"(\d+)(?:\.\.|-)(\d+)", text)
+    seeds: Sequence[int] = []
     if match and 0 <= int(match[2]) - int(match[1]) < MOST_SEEDS:
-        return list(range(int(match[1]), int(match[2]) + 1))
-    if re.fullmatch(r"\d+(,\d+)*", text):
-        return [int(number) for number in text.split(",")]
-    raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7 (a range, or single ones)")
+        seeds = range(int(match[1]), int(match[2]) + 1)
+    elif re.fullmatch(r"\d+(,\d+)*", text):
+        seeds = list(map(int, text.split(",")))
+    if not seeds:
+        raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7 (a range, or single ones)")
+    if max(seeds) > LAST_SEED:
+        raise UsageError(f"--seeds {text}: a seed is 0 to {LAST_SEED:,}")
+    return list(seeds)

@@ -21,7 +21,7 @@ from alexnet.figures.unit_sheet import Unit, layer_sheet, unit_sheet
 from alexnet.inside.kept_units import FILE, kept_units
 from alexnet.inside.look import class_index
 from alexnet.inside.synthesis import driven_part, driving_images, responses_to
-from alexnet.inside.units import LayerUnits, check_layer, fields, parse_unit, seen_by_unit
+from alexnet.inside.units import LayerUnits, fields, layer_of, parse_unit, seen_by_unit
 from alexnet.runs.checkpoint import AnyCheckpoint
 
 MOST_TILES = 512  # units on a layer's sheet
@@ -116,8 +116,8 @@ def _show_unit(
 ) -> dict[str, Any]:
     """As ``show_unit``, of the unit that a run is asked for."""
     shown = Shown(path, lambda run: "{}-{}.png".format(*parse_unit(run, text_of(run))), **options)
-    run, text = shown.run, text_of(shown.run)
-    layer, number = parse_unit(run, text)
+    run = shown.run
+    layer, number = parse_unit(run, text_of(run))
     units, data = shown.layers[layer], shown.dataset
     ranks = np.flatnonzero(units.rows[number] >= 0).tolist()
     rows = [int(units.rows[number, rank]) for rank in ranks]
@@ -127,7 +127,7 @@ def _show_unit(
     made = driving_images(run, layer, [number])
     response = float(responses_to(run, layer, [number], made)[0])
     unit = Unit(
-        name=text,
+        name=f"{layer}:{number}",
         facts=_facts(shown, layer, number),
         pictures=[shown.seen(layer, number, rank) for rank in ranks],
         captions=[(f"{number_text(value)}  {shorts[name]}", file) for value, name, file in zip(values, classes, names)],
@@ -143,7 +143,7 @@ def _show_unit(
         for name, label, value, place in zip(names, classes, values, units.places[number, ranks])
     ]
     return {
-        "unit": text,
+        "unit": f"{layer}:{number}",
         "active": float(units.active[number]),
         "strongest": strongest,
         "made": {"response": response},
@@ -185,11 +185,8 @@ def show_layer(
         UsageError: no such run, layer, dataset or split; a file that may not be written.
     """
 
-    def named(run: Classifier) -> str:
-        check_layer(run, layer, "--layer")
-        return f"{layer}.png"
-
-    shown = Shown(path, named, **options)
+    shown = Shown(path, lambda run: f"{layer_of(run, layer, '--layer')}.png", **options)
+    layer = layer_of(shown.run, layer, "--layer")
     units, count = shown.layers[layer], len(shown.layers[layer].values)
     numbers = list(spread(count, MOST_TILES))
     captions = [(f"{number}", number_text(float(units.values[number, 0]))) for number in numbers]

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI, Path, Request, Response
 
 from alexnet.errors import UsageError
 from alexnet.files import nearest
-from alexnet.inside.units import check_layer, units_of
+from alexnet.inside.units import layer_of, units_of
 from alexnet.nets.layer_names import canonical
 from alexnet.web.answers import (
     Bits,
@@ -230,7 +230,7 @@ async def unit_images(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0
     """The images of the run's dataset that drive a unit most; POST /units begins to look for them."""
     top = _store(served).top
     try:
-        check_layer(served.classifier, layer, "layer")
+        layer = layer_of(served.classifier, layer, "layer")
     except UsageError as error:
         raise Refused(422, str(error)) from error
     if unit >= (count := units_of(served.classifier, layer)):
