@@ -1,6 +1,8 @@
 """``alexnet show RUN IMAGE``: the sheet, its numbers, what a wrong class is told."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -73,3 +75,8 @@ def test_odd_names_and_dead_units_are_drawn(run, image):
         seen.layers[name][...] = 0
     sheet = np.asarray(inside_sheet(seen, ODD[:3], ODD[2] * 9))
     assert sheet.shape[1] == 1600 and sheet.std() > 5
+
+
+def test_a_sheet_that_pillow_draws_imports_no_axes_of_matplotlibs():
+    code = "import sys, alexnet.figures.inside; print([name for name in sys.modules if name == 'matplotlib.axes'])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
