@@ -7,6 +7,7 @@ a JSON object a line, with its condition and seed), ``table.md``, ``figure.png``
 import contextlib
 import dataclasses
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from alexnet.experiments.stalling import STALLING
 from alexnet.experiments.tables import TABLE_1, TABLE_2
 from alexnet.figures import style
 from alexnet.files import mistakes
-from alexnet.progress import Display
+from alexnet.progress import Display, clock
 from alexnet.runs.code import code
 
 NOTE = "experiment.json"
@@ -145,6 +146,7 @@ def reproduce(
                     continue
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
                 files.make_folder(work)
+                started = time.monotonic()
                 case = Case(
                     condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
                 )
@@ -158,7 +160,7 @@ def reproduce(
                 rows += [{"condition": condition, "seed": seed, **row} for row in measured]
                 files.write_bytes(root / "raw.jsonl", _lines(rows))
                 files.remove_folder(work)
-                display.line(f"{condition}, seed {seed}: done")
+                display.line(f"{condition}, seed {seed}: done in {clock(time.monotonic() - started)}")
         return Reproduced(name, str(root), rows, _show(experiment, rows, root))
 
 
