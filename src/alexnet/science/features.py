@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from alexnet.search.manifest import bound_of
 
 MEASURED_SECONDS, MEASURED_BATCHES = 8.0, 4  # of work after the first batch, before its time is told
 TEXT_BYTES = 300  # of an image's name, label and what was done, where nothing is known yet
-TEXT_OVERHEAD = {".h5": 30, ".hdf5": 30, ".nc": 30, ".mat": 60}  # of a text in such a file
+TEXT_OVERHEAD = {".h5": 40, ".hdf5": 40, ".nc": 40, ".mat": 60, ".arrow": 4}  # bytes beside a text in such a file
+FILE_OVERHEAD = {".nc": 36_000, ".h5": 4_000, ".hdf5": 4_000}  # bytes, of what else is in such a file
 ORDER = "where the numbers of an image lie in one row: by its axes in their order, the last one fastest (C order)"
 INPUT = "(pixels, 0 to 255, minus the center crop of the training images' mean image) times scale; mean: of its colors"
 
@@ -205,7 +207,7 @@ def _description(
         "step": run.step,
         "net": run.net.table.name,
         "net_classes": run.classes,
-        "net_class_words": run.words,
+        **({"net_class_words": run.words} if run.words != run.classes else {}),
         "layers": described,
         "order": ORDER,
         "dtype": "float32",
@@ -260,11 +262,11 @@ class _Job:
 
     def kept_text(self, batch: Activations) -> int:
         """About the bytes that a file has for the table of these images."""
-        columns = len(self.content.kinds)
-        overhead = TEXT_OVERHEAD.get(self.path.suffix.lower(), 0) * columns * len(batch.names)
-        if self.path.suffix.lower() == ".parquet":  # texts that repeat are stored once
-            return sum(len(files.plain(name).encode()) for name in batch.names)
-        return self.content.text_bytes(batch) + overhead
+        lines, suffix = self.content.csv_lines(batch, self.images), self.path.suffix.lower()
+        if suffix == ".parquet":  # which compresses it
+            return len(zlib.compress(lines))
+        texts = list(self.content.kinds.values()).count("text") * len(batch.names)
+        return len(lines) + texts * TEXT_OVERHEAD.get(suffix, 0)
 
     def _estimate(self) -> None:
         done, now = self.images + self.bad, time.monotonic()
@@ -275,7 +277,7 @@ class _Job:
             if spent >= MEASURED_SECONDS and self.batches > MEASURED_BATCHES and done < self.content.count:
                 left = (self.content.count - done) * spent / count
                 size = self.content.activation_bytes + self.content.count * self.text // max(1, self.images)
-                size += len(self.content.text(self.content.count))
+                size += len(self.content.text(self.content.count)) + FILE_OVERHEAD.get(self.path.suffix.lower(), 0)
                 self.expected = now - self.started + left, size
                 self.tell(f"{self.path}: {size_text(size)}; {clock(self.expected[0])} in all, {clock(left)} to go")
 

@@ -87,10 +87,6 @@ class Content:
         for i, row in enumerate(zip(batch.names, self._labels(batch), batch.done, places)):
             yield [first + i, *row, *(column.texts[places[i]] for column in self.columns.values())]
 
-    def text_bytes(self, batch: Activations) -> int:
-        """About what a table of these images takes, as text."""
-        return len(self.csv_lines(batch, self.count))
-
     def text(self, images: int) -> str:
         """The description as JSON, with the number of images and those that were left out."""
         return files.to_json({"images": images, **self.description, "left_out": self.left_out_rows()})
