@@ -115,7 +115,8 @@ def test_bad_input_is_a_line_and_leaves_nothing(alexnet, small_run, dataset, tmp
             2,
             "there.npy: already exists; give another name, or remove it",
         ),
-        ([small_run, x, tmp_path / "no" / "y.npy", "--layer", "fc3"], 2, "does not exist; make it"),
+        ([small_run, x, tmp_path / "no" / "y.npy", "--layer", "fc3"], 2, "no/y.npy: folder "),
+        ([small_run, x, "s3://bucket/y.npy", "--layer", "fc3"], 2, "s3://bucket/y.npy: can be read from there but not"),
         ([small_run, tmp_path / "no.png", y, "--layer", "fc3"], 2, "no.png: no such file or folder"),
         ([small_run, tmp_path / "list.csv", y, "--layer", "fc3"], 2, "must name a column path (or file, "),
         ([small_run, tmp_path / "empty.csv", y, "--layer", "fc3"], 2, "lists no images"),
@@ -168,7 +169,9 @@ def test_a_users_table_is_no_leftover(small_run, tmp_path, monkeypatch):
     picture(0, 0).save(tmp_path / "a.png")
     (tmp_path / "x.csv").write_text("path,label\nmine,1\n")
     monkeypatch.setattr(files, "remove_partials", lambda path: True)
-    with pytest.raises(UsageError, match=r"x\.csv: already exists, and would be written along with x\.npy"):
+    with pytest.raises(
+        UsageError, match=r"x\.csv: already exists, and would be written along with x\.npy; give x\.npy an"
+    ):
         module.write_features(small_run, tmp_path / "a.png", tmp_path / "x.npy", "fc3")
     assert (tmp_path / "x.csv").read_text() == "path,label\nmine,1\n"
 

@@ -157,7 +157,7 @@ def _no_folder(folder: Path) -> str:
         return "was removed while it was written; give the same command again"
     if folder.exists():
         return f"{folder} is a file; give a place in a folder"
-    return f"folder {folder} does not exist; make it, or give another place"
+    return f"folder {folder} does not exist; make it, or give another folder"
 
 
 def check_written(path: str | os.PathLike) -> None:

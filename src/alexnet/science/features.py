@@ -104,6 +104,7 @@ def write_features(
     if current().size > 1:
         raise UsageError("alexnet features: runs in one process; start it without torchrun")
     formats.kind_of(file)
+    files.check_output(file)
     classifier = opened(run, precision)
     stimuli = stimuli_of(source, fit or as_in_training(classifier.preprocessing), split, note)
     names = canonical(classifier.net.table, layers)
@@ -152,8 +153,11 @@ def _check_room(path: Path, outputs: list[Path], content: Content) -> None:
     for output in outputs:
         files.check_output(output)
         if os.path.lexists(output) and not (killed and _is_ours(output, content)):
-            beside = "" if output == path else f", and would be written along with {path.name}"
-            raise UsageError(f"{output}: already exists{beside}; give another name, or remove it")
+            if output == path:
+                raise UsageError(f"{output}: already exists; give another name, or remove it")
+            raise UsageError(
+                f"{output}: already exists, and would be written along with {path.name}; give {path.name} another name"
+            )
         files.remove_partials(output)
     folder = outputs[0].parent
     needed = content.activation_bytes * (2 if outputs[0].suffix.lower() == ".mat" else 1) + TEXT_BYTES * content.count
@@ -257,10 +261,11 @@ class _Job:
         self.images += len(batch.names)
         self.bad += len(batch.bad)
         self.batches += 1
-        self.text += self.kept_text(batch)
+        if self.expected is None:
+            self.text += self._table_bytes(batch)
         self._estimate()
 
-    def kept_text(self, batch: Activations) -> int:
+    def _table_bytes(self, batch: Activations) -> int:
         """About the bytes that a file has for the table of these images."""
         lines, suffix = self.content.csv_lines(batch, self.images), self.path.suffix.lower()
         if suffix == ".parquet":  # which compresses it

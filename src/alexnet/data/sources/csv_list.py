@@ -9,6 +9,7 @@ from alexnet.data.sources.listing import SPLIT_NAMES, Source, labeled
 from alexnet.data.sources.text import csv_rows, label_of, lines_of, named
 from alexnet.data.sources.tree import LIST, FileTree, Tree, read_image_file
 from alexnet.errors import UsageError
+from alexnet.progress import plural
 
 EXPECTED = "a .csv or .tsv file whose first line names the columns path, label and, if wanted, split"
 ENDINGS = (".csv", ".tsv")
@@ -94,7 +95,7 @@ def listed(path: str) -> Listed:
     for number, row in rows:
         where = f"{path}: line {number:,}"
         if len(row) != len(header):
-            raise UsageError(f"{where}: {len(row)} values where the first line names {len(header)} columns")
+            raise _misfit(where, row, header)
         if not row[path_column].strip():
             raise UsageError(f"{where}: no path; write it there, or remove the line")
         names.append(row[path_column].strip())
@@ -124,7 +125,7 @@ def source(tree: Tree) -> Source:
     for number, row in rows:
         where = f"{tree.path}: line {number:,}"
         if len(row) != len(header):
-            raise UsageError(f"{where}: {len(row)} values where the first line names {len(header)} columns")
+            raise _misfit(where, row, header)
         said = row[split].strip().lower() if split is not None else "train"
         if not row[path].strip():
             raise UsageError(f"{where}: no path; write it there, or remove the line")
@@ -137,6 +138,11 @@ def source(tree: Tree) -> Source:
         labels.append((SPLIT_NAMES[said], name))
         names.append(row[path].strip())
     return labeled(ListedTree(tree.path, names), "csv", [(*pair, i) for i, pair in enumerate(labels)], unlabeled)
+
+
+def _misfit(where: str, row: list[str], header: list[str]) -> UsageError:
+    counts = f"{plural(len(row), 'value')} where the first line names {plural(len(header), 'column')}"
+    return UsageError(f"{where}: {counts}; fix one of these lines")
 
 
 def _column(path: str, header: list[str], names: tuple[str, ...]) -> int | None:
