@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from alexnet import UsageError
 from alexnet.interchange.exporting import export
@@ -88,6 +89,8 @@ def test_weights_of_others_stay_and_ours_are_exported_again(ending, tmp_path, mo
     if ending in (".pth", ".pt"):
         weights = torch.load(file, weights_only=True)  # what says whose it is does not keep it from being read
         assert {*weights} == {*run.net.tensors()}
+    if ending == ".safetensors":
+        assert all(torch.equal(load_file(file)[name], value) for name, value in run.net.tensors().items())
     assert "replaced the file of this name" in export(run, file).notes and file.read_bytes() == first
 
 

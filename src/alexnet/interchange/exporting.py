@@ -4,6 +4,7 @@ import collections
 import copy
 import dataclasses
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -258,7 +259,7 @@ def _export_torchvision(run: Run, file: Path) -> Exported:
     state = {name: value.detach().cpu().contiguous() for name, value in run.net.tensors().items()}
     tensors = torch_file.torchvision_names(state)
     if file.suffix.lower() == ".safetensors":
-        content = safetensors.torch.save(tensors, {"format": "pt", "comment": MARK})
+        content = _in_order(safetensors.torch.save(tensors, {"format": "pt", "comment": MARK}))
     else:
         buffer, marked = io.BytesIO(), collections.OrderedDict(tensors)
         marked._metadata = {"": {"comment": MARK}}  # pyright: ignore  # where torch keeps a module's version
@@ -267,6 +268,16 @@ def _export_torchvision(run: Run, file: Path) -> Exported:
     files.write_bytes(file, content)
     note = f"its images: {card.images_words(run, False)}"
     return Exported(str(file), "torchvision", len(content), notes=(note,))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file whose metadata are in order: the library writes them in another one each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _export_hub(run: Run, folder: Path, license: str | None) -> Exported:
