@@ -6,11 +6,11 @@ import os
 import numpy as np
 import safetensors
 import safetensors.numpy
-import torch
 
 from alexnet import files
 from alexnet.data.dataset import Dataset
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.identity import preprocessing_hash, weights_hash
 from alexnet.evaluation.outputs import Progress
 from alexnet.inside.units import LayerUnits, strongest_images, unit_layers
 
@@ -66,18 +66,11 @@ def known_units(
 
 def bound_to(classifier: Classifier, dataset: Dataset, split: str) -> dict[str, str]:
     """What the responses of units are a function of, as texts: another one is another file."""
-    weights = [
-        f"{name} {files.sha256_bytes(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)}"
-        for name, value in classifier.net.state().items()
-    ]
-    preprocessing = classifier.preprocessing
-    seen = [preprocessing.size, preprocessing.crop, preprocessing.scale, preprocessing.resize]
-    mean = files.sha256_bytes(preprocessing.mean_image.cpu().contiguous().numpy().tobytes())
     return {
         "format": FORMAT,
         "net": files.sha256_text(classifier.net.table.text),
-        "weights": files.sha256_text("\n".join(weights)),
-        "preprocessing": files.sha256_text(f"{seen} {mean}"),
+        "weights": weights_hash(classifier.net),
+        "preprocessing": preprocessing_hash(classifier.preprocessing),
         "dataset": dataset.fingerprint,
         "split": split,
         "precision": classifier.precision,

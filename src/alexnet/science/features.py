@@ -1,7 +1,6 @@
 """Activations of layers for a set of stimuli, to a file that other programs open: ``alexnet features``."""
 
 import dataclasses
-import math
 import os
 import time
 import zlib
@@ -18,6 +17,7 @@ from alexnet.data.sources.pictures import Paths
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.activations import Activations, Pool, activations, shapes
 from alexnet.evaluation.classifier import AnyRun, Classifier, opened
+from alexnet.evaluation.identity import weights_hash
 from alexnet.evaluation.stimuli import DatasetStimuli, Fit, Stimuli, as_in_training, stimuli_of
 from alexnet.nets.layer_names import canonical
 from alexnet.progress import clock, plural, size_text
@@ -26,7 +26,6 @@ from alexnet.runs.code import version
 from alexnet.science import formats
 from alexnet.science.formats.columns import columns_of
 from alexnet.science.formats.content import Content
-from alexnet.search.manifest import bound_of
 
 MEASURED_SECONDS, MEASURED_BATCHES = 8.0, 4  # of work after the first batch, before its time is told
 TEXT_BYTES = 300  # of an image's name, label and what was done, where nothing is known yet
@@ -191,7 +190,7 @@ def _description(
     ``whole``: a fit made the images as large as the net sees them.
     """
     preprocessing, sizes, maps = run.preprocessing, shapes(run, layers, pool), shapes(run, layers)
-    weights = bound_of(run, layers[0], math.prod(sizes[layers[0]]))["weights"]
+    weights = weights_hash(run.net)
     side = preprocessing.crop if whole else stimuli.side or preprocessing.size
     described: dict[str, dict[str, Any]] = {
         layer: {

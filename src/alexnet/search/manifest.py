@@ -13,7 +13,6 @@ The numbers count the changes: a file whose number is not in the manifest is of 
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ import safetensors.numpy
 from alexnet import files
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.identity import preprocessing_hash, weights_hash
 from alexnet.files import Count, Form, Length, Sha, Within, mistakes
 from alexnet.search.checksums import checksum
 from alexnet.search.rows import Rows
@@ -82,22 +82,13 @@ PARTS = ("vectors", "sums", "projection", "scan", "names", "stamps")
 
 
 def bound_of(classifier: Classifier, layer: str, numbers: int) -> Bound:
-    """What an index of a layer of a run is bound to; the weights are hashed as they are in memory."""
-    preprocessing = classifier.preprocessing
-    described = [preprocessing.size, preprocessing.crop, preprocessing.scale, preprocessing.resize]
-    prepared = hashlib.sha256(files.to_json(described).encode())
-    prepared.update(preprocessing.mean_image.numpy().tobytes())
-    weights = hashlib.sha256()
-    for name, tensor in sorted(classifier.net.state_dict().items()):
-        content = tensor.detach().cpu().contiguous().numpy()
-        weights.update(f"{name} {content.dtype} {content.shape}\n".encode())
-        weights.update(content.reshape(-1).view(np.uint8).data)
+    """What an index of a layer of a run is bound to."""
     return {
         "run": files.plain(files.absolute(classifier.path)),
         "step": classifier.step,
-        "weights": weights.hexdigest(),
+        "weights": weights_hash(classifier.net),
         "net": files.sha256_text(classifier.net.table.text),
-        "preprocessing": prepared.hexdigest(),
+        "preprocessing": preprocessing_hash(classifier.preprocessing),
         "layer": layer,
         "numbers": numbers,
         "precision": classifier.precision,
