@@ -55,7 +55,7 @@ def unit_sheet(unit: Unit, title: str) -> Image.Image:
     write(draw, "the images that drive it most, as far as it sees them", MARGIN, top, TEXT + 1)
     draw_tiles(sheet, unit.pictures, unit.captions, (MARGIN, top + LINE), COLUMNS, SIDE)
     left = 2 * MARGIN + COLUMNS * (SIDE + 6)
-    write(draw, "an image made to drive it, as far as it sees that", left, top, TEXT + 1)
+    write(draw, "an image made for it, cut in the same way", left, top, TEXT + 1)
     sheet.paste(tile(unit.made, MADE), (left, top + LINE))
     y = top + LINE + MADE + LINE
     for line in style.wrapped(_about_made(unit), MADE, TEXT):
@@ -86,6 +86,8 @@ def _draw_tuning(draw: ImageDraw.ImageDraw, unit: Unit, left: int, top: int, wid
     low, high = min(0.0, float(values.min(initial=0))), max(0.0, float(values.max(initial=0)))
     span = (high - low) or 1.0
     zero = left + width * -low / span
+    mean = float(unit.means[measured].mean()) if len(measured) else 0.0
+    line = left + width * (mean - low) / span
     y = top + LINE + 6
     for index, value in zip(order.tolist(), values.tolist()):
         number = style.number(value)
@@ -95,16 +97,14 @@ def _draw_tuning(draw: ImageDraw.ImageDraw, unit: Unit, left: int, top: int, wid
         draw.rectangle((left, y + 10, left + width, y + 15), fill=GRID)
         end = left + width * (value - low) / span
         draw.rectangle((min(zero, end), y + 10, max(zero, end), y + 15), fill=RIGHT if value > 0 else OTHER)
+        for x, color in ((zero, INK), (line, WRONG)):
+            if left <= x <= left + width:
+                draw.line((x, y + 8, x, y + 17), fill=color)
         y += 30
-    mean = float(unit.means[measured].mean()) if len(measured) else 0.0
-    x = left + width * (mean - low) / span
-    if left <= x <= left + width:
-        for upper in range(top + LINE, y - 12, 8):  # dashed: the bars begin at 0, which is another line
-            draw.line((x, upper, x, min(upper + 4, y - 12)), fill=WRONG)
-    if low < 0:
-        draw.line((zero, top + LINE, zero, y - 12), fill=INK)
-    text = f"dashed: the mean over all classes, {style.number(mean)}{'; black: 0' if low < 0 else ''}"
-    write(draw, fitted(text, width, TEXT), left, y, TEXT, color=QUIET)
+    text = f"Black: 0. Orange: the mean over all classes, {style.number(mean)}."
+    for words in style.wrapped(text, width, TEXT):
+        write(draw, words, left, y, TEXT, color=QUIET)
+        y += LINE
 
 
 def layer_sheet(
