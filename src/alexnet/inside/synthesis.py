@@ -1,6 +1,6 @@
 """Images made to drive a unit: gradient ascent on an image's Fourier spectrum (Olah et al., Distill 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,13 @@ JITTER = 16  # of an image's side, one part: by how much it is moved between ste
 
 @machine.as_imported()
 def driving_images(
-    classifier: Classifier, layer: str, units: Sequence[int], *, steps: int = STEPS, seed: int = 0
+    classifier: Classifier,
+    layer: str,
+    units: Sequence[int],
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    between: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Images that drive units as far as gradient ascent gets them.
 
@@ -32,6 +38,7 @@ def driving_images(
         units: whose images are made, together; each is by itself.
         steps: of Adam.
         seed: of the first images and of the moves between steps.
+        between: called after each step; others may have their turn there.
 
     Returns:
         (units, crop, crop, 3) uint8 on the CPU, as the net sees images before the mean is subtracted.
@@ -51,6 +58,7 @@ def driving_images(
         responses = outputs[:, outputs.shape[1] // 2, outputs.shape[2] // 2] if outputs.dim() == 3 else outputs
         spectrum.grad = torch.autograd.grad(-responses.sum(), spectrum)[0]
         optimizer.step()
+        between()
     with torch.no_grad():
         return _pixels(spectrum, scale, colors, side).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
