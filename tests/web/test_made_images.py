@@ -62,6 +62,15 @@ def test_an_image_that_nobody_waits_for_any_more_is_not_made(run):
     assert asyncio.run(left()) == (4, 1)
 
 
+def test_a_step_of_an_image_that_nobody_wants_any_more_holds_nobody_up(run):
+    making = made_images._Making(load(run), "conv2", 3)
+    with making:
+        making.step()
+    making._thread.join(30)
+    assert not making._thread.is_alive() and making.crop is None
+    making.step()
+
+
 def test_more_than_a_few_are_refused(run, monkeypatch):
     monkeypatch.setattr(made_images, "MOST_WAITING", 2)
 

@@ -98,7 +98,9 @@ class _Making:
         self._go.release()
 
     def step(self) -> None:
-        """Lets the thread compute one step. Raises what it raised."""
+        """Lets the thread compute one step, unless nobody wants the image any more. Raises what it raised."""
+        if self._closed:
+            return
         self._go.release()
         self._stepped.acquire()
         if self._problem:
@@ -118,10 +120,11 @@ class _Making:
             self._wait()
             self.crop = driving_images(*self._asked, between=self._between)[0].numpy()
         except _Closed:
-            return
+            pass
         except Exception as error:
             self._problem = error
-        self._stepped.release()
+        finally:
+            self._stepped.release()  # whoever waits for a step that does not come
 
 
 class _Closed(Exception):
