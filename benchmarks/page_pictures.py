@@ -37,6 +37,7 @@ def shot(page: Any, name: str, address: str) -> Image.Image:
         page.wait_for_timeout(2500)
         page.locator("#maps .map").first.click()
         page.wait_for_selector("#top .nine", timeout=120_000)
+        page.wait_for_selector("#top .made img", timeout=120_000)
     if name == "run":
         page.wait_for_selector("#errors table", timeout=120_000)
     page.wait_for_timeout(2500)

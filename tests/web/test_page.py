@@ -299,9 +299,9 @@ def test_both_runs_are_described(browser, run, other, dataset):
             assert f"{measured['errors']['top1_error']:.2%}" in page.locator(f"#errors{suffix} p").first.inner_text()
         assert not page.evaluate(OVERLAPPING) and not serious_problems(page)
         page.get_by_role("tab", name="Inside").click()
-        page.wait_for_selector("#layer-text-2")
+        page.wait_for_selector("#own-text-2")
         for suffix in ("", "-2"):
-            assert page.locator(f"#layer-text{suffix}").inner_text().startswith("Of crops of 48 × 48 pixels: ")
+            assert page.locator(f"#own-text{suffix}").inner_text().startswith("Of crops of 48 × 48 pixels: ")
         page.close()
 
 
@@ -333,6 +333,7 @@ def test_a_unit_has_an_image_made_for_it_and_its_means_over_classes(opened, clie
     assert shown == [name for name, _ in sorted(unit["means"], key=lambda pair: -pair[1])]
     assert page.locator("#top code").inner_text() == f"alexnet show {client.json('/run')['path']} --unit conv2:5"
     assert page.evaluate("document.documentElement.scrollWidth") <= 360 and not page.evaluate(OVERLAPPING)
+    assert not serious_problems(page)
 
 
 def test_a_layer_without_an_image_invites_and_shows_its_units(opened, client):
@@ -342,6 +343,7 @@ def test_a_layer_without_an_image_invites_and_shows_its_units(opened, client):
     assert instead["width"] > 0.95 * box["width"]
     hashes = page.locator("#top .units a").evaluate_all("links => links.map(link => link.hash)")
     assert hashes == [f"#conv2/{entry['unit']}" for entry in client.json("/units/conv2")["shown"]]
+    assert not serious_problems(page) and not page.evaluate(OVERLAPPING)
     page.get_by_label("Unit", exact=True).fill("7")
     page.get_by_role("button", name="Show", exact=True).click()
     page.wait_for_selector("#layer-name:text-is('conv2, unit 7')")
@@ -362,7 +364,7 @@ def test_a_layer_without_an_image_invites_and_shows_its_units(opened, client):
 )  # fmt: skip
 def test_an_address_of_nothing_is_said(opened, address, said):
     page = opened(address)
-    assert page.get_by_role("alert").inner_text().startswith(said)
+    assert page.get_by_role("alert").inner_text().startswith(said) and not serious_problems(page)
     give(page)  # an answer takes nothing of that away
     assert page.get_by_role("alert").inner_text().startswith(said)
     page.get_by_role("alert").get_by_role("link").first.click()
@@ -566,11 +568,12 @@ def test_curl_lines_work_where_a_token_is_asked_for(browser, run, dataset, index
         lines += [line for line in reference if line.startswith("curl ") and not line.endswith("/features")]
         assert len(lines) > 12
         for line in lines:
-            asked = ["bash", "-c", f"{line.replace('curl', 'curl -s -w %{http_code}', 1)}"]
+            asked = ["bash", "-c", line.replace("curl", "curl -s -w %{http_code}", 1)]
             answer = subprocess.run(asked, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
             mistakes = line.endswith("/mistakes.jpg")  # not measured yet, perhaps
             assert answer.stdout[-3:] in (("200", "404") if mistakes else ("200",)), (line, answer.stdout[-300:])
         environment["ALEXNET_TOKEN"] = "another"
+        asked = ["bash", "-c", lines[0].replace("curl", "curl -s -w %{http_code}", 1)]
         answer = subprocess.run(asked, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert answer.stdout.endswith("401")
 

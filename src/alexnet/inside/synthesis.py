@@ -38,7 +38,7 @@ def driving_images(
         units: whose images are made, together; each is by itself.
         steps: of Adam.
         seed: of the first images and of the moves between steps.
-        between: called after each step; others may have their turn there.
+        between: called before each step; others may have their turn there.
 
     Returns:
         (units, crop, crop, 3) uint8 on the CPU, as the net sees images before the mean is subtracted.
@@ -53,12 +53,12 @@ def driving_images(
     reach = max(1, side // JITTER)
     moves = randomness.integers(seed, "moves of an image", 0, torch.arange(steps), [2 * reach + 1] * 2) - reach
     for move in moves.tolist():
+        between()
         pixels = _pixels(spectrum, scale, colors, side)
         outputs = start(_seen(torch.roll(pixels, move, (2, 3)), preprocessing))[which[0], which[1]]
         responses = outputs[:, outputs.shape[1] // 2, outputs.shape[2] // 2] if outputs.dim() == 3 else outputs
         spectrum.grad = torch.autograd.grad(-responses.sum(), spectrum)[0]
         optimizer.step()
-        between()
     with torch.no_grad():
         return _pixels(spectrum, scale, colors, side).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 

@@ -240,7 +240,7 @@ async function answerOnce(asked, current) {
 async function compareWith(choice) {
   if (choice && choice !== "photo" && !state.others[choice]) state.others[choice] = await askJson(`run?run=${encodeURIComponent(choice)}`);
   const two = choice !== "", photos = choice === "photo";
-  state.compare = choice; state.into = photos ? 1 : 0;
+  state.compare = choice; state.into = photos && state.sides[0].photo ? 1 : 0;
   document.body.classList.toggle("comparing", two);
   $("compare").value = choice;
   for (const id of ["side-predict-2", "side-inside-2"]) $(id).hidden = !two;
@@ -256,7 +256,7 @@ async function compareWith(choice) {
   showInto();
   photoChanged();
   $("drawn").hidden = !two || photos;
-  $("drawn").textContent = two && !photos ? `The figure is that of ${sideName(state.sides[0])}.` : "";
+  $("drawn").textContent = two && !photos ? `The figure shows “${sideName(state.sides[0])}”.` : "";
   if (state.tab === "run") showRuns();
   showElsewhere();
   await refresh();
@@ -721,10 +721,10 @@ function showLayer(anew = false) {
   $("number").max = Math.max(...layersOf().filter(({ name }) => name === state.layer).map(({ shape }) => shape[0])) - 1;
   $("number").value = state.unit ?? "";
   const runs = state.compare && state.compare !== "photo";
+  $("layer-text").hidden = runs; $("own-text").hidden = $("own-text-2").hidden = !runs;
   for (const side of state.sides) {
-    const text = at("layer-text", side);
-    text.hidden = side.second && !runs;
-    text.textContent = text.hidden || !ownLayer(side) ? "" : layerText(ownLayer(side), factsOf(side));
+    const text = runs ? at("own-text", side) : $("layer-text");
+    if (runs || !side.second) text.textContent = ownLayer(side) ? layerText(ownLayer(side), factsOf(side)) : "";
     if (!sides().includes(side)) continue;
     if (!hasLayer(side)) { at("unit", side).replaceChildren(); showInstead(side, `This run's net has no ${unitName()}.`); }
     else if (!photoOf(side)) showInstead(side, `Give an image to see what ${unitName()} makes of it.`);
@@ -936,7 +936,7 @@ function startSimilar() {
 function inviteSimilar() {
   const { similar, runs, name } = state.facts;
   $("neighbors").replaceChildren(quiet(`Give an image to find similar ones among ${plural(similar.images, "image")}`
-    + `${runs.length > 1 ? `, as the run ${name} sees them` : ""}.`));
+    + `${runs.length > 1 ? `, as “${name}” sees them` : ""}.`));
   $("coding").textContent = "";
 }
 
@@ -961,7 +961,7 @@ function showSimilar(answer) {
   const focused = box.contains(document.activeElement);
   const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${Number(relative.toPrecision(2))} × median`));
   const line = copied(`${curl} --data-binary ${quoted("@" + state.sides[0].photo.name)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`);
-  const whose = state.compare === "photo" ? " Those of the first image." : runs.length > 1 ? ` The index is of the run ${name}.` : "";
+  const whose = state.compare === "photo" ? " Those of the first image." : runs.length > 1 ? ` The index was made with “${name}”.` : "";
   const note = quiet(`${plural(neighbors.length, "image")} of ${count(similar.images)}, nearest to the image or to its flip; ${words}. `
     + `Choose one to search by it.${whose}`);
   const show = (...content) => {
