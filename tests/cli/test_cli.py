@@ -1,6 +1,7 @@
 """The front door: help, versions, JSON, exit statuses."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -151,9 +152,23 @@ def test_what_the_machine_lacks_is_one_line(alexnet, monkeypatch, error, said):
         raise error
 
     monkeypatch.setattr(cli, "_run", fail)
-    status, out, err = alexnet("summary")
+    status, out, err = alexnet("train")
     assert status == (130 if isinstance(error, KeyboardInterrupt) else 1)
     assert not out and said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_what_is_said_of_memory_names_options_that_the_command_has(alexnet, monkeypatch, command):
+    page = alexnet(command, "--help")[1]
+
+    def fail(arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "_run", fail)
+    status, _, err = alexnet(command)
+    named = re.findall(r"--[a-z-]+", err)
+    assert status == 1 and all(f"{option} " in page for option in named)
+    assert ("--workers" in named) == ("--workers " in page)
 
 
 def test_a_defect_of_ours_is_not_hidden(monkeypatch):

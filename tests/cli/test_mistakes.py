@@ -28,6 +28,7 @@ TAKES = {
 ALSO = {
     ("features", "SOURCE"): {"dataset", "cat.jpg"},
     ("index", "SOURCE"): {"dataset", "cat.jpg"},
+    ("info", "PATH"): {"similar"},
     ("verify", "PATH"): {"similar"},
 }
 MADE = {

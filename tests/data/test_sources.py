@@ -243,7 +243,7 @@ def test_csv_lists(tmp_path):
     ("text", "said"),
     [
         ("a,b\n1,2\n", "must name the columns path and label"),
-        ("path,label\nx.jpg\n", "line 2: 1 values where the first line names 2"),
+        ("path,label\nx.jpg\n", "line 2: 1 value where the first line names 2 columns"),
         ("path,label\n,x\n", "line 2: no path"),
         ("path,label,split\nx.jpg,a,moon\n", "line 2: split 'moon'"),
         ("path,label\nx.jpg,a\n", "one class only"),

@@ -16,6 +16,8 @@ from alexnet.nets.layer_names import canonical
 from alexnet.nets.table_file import load_table
 from tests.conftest import picture
 
+DONE = "80x64, shorter side to 64, its central 64x64, center 48x48 (rows 8 to 55, columns 8 to 55)"
+
 
 @pytest.fixture(scope="module")
 def run(small_run):
@@ -89,7 +91,7 @@ def test_a_list_is_read_in_its_order_and_what_is_unreadable_is_said(run, tmp_pat
     (batch,) = activations(run, tmp_path / "list.csv", "fc4")
     (folder,) = activations(run, tmp_path, "fc4")
     assert batch.names == ["c.png", "a.png", "b.png"] and batch.labels.tolist() == [0, -1, 1]
-    assert [name for name, _ in batch.bad] == ["bad.png"] and batch.done == ["80x64, shorter-side to 64x64"] * 3
+    assert [name for name, _ in batch.bad] == ["bad.png"] and batch.done == [DONE] * 3
     assert [name[-5] for name in folder.names] == ["a", "b", "c"] and folder.labels is None
     np.testing.assert_allclose(batch.layers["fc4"], folder.layers["fc4"][[2, 0, 1]], rtol=1e-5, atol=1e-6)
 

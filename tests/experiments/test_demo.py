@@ -1,4 +1,4 @@
-"""The embedded data set must have to be learnt, and the demo must learn it."""
+"""The embedded data set must have to be learned, and the demo must learn it."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The sheet of predictions: what is drawn is what was scored, every number can be read, no color stands alone."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -143,11 +144,11 @@ def test_errors_are_counted_and_their_files_are_named(alexnet, run, dataset, tmp
     wrong = measured.predicted != measured.labels
     assert status == 0 and wrong.sum() > 3
     first, *lines = out.splitlines()
-    assert first == f"{wrong.sum()} of {len(wrong)} val images wrong, the most certain:"
+    assert first == f"{wrong.sum()} of {len(wrong)} val images wrong; the 3 that give their true class least:"
     certain = np.argsort(np.where(wrong, measured.own, 2), kind="stable")[:3]
     for line, index in zip(lines, certain):
         name, true = dataset.name(int(measured.rows[index])), dataset.classes[measured.labels[index]]
-        assert line.startswith(f"{name}: ") and line.endswith(f"true: {true}") and "%" in line
+        assert line.startswith(f"{name}: ") and re.fullmatch(rf".* [\d.]+%, true: {true} [\d.]+%", line)
     status, out, _ = alexnet("show", run, "--only-errors", "--count", 3, "--output", tmp_path, "--json")
     (errors,) = json.loads(out)["errors"]
     assert errors["wrong"] == wrong.sum() and [entry["name"] for entry in errors["shown"]] == [

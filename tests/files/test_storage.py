@@ -77,7 +77,7 @@ def test_no_refusal_names_a_hidden_file(tmp_path, monkeypatch, number):
 
 
 def test_what_the_living_write_stays_and_what_the_dead_left_goes(tmp_path):
-    living, dead = storage._partial(tmp_path / "a"), storage._partial(tmp_path / "b")
+    living, dead = storage.partial_of(tmp_path / "a"), storage.partial_of(tmp_path / "b")
     dead = dead.with_name(dead.name.replace(f"-{os.getpid()}-", "-999999999-"))
     old = tmp_path / ".c.partial"  # as an earlier version called them
     folder = tmp_path / f".d-{storage._host()}-999999999-0123456789ab.partial"

@@ -1,6 +1,8 @@
 """``alexnet show RUN IMAGE``: the sheet, its numbers, what a wrong class is told."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,8 +18,8 @@ def test_one_image_is_drawn_on_its_way_through_the_net(alexnet, run, run_folder,
     status, out, err = alexnet("show", run_folder, image, "--output", tmp_path, "--json")
     assert (status, err) == (0, "")
     described = json.loads(out)
-    assert described["pictures"] == [str(tmp_path / "inside.png")]
-    assert Image.open(tmp_path / "inside.png").width == 1600
+    assert described["pictures"] == [str(tmp_path / f"inside-{image.stem}.png")]
+    assert Image.open(tmp_path / f"inside-{image.stem}.png").width == 1600
     assert described["class"] == described["top"][0][0] == run(str(image)).top[0][0]
     assert list(described["layers"]) == ["conv1", "pool1", "conv2", "pool2", "fc3"]
     _, layers = run.features(str(image), ["conv2"])
@@ -29,7 +31,7 @@ def test_one_image_is_drawn_on_its_way_through_the_net(alexnet, run, run_folder,
     assert np.shape(described["occlusion"]["losses"]) == (12, 12)
     assert set(described["correlation_with_random_weights"]) == {"gradient", "smooth_gradient", "grad_cam", "occlusion"}
     status, out, _ = alexnet("show", run_folder, image, "--output", tmp_path, "--class", "green")
-    assert (status, out) == (0, f"{tmp_path / 'inside.png'}\n")
+    assert (status, out) == (0, f"{tmp_path / f'inside-{image.stem}-green.png'}\n")
 
 
 def test_a_folder_or_several_images_are_predictions_as_ever(run_folder, pictures, image):
@@ -73,3 +75,8 @@ def test_odd_names_and_dead_units_are_drawn(run, image):
         seen.layers[name][...] = 0
     sheet = np.asarray(inside_sheet(seen, ODD[:3], ODD[2] * 9))
     assert sheet.shape[1] == 1600 and sheet.std() > 5
+
+
+def test_a_sheet_that_pillow_draws_imports_no_axes_of_matplotlibs():
+    code = "import sys, alexnet.figures.inside; print([name for name in sys.modules if name == 'matplotlib.axes'])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

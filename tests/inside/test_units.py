@@ -11,7 +11,7 @@ from alexnet.evaluation.classifier import stacked
 from alexnet.inside import kept_units as kept_module
 from alexnet.inside import units as module
 from alexnet.inside.kept_units import FILE, kept_units
-from alexnet.inside.synthesis import driving_images, responses_to
+from alexnet.inside.synthesis import driven_part, driving_images, responses_to, seen_side
 from alexnet.inside.units import _Counted, fields, parse_unit, seen_by_unit, strongest_images
 
 
@@ -119,6 +119,33 @@ def test_an_image_made_for_a_unit_drives_it_further_than_any_photo(run, dataset)
     assert few[0].shape == (1, 48, 48, 3) and torch.equal(few[0], few[1]) and not torch.equal(few[0], few[2])
 
 
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc3", "fc4"])
+def test_of_an_image_that_was_made_the_part_is_drawn_that_drives_the_unit(run, layer):
+    made = driving_images(run, layer, [1], steps=16)[0]
+    field, shape = fields(run)[layer], made.shape
+    part = driven_part(run, layer, made)
+    side = seen_side(run, layer)
+    assert part.shape == (side, side, 3) and side <= run.preprocessing.crop
+    assert (field is None) == (layer in ("fc3", "fc4"))
+    if side < shape[0]:  # nothing beyond the part has an effect on the unit in the middle
+        other = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        place = np.argwhere((np.lib.stride_tricks.sliding_window_view(made.numpy(), part.shape)[..., 0, :, :, :]
+                             == part).all((2, 3, 4)))  # fmt: skip
+        top, left = place[0]
+        other[top : top + side, left : left + side] = made[top : top + side, left : left + side]
+        before = [_middle(run, layer, image) for image in (made, other)]
+        assert before[0] == pytest.approx(before[1], rel=2e-2, abs=1e-2)
+
+
+def _middle(run, layer, crop):
+    preprocessing = run.preprocessing
+    edge = (preprocessing.size - preprocessing.crop) // 2
+    square = torch.zeros(1, 3, preprocessing.size, preprocessing.size, dtype=torch.uint8)
+    square[:, :, edge : edge + preprocessing.crop, edge : edge + preprocessing.crop] = crop.permute(2, 0, 1)
+    maps = run.activations(square, [f"{layer}:before"])[f"{layer}:before"]
+    return float(maps[0, 1, maps.shape[2] // 2, maps.shape[3] // 2])
+
+
 @pytest.mark.usefixtures("few_steps")
 def test_a_units_sheet_and_a_layers(alexnet, run, run_folder, dataset, tmp_path):
     status, out, err = alexnet("show", run_folder, "--unit", "conv2:3", "--output", tmp_path, "--json", "--quiet")
@@ -160,3 +187,4 @@ def test_what_is_no_unit_is_a_line(alexnet, run_folder, image, tmp_path, words, 
 
 def test_units_are_counted_from_0(run):
     assert parse_unit(run, "conv1:0") == ("conv1", 0)
+    assert parse_unit(run, "relu1:0") == ("conv1", 0) and parse_unit(run, "logits:2") == ("fc4", 2)  # others' names

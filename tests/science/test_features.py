@@ -31,11 +31,18 @@ def test_a_datasets_split(alexnet, small_run, dataset, tmp_path):
     for layer in ("fc3", "fc4"):
         expected = np.concatenate([batch.layers[layer] for batch in batches])
         assert (np.load(tmp_path / f"x.{layer}.npy") == expected).all()
-    assert "stored as 64x64" in (tmp_path / "x.csv").read_text()
+    assert "stored as 64x64, mean of 10 views of 48x48 (corners and center" in (tmp_path / "x.csv").read_text()
+    description = json.loads((tmp_path / "x.json").read_text())
+    views = [(view["top"], view["left"], view["flipped"]) for view in description["crop"]["views"]]
+    corners = [(0, 0), (0, 16), (16, 0), (16, 16), (8, 8)]  # of 48 in 64 (paper 4.1)
+    assert views == [(*corner, flipped) for flipped in (False, True) for corner in corners]
+    assert description["net_classes"] == run.classes and description["layers"]["fc4"]["units"] == "net_classes"
+    assert "units" not in description["layers"]["fc3"] and description["left_out"] == []
     status, out, _ = alexnet(
         "features", small_run, dataset.path, tmp_path / "y.npy", "--layer", "fc3", "--without-dropout-factor", "--json"
     )
-    assert json.loads(out)["layers"] == {"fc3": [32]} and status == 0
+    said = json.loads(out)
+    assert (said["layers"], said["dropout_factors"], said["left_out"]) == ({"fc3": [32]}, {"fc3": 1}, []) and not status
     assert json.loads((tmp_path / "y.json").read_text())["layers"]["fc3"]["dropout_factor"] == 1
 
 
@@ -82,7 +89,7 @@ def test_stimuli_as_they_are(alexnet, small_run, tmp_path):
         assert alexnet(*given, *options)[0] == 0 and done in (tmp_path / f"{place}.csv").read_text()
     given[3] = tmp_path / "c.npy"
     status, _, err = alexnet(*given, "--stimuli", "exact")
-    assert status == 2 and "x.png: 80x64 pixels where the net sees 48x48" in err and err.count("\n") == 1
+    assert status == 2 and "x.png: is 80x64 pixels, but the net sees 48x48" in err and err.count("\n") == 1
 
 
 def test_bad_input_is_a_line_and_leaves_nothing(alexnet, small_run, dataset, tmp_path, monkeypatch):
@@ -98,19 +105,20 @@ def test_bad_input_is_a_line_and_leaves_nothing(alexnet, small_run, dataset, tmp
         (
             [small_run, x, y, "--layer", "conv3"],
             2,
-            "'conv3': net small has none of that name; perhaps you meant conv",
+            "'conv3': net small has no such layer; perhaps you meant conv",
         ),
         ([small_run, x, y, "--layer", ","], 2, "name one or more"),
-        ([small_run, x, tmp_path / "y.npz"], 2, "y.npz: ends in no kind of file; perhaps you meant .npy"),
-        ([small_run, x, tmp_path / "y"], 2, "give a name in .npy"),
+        ([small_run, x, tmp_path / "y.npz"], 2, "y.npz: .npz is no format for activations; perhaps you meant .npy"),
+        ([small_run, x, tmp_path / "y"], 2, "y: give a name that ends in one of .npy"),
         (
             [small_run, x, tmp_path / "there.npy", "--layer", "fc3"],
             2,
-            "there.npy: is there already, and would be written with",
+            "there.npy: already exists; give another name, or remove it",
         ),
-        ([small_run, x, tmp_path / "no" / "y.npy", "--layer", "fc3"], 2, "does not exist; make it"),
+        ([small_run, x, tmp_path / "no" / "y.npy", "--layer", "fc3"], 2, "no/y.npy: folder "),
+        ([small_run, x, "s3://bucket/y.npy", "--layer", "fc3"], 2, "s3://bucket/y.npy: can be read from there but not"),
         ([small_run, tmp_path / "no.png", y, "--layer", "fc3"], 2, "no.png: no such file or folder"),
-        ([small_run, tmp_path / "list.csv", y, "--layer", "fc3"], 2, "must name the column path"),
+        ([small_run, tmp_path / "list.csv", y, "--layer", "fc3"], 2, "must name a column path (or file, "),
         ([small_run, tmp_path / "empty.csv", y, "--layer", "fc3"], 2, "lists no images"),
         ([small_run, small_run, y, "--layer", "fc3"], 2, "is a run"),
         ([x, small_run, y, "--layer", "fc3"], 2, "swapped"),
@@ -119,8 +127,12 @@ def test_bad_input_is_a_line_and_leaves_nothing(alexnet, small_run, dataset, tmp
         ([small_run, x, y, "--layer", "fc3", "--fit", "pad", "--stimuli", "exact"], 2, "give one of them"),
         ([small_run, x, y, "--layer", "fc3", "--fit", "pad", "--views", "10"], 2, "--views 10"),
         ([small_run, x, y, "--layer", "fc3", "--background", "grau"], 2, "--background grau"),
-        ([small_run, dataset.path, y, "--layer", "fc3", "--fit", "pad"], 2, "cropped and resized already"),
-        ([small_run, tmp_path / "bad", y, "--layer", "fc3"], 1, "not one of 1 image could be read"),
+        (
+            [small_run, dataset.path, y, "--layer", "fc3", "--fit", "pad"],
+            2,
+            "resized and cropped already; give the original",
+        ),
+        ([small_run, tmp_path / "bad", y, "--layer", "fc3"], 1, "y.npy: not written: the image could not be read"),
     ]:
         got, out, err = alexnet("features", *words, "--quiet")
         lines = [line for line in err.splitlines() if "not decodable" not in line]
@@ -128,15 +140,40 @@ def test_bad_input_is_a_line_and_leaves_nothing(alexnet, small_run, dataset, tmp
         assert sorted(tmp_path.rglob("*")) == before
     with monkeypatch.context() as patch:
         patch.setattr(module, "current", lambda: Ranks(0, 2))
-        with pytest.raises(UsageError, match="one process writes the file"):
+        with pytest.raises(UsageError, match="runs in one process"):
             module.write_features(small_run, x, y, "fc3")
     monkeypatch.setattr(files, "free_bytes", lambda folder: 100)
     status, _, err = alexnet("features", small_run, x, tmp_path / "y.mat", "--layer", "conv1", "--quiet")
-    assert status == 1 and "66 KiB, and 0 KiB are free there; free some space" in err
+    assert status == 1 and "66 KiB for 1 image, but only 0 KiB are free on that disk; free some space" in err
     monkeypatch.setitem(sys.modules, "h5py", None)
     monkeypatch.delitem(sys.modules, "alexnet.science.formats.hdf5", raising=False)
     status, _, err = alexnet("features", small_run, x, tmp_path / "y.h5", "--layer", "fc3", "--quiet")
     assert status == 2 and ".h5 needs h5py: pip install 'alexnet[hdf5]'" in err and err.count("\n") == 1
+
+
+def test_what_is_left_out_is_said_with_its_row(alexnet, small_run, tmp_path):
+    for name in ("a.png", "c.png"):
+        picture(0, 0).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"bad")
+    status, out, err = alexnet("features", small_run, tmp_path, tmp_path / "x.npy", "--layer", "fc3", "--json")
+    left_out = {"source_row": 1, "name": f"{tmp_path}/b.png", "problem": "not decodable: cannot identify image file"}
+    assert (status, json.loads(out)["left_out"]) == (1, [left_out])
+    assert err.splitlines()[-1].endswith("was left out; {} holds the other 2 images".format(tmp_path / "x.npy"))
+    (tmp_path / "list.csv").write_text("path,split\na.png,val\n")
+    status, _, err = alexnet("features", small_run, tmp_path / "list.csv", tmp_path / "y.npy", "--split", "val")
+    assert status == 2 and "leave --split out" in err and err.count("\n") == 1
+
+
+def test_a_users_table_is_no_leftover(small_run, tmp_path, monkeypatch):
+    """A killed process's half-written file says that others are ours; one that was not written here stays."""
+    picture(0, 0).save(tmp_path / "a.png")
+    (tmp_path / "x.csv").write_text("path,label\nmine,1\n")
+    monkeypatch.setattr(files, "remove_partials", lambda path: True)
+    with pytest.raises(
+        UsageError, match=r"x\.csv: already exists, and would be written along with x\.npy; give x\.npy an"
+    ):
+        module.write_features(small_run, tmp_path / "a.png", tmp_path / "x.npy", "fc3")
+    assert (tmp_path / "x.csv").read_text() == "path,label\nmine,1\n"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -27,7 +27,7 @@ def test_exact_pixels_are_the_files(tmp_path):
     jpeg = (tmp_path / "x.jpg").read_bytes()
     assert (fits.exact(48)(jpeg).pixels == np.asarray(Image.open(tmp_path / "x.jpg"))).all()
     for width, height in ((48, 47), (96, 96), (64, 48)):
-        with pytest.raises(UsageError, match=f"{width}x{height} pixels where the net sees 48x48"):
+        with pytest.raises(UsageError, match=f"{width}x{height} pixels, but the net sees 48x48"):
             fits.exact(48)(file_of(width, height)[1])
 
 
@@ -74,10 +74,10 @@ def test_the_canvas_is_brain_scores_on_twenty_images():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: fits.color("grau"), "--background grau: no such color"),
+        (lambda: fits.color("grau"), "--background grau: unknown color"),
         (lambda: fits.on_screen(32, 0, 8, (0, 0, 0)), "--degrees 0: must be above 0"),
         (lambda: fits.on_screen(32, 8, float("nan"), (0, 0, 0)), "--stimulus-degrees nan"),
-        (lambda: fits.on_screen(32, 100, 1, (0, 0, 0)), "over 64 times"),
+        (lambda: fits.on_screen(32, 100, 1, (0, 0, 0)), "more than 64 times"),
     ],
 )
 def test_what_cannot_be_meant_is_said(make, said):

@@ -82,7 +82,7 @@ def test_the_command_draws_and_prints_them(run, pictures, tmp_path, alexnet, mon
     monkeypatch.setattr(compare_codes, "__defaults__", (("itq", "autoencoder"), (8, 16), None))
     make_index(run, pictures, tmp_path / "index")
     status, out, _ = alexnet("search", tmp_path / "index", "--compare-codes", tmp_path / "codes.png")
-    assert status == 0 and "autoencoder" in out and "mAP" in out and (tmp_path / "codes.png").stat().st_size > 1000
+    assert status == 0 and "auto-encoder" in out and "mAP" in out and (tmp_path / "codes.png").stat().st_size > 1000
     status, out, _ = alexnet("search", tmp_path / "index", "--compare-codes", tmp_path / "codes.png", "--json")
     assert status == 0 and len(json.loads(out)["worths"]) == 5
     status, _, err = alexnet("search", tmp_path / "index", pictures, "--compare-codes", tmp_path / "codes.png")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from alexnet import AlexNetError, Recipe, UsageError, files, load, train
+from alexnet.errors import Interrupted
 from alexnet.search import make
 from alexnet.search.answers import answers
 from alexnet.search.index import Index, verify
@@ -127,7 +128,7 @@ def test_what_was_computed_is_not_computed_again(run, pictures, tmp_path, many, 
 
     monkeypatch.setattr(make, "computed_pieces", stopped)
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             make_index(run, pictures, tmp_path / "index")
         assert not (tmp_path / "index" / MANIFEST).exists()
     monkeypatch.setattr(make, "computed_pieces", original)
@@ -382,3 +383,69 @@ def test_a_full_disk_leaves_the_index_as_it_was(made, run, photos_of_mine, tmp_p
     assert status == 1 and "are free; free some space" in err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert load(run).name == "run"
+
+
+def test_what_was_taken_out_stays_out_until_its_own_path_is_given_again(run, photos_of_mine, tmp_path, alexnet):
+    photos, index = photos_of_mine, tmp_path / "index"
+    make_index(run, photos, index)
+    make_index(run, photos / "blue", index, remove=True)
+    make_index(run, photos / "red" / "003.jpg", index, remove=True)
+    status, out, err = alexnet("index", run, photos, index)
+    assert (status, out.splitlines()[0].partition(",")[0]) == (0, f"{index}: 39 images (39 unchanged)")
+    assert f"21 images stay out, which --remove took out: {photos / 'blue'} and 1 other path;" in err
+    status, _, err = alexnet("index", run, photos / "blue" / "000.jpg", index)
+    assert status == 2 and f"was taken out of the index with {photos / 'blue'}; give that path" in err
+    status, _, err = alexnet("index", run, photos / "green", index)
+    assert status == 2 and f"lies in {photos}, whose images the index has; give that one again" in err
+    back = make_index(run, photos / "blue", index)  # the rest of what was taken out stays out
+    assert (back.images, back.computed, back.removed) == (59, 20, 0)
+    assert make_index(run, photos / "red", index).images == 60
+    assert not any(verify(index).values())
+
+
+def test_a_source_that_was_taken_out_whole_may_be_given_from_above(run, photos_of_mine, tmp_path):
+    index, blue, red = tmp_path / "index", photos_of_mine / "blue", photos_of_mine / "red"
+    make_index(run, blue, index)
+    make_index(run, red, index)
+    with pytest.raises(UsageError, match=r"lies around .*--remove"):
+        make_index(run, photos_of_mine, index)
+    left = make_index(run, blue, index, remove=True)
+    names = Index(index).names
+    assert left.images == len(names) == 20 and {names.source(i) for i in range(20)} == {str(red)}
+    assert make_index(run, blue, index).images == 40
+
+
+def test_an_index_keeps_its_layer_and_says_what_goes_on_when_it_is_stopped(
+    run, photos_of_mine, tmp_path, alexnet, monkeypatch
+):
+    index = tmp_path / "index"
+    make_index(run, photos_of_mine, index, layer="pool2")
+    picture(1, 78).save(photos_of_mine / "green" / "new.jpg")
+    assert make_index(run, photos_of_mine, index).computed == 1
+    assert Index(index).content["bound"]["layer"] == "pool2"
+    status, _, err = alexnet("index", run, photos_of_mine, index, "--layer", "fc3")
+    assert status == 2 and f"alexnet index {run} SOURCE NEW --layer fc3" in err
+
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(make, "computed_pieces", stopped)
+    picture(1, 79).save(photos_of_mine / "green" / "newer.jpg")
+    status, _, err = alexnet("index", run, photos_of_mine, index)
+    assert status == 130 and "the index is as it was" in err and "the same command goes on" in err
+    assert len(Index(index)) == 61
+
+
+def test_an_index_is_described(run, photos_of_mine, tmp_path, alexnet):
+    index = tmp_path / "index"
+    make_index(run, photos_of_mine, index)
+    make_index(run, photos_of_mine / "blue", index, remove=True)
+    status, out, _ = alexnet("info", index)
+    assert status == 0 and f"40, of {photos_of_mine} (40 images)" in out and f"{photos_of_mine / 'blue'}" in out
+    assert "fc3" in out and "exact" in out and out.splitlines()[-1].split() == ["red", "20"]
+    status, out, _ = alexnet("info", index, "--json")
+    described = json.loads(out)
+    assert described["labels"] == {"green": 20, "red": 20} and described["left_out"] == [str(photos_of_mine / "blue")]
+    assert described["bytes"] == sum(path.stat().st_size for path in index.iterdir() if not path.name.startswith("."))
+    status, _, err = alexnet("info", index, "--picture", tmp_path / "a.png")
+    assert status == 2 and "is an index; `alexnet search" in err

@@ -49,7 +49,7 @@ def _status(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         return fail(operating_system(error), 1)
     except (MemoryError, RecursionError, RuntimeError, UnicodeError) as error:
-        words = exhausted(error)
+        words = exhausted(error, _help_of(given))
         if words is None:
             raise
         return fail(words, 1)
@@ -107,6 +107,15 @@ def _launch(devices: str, given: list[str]) -> int:
     from alexnet.ranks.launch import devices_of, launch, without_devices
 
     return launch(devices_of(devices), without_devices(given), machine.cores(), warn)
+
+
+def _help_of(given: Sequence[str]) -> str:
+    """A command's help; empty where there is none, or no memory for it."""
+    from alexnet.cli.parse import command_of, help_page
+
+    with contextlib.suppress(AlexNetError, MemoryError, IndexError):
+        return help_page(command_of(given[0]), [])
+    return ""
 
 
 def _print(text: str, status: int = 0) -> int:

@@ -6,7 +6,7 @@ COMMANDS = {  # a command's module and class, and the first line of that class's
     "prepare": ("data.Prepare", "Make a dataset of 256x256 images from a folder, archive or table of images."),
     "download": ("data.Download", "Download a public data set or published weights by name, and verify the checksum."),
     "verify": ("data.Verify", "Check every hash of a dataset, a run or an index, and decode every image of a dataset."),
-    "info": ("info.Info", "Show information about a dataset or a run."),
+    "info": ("info.Info", "Show information about a dataset, a run or an index."),
     "summary": (
         "nets.Summary",
         "Print the layer table of a net: kernels, shapes, receptive fields, parameters, multiply-adds, memory.",

@@ -28,11 +28,11 @@ class Features(OfCheckpoint, OnDevice, Working):
     """A trained or imported run."""
 
     source: Positional[Annotated[str, arg(metavar="SOURCE")]]
-    """A dataset; an image, or a folder or archive of images; a CSV whose column path names images, in its order; or
-    anything else that prepare reads."""
+    """A dataset; an image, or a folder or archive of images; a CSV whose column path names images, in its order, and
+    whose other columns go into the file; or anything else that prepare reads."""
 
     file: Positional[Annotated[str, arg(metavar="FILE")]]
-    """File to write: .npy, .h5, .mat, .nc (Brain-Score), .parquet, .arrow or .safetensors."""
+    """File to write: .npy, .h5 (or .hdf5), .mat, .nc (Brain-Score), .parquet, .arrow or .safetensors."""
 
     layer: Annotated[tuple[str, ...], arg(metavar="LAYER,...")] = ("fc7",)
     """Layers such as conv5,fc7, after their activation function; conv5:before is before it. Names of torchvision,
@@ -98,7 +98,8 @@ class Features(OfCheckpoint, OnDevice, Working):
             self._say(written, run.net)
         if written.bad:
             raise AlexNetError(
-                f"{plural(written.bad, 'image')} could not be read, see above; {self.file} has the other "
+                f"{plural(written.bad, 'image')} could not be read (see above) and "
+                f"{'was' if written.bad == 1 else 'were'} left out; {self.file} holds the other "
                 f"{plural(written.images, 'image')}"
             )
         return 0
@@ -107,20 +108,23 @@ class Features(OfCheckpoint, OnDevice, Working):
         """Raises ``UsageError`` for options that do not go together."""
         check_threads("--workers", self.workers)
         if (self.degrees is None) != (self.stimulus_degrees is None):
-            raise UsageError("--degrees and --stimulus-degrees: give both, what the net sees and what an image had")
+            raise UsageError(
+                "--degrees and --stimulus-degrees: give both, the degrees that the net sees and those of the images"
+            )
         chosen = {"--stimuli exact": self.stimuli == "exact", "--fit pad": self.fit == "pad",
                   "--degrees": self.degrees is not None}  # fmt: skip
         several = [option for option, on in chosen.items() if on]
         if len(several) > 1:
-            raise UsageError(f"{' and '.join(several)}: give one of them")
+            raise UsageError(f"{' and '.join(several)}: cannot be combined; give one of them")
         if self.background != BACKGROUND and not {"--fit pad", "--degrees"} & {*several}:
             raise UsageError(
-                f"--background {self.background}: is for images that do not fill the square; give --fit pad"
+                f"--background {self.background}: is used with --fit pad or --degrees; give one of them, or leave "
+                "--background out"
             )
         if not any(self.layer):
             raise UsageError("--layer: name one or more layers, such as fc7")
         if self.file.endswith(("/", os.sep)):
-            raise UsageError(f"{self.file}: is a folder's name; give a file's")
+            raise UsageError(f"{self.file}: ends like a folder; give the name of a file")
 
     def _fit(self, side: int) -> "tuple[Fit | None, str | None]":
         """What makes of an image what the net takes, where it is not as in training; and in words."""

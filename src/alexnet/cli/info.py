@@ -1,6 +1,7 @@
-"""The command that says what a dataset or a run is."""
+"""The command that says what a dataset, a run or an index is."""
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from alexnet.cli.options import File, Json, check_outputs
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
 from alexnet.errors import UsageError
-from alexnet.files import mistakes
+from alexnet.files import kinds, mistakes
 from alexnet.progress import clock, plural, size_text
 
 MOST_CLASSES = 24  # that are shown each on a line
@@ -21,10 +22,10 @@ MOST_NAMES = 12  # of classes, on one line
 
 @dataclasses.dataclass(frozen=True)
 class Info(Json):
-    """Show information about a dataset or a run."""
+    """Show information about a dataset, a run or an index."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
-    """Dataset or run."""
+    """Dataset, run or index."""
 
     picture: File | None = None
     """PNG file to write images of the dataset to, spread over its classes (default: none)."""
@@ -34,7 +35,29 @@ class Info(Json):
 
         if self.picture and not self.picture.lower().endswith(".png"):
             raise UsageError(f"--picture {self.picture}: is written as PNG; give a name that ends in .png")
-        return self._run() if is_run(self.path) else self._dataset()
+        if is_run(self.path):
+            return self._run()
+        return self._index() if kinds.kind_of(self.path).name == kinds.INDEX else self._dataset()
+
+    def _index(self) -> int:
+        from alexnet.search.describe import describe_index
+
+        if self.picture:
+            raise UsageError(
+                f"--picture: {self.path} is an index; `alexnet search {self.path} IMAGE --picture` draws it"
+            )
+        described = describe_index(self.path)
+        if self.json:
+            return print_json(described)
+        _print_rows(_index_rows(described))
+        say("")
+        shown, labels = table_of("label", "images", right=(1,)), described["labels"]
+        for label, count in itertools.islice(labels.items(), MOST_CLASSES):
+            add_row(shown, label or "(none)", f"{count:,}")
+        if len(labels) > MOST_CLASSES:
+            add_row(shown, f"... {len(labels) - MOST_CLASSES:,} more", "")
+        print_table(shown)
+        return 0
 
     def _run(self) -> int:
         from alexnet.training.describe import describe_run
@@ -104,6 +127,22 @@ def _run_rows(run: Mapping[str, Any]) -> dict[str, str | None]:
         "checkpoints": _checkpoints_text(run["checkpoints"], steps) if steps else "none yet",
         "size": f"{size_text(run['bytes'])} on disk",
         "made": _made_text(run["created"], (run["recipe"] or {}).get("code") or run["version"]),
+    }
+
+
+def _index_rows(index: Mapping[str, Any]) -> dict[str, str | None]:
+    sources = "; ".join(f"{source['path']} ({plural(source['images'], 'image')})" for source in index["sources"])
+    recall = (
+        f"approximate: recall of the ten nearest {index['recall']:.1%}, on {plural(index['recall_images'], 'image')}"
+    )
+    return {
+        "index": index["index"],
+        "images": f"{index['images']:,}, of {sources}",
+        "left out": "; ".join(index["left_out"]) or None,
+        "layer": f"{index['layer']}, {plural(index['numbers'], 'number')} an image",
+        "run": f"{index['run']}, step {index['step']:,}, weights {index['weights'][:8]}",
+        "search": "exact" if index["kind"] == "exact" else recall,
+        "size": f"{size_text(index['bytes'])} on disk",
     }
 
 

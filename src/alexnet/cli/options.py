@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from alexnet import files
-from alexnet.errors import UsageError
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.files import kinds
 
 Split = Literal["train", "val", "test"]
@@ -83,17 +83,18 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
             raise UsageError(f"{option} -: is no standard output here; give a file (a file of that name: ./-)")
         try:
             files.check_output(path)
-        except UsageError as error:
-            raise UsageError(f"{option} {error}") from error
+        except AlexNetError as error:
+            raise type(error)(f"{option} {error}") from error
         real = os.path.realpath(path)
         if any((above.parent / "run.json").exists() for above in Path(real).parents if above.name == "checkpoints"):
             raise UsageError(f"{option} {path}: lies among a run's checkpoints; give a place elsewhere")
         if real in written:
             raise UsageError(f"{written[real]} and {option}: both name {path}; give two files")
         written[real] = option
-        if real in read or _is_others(Path(real)):
+        if real in read or _is_others(Path(real), option):
             raise UsageError(
-                f"{option} {path}: is there already, and is no file that {option} wrote; give another name"
+                f"{option} {path}: is there already, and is no file that {option} wrote; give another name, or remove "
+                "the file"
             )
         if Path(real).suffix.lower() not in WRITTEN:
             raise UsageError(
@@ -107,20 +108,44 @@ WRITTEN = (".csv", ".png", ".txt", ".tsv", "")  # endings of what options write
 OWN = {"skipped.csv": "dataset.json", "duplicates.csv": "dataset.json", "curve.png": "run.json"}  # and what lies beside
 
 
-def _is_others(path: Path) -> bool:
-    """Whether a file is there that no option of a command has written: an image, a dataset's or a run's, a table."""
-    own = path.name in OWN and (path.parent / OWN[path.name]).exists()
-    return path.is_file() and (path.suffix.lower() not in WRITTEN or own or kinds.is_another_picture(path))
+HEADS = {  # how the tables begin that an option writes: only such a table is replaced
+    "--csv": b"image,unsure,problem,",
+    "--per-class": b"class,images,top1_error",
+    "--confusion": b"true class,",
+    "--predictions": b"name,true_class,predicted_class,",
+    "--calibration": b"from,to,images,confidence,",
+}
 
 
-MOST_SEEDS = 10_000  # runs
+def _is_others(path: Path, option: str) -> bool:
+    """Whether a file is there that the option has not written: an image, a dataset's or a run's, anybody's table."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() not in WRITTEN or (path.name in OWN and (path.parent / OWN[path.name]).exists()):
+        return True
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError:
+        return True
+    table = option in HEADS and start.startswith(HEADS[option])
+    picture = start.startswith(kinds.IMAGE_STARTS) and not kinds.is_another_picture(path)
+    return bool(start) and not (table or picture)
+
+
+MOST_SEEDS, LAST_SEED = 10_000, 2**32 - 1  # runs; of a recipe
 
 
 def seed_list(text: str) -> list[int]:
     """``0..9``, ``0-9`` or ``0,3,7`` as numbers."""
     match = re.fullmatch(r"(\d+)(?:\.\.|-)(\d+)", text)
+    seeds: Sequence[int] = []
     if match and 0 <= int(match[2]) - int(match[1]) < MOST_SEEDS:
-        return list(range(int(match[1]), int(match[2]) + 1))
-    if re.fullmatch(r"\d+(,\d+)*", text):
-        return [int(number) for number in text.split(",")]
-    raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7 (a range, or single ones)")
+        seeds = range(int(match[1]), int(match[2]) + 1)
+    elif re.fullmatch(r"\d+(,\d+)*", text):
+        seeds = list(map(int, text.split(",")))
+    if not seeds:
+        raise UsageError(f"--seeds {text}: give 0..9 or 0,3,7 (a range, or single ones)")
+    if max(seeds) > LAST_SEED:
+        raise UsageError(f"--seeds {text}: a seed is 0 to {LAST_SEED:,}")
+    return list(seeds)

@@ -38,10 +38,12 @@ class Index(OfCheckpoint, OnDevice, Working):
     """Folder of the index, made or changed. Images that are gone from SOURCE leave it; those of other sources stay."""
 
     layer: Annotated[str | None, arg(metavar="LAYER")] = None
-    """Layer whose activations are compared (default: fc7, as in the paper's section 6.1, or the last hidden layer)."""
+    """Layer whose activations are compared (default: the index's; of a new one fc7, as in the paper's section 6.1, or
+    the last hidden layer)."""
 
     remove: bool = False
-    """Take the images at SOURCE out of the index. They need not be there any more."""
+    """Take the images at SOURCE out of the index. They need not be there any more. They stay out, whatever folder
+    around them is given later, until SOURCE itself is given again."""
 
     workers: int = 2
     """Threads that decode images."""
@@ -207,6 +209,8 @@ def _print(answer: "Answer") -> None:
 
 
 def _print_codes(compared: "Compared") -> None:
+    from alexnet.search.codes import BITS, BY_COMPONENTS, WORDS
+
     columns = (
         "code",
         "bits",
@@ -226,9 +230,21 @@ def _print_codes(compared: "Compared") -> None:
         cells = ["" if share is None else f"{share:.3f}" for share in shares]
         bits = f"{worth.bits:,}" if worth.bits else ""
         milliseconds = f"{worth.milliseconds:.2f}" if worth.bits else ""
-        add_row(shown, worth.kind, bits, f"{worth.bytes:,}", *cells, f"{worth.distinct:,}", milliseconds)
+        add_row(
+            shown,
+            {"exact": "exact distance", **WORDS}[worth.kind],
+            bits,
+            f"{worth.bytes:,}",
+            *cells,
+            f"{worth.distinct:,}",
+            milliseconds,
+        )
     print_table(shown)
     say(
         f"{plural(compared.images, 'image')}, {compared.queries:,} others searched for; ranked: the {compared.ranked} "
         "nearest codes, by exact distance; mAP: by label"
     )
+    if compared.components < max(BITS):
+        kinds = " and ".join(WORDS[kind] for kind in BY_COMPONENTS)
+        say(f"{kinds} give each principal component a bit: these images have {compared.components:,}, so longer codes "
+            "are left out")  # fmt: skip

@@ -33,8 +33,8 @@ class Show(OfCheckpoint, OnDevice, Working):
     """Split of the dataset (default: val)."""
 
     only_errors: bool = False
-    """Only images whose most probable class is wrong, the most certain errors first (those that give their
-    true class least); their names are printed."""
+    """Only images whose most probable class is wrong, those that give their true class least first; their names are
+    printed."""
 
     count: int = 16
     """Number of images in the picture."""
@@ -48,8 +48,8 @@ class Show(OfCheckpoint, OnDevice, Working):
     """Of each unit of a layer, what it sees of the image that drives it most (default: none)."""
 
     worst: int | None = None
-    """So many images that give their true class least, with what speaks for the prediction and for the true class
-    (default: none)."""
+    """So many images that give their true class least, with what speaks for the true class and for the most probable
+    of the others (default: none)."""
 
     class_name: Annotated[str | None, arg(name="class", metavar="CLASS")] = None
     """With one image: the class that the maps are about, such as one that was not predicted (default: the most
@@ -77,10 +77,8 @@ class Show(OfCheckpoint, OnDevice, Working):
         if self.json:
             return print_json({"pictures": written, **described})
         for image in described.get("images", []):
-            say(
-                f"{image['image']}: {image['prediction']} {image['probability']:.1%}, true: {image['true_class']} "
-                f"{image['true_class_probability']:.1%}"
-            )
+            keys = ("image", "true_class", "true_class_probability", "prediction", "probability")
+            say(_line(*(image[key] for key in keys)))
         for path in written:
             say(path)
         return 0
@@ -123,7 +121,7 @@ class Show(OfCheckpoint, OnDevice, Working):
             from alexnet.figures.worst import MOST, show_worst
 
             check_number("--worst", self.worst, 1, MOST)
-            counter = display.counter("looking for errors")
+            counter = display.counter("measuring")
             return show_worst(self.run, self.worst, label=self.class_name, progress=counter, **common)
         if self.format == "html":
             from alexnet.figures.report import show_report
@@ -175,8 +173,14 @@ class Show(OfCheckpoint, OnDevice, Working):
     def _say(self, written: list[str], errors: Any) -> None:
         """The errors that are drawn, and the files."""
         for drawn in errors:
-            say(f"{drawn}{', the most certain:' if drawn.wrong > len(drawn.shown) else ':'}")
+            some = f"; the {len(drawn.shown):,} that give their true class least"
+            say(f"{drawn}{some if drawn.wrong > len(drawn.shown) else ''}:")
             for mistake in drawn.shown:
-                say(f"{mistake.name}: {mistake.prediction} {mistake.probability:.1%}, true: {mistake.true_class}")
+                say(_line(*dataclasses.astuple(mistake)))
         for path in written:
             say(path)
+
+
+def _line(image: str, true: str, true_share: float, prediction: str, share: float) -> str:
+    """An image with its prediction and its true class."""
+    return f"{image}: {prediction} {share:.1%}, true: {true} {true_share:.1%}"

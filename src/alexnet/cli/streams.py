@@ -46,21 +46,36 @@ def operating_system(error: OSError) -> str:
 OUT_OF_MEMORY = re.compile("not enough memory|out of memory|can't allocate memory|failed to allocate", re.IGNORECASE)
 
 
-def exhausted(error: Exception) -> str | None:
-    """What this machine has too little of, and what to lower; None where it is something else."""
+LESS = {  # memory, by option
+    "--batch-size": "a smaller --batch-size",
+    "--grad-accumulation": "more --grad-accumulation",
+    "--count": "a smaller --count",
+    "--views": "fewer --views",
+    "--workers": "fewer --workers",
+    "--device": "--device cpu where it is the GPU's",
+}
+
+
+def exhausted(error: Exception, page: str) -> str | None:
+    """What this machine has too little of, and what to lower; None where it is something else.
+
+    Args:
+        error: what was raised.
+        page: the command's help, which has its options.
+    """
     reason = str(error).strip().splitlines()[:1]
     if isinstance(error, RecursionError):
         return "something that was read is nested too deeply"
     if isinstance(error, UnicodeError):
         return f"a text cannot be read or written ({error})"
     if "can't start new thread" in str(error):
-        return "this machine starts no more threads; give fewer --workers or --threads"
+        fewer = " or ".join(option for option in ("--workers", "--threads") if f"{option} " in page)
+        return f"this machine starts no more threads; {f'give fewer {fewer}' if fewer else 'end other programs'}"
     if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
         detail = f" ({reason[0][:160]})" if reason else ""
-        return (
-            f"not enough memory{detail}; give less at once: a smaller --batch-size, more --grad-accumulation, a "
-            "smaller --count, fewer --views or --workers, or --device cpu where it is the GPU's"
-        )
+        less = [words for option, words in LESS.items() if f"{option} " in page]
+        remedy = f"give less at once: {' or '.join(less)}" if less else "end other programs"
+        return f"not enough memory{detail}; {remedy}"
     return None
 
 

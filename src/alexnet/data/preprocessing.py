@@ -224,15 +224,23 @@ def views(images: Tensor, crop: int, count: int) -> Tensor:
     side = images.shape[-1]
     if images.shape[1:] != (3, side, side) or not 1 <= crop <= side:
         raise ValueError(f"images {tuple(images.shape)}: must be (N, 3, size, size) of at least {crop} pixels")
+    pixels = images.permute(0, 2, 3, 1)
+    crops = [(pixels[:, top : top + crop, left : left + crop], flip) for top, left, flip in corners(side, crop, count)]
+    return torch.stack([view.flip(2) if flip else view for view, flip in crops]).permute(0, 1, 4, 2, 3)
+
+
+def corners(side: int, crop: int, count: int) -> list[tuple[int, int, bool]]:
+    """Where each view begins: its first row, its first column, and whether it is flipped then.
+
+    Args:
+        side: of the images, pixels.
+        crop, count: as for ``views``.
+    """
     far = side - crop
     middle = far // 2
-    corners = {
+    starts = {
         1: [(middle, middle)],
         9: [(top, left) for top in (0, middle, far) for left in (0, middle, far)],
         10: [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)],
     }[count]
-    pixels = images.permute(0, 2, 3, 1)
-    found = [pixels[:, top : top + crop, left : left + crop] for top, left in corners]
-    if count == 10:
-        found += [view.flip(2) for view in found]
-    return torch.stack(found).permute(0, 1, 4, 2, 3)
+    return [(top, left, flip) for flip in (False, True)[: 1 + (count == 10)] for top, left in starts]

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from alexnet.data.dataset import Dataset
+from alexnet.data.preprocessing import corners
 from alexnet.data.sources.pictures import Paths
 from alexnet.errors import check_threads
 from alexnet.evaluation.classifier import AnyRun, Classifier, check_views, opened
@@ -31,6 +32,8 @@ class Activations(NamedTuple):
         layers: (n, ...) float32 of each layer, contiguous.
         done: what was done to each image, for people.
         bad: names of images among these that cannot be read, and why.
+        rows: (n,) int64, how many images of the source come before each, those that cannot be read included.
+        bad_rows: the same of those that cannot be read.
     """
 
     names: list[str]
@@ -38,6 +41,8 @@ class Activations(NamedTuple):
     layers: dict[str, np.ndarray]
     done: list[str]
     bad: list[tuple[str, str]]
+    rows: np.ndarray
+    bad_rows: list[int]
 
 
 def activations(
@@ -90,11 +95,30 @@ def activations(
                 tensors = classifier.activations(batch.images, names, views, pool, dropout_factor)
                 arrays = {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in tensors.items()}
             done += len(batch.names) + len(batch.bad)
-            yield Activations(batch.names, batch.labels, arrays, batch.done, batch.bad)
+            seen = crop_words(batch.images.shape[-1], classifier.preprocessing.crop, views)
+            how = [f"{before}, {seen}" if seen else before for before in batch.done]
+            yield Activations(batch.names, batch.labels, arrays, how, batch.bad, batch.rows, batch.bad_rows)
             if progress:
                 progress(done, stimuli.count)
 
     return batches()
+
+
+def crop_words(side: int, crop: int, views: int) -> str:
+    """Which pixels of an image the net sees, for people; nothing where it sees all of them.
+
+    Args:
+        side: of the image, pixels.
+        crop: side of what the net sees.
+        views: 1, 9 or 10.
+    """
+    if views == 1 and side == crop:
+        return ""
+    if views == 1:
+        ((top, left, _),) = corners(side, crop, views)
+        return f"center {crop}x{crop} (rows {top} to {top + crop - 1}, columns {left} to {left + crop - 1})"
+    which = "corners and center, and their flips" if views == 10 else "a 3x3 grid"
+    return f"mean of {views} views of {crop}x{crop} ({which})"
 
 
 def shapes(run: Classifier, layers: Sequence[str], pool: Pool | None = None) -> dict[str, tuple[int, ...]]:

@@ -44,6 +44,8 @@ class Batch(NamedTuple):
         images: (n, 3, side, side) uint8, channels-last in memory.
         done: what was done to each, for people.
         bad: names of images before the last of these that cannot be read, and why.
+        rows: (n,) int64, how many images of the source come before each, those that cannot be read included.
+        bad_rows: the same of those that cannot be read.
     """
 
     names: list[str]
@@ -51,6 +53,8 @@ class Batch(NamedTuple):
     images: Tensor
     done: list[str]
     bad: list[tuple[str, str]]
+    rows: np.ndarray
+    bad_rows: list[int]
 
 
 class Stimuli(Protocol):
@@ -60,11 +64,17 @@ class Stimuli(Protocol):
         count: images, those that cannot be read included.
         classes: names of the classes; None where images have no labels.
         words: where they are from, for people.
+        side: of the images, pixels; None where ``Fit`` says it.
+        columns: what else a list says of each image: the name of a column and ``count`` texts.
+        used: the list's names of the columns of paths and labels.
     """
 
     count: int
     classes: list[str] | None
     words: str
+    side: int | None
+    columns: list[tuple[str, list[str]]]
+    used: dict[str, str]
 
     def batches(self, size: int, workers: int) -> Iterator[Batch]:
         """The images, ``size`` readable ones at a time; ``workers`` threads decode."""
@@ -83,7 +93,8 @@ class FileStimuli:
         fit: what makes of each what the net takes.
         labels: (count,) int64, as ``Batch`` has them.
         classes: their names.
-        words: as ``Stimuli`` has them.
+        words, columns, used: as ``Stimuli`` has them.
+        first: images of the source before these.
     """
 
     def __init__(
@@ -93,42 +104,55 @@ class FileStimuli:
         labels: np.ndarray | None = None,
         classes: list[str] | None = None,
         words: str = "",
+        columns: Sequence[tuple[str, list[str]]] = (),
+        used: dict[str, str] | None = None,
+        first: int = 0,
     ):
         self.pictures, self.fit, self.labels, self.classes, self.words = pictures, fit, labels, classes, words
+        self.columns, self.used, self.first = list(columns), used or {}, first
+        self.side: int | None = None
         self.count = sum(len(source.members) for source in pictures)
 
     def shared(self, share: Share) -> "FileStimuli":
         part = share.of(range(self.count))
         labels = None if self.labels is None else self.labels[part.start : part.stop]
-        return FileStimuli(some_of(self.pictures, part), self.fit, labels, self.classes, self.words)
+        columns = [(name, texts[part.start : part.stop]) for name, texts in self.columns]
+        return FileStimuli(
+            some_of(self.pictures, part), self.fit, labels, self.classes, self.words, columns, self.used,
+            self.first + part.start,
+        )  # fmt: skip
 
     def batches(self, size: int, workers: int) -> Iterator[Batch]:
         names: list[str] = []
         images: list[Fitted] = []
         indices: list[int] = []
         bad: list[tuple[str, str]] = []
+        bad_indices: list[int] = []
         index = 0
         for some, made in made_ahead(self.pictures, self.fit, workers):
             for name, image in zip(some, made):
                 if isinstance(image, str):
                     bad.append((name, image))
+                    bad_indices.append(index)
                 else:
                     names.append(name)
                     images.append(image)
                     indices.append(index)
                 index += 1
                 if len(names) == size:
-                    yield self._batch(names, images, indices, bad)
-                    names, images, indices, bad = [], [], [], []
+                    yield self._batch(names, images, indices, bad, bad_indices)
+                    names, images, indices, bad, bad_indices = [], [], [], [], []
         if names or bad:
-            yield self._batch(names, images, indices, bad)
+            yield self._batch(names, images, indices, bad, bad_indices)
 
     def _batch(
-        self, names: list[str], images: list[Fitted], indices: list[int], bad: list[tuple[str, str]]
+        self, names: list[str], images: list[Fitted], indices: list[int], bad: list[tuple[str, str]],
+        bad_indices: list[int],
     ) -> Batch:  # fmt: skip
         labels = None if self.labels is None else self.labels[indices]
         pixels = stacked([image.pixels for image in images]) if images else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-        return Batch(names, labels, pixels, [image.done for image in images], bad)
+        rows, bad_rows = np.array(indices, np.int64) + self.first, [index + self.first for index in bad_indices]
+        return Batch(names, labels, pixels, [image.done for image in images], bad, rows, bad_rows)
 
 
 class DatasetStimuli:
@@ -138,10 +162,14 @@ class DatasetStimuli:
         dataset: opened.
         split: of it.
         rows: row ids, where not all of the split are meant.
+        first: images of the split before these.
     """
 
-    def __init__(self, dataset: Dataset, split: str, rows: np.ndarray | None = None):
-        self.dataset, self.split = dataset, split
+    def __init__(self, dataset: Dataset, split: str, rows: np.ndarray | None = None, first: int = 0):
+        self.dataset, self.split, self.first = dataset, split, first
+        self.side: int | None = dataset.size
+        self.columns: list[tuple[str, list[str]]] = []
+        self.used: dict[str, str] = {}
         self.rows = dataset.rows(split) if rows is None else rows
         self.count = len(self.rows)
         self.classes: list[str] | None = dataset.classes
@@ -149,23 +177,29 @@ class DatasetStimuli:
 
     def shared(self, share: Share) -> "DatasetStimuli":
         part = share.of(range(self.count))
-        return DatasetStimuli(self.dataset, self.split, self.rows[part.start : part.stop])
+        return DatasetStimuli(self.dataset, self.split, self.rows[part.start : part.stop], self.first + part.start)
 
     def batches(self, size: int, workers: int) -> Iterator[Batch]:
-        done = f"stored as {self.dataset.size}x{self.dataset.size}"
+        done, first = f"stored as {self.dataset.size}x{self.dataset.size}", self.first
         for batch in whole_images(self.dataset, self.split, size, workers, rows=self.rows):
             names = [self.dataset.name(row) for row in batch.rows.tolist()]
-            yield Batch(names, batch.labels.numpy(), batch.images, [done] * len(names), [])
+            rows = np.arange(first, first + len(names))
+            yield Batch(names, batch.labels.numpy(), batch.images, [done] * len(names), [], rows, [])
+            first += len(names)
 
 
 def as_in_training(preprocessing: Preprocessing) -> Fit:
     """What makes an image the square that a run's dataset would have stored."""
 
+    size = preprocessing.size
+    how = f"shorter side to {size}, its central {size}x{size}"
+    if preprocessing.resize == codec.WARP:
+        how = f"both sides to {size}x{size}"
+
     def fit(content: bytes | np.ndarray) -> Fitted:
-        pixels = np.asarray(codec.decode_square(content, preprocessing.size, preprocessing.resize))
+        pixels = np.asarray(codec.decode_square(content, size, preprocessing.resize))
         width, height = codec.dimensions(content) or pixels.shape[1::-1]
-        how = "unchanged" if width == height == preprocessing.size else preprocessing.resize
-        return Fitted(pixels, f"{width}x{height}, {how} to {preprocessing.size}x{preprocessing.size}")
+        return Fitted(pixels, f"{width}x{height}, {'unchanged' if width == height == size else how}")
 
     return fit
 
@@ -197,7 +231,7 @@ def stimuli_of(
     if len(paths) == 1:
         if files.exists(files.join(paths[0], "dataset.json")):
             return stimuli_of(Dataset(paths[0]), fit, split)
-        labeled = _listed(paths[0], fit) or _labeled(paths[0], fit, split, note)
+        labeled = _listed(paths[0], fit, split) or _labeled(paths[0], fit, split, note)
         if labeled:
             return labeled
     if split is not None:
@@ -205,13 +239,15 @@ def stimuli_of(
     return FileStimuli(find_pictures(paths, note), fit, words=", ".join(paths))
 
 
-def _listed(path: str, fit: Fit) -> FileStimuli | None:
-    """The images that a CSV or TSV names; None where the path is none."""
+def _listed(path: str, fit: Fit, split: str | None) -> FileStimuli | None:
+    """The images that a CSV or TSV names, all of them; None where the path is none."""
     if not csv_list.is_list(path) or not files.exists(path):
         return None
-    tree, labels, classes = csv_list.listed(path)
+    if split is not None:
+        raise UsageError(f"--split {split}: all images that {path} lists are taken; leave --split out")
+    tree, labels, classes, columns, used = csv_list.listed(path)
     pictures = [Pictures(tree, list(range(len(tree.names))))]
-    return FileStimuli(pictures, fit, None if labels is None else np.array(labels), classes, path)
+    return FileStimuli(pictures, fit, None if labels is None else np.array(labels), classes, path, columns, used)
 
 
 def _labeled(path: str, fit: Fit, split: str | None, note: Callable[[str], None] | None) -> FileStimuli | None:

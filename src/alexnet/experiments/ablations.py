@@ -6,7 +6,7 @@ recipe ``default`` with one change, whose net is ``paper``.
 """
 
 from alexnet.experiments.arms import SIDE_OF_POOL5, Arm, experiment_of
-from alexnet.experiments.experiment import Scale
+from alexnet.experiments.experiment import PHOTOS, Scale
 
 # size 2, stride 2; rounded up as everywhere, maps are 28, 14 and 7 wide in place of 27, 13 and 6
 PLAIN_POOL = "".join(f"[layers.{name}]\nsize = 2\n" for name in ("pool1", "pool2", "pool5"))
@@ -70,13 +70,14 @@ ABLATION = experiment_of(
     ABLATIONS,
     seeds=(0, 1, 2),
     paper="norms 1.4, overlap 0.4, color over 1, two GPUs 1.7 points",
-    needs="photos of several classes",
+    needs=PHOTOS,
     scales={
         "minutes": Scale(
             0.19,
             (0,),
             ("whole", "without norms", "no crops and flips", "without dropout", "ten views"),
             "five arms over photos of 128 pixels, a fifth of the epochs, one seed",
+            minutes=10,
         ),
         "hours": Scale(0.5, (0, 1, 2), None, "every arm over photos of 128 pixels, half the epochs, three seeds"),
         "paper": Scale(1.0, (0, 1, 2), None, "every arm, three seeds, 24 epochs of ImageNet as --data, on GPUs"),

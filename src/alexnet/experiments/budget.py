@@ -20,7 +20,7 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.arms import scaled
 from alexnet.experiments.budget_report import figure, table
-from alexnet.experiments.experiment import NEVER, Case, Experiment, Row, Scale, fitted
+from alexnet.experiments.experiment import NEVER, PHOTOS, Case, Experiment, Row, Scale, fitted
 from alexnet.experiments.nets import train_for
 from alexnet.runs.facts import read_facts
 from alexnet.training.recipes import named
@@ -162,7 +162,7 @@ BUDGET = Experiment(
     figure=figure,
     table=table,
     paper="five to six days for 90 epochs of 1.2 million images on two GTX 580 (5)",
-    needs="photos of several classes",
+    needs=PHOTOS,
     scales={
         "minutes": Scale(1.0, (0,), FEW, "seven points of 500 and 5,000 photos, at most 20 epochs, one seed"),
         "hours": Scale(1.0, (0,), SMALL, "four nets, three sizes, 500 and 5,000 photos, one seed"),

@@ -48,7 +48,9 @@ CIFAR = experiment_of(
     paper="; ".join(f"{name}: {says}" for name, says in SOURCES.items()),
     needs=CIFAR_10,
     scales={
-        "minutes": Scale(0.1, (0,), ("cifar-quick", "cifar-18"), "two nets, a tenth of their epochs, one seed"),
+        "minutes": Scale(
+            0.1, (0,), ("cifar-quick", "cifar-18"), "two nets, a tenth of their epochs, one seed", minutes=25
+        ),
         "hours": Scale(1.0, (0,), ("cifar-quick", "cifar-18"), "two nets, all of their epochs, one seed"),
         "paper": Scale(1.0, (0, 1, 2), None, "four nets, three seeds: days on two cores"),
     },
@@ -61,7 +63,7 @@ FAST = experiment_of(
     paper="; ".join(f"{name}: {SOURCES[name]}" for name in ("cifar-quick", "cifar-18")),
     needs=CIFAR_10,
     scales={
-        "minutes": Scale(1.0, (0,), None, "all of their epochs, one seed"),
+        "minutes": Scale(1.0, (0,), None, "all of their epochs, one seed", 8),
         "hours": Scale(1.0, tuple(range(5)), None, "all of their epochs, five seeds"),
     },
 )
@@ -73,7 +75,7 @@ LRN = experiment_of(
     paper="13% without, 11% with (3.3)",
     needs=CIFAR_10,
     scales={
-        "minutes": Scale(0.006, (0,), None, "three epochs, one seed"),
+        "minutes": Scale(0.006, (0,), None, "three epochs, one seed", 8),
         "hours": Scale(0.05, (0, 1, 2), None, "a twentieth of the epochs, three seeds"),
         "paper": Scale(1.0, (0, 1, 2), None, "520 epochs, three seeds"),
     },

@@ -166,7 +166,7 @@ def figure(rows: Sequence[Row]) -> Figure:
 
 
 DEMO = Experiment(
-    "synthetic images that a linear classifier cannot tell apart, learnt in minutes",
+    "synthetic images that a linear classifier cannot tell apart, learned in minutes",
     conditions=("default",),
     seeds=(0,),
     measure=measure,

@@ -20,7 +20,7 @@ Row = dict[str, Any]  # what was measured, as a JSON object
 DRAWN_IMAGES = 1920  # to train on, where no images are given
 HELD_OUT = 0.2  # of images that come without a split
 SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
-CIFAR_10 = "CIFAR-10"  # what some experiments need
+CIFAR_10, PHOTOS = "CIFAR-10", "photos of several classes"  # what experiments need, or take
 REMEDY = "remove the line: the same command measures again what is missing"
 NEVER = 1000  # epochs between measurements: the end is measured always
 
@@ -91,12 +91,14 @@ class Scale:
         seeds: each condition's; None: the experiment's.
         conditions: some of the experiment's; None: all.
         words: what that is.
+        minutes: that it took at most, measured on two cores of an AMD EPYC; None: not measured.
     """
 
     share: float
     seeds: tuple[int, ...] | None
     conditions: tuple[str, ...] | None
     words: str
+    minutes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Experiment:
         table: a summary of the rows in lines of Markdown.
         paper: what the paper or its source says of it.
         needs: the images without which it means nothing; None: it runs on those that are drawn.
+        takes: images that may be given to one that needs none, and say more than drawn ones.
         scales: by name, the smallest first; without any, the whole is all there is.
     """
 
@@ -123,6 +126,7 @@ class Experiment:
     table: Callable[[Sequence[Row]], list[str]]
     paper: str = ""
     needs: str | None = None
+    takes: str | None = None
     scales: Mapping[str, Scale] = dataclasses.field(default_factory=dict)
 
 

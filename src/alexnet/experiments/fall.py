@@ -13,7 +13,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.experiments import arms
 from alexnet.experiments.arms import Arm, plan_words
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale
+from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale
 from alexnet.experiments.nets import kept_net, measured
 from alexnet.experiments.pretraining import few_of, part_of, prepared, prepared_pair, recipe_of, whole_source
 
@@ -86,8 +86,11 @@ FALL = Experiment(
     figure=arms.figure,
     table=table,
     paper="pretrained on the Fall 2011 release: 39.0 / 16.6, without 40.7 / 18.2 (6; source number 146)",
+    takes=PHOTOS,
     scales={
-        "minutes": Scale(0.15, (0,), None, "half the classes with 50 photos each, 128 pixels, a seventh of the epochs"),
+        "minutes": Scale(
+            0.15, (0,), None, "half the classes with 50 photos each, 128 pixels, a seventh of the epochs", minutes=22
+        ),
         "hours": Scale(0.5, (0, 1, 2), None, "the same with half the epochs, three seeds"),
         "paper": Scale(
             1.0, (0,), None, "the source's recipes; --data a folder with prepared data sets release and challenge"

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from alexnet.errors import UsageError
 from alexnet.experiments.arms import scaled
-from alexnet.experiments.experiment import NEVER, SIZE, Case, Experiment, Row, Scale, by_condition, fitted
+from alexnet.experiments.experiment import NEVER, PHOTOS, SIZE, Case, Experiment, Row, Scale, by_condition, fitted
 from alexnet.experiments.nets import train_for
 from alexnet.figures import style
 from alexnet.figures.filters import columns_of, draw_block, tiles_of
@@ -227,8 +227,11 @@ FIGURE3 = Experiment(
     figure=figure,
     table=table,
     paper="one tower color-agnostic, the other color-specific, in every run (6)",
+    takes=PHOTOS,
     scales={
-        "minutes": Scale(0.15, (0, 1, 2), ("two towers",), "three seeds, a seventh of the epochs, 128 pixels"),
+        "minutes": Scale(
+            0.15, (0, 1, 2), ("two towers",), "three seeds, a seventh of the epochs, 128 pixels", minutes=22
+        ),
         "hours": Scale(0.8, None, None, "five seeds, with and without towers, 128 pixels"),
         "paper": Scale(1.0, None, None, "the paper's recipe, five seeds; with --data an ImageNet dataset on GPUs"),
     },

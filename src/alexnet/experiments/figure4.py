@@ -34,6 +34,7 @@ from alexnet.evaluation.outputs import row_probabilities
 from alexnet.experiments.arms import scaled
 from alexnet.experiments.experiment import (
     NEVER,
+    PHOTOS,
     SIZE,
     Case,
     Experiment,
@@ -274,8 +275,9 @@ FIGURE4 = Experiment(
     figure=figure,
     table=table,
     paper="fc7 finds images of the same kind that are far off in pixels (6.1)",
+    takes=PHOTOS,
     scales={
-        "minutes": Scale(0.5, (0,), None, "one seed, half the epochs, images of 128 pixels"),
+        "minutes": Scale(0.5, (0,), None, "one seed, half the epochs, images of 128 pixels", 14),
         "hours": Scale(1.0, (0, 1, 2), None, "three seeds, images of 256 pixels"),
         "paper": Scale(1.0, (0, 1, 2), None, "three seeds; with --data an ImageNet dataset on GPUs"),
     },

@@ -23,7 +23,7 @@ from alexnet.data.prepare import prepare
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, PHOTOS, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
@@ -186,6 +186,7 @@ FINE_TUNING = Experiment(
     figure=figure,
     table=table,
     paper="a net that starts from one of more classes: 16.6% top-5 error, 18.2% without (6; source number 146)",
+    takes=PHOTOS,
     scales={
         "minutes": Scale(
             0.06,

@@ -30,6 +30,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.arms import scaled
 from alexnet.experiments.experiment import (
     NEVER,
+    PHOTOS,
     SIZE,
     Case,
     Experiment,
@@ -260,6 +261,7 @@ INVARIANCE = Experiment(
     figure=figure,
     table=table,
     paper="without crops and flips a net overfits (4.1); of invariance nothing",
+    takes=PHOTOS,
     scales={
         "minutes": Scale(0.15, (0, 1), None, "two seeds, a seventh of the epochs, images of 128 pixels"),
         "hours": Scale(1.0, (0, 1, 2), None, "three seeds, images of 256 pixels"),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from alexnet import machine
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
@@ -77,6 +77,7 @@ PRECISION = Experiment(
     figure=figure,
     table=table,
     paper="float32; the source exchanged half precision between towers: 40.52 / 18.42 to 40.53 / 18.05 (170-quant)",
+    takes=PHOTOS,
     scales={
         "minutes": Scale(0.1, (0,), None, "one epoch, one seed"),
         "hours": Scale(1.0, (0, 1, 2), None, "ten epochs, three seeds"),

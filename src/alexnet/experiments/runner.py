@@ -7,6 +7,7 @@ a JSON object a line, with its condition and seed), ``table.md``, ``figure.png``
 import contextlib
 import dataclasses
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from alexnet.experiments.stalling import STALLING
 from alexnet.experiments.tables import TABLE_1, TABLE_2
 from alexnet.figures import style
 from alexnet.files import mistakes
-from alexnet.progress import Display
+from alexnet.progress import Display, clock
 from alexnet.runs.code import code
 
 NOTE = "experiment.json"
@@ -77,16 +78,19 @@ class Reproduced:
 
 
 def listing() -> dict[str, dict[str, Any]]:
-    """Every experiment by its name: ``description``, ``paper`` (what it says), ``needs`` (images) and ``scales``.
+    """Every experiment by its name: ``description``, ``paper`` (what it says), ``needs`` or ``takes``, ``scales``.
 
-    Scales are by name, the smallest first, each in words. What an experiment does not have is left out.
+    Scales are by name, the smallest first, each in words; ``minutes`` has those that were measured. What an experiment
+    does not have is left out.
     """
     return {name: _listed(experiment) for name, experiment in EXPERIMENTS.items()}
 
 
 def _listed(experiment: Experiment) -> dict[str, Any]:
     scales = {name: scale.words for name, scale in experiment.scales.items()}
-    entry = {"paper": experiment.paper, "needs": experiment.needs, "scales": scales}
+    minutes = {name: scale.minutes for name, scale in experiment.scales.items() if scale.minutes}
+    entry = {"paper": experiment.paper, "needs": experiment.needs, "takes": experiment.takes, "scales": scales,
+             "minutes": minutes}  # fmt: skip
     return {"description": experiment.description, **{key: value for key, value in entry.items() if value}}
 
 
@@ -142,6 +146,7 @@ def reproduce(
                     continue
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
                 files.make_folder(work)
+                started = time.monotonic()
                 case = Case(
                     condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
                 )
@@ -155,7 +160,7 @@ def reproduce(
                 rows += [{"condition": condition, "seed": seed, **row} for row in measured]
                 files.write_bytes(root / "raw.jsonl", _lines(rows))
                 files.remove_folder(work)
-                display.line(f"{condition}, seed {seed}: done")
+                display.line(f"{condition}, seed {seed}: done in {clock(time.monotonic() - started)}")
         return Reproduced(name, str(root), rows, _show(experiment, rows, root))
 
 

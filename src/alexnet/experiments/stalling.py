@@ -22,7 +22,7 @@ from torch import Tensor
 from alexnet.data.batches import Batch, ahead
 from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
-from alexnet.experiments.experiment import Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, by_condition
 from alexnet.figures import style
 from alexnet.files.old_names import current_recipe
 from alexnet.nets.network import Network
@@ -232,6 +232,7 @@ STALLING = Experiment(
     figure=figure,
     table=table,
     paper="biases of 1 accelerate the early stages of learning (5); weights N(0, 0.01^2), pixels of 0..255",
+    takes=PHOTOS,
     scales={
         "minutes": Scale(
             0.4,

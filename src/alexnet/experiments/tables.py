@@ -20,7 +20,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.experiments import arms
 from alexnet.experiments.arms import conclusion, differences
-from alexnet.experiments.experiment import SIZE, Case, Experiment, Row, Scale, by_condition, held_out_split
+from alexnet.experiments.experiment import PHOTOS, SIZE, Case, Experiment, Row, Scale, by_condition, held_out_split
 from alexnet.experiments.nets import error_cells, kept_net, measured
 from alexnet.experiments.pretraining import part_of, prepared, prepared_pair, recipe_of, whole_source
 from alexnet.figures.style import WRONG
@@ -163,8 +163,9 @@ TABLE_1 = _table(
     description="the paper's table 1: one net on a test set, in one view and in ten",
     seeds=(0, 1, 2),
     paper="ILSVRC-2010: CNN 37.5 / 17.0, SIFT + FVs 45.7 / 25.7, sparse coding 47.1 / 28.2",
+    takes=PHOTOS,
     scales={
-        "minutes": Scale(0.25, (0,), None, "one net over images of 128 pixels, a quarter of the epochs"),
+        "minutes": Scale(0.25, (0,), None, "one net over images of 128 pixels, a quarter of the epochs", 39),
         "hours": Scale(0.5, (0, 1, 2), None, "the same with half the epochs, three seeds"),
         "paper": Scale(1.0, (0,), None, "the recipe source-2010; ILSVRC-2010, prepared, as --data, on GPUs"),
     },
@@ -176,12 +177,14 @@ TABLE_2 = _table(
     description="the paper's table 2: one net, five averaged, and with nets pretrained on more classes",
     seeds=(0, 1, 2),
     paper="ILSVRC-2012: 1 CNN 40.7 / 18.2, 5 CNNs 38.1 / 16.4, 1 CNN* 39.0 / 16.6, 7 CNNs* 36.7 / 15.4",
+    takes=PHOTOS,
     scales={
         "minutes": Scale(
             0.1,
             (0,),
             ("1 net, one view", "1 net, ten views", "5 nets"),
             "five nets over images of 128 pixels, a tenth of the epochs; none is pretrained",
+            minutes=13,
         ),
         "hours": Scale(0.5, (0, 1, 2), None, "every line with half the epochs, three seeds"),
         "paper": Scale(

@@ -9,13 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from alexnet.figures import style
 from alexnet.figures.style import DASHES, GRID, INK, LINES, MARKERS, QUIET
 from alexnet.search.bits import Compared, Worth
-
-WORDS = {
-    "hyperplanes": "random hyperplanes",
-    "pca": "signs of principal components",
-    "itq": "ITQ",
-    "autoencoder": "auto-encoder",
-}
+from alexnet.search.codes import WORDS
 
 
 def codes(compared: Compared) -> Figure:

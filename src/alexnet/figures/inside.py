@@ -1,8 +1,9 @@
 """What ``alexnet show RUN IMAGE`` draws: one image on its way through the net."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,25 @@ from alexnet.data.sources.pictures import OneFile, find_pictures
 from alexnet.evaluation.classifier import load
 from alexnet.figures.inside_sheet import inside_sheet, strongest
 from alexnet.figures.place import Place
+from alexnet.figures.style import first_synonyms
 from alexnet.files import mistakes
-from alexnet.inside.look import Look, look
+from alexnet.inside.look import Look, class_index, look
 from alexnet.runs.checkpoint import AnyCheckpoint
 
-PICTURE = "inside.png"
+LONGEST = 80  # letters of a photo's name, and of a class, in a picture's
 
 
 def is_one_image(run: str | os.PathLike, images: Sequence[str]) -> bool:
     """Whether one image file is given, no folder, archive or several. Raises ``UsageError`` where nothing is there."""
     mistakes.check_order("show", ("run", run), *(("images", image) for image in images))
     return len(images) == 1 and isinstance(find_pictures(images)[0].tree, OneFile)
+
+
+def picture_name(image: str, word: str | None = None) -> str:
+    """``inside-dog.png`` of ``photos/dog.jpg``, ``inside-dog-tabby.png`` of a class that was asked for."""
+    texts = [PurePath(image).stem, *([] if word is None else [word])]
+    parts = [re.sub(r"[^\w.-]+", "-", text).strip("-.")[:LONGEST] for text in texts]
+    return "-".join(["inside", *filter(None, parts)]) + ".png"
 
 
 def show_inside(
@@ -35,7 +44,7 @@ def show_inside(
     device: torch.device | str = "cpu",
     wrote: Callable[[Path | str], None] = lambda path: None,
 ) -> dict[str, Any]:
-    """Draws ``inside.png``: what a net sees of an image, the strongest maps of its layers, what its answer depends on.
+    """Draws ``inside-PHOTO.png``: what a net sees, the strongest maps of its layers, what its answer depends on.
 
     Args:
         path: the run's folder.
@@ -53,9 +62,11 @@ def show_inside(
         AlexNetError: the image cannot be read.
     """
     run = load(path, checkpoint, device)
-    place = Place.of(path, output, [PICTURE], [image])
+    word = None if label is None else first_synonyms(run.words)[class_index(run, label)]
+    picture = picture_name(image, word)
+    place = Place.of(path, output, [picture], [image])
     seen = look(run, image, label)
-    place.write({PICTURE: inside_sheet(seen, run.words, f"{run.name}: {image}")}, wrote)
+    place.write({picture: inside_sheet(seen, run.words, f"{run.name}: {image}")}, wrote)
     return described(seen, run.words)
 
 

@@ -156,7 +156,7 @@ def _draw_layer(
     size = f"{count:,} units" if values.ndim == 1 else f"{count:,} of {values.shape[1]}x{values.shape[2]}"
     active = int((values.reshape(count, -1).max(1) > 0).sum())
     write(draw, fitted(name, LABEL - GAP, HEAD), left, top + 12, HEAD)
-    for number, text in enumerate((size, f"{active:,} above 0", f"largest {full:.3g}")):
+    for number, text in enumerate((size, f"{active:,} above 0", f"largest {style.number(full)}")):
         write(draw, fitted(text, LABEL - GAP, TEXT - 2), left, top + 31 + 15 * number, TEXT - 2, color=QUIET)
     for number, (unit, largest) in enumerate(strongest(values)):
         x = left + LABEL + number * (TILE + GAP)
@@ -167,7 +167,7 @@ def _draw_layer(
             draw.line((x, top + TILE - 1, x + TILE - 1, top + TILE - 1), fill=OTHER)
         else:
             sheet.paste(heat.strength(values[unit], full).resize((TILE, TILE), Image.Resampling.NEAREST), (x, top))
-        label = f"{unit}: {largest:.2g}" if largest < 1000 else f"{unit}: {largest:.0f}"
+        label = f"{unit}: {style.number(largest, 2)}"
         write(draw, fitted(label, TILE + GAP, TEXT - 2), x, top + TILE + 9, TEXT - 2, color=INK)
 
 
@@ -192,7 +192,9 @@ def _panels(look: Look) -> list[Panel]:
             heat.signed(attribution.values, full),
             heat.signed(attribution.randomized, _full(np.abs(attribution.randomized))),
         )
-        panels.append(Panel(title, text, pictures, f"-{full:.2g}", f"{full:.2g}", True, attribution))
+        panels.append(
+            Panel(title, text, pictures, f"-{style.number(full, 2)}", style.number(full, 2), True, attribution)
+        )
     return [*panels, _cam_panel(look, side), _occlusion_panel(look, side)]
 
 
@@ -208,7 +210,7 @@ def _cam_panel(look: Look, side: int) -> Panel:
         f"Maps of {look.cam_layer}, weighed by the score's gradient and summed; {rows}x{columns} values, made smooth."
         " Only what speaks for the class is shown."
     )
-    high = f"{full:.2g}" if cam.values.max() > 0 else "0: nothing speaks for it"
+    high = style.number(full, 2) if cam.values.max() > 0 else "0: nothing speaks for it"
     return Panel(f"Grad-CAM at {look.cam_layer}", text, (pictures[0], pictures[1]), "0", high, False, cam)
 
 
@@ -222,7 +224,7 @@ def _occlusion_panel(look: Look, side: int) -> Panel:
         f"What the probability, {style.percent(hidden.probability)}, loses (orange) or gains (blue) when a gray window"
         f" of {hidden.window}x{hidden.window} pixels hides this place; a step is {hidden.step} pixels."
     )
-    points = f"{100 * full:.2g} points"
+    points = f"{style.number(100 * full, 2)} points"
     return Panel("Occlusion", text, (pictures[0], pictures[1]), f"-{points}", points, True, look.occlusion_map)
 
 

@@ -48,7 +48,7 @@ def neighbors(
     left, cell = SIDE + 3 * GAP, SIDE + GAP
     width = left + columns * cell + GAP
     lines = [[row[i : i + columns] for i in range(0, len(row), columns)] for row in similar]
-    height = SIDE + 2 * LINE + BAR + 2 * GAP
+    height = SIDE + 2 * LINE + BAR + 2 * GAP + 4
     head = [*style.wrapped(title, width - 2 * GAP, TEXT + 2), *style.wrapped(note, width - 2 * GAP, TEXT)]
     above = len(head) * (LINE + 3) + 2 * GAP
     sheet = Image.new("RGB", (width, above + sum(len(rows) for rows in lines) * height), "white")
@@ -81,11 +81,9 @@ def _draw(sheet: Image.Image, draw: ImageDraw.ImageDraw, drawn: Drawn, x: int, t
     end = x + (SIDE - 1) * min(1.0, drawn.relative)
     if drawn.relative > 0:
         draw.rectangle((x, y, max(x + 1, end), y + BAR - 1), fill=OTHER if drawn.relative > 1 else style.RIGHT)
-    text = "the same" if drawn.relative < SAME else f"{drawn.distance:.3g}"
+    text = "the same" if drawn.relative < SAME else style.number(drawn.distance)
     write(draw, text, x, y + BAR + LINE // 2 + 1, TEXT)
-    taken = style.text_width(f"{text}  ", TEXT)
-    label = fitted(drawn.label, SIDE - taken, TEXT)
-    write(draw, label, x + SIDE - style.text_width(label, TEXT), y + BAR + LINE // 2 + 1, TEXT, color=QUIET)
+    write(draw, fitted(drawn.label, SIDE, TEXT), x, y + BAR + LINE + LINE // 2 + 1, TEXT, color=QUIET)
 
 
 def _tile(picture: np.ndarray) -> Image.Image:

@@ -4,8 +4,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet import files
@@ -13,7 +13,10 @@ from alexnet.errors import UsageError
 from alexnet.figures.style import save, save_image
 from alexnet.files import kinds
 
-Drawing = Figure | Image.Image | bytes | None  # None: there is nothing to draw
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Drawing: TypeAlias = "Figure | Image.Image | bytes | None"  # None: there is nothing to draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +68,12 @@ def _write(drawings: Mapping[str, Drawing], folder: Path, wrote: Callable[[Path 
         if drawing is None:
             continue
         path = folder / name
-        if isinstance(drawing, Figure):
-            save(drawing, path)
-        elif isinstance(drawing, bytes):
+        if isinstance(drawing, bytes):
             files.write_bytes(path, drawing)
-        else:
+        elif isinstance(drawing, Image.Image):
             save_image(drawing, path)
+        else:
+            save(drawing, path)
         written.append(path)
         wrote(path)
     return written

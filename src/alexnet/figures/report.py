@@ -225,7 +225,7 @@ def _head(run: Classifier, facts: Facts) -> str:
 
 
 def _errors(run: Classifier, measured: Measured) -> list[str]:
-    """Errors with their intervals, the classes' errors, confusion, and the most certain mistakes."""
+    """Errors with their intervals, the classes' errors, confusion, and the worst mistakes."""
     evaluation, dataset = measured.evaluation, measured.dataset
     errors, words = evaluation.errors, dataset.words
     rows = [("top-1 error", f"{errors.top1_error:.1%}", _interval(errors.top1_interval))]
@@ -249,7 +249,11 @@ def _errors(run: Classifier, measured: Measured) -> list[str]:
         shown = evaluation.rows[wrong[np.argsort(evaluation.own[wrong], kind="stable")][:MISTAKES]]
         title = f"{len(wrong):,} of {errors.images:,} images are taken for another class"
         sheet = rows_sheet(run, dataset, shown, row_probabilities(run, dataset, shown), title)
-        parts.append(_section("Most certain mistakes", _figure(sheet, "Images that are taken for another class")))
+        parts.append(
+            _section(
+                "Mistakes that give the true class least", _figure(sheet, "Images that are taken for another class")
+            )
+        )
     return parts
 
 

@@ -42,12 +42,14 @@ class Mistake:
     Attributes:
         name: of the image in the data set's source.
         true_class: its class.
+        true_class_probability: of that.
         prediction: the most probable one.
         probability: of the prediction.
     """
 
     name: str
     true_class: str
+    true_class_probability: float
     prediction: str
     probability: float
 
@@ -60,7 +62,7 @@ class Mistakes:
         split: of the data set.
         images: in it.
         wrong: how many of them are taken for another class.
-        shown: the most certain of these, which are drawn.
+        shown: those of them that give their true class least, which are drawn.
     """
 
     split: str
@@ -96,8 +98,7 @@ def show(
         output: folder to write to; the run's if not given.
         dataset: the one that the run was trained on if not given and still where it was.
         split: which of the dataset's images; ``val`` if not given and the dataset has them.
-        only_errors: those whose first class is wrong, the most certain mistakes first: by the probability of the true
-            class, ascending.
+        only_errors: those whose first class is wrong, those first that give their true class least.
         count: images in the picture.
         checkpoint: ``last``, ``best`` or a step, as for ``load``.
         device: where the net runs.
@@ -206,7 +207,7 @@ def _errors_sheet(
     mistaken: Callable[[Mistakes], None],
     progress: Progress | None,
 ) -> Image.Image:
-    """Images of a split that are taken for another class, the most certain errors first."""
+    """Images of a split that are taken for another class, those first that give their true class least."""
     rows = dataset.rows(split)
     measured = evaluate([run], dataset, split=split, keep_probabilities=False, progress=progress)
     wrong = np.flatnonzero(measured.predicted != measured.labels)
@@ -217,10 +218,13 @@ def _errors_sheet(
     shown = rows[wrong[np.argsort(measured.own[wrong], kind="stable")][:count]]
     shares, words = row_probabilities(run, dataset, shown), first_synonyms(dataset.words)
     tops = zip(shown.tolist(), shares.argmax(1).tolist(), shares.max(1).tolist())
-    described = [Mistake(dataset.name(row), words[dataset.labels[row]], words[top], share) for row, top, share in tops]
+    described = [
+        Mistake(dataset.name(row), words[true], float(own[true]), words[top], share)
+        for (row, top, share), own, true in zip(tops, shares, dataset.labels[shown].tolist())
+    ]
     mistakes = Mistakes(split, len(rows), len(wrong), described)
     mistaken(mistakes)
-    which = "all of them" if len(shown) == len(wrong) else f"the {len(shown):,} most certain"
+    which = "all of them" if len(shown) == len(wrong) else f"the {len(shown):,} that give their true class least"
     return rows_sheet(run, dataset, shown, shares, f"{run.name}: {mistakes}; {which}")
 
 

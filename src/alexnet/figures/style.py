@@ -4,25 +4,26 @@ import collections
 import functools
 import io
 import itertools
+import math
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib import colors, font_manager
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from alexnet import files
 from alexnet.files import kinds
+
+if TYPE_CHECKING:  # sheets that Pillow draws need no axes of matplotlib's, which take a fifth of a second to import
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # Okabe and Ito's colors, told apart by the color-blind; RIGHT, WRONG and OTHER also by their lightness, in gray
 RIGHT, WRONG, OTHER, INK, QUIET, GRID = "#00527f", "#d55e00", "#b8c4cf", "#22303c", "#5b6b7a", "#e6eaee"
@@ -125,6 +126,16 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}%" if share in (0, 1) else f"{100 * share:.{1 if share >= 0.01 else 2}f}%"
 
 
+def number(value: float, digits: int = 3) -> str:
+    """A measured number with so many digits, ``1.50`` of 1.5, so that those in a row compare; never ``1e+03``."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    whole = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if whole < -4:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{digits - 1 - whole}f}" if whole < digits else f"{value:,.0f}"
+
+
 def contrast(first: str, second: str) -> float:
     """How well one color is read on another, 1 to 21: WCAG 2.2, which asks for 4.5 of text and 3 of lines."""
     light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
@@ -142,43 +153,45 @@ def ink_on(color: Any) -> str:
     return max(("black", "white"), key=lambda ink: contrast(ink, color))
 
 
-def write_title(axes: Axes, text: str, length: int = TITLE, fontsize: float = 11, **looks: Any) -> None:
+def write_title(axes: "Axes", text: str, length: int = TITLE, fontsize: float = 11, **looks: Any) -> None:
     """Writes a name above a plot, cut where it is longer than so many letters or than the plot is wide."""
     words = lettering(fitted_points(axes, legible(text, length), fontsize), length)
     axes.set_title(words.pop("text"), color=INK, fontsize=fontsize, **words, **looks)
 
 
-def fitted_points(axes: Axes, text: str, points: float) -> str:
+def fitted_points(axes: "Axes", text: str, points: float) -> str:
     """A legible text that begins at a plot's left edge, cut at its figure's right edge."""
     figure = axes.figure
     return fitted(text, 0.85 * figure.bbox.width, round(points * figure.dpi / 72))
 
 
-def blank(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> "Figure":
     """An empty figure of so many inches, whose parts make room for each other."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def name_ticks(axis: Axis, positions: Sequence[float], names: Sequence[str], **looks: Any) -> None:
+def name_ticks(axis: "Axis", positions: Sequence[float], names: Sequence[str], **looks: Any) -> None:
     """Names at an axis' ticks; each is legible already, as ``label`` makes it."""
     axis.set_ticks(list(positions), labels=list(names))
     for text, name in zip(axis.get_ticklabels(), names):
         text.set(**{**lettering(name, len(name)), **looks})
 
 
-def letter(texts: Iterable[Text]) -> None:
+def letter(texts: Iterable["Text"]) -> None:
     """Draws texts that are there, a legend's, as they are: no mathematics, and fonts that have their letters."""
     for text in texts:
         text.set(**lettering(text.get_text(), len(text.get_text())))
 
 
-def say(axes: Axes, x: float, y: float, text: str, **looks: Any) -> None:
+def say(axes: "Axes", x: float, y: float, text: str, **looks: Any) -> None:
     """Writes a text that may hold names into a plot, in shares of the plot's sides."""
     words = lettering(text, len(text))
     axes.text(x, y, words.pop("text"), transform=axes.transAxes, **{"color": INK, "fontsize": 9, **words, **looks})
 
 
-def write_over(figure: Figure, x: float, y: float, text: str, points: float, color: str) -> None:
+def write_over(figure: "Figure", x: float, y: float, text: str, points: float, color: str) -> None:
     """Writes a text that may hold names at so many inches from a figure's lower left corner, cut at its right edge."""
     width, height = figure.get_size_inches()
     text = fitted(text, (width - 2 * x) * figure.dpi, round(points * figure.dpi / 72))
@@ -186,7 +199,7 @@ def write_over(figure: Figure, x: float, y: float, text: str, points: float, col
     figure.text(x / width, y / height, words.pop("text"), va="center", color=color, fontsize=points, **words)
 
 
-def write_lines(axes: Axes, title: str, lines: Sequence[str]) -> None:
+def write_lines(axes: "Axes", title: str, lines: Sequence[str]) -> None:
     """Fills a plot with lines of text below a title, from its upper left corner."""
     axes.set_axis_off()
     axes.set_title(title, color=INK, fontsize=10, loc="left")
@@ -195,7 +208,7 @@ def write_lines(axes: Axes, title: str, lines: Sequence[str]) -> None:
         say(axes, 0, 1 - min(step, 0.06) * (index + 0.5), line, va="center")
 
 
-def clean(axes: Axes) -> None:
+def clean(axes: "Axes") -> None:
     """Takes away what a plot needs no ink for."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
@@ -250,8 +263,11 @@ def write(
         x += font.getlength(letters)
 
 
-def save(figure: Figure, path: str | os.PathLike) -> None:
+def save(figure: "Figure", path: str | os.PathLike) -> None:
     """Writes a figure as PNG, or as SVG where the name ends so; whole or not at all, and the same each time."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a layout that is too narrow: it is drawn all the same

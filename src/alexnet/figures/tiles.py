@@ -35,7 +35,8 @@ def draw_tiles(
     Args:
         sheet: to draw on.
         pictures: (height, height, 3) uint8 each.
-        captions: as many lines for each.
+        captions: as many lines for each; where one is too long, the first loses its end, the others (paths)
+            their beginning.
         corner: left and top, pixels.
         columns: in a row.
         side: of a tile, pixels.
@@ -48,4 +49,11 @@ def draw_tiles(
         sheet.paste(tile(picture, side), (left, top))
         for line, text in enumerate(caption):
             color = QUIET if line else INK
-            write(draw, fitted(text, side, size), left, top + side + 9 + line * LINE, size, color=color)
+            write(
+                draw,
+                fitted(text, side, size, from_end=bool(line)),
+                left,
+                top + side + 9 + line * LINE,
+                size,
+                color=color,
+            )

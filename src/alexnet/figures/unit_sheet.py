@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from alexnet.figures import style
-from alexnet.figures.style import GRID, INK, OTHER, QUIET, RIGHT, fitted, write
+from alexnet.figures.style import GRID, INK, OTHER, QUIET, RIGHT, WRONG, fitted, write
 from alexnet.figures.tiles import draw_tiles, height_of, tile
 
 WIDTH, MARGIN, TEXT, HEAD, LINE = 1200, 24, 13, 16, 18
@@ -25,7 +25,7 @@ class Unit:
         facts: lines about it.
         pictures: the parts of the strongest images that it sees, (side, side, 3) uint8 each.
         captions: the response to each and the image's class, and its name.
-        made: (crop, crop, 3) uint8, the image made for it.
+        made: (side, side, 3) uint8, what it sees of the image made for it.
         response: to that image.
         strongest: its largest response to an image of the dataset.
         means: (classes,) the mean response to each class's images.
@@ -55,7 +55,7 @@ def unit_sheet(unit: Unit, title: str) -> Image.Image:
     write(draw, "the images that drive it most, as far as it sees them", MARGIN, top, TEXT + 1)
     draw_tiles(sheet, unit.pictures, unit.captions, (MARGIN, top + LINE), COLUMNS, SIDE)
     left = 2 * MARGIN + COLUMNS * (SIDE + 6)
-    write(draw, "an image made to drive it", left, top, TEXT + 1)
+    write(draw, "an image made to drive it, as far as it sees that", left, top, TEXT + 1)
     sheet.paste(tile(unit.made, MADE), (left, top + LINE))
     y = top + LINE + MADE + LINE
     for line in style.wrapped(_about_made(unit), MADE, TEXT):
@@ -69,8 +69,9 @@ def unit_sheet(unit: Unit, title: str) -> Image.Image:
 def _about_made(unit: Unit) -> str:
     times = f", {unit.response / unit.strongest:.1f} times the strongest above" if unit.strongest > 0 else ""
     return (
-        f"Gradient ascent from noise, before the activation function. The response is {unit.response:.3g}{times}. It"
-        " shows one thing that drives the unit, far from any photo."
+        f"{len(unit.made)}x{len(unit.made)} pixels, by gradient ascent from noise, before the activation function. The"
+        f" response is {style.number(unit.response)}{times}. It shows one thing that drives the unit, far from any"
+        " photo."
     )
 
 
@@ -87,7 +88,7 @@ def _draw_tuning(draw: ImageDraw.ImageDraw, unit: Unit, left: int, top: int, wid
     zero = left + width * -low / span
     y = top + LINE + 6
     for index, value in zip(order.tolist(), values.tolist()):
-        number = f"{value:.3g}"
+        number = style.number(value)
         room = width - style.text_width(number, TEXT) - TEXT
         write(draw, fitted(names[index], room, TEXT), left, y, TEXT)
         write(draw, number, left + width - style.text_width(number, TEXT), y, TEXT)
@@ -98,8 +99,12 @@ def _draw_tuning(draw: ImageDraw.ImageDraw, unit: Unit, left: int, top: int, wid
     mean = float(unit.means[measured].mean()) if len(measured) else 0.0
     x = left + width * (mean - low) / span
     if left <= x <= left + width:
-        draw.line((x, top + LINE, x, y - 12), fill=INK)
-    write(draw, fitted(f"line: the mean over all classes, {mean:.3g}", width, TEXT), left, y, TEXT, color=QUIET)
+        for upper in range(top + LINE, y - 12, 8):  # dashed: the bars begin at 0, which is another line
+            draw.line((x, upper, x, min(upper + 4, y - 12)), fill=WRONG)
+    if low < 0:
+        draw.line((zero, top + LINE, zero, y - 12), fill=INK)
+    text = f"dashed: the mean over all classes, {style.number(mean)}{'; black: 0' if low < 0 else ''}"
+    write(draw, fitted(text, width, TEXT), left, y, TEXT, color=QUIET)
 
 
 def layer_sheet(

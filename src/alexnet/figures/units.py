@@ -15,12 +15,13 @@ from alexnet.evaluation.outputs import Progress
 from alexnet.figures.dataset import dataset_of, split_of
 from alexnet.figures.place import Place
 from alexnet.figures.sheet import spread
-from alexnet.figures.style import first_synonyms
+from alexnet.figures.style import first_synonyms, percent
+from alexnet.figures.style import number as number_text
 from alexnet.figures.unit_sheet import Unit, layer_sheet, unit_sheet
 from alexnet.inside.kept_units import FILE, kept_units
 from alexnet.inside.look import class_index
-from alexnet.inside.synthesis import driving_images, responses_to
-from alexnet.inside.units import LayerUnits, check_layer, fields, parse_unit, seen_by_unit
+from alexnet.inside.synthesis import driven_part, driving_images, responses_to
+from alexnet.inside.units import LayerUnits, fields, layer_of, parse_unit, seen_by_unit
 from alexnet.runs.checkpoint import AnyCheckpoint
 
 MOST_TILES = 512  # units on a layer's sheet
@@ -115,8 +116,8 @@ def _show_unit(
 ) -> dict[str, Any]:
     """As ``show_unit``, of the unit that a run is asked for."""
     shown = Shown(path, lambda run: "{}-{}.png".format(*parse_unit(run, text_of(run))), **options)
-    run, text = shown.run, text_of(shown.run)
-    layer, number = parse_unit(run, text)
+    run = shown.run
+    layer, number = parse_unit(run, text_of(run))
     units, data = shown.layers[layer], shown.dataset
     ranks = np.flatnonzero(units.rows[number] >= 0).tolist()
     rows = [int(units.rows[number, rank]) for rank in ranks]
@@ -126,11 +127,11 @@ def _show_unit(
     made = driving_images(run, layer, [number])
     response = float(responses_to(run, layer, [number], made)[0])
     unit = Unit(
-        name=text,
+        name=f"{layer}:{number}",
         facts=_facts(shown, layer, number),
         pictures=[shown.seen(layer, number, rank) for rank in ranks],
-        captions=[(f"{value:.3g}  {shorts[name]}", file) for value, name, file in zip(values, classes, names)],
-        made=made[0].numpy(),
+        captions=[(f"{number_text(value)}  {shorts[name]}", file) for value, name, file in zip(values, classes, names)],
+        made=driven_part(run, layer, made[0]),
         response=response,
         strongest=values[0] if values else float("nan"),
         means=units.means[:, number],
@@ -142,7 +143,7 @@ def _show_unit(
         for name, label, value, place in zip(names, classes, values, units.places[number, ranks])
     ]
     return {
-        "unit": text,
+        "unit": f"{layer}:{number}",
         "active": float(units.active[number]),
         "strongest": strongest,
         "made": {"response": response},
@@ -184,19 +185,16 @@ def show_layer(
         UsageError: no such run, layer, dataset or split; a file that may not be written.
     """
 
-    def named(run: Classifier) -> str:
-        check_layer(run, layer, "--layer")
-        return f"{layer}.png"
-
-    shown = Shown(path, named, **options)
+    shown = Shown(path, lambda run: f"{layer_of(run, layer, '--layer')}.png", **options)
+    layer = layer_of(shown.run, layer, "--layer")
     units, count = shown.layers[layer], len(shown.layers[layer].values)
     numbers = list(spread(count, MOST_TILES))
-    captions = [(f"{number}", f"{units.values[number, 0]:.3g}") for number in numbers]
+    captions = [(f"{number}", number_text(float(units.values[number, 0]))) for number in numbers]
     dead = int((units.active == 0).sum())
     which = f"{len(numbers):,} of {count:,} units at even distances" if len(numbers) < count else f"all {count:,} units"
     note = (
-        f"{_field_text(shown, layer)} Below a tile: the unit, counted from 0, and its largest response before the"
-        f" activation function. {_dead_text(dead, shown.images)}"
+        f"{_field_text(shown, layer)} Below a tile: the unit, counted from 0, and its largest response."
+        f" {_response_text(shown, layer)} {_dead_text(dead, shown.images)}"
     )
     pictures = [shown.seen(layer, number, 0) for number in numbers]
     title = f"{shown.run.name}: {layer}, {which}, each with its strongest of {shown.images:,} {shown.split} images"
@@ -216,12 +214,11 @@ def _named(run: Classifier, layer: str, number: int) -> str:
 
 
 def _facts(shown: Shown, layer: str, number: int) -> list[str]:
-    units = shown.layers[layer]
+    active = float(shown.layers[layer].active[number])
     return [
         _field_text(shown, layer),
-        f"On {100 * units.active[number]:.3g}% of the {shown.images:,} {shown.split} images of"
-        f" {files.folder_name(shown.dataset.path)} its sum is above 0. A response is the largest sum in the map,"
-        " before the activation function.",
+        f"On {percent(active)} of the {shown.images:,} {shown.split} images of"
+        f" {files.folder_name(shown.dataset.path)} its sum is above 0. {_response_text(shown, layer)}",
     ]
 
 
@@ -233,6 +230,14 @@ def _field_text(shown: Shown, layer: str) -> str:
     if field.size >= crop:
         return f"The square that each unit sees, {square}, is larger than the image of {crop}x{crop}; tiles show all."
     return f"Each unit sees a square of {square} of the {crop}x{crop}; gray is beyond the edge."
+
+
+def _response_text(shown: Shown, layer: str) -> str:
+    """What a response is: of a layer with maps, of one without, and of the last, which has no activation function."""
+    if shown.fields[layer] is not None:
+        return "A response is the largest sum in the map, before the activation function."
+    last = layer == shown.run.net.names[-1]
+    return f"A response is its sum before the {'soft-max' if last else 'activation function'}."
 
 
 def _dead_text(dead: int, images: int) -> str:

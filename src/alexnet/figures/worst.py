@@ -46,7 +46,9 @@ def show_worst(
     wrote: Callable[[Path | str], None] = lambda path: None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Draws ``worst.png``: the images of a split that give their true class least, with Grad-CAM for both classes.
+    """Draws ``worst.png``: the images of a split that give their true class least, with Grad-CAM for two classes.
+
+    The classes are the true one and the most probable of the others, which is the prediction where that is wrong.
 
     Args:
         path: the run's folder.
@@ -80,10 +82,12 @@ def show_worst(
     names = [opened.name(int(row)) for row in rows]
     words = style.first_synonyms(opened.words)
     which = f"{len(chosen):,} {split} images" + (f" of “{words[of_class]}”" if of_class is not None else "")
-    title = f"{run.name}: the {len(rows):,} of {which} that give their true class least"
+    wrong = int((shares.argmax(1) != labels).sum())
+    how_many = "all of them wrong" if wrong == len(rows) else f"{wrong:,} of them wrong"
+    title = f"{run.name}: the {len(rows):,} of {which} that give their true class least, {how_many}"
     cells, copied = [], plain(run.net, run.preprocessing.crop)
     for row, share, true in zip(rows.tolist(), shares, labels.tolist()):
-        cells.append(_looked(run, copied, opened.image(row), layer, columns[int(share.argmax())], columns[true]))
+        cells.append(_looked(run, copied, opened.image(row), layer, columns[_rival(share, true)], columns[true]))
     place.write({PICTURE: _sheet(cells, shares, labels, names, words, title, layer)}, wrote)
     return {
         "images": [
@@ -108,13 +112,19 @@ def _label(run: Classifier, dataset: Dataset, label: str) -> int:
     return index if columns is None else columns.index(index)
 
 
+def _rival(share: np.ndarray, true: int) -> int:
+    """The most probable class that is not the true one; of a net of one class, that."""
+    order = np.argsort(-share, kind="stable")
+    return int(order[0] if order[0] != true or len(order) == 1 else order[1])
+
+
 def _looked(
-    run: Classifier, copied: nn.Sequential, square: np.ndarray, layer: str, predicted: int, true: int
+    run: Classifier, copied: nn.Sequential, square: np.ndarray, layer: str, rival: int, true: int
 ) -> list[Image.Image]:  # fmt: skip
-    """What the net sees, and over it Grad-CAM for the predicted class and for the true one."""
+    """What the net sees, and over it Grad-CAM for the most probable wrong class and for the true one."""
     crop = center(run, square)
     image, seen = as_seen(run, crop), crop[0].permute(1, 2, 0).numpy()
-    maps = [grad_cam(copied, layer, image, index).cpu().numpy() for index in (predicted, true)]
+    maps = [grad_cam(copied, layer, image, index).cpu().numpy() for index in (rival, true)]
     full = max(float(values.max()) for values in maps) or 1.0  # one scale, so that both can be compared
     drawn = [heat.over(seen, heat.enlarged(values, run.preprocessing.crop), full) for values in maps]
     return [picture.resize((SIDE, SIDE)) for picture in (Image.fromarray(seen.copy()), *drawn)]
@@ -133,8 +143,8 @@ def _sheet(
     columns = min(2, len(cells))
     width = MARGIN + max(columns, 1) * CELL
     note = (
-        f"Of each image: what the net sees; Grad-CAM at {layer} for its prediction; the same for the true class, on the"
-        " same scale (orange: speaks for the class; gray: nothing does). The bars are probabilities."
+        f"Of each image: what the net sees; Grad-CAM at {layer} for the most probable wrong class; the same for the"
+        " true class, on the same scale (orange: speaks for the class; gray: nothing does). The bars are probabilities."
     )
     head = [*style.wrapped(title, width - 2 * MARGIN, TEXT + 3), *style.wrapped(note, width - 2 * MARGIN, TEXT)]
     top = MARGIN + len(head) * (LINE + 3)
@@ -160,12 +170,12 @@ def _draw_cell(
     corner: tuple[int, int],
 ) -> None:
     """An image with its true class and its file's name above, what each picture is below."""
-    draw, (left, top), predicted = ImageDraw.Draw(sheet), corner, int(share.argmax())
-    truth = f"{TICK if predicted == true else CROSS} true: {words[true]}, {style.percent(float(share[true]))}"
+    draw, (left, top) = ImageDraw.Draw(sheet), corner
+    truth = f"{TICK if int(share.argmax()) == true else CROSS} true: {words[true]}, {style.percent(float(share[true]))}"
     write(draw, fitted(truth, 2 * SIDE, TEXT + 1), left, top + LINE // 2, TEXT + 1)
     file = fitted(name, SIDE + BARS, TEXT - 1, from_end=True)
     write(draw, file, left + 2 * (SIDE + GAP), top + LINE // 2, TEXT - 1, color=QUIET)
-    below = ("what the net sees", f"for {words[predicted]}", f"for {words[true]}")
+    below = ("what the net sees", f"for {words[_rival(share, true)]}", f"for {words[true]}")
     for column, (picture, text) in enumerate(zip(pictures, below)):
         x = left + column * (SIDE + GAP)
         sheet.paste(picture, (x, top + LINE + GAP))

@@ -1,8 +1,9 @@
 """The one place that touches storage. Files appear whole, JSON is checked, folders have an owner, names go anywhere.
 
-``storage``: reading and writing, local or remote; ``remote``: what lies on object storage; ``cache``, ``copies``,
-``published``: what of it is here, and how what is made here gets there; ``checked``: values held against their
-annotations; ``locks``: who works in a folder; ``text``: names that are no UTF-8.
+``storage``: reading and writing, local or remote; ``outputs``: what is to be written, checked before the work;
+``remote``: what lies on object storage; ``cache``, ``copies``, ``published``: what of it is here, and how what is made
+here gets there; ``checked``: values held against their annotations; ``locks``: who works in a folder; ``text``: names
+that are no UTF-8.
 """
 
 from alexnet.files.checked import SEAL as SEAL
@@ -33,6 +34,8 @@ from alexnet.files.hashes import sha256_bytes as sha256_bytes
 from alexnet.files.hashes import sha256_text as sha256_text
 from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
+from alexnet.files.outputs import check_new_folder as check_new_folder
+from alexnet.files.outputs import check_output as check_output
 from alexnet.files.places import cache_limit as cache_limit
 from alexnet.files.places import folder_name as folder_name
 from alexnet.files.places import named as named
@@ -44,8 +47,6 @@ from alexnet.files.storage import atomic as atomic
 from alexnet.files.storage import atomic_folder as atomic_folder
 from alexnet.files.storage import below as below
 from alexnet.files.storage import check_folder as check_folder
-from alexnet.files.storage import check_new_folder as check_new_folder
-from alexnet.files.storage import check_output as check_output
 from alexnet.files.storage import check_written as check_written
 from alexnet.files.storage import exists as exists
 from alexnet.files.storage import explained as explained

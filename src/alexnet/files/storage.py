@@ -157,35 +157,7 @@ def _no_folder(folder: Path) -> str:
         return "was removed while it was written; give the same command again"
     if folder.exists():
         return f"{folder} is a file; give a place in a folder"
-    return f"folder {folder} does not exist; make it, or give another place"
-
-
-def check_output(path: str | os.PathLike) -> None:
-    """Sees that a file can be written, before the work that it is for; leaves nothing behind.
-
-    Raises:
-        UsageError: there is no such folder, it is a folder itself, or nobody may write there.
-    """
-    if is_remote(path):
-        raise only_read(path, "a local file")
-    target = Path(path)
-    if not target.name or os.fspath(path).endswith(("/", os.sep)):
-        raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
-    try:
-        with explained(target):
-            if target.is_dir():
-                raise UsageError(f"{path}: {REFUSED[errno.EISDIR]}")
-            if target.exists() and not target.is_file():  # a device or pipe would be replaced by a file
-                raise UsageError(f"{path}: is a device or a pipe; give a file's name")
-            partial = _partial(target)
-            partial.touch()
-            partial.unlink()
-            if len(os.fsencode(target.name)) > 255:
-                raise OSError(errno.ENAMETOOLONG, "")
-    except AlexNetError as error:
-        raise UsageError(str(error)) from error
-    except ValueError as error:  # a name with a zero byte
-        raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
+    return f"folder {folder} does not exist; make it, or give another folder"
 
 
 def check_written(path: str | os.PathLike) -> None:
@@ -198,7 +170,7 @@ def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
 
 
-def _partial(target: Path) -> Path:
+def partial_of(target: Path) -> Path:
     """Where ``target`` is written until it is whole: a name that no other process, and no other write, has."""
     return target.with_name(f".{target.name[:40]}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}{PARTIAL}")
 
@@ -210,7 +182,7 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Several processes may write it at once; the last one's stays.
     """
     target = Path(path)
-    partial = _partial(target)
+    partial = partial_of(target)
     try:
         with explained(target):
             file = open(partial, "wb")
@@ -237,7 +209,7 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A folder that appears at ``path`` with all its files when the block ends, else not at all."""
     target = Path(path)
-    partial = _partial(target)
+    partial = partial_of(target)
     with explained(target):
         try:
             partial.mkdir(parents=True)
@@ -265,7 +237,7 @@ def remove_partials(path: str | os.PathLike) -> bool:
 
 def remove_folder(path: Path) -> None:
     """Removes a folder; whoever looks meanwhile sees it whole or not at all."""
-    partial = _partial(path)
+    partial = partial_of(path)
     os.replace(path, partial)
     shutil.rmtree(partial, ignore_errors=True)
 
@@ -355,37 +327,6 @@ def check_folder(path: str | os.PathLike) -> None:
             if not above.is_dir():
                 raise UsageError(f"{above}: is a file; give a folder")
             return
-
-
-def check_new_folder(folder: str | os.PathLike, what: str) -> None:
-    """Sees that a folder can be made, before the work that it is for; leaves nothing behind.
-
-    Args:
-        folder: not there yet, or empty; what lies above it need not be there.
-        what: it is for.
-
-    Raises:
-        UsageError: something is there already, or nobody may write there.
-    """
-    if is_remote(folder):
-        check_written(folder)
-        if remote.listing(os.fsdecode(folder)):
-            raise UsageError(f"{folder}: is there already; give another folder for {what}")
-        return
-    target = Path(folder)
-    try:
-        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
-            raise UsageError(f"{folder}: is there already; give another folder for {what}")
-        while not target.parent.exists():
-            target = target.parent
-        if not target.exists():
-            check_output(target)
-    except UsageError:
-        raise
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written ({error.strerror}); give another folder for {what}") from error
-    except ValueError as error:  # a name with a zero byte
-        raise UsageError(f"{plain(str(folder))!r}: {error}; give another name") from error
 
 
 def free_bytes(folder: str | os.PathLike) -> int:

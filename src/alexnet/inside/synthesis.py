@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,10 +10,14 @@ from alexnet import machine, randomness
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.evaluation.classifier import Classifier
 from alexnet.inside.plain import plain, up_to
+from alexnet.inside.units import fields, seen_by_unit
+from alexnet.nets.costs import costs
 
 STEPS = 128
 RATE = 0.08  # of Adam
-JITTER = 16  # of an image's side, one part: by how much it is moved between steps, so that no pattern clings to a pixel
+# Of what the unit sees, one part: by how much an image is moved between steps, so that no pattern clings to a pixel. A
+# unit that sees 11 pixels would see another part of a pattern after a larger move.
+JITTER = 16
 
 
 @machine.as_imported()
@@ -50,7 +55,7 @@ def driving_images(
     scale, colors = _scale(side).to(device), _colors(preprocessing).to(device)
     optimizer = torch.optim.Adam([spectrum], lr=RATE)
     which = torch.arange(len(units)), torch.tensor(units)
-    reach = max(1, side // JITTER)
+    reach = seen_side(classifier, layer) // JITTER
     moves = randomness.integers(seed, "moves of an image", 0, torch.arange(steps), [2 * reach + 1] * 2) - reach
     for move in moves.tolist():
         between()
@@ -75,13 +80,45 @@ def responses_to(classifier: Classifier, layer: str, units: Sequence[int], crops
     Returns:
         (units,) float32 on the CPU.
     """
-    preprocessing = classifier.preprocessing
-    edge = (preprocessing.size - preprocessing.crop) // 2
-    squares = crops.new_zeros(len(crops), preprocessing.size, preprocessing.size, 3)
-    squares[:, edge : edge + preprocessing.crop, edge : edge + preprocessing.crop] = crops
+    squares = _framed(crops, classifier.preprocessing)
     outputs = classifier.activations(squares.permute(0, 3, 1, 2), [f"{layer}:before"])[f"{layer}:before"]
     largest = outputs.flatten(2).amax(2) if outputs.dim() == 4 else outputs
     return largest[torch.arange(len(units)), torch.tensor(units)].cpu()
+
+
+def seen_side(classifier: Classifier, layer: str) -> int:
+    """The side of the square that a unit of a layer can depend on, pixels; of the image where it is not smaller."""
+    field, side = fields(classifier)[layer], classifier.preprocessing.crop
+    return side if field is None else min(field.size, side)
+
+
+def driven_part(classifier: Classifier, layer: str, image: Tensor) -> np.ndarray:
+    """What the unit for which an image was made sees of it, cut as ``seen_by_unit`` cuts photos.
+
+    Args:
+        classifier, layer: as for ``driving_images``.
+        image: (crop, crop, 3) uint8, of ``driving_images``.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    preprocessing = classifier.preprocessing
+    shape = next(
+        row.output
+        for row in costs(classifier.net.table, len(classifier.classes), preprocessing.crop)
+        if row.name == layer
+    )
+    middle, columns = (shape[1] // 2 * shape[2] + shape[2] // 2, shape[2]) if len(shape) == 3 else (0, 1)
+    square = _framed(image[None], preprocessing)[0].numpy()
+    return seen_by_unit(square, preprocessing, fields(classifier)[layer], middle, columns)
+
+
+def _framed(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(N, size, size, 3) uint8 with (N, crop, crop, 3) crops in their middle, black around them."""
+    edge = (preprocessing.size - preprocessing.crop) // 2
+    squares = crops.new_zeros(len(crops), preprocessing.size, preprocessing.size, 3)
+    squares[:, edge : edge + preprocessing.crop, edge : edge + preprocessing.crop] = crops
+    return squares
 
 
 def _first_spectrum(count: int, side: int, seed: int) -> Tensor:

@@ -1,5 +1,6 @@
 """What the units of a net respond to: the strongest images of every unit, and its mean over each class, in one pass."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,7 @@ from alexnet.evaluation.classifier import BATCH, Classifier
 from alexnet.evaluation.outputs import Progress, check_size
 from alexnet.nets.costs import ReceptiveField, costs
 from alexnet.nets.fusion import BEFORE
+from alexnet.nets.layer_names import canonical
 from alexnet.nets.table import Learning
 
 TOP = 9  # images of a unit
@@ -60,20 +62,25 @@ def parse_unit(classifier: Classifier, text: str) -> tuple[str, int]:
     layer, colon, number = text.rpartition(":")
     if not colon or not number.isascii() or not number.isdigit():
         raise UsageError(f"--unit {text}: give a layer and the unit's number, such as conv5:17")
-    check_layer(classifier, layer, "--unit")
+    layer = layer_of(classifier, layer, "--unit")
     count = units_of(classifier, layer)
     if int(number) >= count:
         raise UsageError(f"--unit {text}: {layer} has {count:,} units, 0 to {count - 1:,}")
     return layer, int(number)
 
 
-def check_layer(classifier: Classifier, layer: str, option: str) -> None:
-    """Raises ``UsageError`` where a net has no such layer with units of its own."""
+def layer_of(classifier: Classifier, layer: str, option: str) -> str:
+    """A layer with units of its own, by any of its names, as the net calls it. Raises ``UsageError`` for another."""
     known = unit_layers(classifier)
     if layer not in known:
+        with contextlib.suppress(UsageError):
+            name = canonical(classifier.net.table, layer)[0].removesuffix(BEFORE)
+            if name in known:
+                return name
         what = "has no weights of its own" if layer in classifier.net.names else "is no layer of this net"
         near = files.nearest(layer, known)
         raise UsageError(f"{option} {layer}: {what}; {near}give one of {', '.join(known)}")
+    return layer
 
 
 def units_of(classifier: Classifier, layer: str) -> int:

@@ -1,8 +1,10 @@
 """A run for other programs: ONNX, a folder for the Hugging Face hub, a state dict for torchvision."""
 
+import collections
 import copy
 import dataclasses
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +99,7 @@ def export(
         return _sent(run, file, checkpoint, without_preprocessing, precision, images, license)
     if ending:
         files.check_output(file)
+        _check_replaced(file)
     elif os.path.lexists(file):
         raise UsageError(f"{file}: is there already; give another folder")
     else:
@@ -118,6 +121,7 @@ def _sent(run: Run | str | os.PathLike, file: str | os.PathLike, checkpoint: Any
     replaced = files.exists(file)
     if replaced and not os.fspath(file).lower().endswith(ENDINGS):
         raise UsageError(f"{file}: is there already; give another folder")
+    _check_replaced(file)
     names = ("without_preprocessing", "precision", "images", "license")
     with files.sent(file) as place:
         made = export(run, place, checkpoint=checkpoint, **dict(zip(names, options)))
@@ -125,6 +129,22 @@ def _sent(run: Run | str | os.PathLike, file: str | os.PathLike, checkpoint: Any
     return dataclasses.replace(made, file=os.fspath(file), notes=notes)
 
 
+def _check_replaced(file: str | os.PathLike) -> None:
+    """Raises ``UsageError`` where a file is there that ``export`` has not written: other weights would be gone."""
+    if not files.exists(file) or not files.size(file):
+        return
+    with files.open_read(file) as opened:
+        head = opened.read(MARKED_BYTES)
+    marks = (MARK.encode(), onnx_writer.PRODUCED) if os.fspath(file).lower().endswith(".onnx") else (MARK.encode(),)
+    if not any(mark in head for mark in marks):
+        raise UsageError(
+            f"{file}: is there already, and is no file that `alexnet export` wrote; give another name, or remove the "
+            "file"
+        )
+
+
+MARK = "written by alexnet export"  # in what is exported: only such a file is replaced
+MARKED_BYTES = 1 << 16  # from the beginning, where the mark lies
 ENDINGS = (".onnx", ".pth", ".pt", ".safetensors")
 OTHERS = (  # of other programs' files: nobody would call a folder so
     *(".bin", ".caffemodel", ".ckpt", ".engine", ".gguf", ".h5", ".hdf5", ".json", ".keras", ".mat", ".mlmodel"),
@@ -239,14 +259,25 @@ def _export_torchvision(run: Run, file: Path) -> Exported:
     state = {name: value.detach().cpu().contiguous() for name, value in run.net.tensors().items()}
     tensors = torch_file.torchvision_names(state)
     if file.suffix.lower() == ".safetensors":
-        content = safetensors.torch.save(tensors, {"format": "pt"})
+        content = _in_order(safetensors.torch.save(tensors, {"format": "pt", "comment": MARK}))
     else:
-        buffer = io.BytesIO()
-        torch.save(tensors, buffer)
+        buffer, marked = io.BytesIO(), collections.OrderedDict(tensors)
+        marked._metadata = {"": {"comment": MARK}}  # pyright: ignore  # where torch keeps a module's version
+        torch.save(marked, buffer)
         content = buffer.getvalue()
     files.write_bytes(file, content)
     note = f"its images: {card.images_words(run, False)}"
     return Exported(str(file), "torchvision", len(content), notes=(note,))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file whose metadata are in order: the library writes them in another one each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def _export_hub(run: Run, folder: Path, license: str | None) -> Exported:

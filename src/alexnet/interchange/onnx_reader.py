@@ -76,7 +76,7 @@ class _Reader:
             if any(part in node.op_type for part in ("uantize", "QLinear", "Integer")):
                 raise UsageError(f"{self.path}: operator {node.op_type}: a quantized model; import the one in float32")
             if node.op_type in ("Conv", "Gemm"):
-                weight, bias, words = self.learnt(node, attributes)
+                weight, bias, words = self.learned(node, attributes)
                 number = len(tensors) // 2
                 tensors |= {f"{number}.weight": weight, f"{number}.bias": bias}
                 operations.append(words)
@@ -102,7 +102,7 @@ class _Reader:
             raise UsageError(f"{self.path}: {name} is {array.dtype}: a quantized model; import the one in float32")
         return torch.from_numpy(array.astype(np.float32))
 
-    def learnt(self, node: Any, attributes: Mapping[str, Any]) -> tuple[Tensor, Tensor, str]:
+    def learned(self, node: Any, attributes: Mapping[str, Any]) -> tuple[Tensor, Tensor, str]:
         """Weights, biases and words of a convolution or a fully connected layer."""
         weight = self.tensor(node.input[1])
         bias = self.tensor(node.input[2]).flatten() if len(node.input) > 2 else torch.zeros(len(weight))

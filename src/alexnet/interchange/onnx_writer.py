@@ -20,6 +20,8 @@ from alexnet.nets.layers import (
 from alexnet.nets.network import Network
 from alexnet.nets.table import Layer, Sized, WindowLayer
 
+PRODUCER = "alexnet"
+PRODUCED = b"\x12\x07" + PRODUCER.encode()  # as it lies near the beginning of a file
 OPSET, IR_VERSION = 17, 9
 KEY = "alexnet"  # of what our own exporter writes into a file's metadata
 MEAN, CROP = "preparation.mean_image", ("crop.from", "crop.to")  # initializers of our exporter's
@@ -98,7 +100,7 @@ def write_onnx(
         helper.make_graph(graph.nodes, net.table.name, [images], [result], graph.tensors),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
-        producer_name="alexnet",
+        producer_name=PRODUCER,
     )
     helper.set_model_props(model, dict(metadata))
     return model.SerializeToString()

@@ -62,8 +62,8 @@ def _one(table: Table, name: str, aliases: dict[str, str]) -> str:
     if target is None:
         known = [*table.layers, *aliases]
         raise UsageError(
-            f"layer {name!r}: net {table.name} has none of that name; {nearest(base, known)}"
-            f"give one of {', '.join(table.layers)} ({BEFORE} behind it: before its activation function)"
+            f"layer {name!r}: net {table.name} has no such layer; {nearest(base, known)}"
+            f"give one of {', '.join(table.layers)} (add {BEFORE} for what comes before its activation function)"
         )
     return target if base == name.strip() or target.endswith(BEFORE) else target + BEFORE
 

@@ -15,7 +15,7 @@ def color(name: str) -> tuple[int, int, int]:
     try:
         return ImageColor.getrgb(name)[:3]
     except ValueError as error:
-        raise UsageError(f"--background {name}: no such color; give gray, black, white or #rrggbb") from error
+        raise UsageError(f"--background {name}: unknown color; give a name such as gray, or #rrggbb") from error
 
 
 def exact(side: int) -> Fit:
@@ -30,7 +30,8 @@ def exact(side: int) -> Fit:
         height, width = pixels.shape[:2]
         if (height, width) != (side, side):
             raise UsageError(
-                f"{width}x{height} pixels where the net sees {side}x{side}; --stimuli exact resizes nothing"
+                f"is {width}x{height} pixels, but the net sees {side}x{side}; resize the image, or leave out "
+                "--stimuli exact"
             )
         return Fitted(pixels, f"{width}x{height}, unchanged")
 
@@ -71,7 +72,8 @@ def on_screen(side: int, degrees: float, stimulus_degrees: float, background: tu
     ratio = degrees / stimulus_degrees
     if not 1 / MOST_RATIO <= ratio <= MOST_RATIO:
         raise UsageError(
-            f"--degrees {degrees:g} --stimulus-degrees {stimulus_degrees:g}: one is over {MOST_RATIO:g} times the other"
+            f"--degrees {degrees:g} and --stimulus-degrees {stimulus_degrees:g}: one is more than {MOST_RATIO:g} times "
+            "the other; check both"
         )
 
     def fit(content: bytes | np.ndarray) -> Fitted:
@@ -103,7 +105,8 @@ def canvas(pixels: np.ndarray, ratio: float, background: tuple[int, int, int]) -
     """
     sides = [int(np.round(ratio * side)) for side in pixels.shape[:2]]
     if min(sides) < 1 or sides[0] * sides[1] > codec.MOST_PIXELS:
-        raise codec.BadImage(f"a canvas of {sides[1]:,}x{sides[0]:,} pixels")
+        size = "small" if min(sides) < 1 else "large"
+        raise codec.BadImage(f"its canvas would be too {size}: {sides[1]:,}x{sides[0]:,} pixels; check --degrees")
     if ratio >= 1:
         top, left = (int(np.round((side - own) / 2)) for side, own in zip(sides, pixels.shape[:2]))
         screen = np.empty((*sides, 3), np.uint8)

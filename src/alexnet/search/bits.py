@@ -57,6 +57,7 @@ class Compared:
     Attributes:
         images, queries, fitted: of them; queries are not among the images, and codes are fitted to the images.
         ranked: images that are ranked again.
+        components: principal ones of the images: codes that give each a bit have at most so many.
         worths: exact search first.
     """
 
@@ -64,6 +65,7 @@ class Compared:
     queries: int
     fitted: int
     ranked: int
+    components: int
     worths: list[Worth]
 
 
@@ -108,7 +110,7 @@ def compare_codes(
         worths.append(_worth(trial, kind, count, packed(encode(trial.images)), packed(encode(trial.queries))))
         if progress:
             progress(done, len(wanted))
-    return Compared(len(trial.images), len(trial.queries), min(len(trial.images), FITTED), RANKED, worths)
+    return Compared(len(trial.images), len(trial.queries), min(len(trial.images), FITTED), RANKED, most, worths)
 
 
 def _read(folder: Path, content: Content) -> tuple[Rows, Names]:

@@ -19,6 +19,12 @@ from alexnet.search.projection import Projection, fit, single
 Encode = Callable[[np.ndarray], np.ndarray]  # (n, d) float16 activations -> (n, bits) bool
 Kind = Literal["hyperplanes", "pca", "itq", "autoencoder"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+WORDS: dict[str, str] = {
+    "hyperplanes": "random hyperplanes",
+    "pca": "signs of principal components",
+    "itq": "ITQ",
+    "autoencoder": "auto-encoder",
+}
 Bits = Literal[32, 64, 128, 256, 512]
 BITS: tuple[Bits, ...] = get_args(Bits)
 BY_COMPONENTS = ("pca", "itq")  # those that give each principal component a bit

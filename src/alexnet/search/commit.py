@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,7 @@ def committed(
     pieces: list[Piece],
     bound: Bound,
     sources: list[str],
+    left_out: Sequence[str] = (),
 ) -> Content:
     """Writes an index of images that stay and images that are new.
 
@@ -76,7 +77,7 @@ def committed(
         kept: rows as before.
         new: in the order of the pieces.
         pieces: their activations.
-        bound, sources: for the manifest.
+        bound, sources, left_out: for the manifest.
 
     Raises:
         AlexNetError: the disk is full; the index stays as it was.
@@ -89,6 +90,7 @@ def committed(
     images = stays.and_those(dataclasses.replace(new, rows=stored.ids[len(kept) :]))
     content: Content = {
         "format_version": FORMAT_VERSION, "change": change, "bound": bound, "sources": sources,
+        "left_out": list(left_out),
         "kind": "exact" if is_exact else "approximate", "images": total, "rows": len(stored.rows),
         "width": stored.rows.width, "fitted_to": total, "trained_on": 0, "probes": 0, "recall": None,
         "recall_images": 0, "typical": 0.0, "parts": {**stored.parts, **write_images(folder, change, images)},

@@ -1,16 +1,17 @@
 """Making an index, and keeping it current: what is new is computed, what is gone leaves, the rest stays."""
 
+import contextlib
 import dataclasses
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from alexnet import files
-from alexnet.errors import AlexNetError, UsageError, check_threads
+from alexnet.errors import AlexNetError, Interrupted, UsageError, check_threads
 from alexnet.evaluation.activations import shapes
 from alexnet.evaluation.classifier import AnyRun, Classifier, opened
 from alexnet.files import mistakes
@@ -19,8 +20,19 @@ from alexnet.progress import plural
 from alexnet.search.changes import Changes, changes_of
 from alexnet.search.commit import Before, committed
 from alexnet.search.images import NONE, Images, read_images
+from alexnet.search.left_out import followed, leave_out, only_used, paths_of, within
 from alexnet.search.library import faiss
-from alexnet.search.manifest import MANIFEST, PARTS, Bound, Content, bound_of, check_bound, read_whole, remove_others
+from alexnet.search.manifest import (
+    MANIFEST,
+    PARTS,
+    Bound,
+    Content,
+    bound_of,
+    check_bound,
+    read_manifest,
+    read_whole,
+    remove_others,
+)
 from alexnet.search.pieces import (
     Piece,
     check_numbers,
@@ -75,13 +87,14 @@ def make_index(
 ) -> Made:
     """Makes an index of a source's images, or makes one follow the source: given again, it computes what is new.
 
-    Interrupted, the same call goes on where it stopped. The index changes as a whole, at the end.
+    Interrupted, the same call goes on where it stopped. The index changes as a whole, at the end. What was taken out
+    stays out until its own path is given as the source.
 
     Args:
         run: opened, or its folder.
         source: a folder, archive, image file or dataset; several are added one after the other.
         index: the folder to make or change.
-        layer: of the net's table; fc7, or the last hidden one, if not given (paper 6.1).
+        layer: of the net's table; if not given that of the index, or fc7 (paper 6.1), or the last hidden one.
         remove: take the source's images out instead; the source need not be there any more.
         workers: threads that decode.
         note: called with a line on what is left out, taken over, unreadable.
@@ -96,11 +109,11 @@ def make_index(
     wanted = [("run", run), *([] if remove else [("images or dataset", source)]), ("new index", index)]
     mistakes.check_order("index", *wanted)
     classifier = opened(run)
-    layer = canonical(classifier.net.table, layer or _default_layer(classifier))[0]
+    folder = _folder(index, remove)
+    layer = canonical(classifier.net.table, layer or _default_layer(classifier, folder))[0]
     numbers = math.prod(shapes(classifier, [layer])[layer])
     check_numbers(layer, numbers, MOST_NUMBERS)
     bound = bound_of(classifier, layer, numbers)
-    folder = _folder(index, remove)
     images = None if remove else Source(source, note, _words(classifier))
     files.make_folder(folder)
     with files.owned(folder, say=note):
@@ -110,7 +123,8 @@ def make_index(
             check_bound(folder, before.content["bound"], bound)
             remove_others(folder, before.content)
         if images is not None:
-            return _followed(folder, before, bound, classifier, images, workers, note, progress)
+            with _kept_said(folder, index):
+                return _followed(folder, before, bound, classifier, images, workers, note, progress)
         assert before is not None  # else it was refused above
         return _removed(folder, before, source)
 
@@ -126,13 +140,14 @@ def _followed(
     progress: Callable[[int, int], None] | None,
 ) -> Made:
     """An index that has what a source has."""
-    stamps, images = source.stamps(), before.images if before else NONE
-    sources = list(before.content["sources"]) if before else []
-    named = files.plain(source.path)
-    if named not in sources:
-        _check_apart(source.path, sources)
-        sources.append(named)
-    number = sources.index(named)
+    images, sources, before_out = (before.images, *_paths(before)) if before else (NONE, [], [])
+    source, left_out = followed(
+        source, sources, before_out, lambda path: Source(path, note, _words(classifier))
+    )  # fmt: skip
+    leave_out(source, left_out, note)
+    if source.path not in sources:
+        sources.append(source.path)
+    number, stamps = sources.index(source.path), source.stamps()
     changes = changes_of(images, number, source, stamps)
     check_room(folder, len(changes.new), bound["numbers"])
     work = work_folder(folder, files.sha256_text(files.to_json(dict(bound), None)))
@@ -143,8 +158,12 @@ def _followed(
     if not len(kept) + len(new):
         shutil.rmtree(work, ignore_errors=True)
         raise AlexNetError(f"{source.path}: not one of its images could be read; {folder} stays as it was")
-    unchanged = before and not len(new) and not changes.gone and _same(images, kept)
-    content = before.content if before and unchanged else committed(folder, before, kept, new, pieces, bound, sources)
+    unchanged = not len(new) and not changes.gone and _same(images, kept) and left_out == before_out
+    if before and unchanged:
+        content = before.content
+    else:
+        named, out = ([files.plain(path) for path in paths] for paths in (sources, left_out))
+        content = committed(folder, before, kept, new, pieces, bound, named, out)
     shutil.rmtree(work, ignore_errors=True)
     return _made(folder, content, len(new), len(changes.kept), changes.moved, len(changes.gone), problems)
 
@@ -152,18 +171,19 @@ def _followed(
 def _removed(folder: Path, before: Before, source: str | os.PathLike) -> Made:
     """An index without the images at a path."""
     path, images = files.absolute(os.fsdecode(source)), before.images
-    sources = [files.real(name) for name in before.content["sources"]]
-    full = [files.join(sources[number], name) if name else sources[number]
-            for number, name in zip(images.sources.tolist(), images.names)]  # fmt: skip
-    gone = np.array([name == path or name.startswith(path.rstrip("/\\") + "/") for name in full], bool)
+    sources, left_out = _paths(before)
+    gone = np.array([within(name, path) for name in paths_of(images, sources)], bool)
     if not gone.any():
         raise UsageError(
             f"{source}: the index {folder} has no image of it; give a path as `alexnet index` was given it"
         )
     if gone.all():
         raise UsageError(f"{source}: holds every image of the index; remove the folder {folder} instead")
-    kept = images.some(np.flatnonzero(~gone))
-    content = committed(folder, before, kept, NONE, [], before.content["bound"], before.content["sources"])
+    kept, used = only_used(images.some(np.flatnonzero(~gone)), sources)
+    apart = [other for other in left_out if not within(other, path)] + [path]
+    out = [other for other in apart if any(within(other, outer) for outer in used)]
+    named, out = ([files.plain(path) for path in paths] for paths in (used, out))
+    content = committed(folder, before, kept, NONE, [], before.content["bound"], named, out)
     return _made(folder, content, 0, len(kept), 0, int(gone.sum()), 0)
 
 
@@ -221,15 +241,23 @@ def _new(pieces: list[Piece], number: int, source: Source) -> Images:
     return Images.of(np.arange(len(members)), number, names, labels, stamps, hashes)
 
 
-def _check_apart(path: str, sources: list[str]) -> None:
-    """Raises ``UsageError`` where a source lies in another one, or around it: its images would be there twice."""
-    for other in map(files.real, sources):
-        inner, outer = (path, other) if len(path) > len(other) else (other, path)
-        if inner.startswith(outer.rstrip("/\\") + os.sep):
-            remedy = "give that one again" if outer == other else "take that one out first, with --remove"
-            raise UsageError(
-                f"{path}: lies {'in' if outer == other else 'around'} {other}, whose images the index has; {remedy}"
-            )
+def _paths(before: Before) -> tuple[list[str], list[str]]:
+    """The paths that an index follows, and those in them that it leaves out."""
+    content = before.content
+    return [files.real(path) for path in content["sources"]], [files.real(path) for path in content.get("left_out", [])]
+
+
+@contextlib.contextmanager
+def _kept_said(folder: Path, index: str | os.PathLike) -> Iterator[None]:
+    """An interruption says that the index is as it was, and what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        was = "is as it was" if (folder / MANIFEST).exists() else "is not there yet"
+        raise Interrupted(
+            f"{os.fsdecode(index)}: interrupted; the index {was}, activations that were computed are kept, and the same"
+            " command goes on with the others"
+        ) from None
 
 
 def _same(before: Images, now: Images) -> bool:
@@ -260,8 +288,13 @@ def _words(classifier: Classifier) -> dict[str, str]:
     return {name: word.partition(", ")[0] for name, word in zip(classifier.classes, classifier.words)}
 
 
-def _default_layer(classifier: Classifier) -> str:
+def _default_layer(classifier: Classifier, folder: Path) -> str:
+    """The layer of an index that is there; else fc7, or the last hidden one of a net without."""
     names = classifier.net.names
+    if (folder / MANIFEST).exists():
+        layer = read_manifest(folder)["bound"]["layer"]
+        if layer.partition(":")[0] in names:
+            return layer
     return "fc7" if "fc7" in names else names[max(0, len(names) - 2)]
 
 

@@ -17,7 +17,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict, TypeVar
+from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 import safetensors
@@ -64,6 +64,7 @@ class Content(TypedDict):
     change: Annotated[int, Within(1, 2**31)]
     bound: Bound
     sources: Annotated[list[str], Length(1, 1 << 20)]
+    left_out: NotRequired[Annotated[list[str], Length(0, 1 << 20)]]  # paths that --remove took out
     kind: Literal["exact", "approximate"]
     images: Annotated[int, Within(1, 2**40)]
     rows: Annotated[int, Within(1, 2**40)]
@@ -109,13 +110,19 @@ def check_bound(folder: str | os.PathLike, old: Bound, new: Bound) -> None:
         "weights": "other weights", "net": "another net", "preprocessing": "another preprocessing",
         "layer": f"layer {old['layer']}", "numbers": f"{old['numbers']:,} numbers an image",
     }  # fmt: skip
-    other = [text for key, text in words.items() if old[key] != new[key]]
+    other = {key: text for key, text in words.items() if old[key] != new[key]}
+    command = mistakes.quoted("alexnet", "index", new["run"], "SOURCE", "NEW", "--layer", new["layer"])
+    if other and set(other) <= {"layer", "numbers"}:
+        raise UsageError(
+            f"{folder}: was made with layer {old['layer']}, not {new['layer']}; leave --layer out, or make another"
+            f" index of this layer: {command}"
+        )
     if other:
         raise UsageError(
-            f"{folder}: was made with {' and '.join(other)}: with layer {old['layer']} of the run {old['run']} (step "
-            f"{old['step']:,}, weights {old['weights'][:8]}), not {new['layer']} of {new['run']} (step "
-            f"{new['step']:,}, weights {new['weights'][:8]}); give that run, or make an index of this one: "
-            f"{mistakes.quoted('alexnet', 'index', new['run'], 'SOURCE', 'NEW')}"
+            f"{folder}: was made with {' and '.join(other.values())}: with layer {old['layer']} of the run {old['run']}"
+            f" (step {old['step']:,}, weights {old['weights'][:8]}), not {new['layer']} of {new['run']} (step"
+            f" {new['step']:,}, weights {new['weights'][:8]}); give that run and step, or make an index of this one:"
+            f" {command}"
         )
 
 

@@ -72,6 +72,11 @@ class Source:
     def __len__(self) -> int:
         return len(self.names)
 
+    def keep(self, places: Sequence[int]) -> None:
+        """Forgets all images but some."""
+        self._pictures = Pictures(self.tree, [self._pictures.members[place] for place in places])
+        self.names, self.labels = ([texts[place] for place in places] for texts in (self.names, self.labels))
+
     def shown(self, place: int) -> str:
         """An image's path, for people."""
         return self._pictures.name(self._pictures.members[place])

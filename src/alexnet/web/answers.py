@@ -175,7 +175,8 @@ class Made(BaseModel):
     unit: int
     steps: int = Field(description="Of gradient ascent.")
     response: float = Field(description="The unit's largest sum on it, before its activation function.")
-    picture: str = Field(description="The image, a data: URL, as large as the net's crops.")
+    side: int = Field(description="Pixels of the picture.")
+    picture: str = Field(description="What the unit sees of the image, a data: URL.")
 
 
 class Depends(BaseModel):

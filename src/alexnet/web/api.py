@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI, Path, Request, Response
 from alexnet.errors import UsageError
 from alexnet.files import nearest
 from alexnet.inside.look import class_index
-from alexnet.inside.units import check_layer, units_of
+from alexnet.inside.units import layer_of, units_of
 from alexnet.nets.layer_names import canonical
 from alexnet.web.answers import (
     Bits,
@@ -248,7 +248,7 @@ async def image(served: Chosen, row: int) -> Response:
 async def layer_images(served: Chosen, layer: str) -> Response:
     """Units of a layer, each with the image that drives it most, as `alexnet show RUN --layer LAYER` has them."""
     top = _store(served).top
-    _check_unit(served, layer, 0)
+    layer = _layer_of(served, layer, 0)
     return json_answer(await asyncio.to_thread(top.of_layer, layer))
 
 
@@ -256,14 +256,14 @@ async def layer_images(served: Chosen, layer: str) -> Response:
 async def unit_images(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
     """The images of the run's dataset that drive a unit most; POST /units begins to look for them."""
     top = _store(served).top
-    _check_unit(served, layer, unit)
+    layer = _layer_of(served, layer, unit)
     return json_answer(await asyncio.to_thread(top.of, layer, unit))
 
 
 @router.get("/units/{layer}/{unit}/made", response_model=Made, responses=MADE)
 async def unit_made(request: Request, served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
     """An image made to drive a unit, as `alexnet show RUN --unit LAYER:UNIT` has it; all others go first."""
-    _check_unit(served, layer, unit)
+    layer = _layer_of(served, layer, unit)
     return json_answer(await while_there(request, served.made.of(layer, unit)))
 
 
@@ -295,14 +295,15 @@ async def mistakes(served: Chosen) -> Response:
     return Response(_measuring(served).picture(), media_type="image/jpeg")
 
 
-def _check_unit(served: Served, layer: str, unit: int) -> None:
-    """Raises ``Refused`` where a net has no such unit."""
+def _layer_of(served: Served, layer: str, unit: int) -> str:
+    """A layer by any of its names, as the net calls it. Raises ``Refused`` where the net has no such unit."""
     try:
-        check_layer(served.classifier, layer, "layer")
+        layer = layer_of(served.classifier, layer, "layer")
     except UsageError as error:
         raise Refused(422, str(error)) from error
     if unit >= (count := units_of(served.classifier, layer)):
         raise Refused(422, f"unit: {layer} has units 0 to {count - 1:,}")
+    return layer
 
 
 def _store(served: Served) -> Store:

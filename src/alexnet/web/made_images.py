@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from alexnet.evaluation.classifier import Classifier
-from alexnet.inside.synthesis import STEPS, driving_images
+from alexnet.inside.synthesis import STEPS, driven_part, driving_images
 from alexnet.nets.fusion import BEFORE
 from alexnet.web.batcher import Batcher
 from alexnet.web.layers import Activations
@@ -60,14 +61,16 @@ class MadeImages:
         with _Making(self._batcher.classifier, layer, unit) as making:
             while making.crop is None:
                 await self._behind(_Step(making), making.nothing)
-        before = layer + BEFORE
-        response = (await self._behind(Activations((before,)), _framed(self._batcher.classifier, making.crop)))[before]
+        before, classifier = layer + BEFORE, self._batcher.classifier
+        part = driven_part(classifier, layer, torch.from_numpy(making.crop))
+        response = (await self._behind(Activations((before,)), _framed(classifier, making.crop)))[before]
         return {
             "layer": layer,
             "unit": unit,
             "steps": STEPS,
             "response": float(response[unit].max()),
-            "picture": url_of(png(making.crop), "png"),
+            "side": len(part),
+            "picture": url_of(png(part), "png"),
         }
 
     async def _behind(self, question: Any, square: np.ndarray) -> Any:

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from alexnet import files
 from alexnet.data.sources.listing import SPLIT_NAMES, Source, labeled
 from alexnet.data.sources.text import csv_rows, label_of, lines_of, named
 from alexnet.data.sources.tree import LIST, FileTree, Tree, read_image_file
 from alexnet.errors import UsageError
+from alexnet.progress import plural
 
 EXPECTED = "a .csv or .tsv file whose first line names the columns path, label and, if wanted, split"
 ENDINGS = (".csv", ".tsv")
@@ -54,16 +56,30 @@ def _table(tree: Tree) -> tuple[str, list[str], Iterator[tuple[int, list[str]]],
     first = next(iter(lines_of(text)), "")
     delimiter = "\t" if tree.path.lower().endswith(".tsv") else max(",;\t", key=first.count)
     rows = csv_rows(text, delimiter, tree.path)
-    header = [name.strip().lower() for name in next(iter(rows), (1, [""]))[1]]
+    header = [name.strip() for name in next(iter(rows), (1, [""]))[1]]
     return first, header, rows, [_column(tree.path, header, names) for names in COLUMNS.values()]
 
 
-def listed(path: str) -> tuple[Tree, list[int] | None, list[str] | None]:
-    """A list of images in its order, for which no label is needed.
+class Listed(NamedTuple):
+    """A list of images in its order.
 
-    Returns:
-        The files, the index of each one's class (-1: it has no label) and the classes; None for these two where the
-        list has no column of labels.
+    Attributes:
+        tree: the files.
+        labels: the index of each one's class, -1: it has none; None where the list has no column of labels.
+        classes: their names; None where the list has no column of labels.
+        columns: what else the list says of each image: the name in its first line, and the texts.
+        used: the names of the columns of paths (``path``) and of labels (``label``, where there is one).
+    """
+
+    tree: Tree
+    labels: list[int] | None
+    classes: list[str] | None
+    columns: list[tuple[str, list[str]]]
+    used: dict[str, str]
+
+
+def listed(path: str) -> Listed:
+    """A list of images in its order, for which no label is needed.
 
     Raises:
         UsageError: naming the line that cannot be meant.
@@ -71,25 +87,31 @@ def listed(path: str) -> tuple[Tree, list[int] | None, list[str] | None]:
     tree = FileTree(path)
     first, header, rows, (path_column, label, _) = _table(tree)
     if path_column is None:
-        raise UsageError(f"{path}: the first line is {first[:80]!r}; it must name the column path")
+        others = ", ".join(COLUMNS["path"][1:])
+        raise UsageError(f"{path}: the first line is {first[:80]!r}; it must name a column path (or {others})")
     names: list[str] = []
     labels: list[str | None] = []
+    cells: list[list[str]] = []
     for number, row in rows:
         where = f"{path}: line {number:,}"
         if len(row) != len(header):
-            raise UsageError(f"{where}: {len(row)} values where the first line names {len(header)} columns")
+            raise _misfit(where, row, header)
         if not row[path_column].strip():
-            raise UsageError(f"{where}: no path")
+            raise UsageError(f"{where}: no path; write it there, or remove the line")
         names.append(row[path_column].strip())
         labels.append(None if label is None else label_of(row[label], where))
+        cells.append(row)
     if not names:
-        raise UsageError(f"{path}: lists no images; write one path per line below the first")
-    tree = ListedTree(path, names)
+        raise UsageError(f"{path}: lists no images; write one path per line below the first line")
+    tree, used = ListedTree(path, names), {"path": header[path_column]}
+    others = [number for number in range(len(header)) if number not in (path_column, label)]
+    columns = [(header[number], [row[number].strip() for row in cells]) for number in others]
     if label is None:
-        return tree, None, None
+        return Listed(tree, None, None, columns, used)
     renamed, classes = named(name for name in labels if name is not None)
     index = {name: number for number, name in enumerate(classes)}
-    return tree, [-1 if name is None else index.get(renamed[name] or "", -1) for name in labels], classes
+    indices = [-1 if name is None else index.get(renamed[name] or "", -1) for name in labels]
+    return Listed(tree, indices, classes, columns, {**used, "label": header[label]})
 
 
 def source(tree: Tree) -> Source:
@@ -103,10 +125,10 @@ def source(tree: Tree) -> Source:
     for number, row in rows:
         where = f"{tree.path}: line {number:,}"
         if len(row) != len(header):
-            raise UsageError(f"{where}: {len(row)} values where the first line names {len(header)} columns")
+            raise _misfit(where, row, header)
         said = row[split].strip().lower() if split is not None else "train"
         if not row[path].strip():
-            raise UsageError(f"{where}: no path")
+            raise UsageError(f"{where}: no path; write it there, or remove the line")
         if said not in SPLIT_NAMES:
             raise UsageError(f"{where}: split {said!r}: give train, val or test")
         name = label_of(row[label], where)
@@ -118,8 +140,14 @@ def source(tree: Tree) -> Source:
     return labeled(ListedTree(tree.path, names), "csv", [(*pair, i) for i, pair in enumerate(labels)], unlabeled)
 
 
+def _misfit(where: str, row: list[str], header: list[str]) -> UsageError:
+    counts = f"{plural(len(row), 'value')} where the first line names {plural(len(header), 'column')}"
+    return UsageError(f"{where}: {counts}; fix one of these lines")
+
+
 def _column(path: str, header: list[str], names: tuple[str, ...]) -> int | None:
     """The place of the column that has one of the names, the first of them that is there."""
+    header = [name.lower() for name in header]
     name = next((name for name in names if name in header), None)
     if name is not None and header.count(name) > 1:
         raise UsageError(f"{path}: the first line names the column {name} twice; remove one")

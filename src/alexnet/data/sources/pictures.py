@@ -86,7 +86,7 @@ def find_pictures(paths: Paths, note: Callable[[str], None] | None = None) -> li
         if not pictures[-1].members:
             mistakes.refuse_other(path, "images")
             left_out = f"; {tree.left_out}" if tree.left_out else ""
-            raise UsageError(f"{path}: holds no images{left_out}")
+            raise UsageError(f"{path}: holds no images{left_out}; give a folder or an archive of images")
         if note and tree.left_out:
             note(f"{path}: {tree.left_out}")
     return pictures

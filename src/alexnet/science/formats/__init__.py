@@ -45,7 +45,8 @@ def suffix_of(path: str | os.PathLike) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in KINDS:
         known = ", ".join(KINDS)
-        raise UsageError(f"{path}: ends in no kind of file; {files.nearest(suffix, KINDS)}give a name in {known}")
+        what = f"{suffix} is no format for activations; {files.nearest(suffix, KINDS)}" if suffix else ""
+        raise UsageError(f"{path}: {what}give a name that ends in one of {known}")
     return suffix
 
 
@@ -59,7 +60,8 @@ def kind_of(path: str | os.PathLike) -> Callable[[Path, Content, contextlib.Exit
     except ImportError as error:
         if not extra:
             raise
-        raise UsageError(f"{path}: {suffix} needs {error.name}: pip install 'alexnet[{extra}]'") from error
+        name = error.name or extra
+        raise UsageError(f"{path}: writing {suffix} needs {name}: pip install 'alexnet[{extra}]'") from error
 
 
 def outputs(path: str | os.PathLike, layers: list[str]) -> list[Path]:

@@ -24,7 +24,7 @@ def chunk(count: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class Hdf5:
-    """Datasets ``layers/NAME`` (images, ...) float32; ``images/name``, ``label``, ``done``; ``description`` is JSON."""
+    """Datasets ``layers/NAME`` (images, ...) float32; ``images/COLUMN`` of the table; ``description`` is JSON."""
 
     def __init__(self, path: Path, content: Content, stack: contextlib.ExitStack):
         self._content, self._count = content, 0
@@ -36,10 +36,13 @@ class Hdf5:
             layer: self._dataset(f"layers/{layer}", "<f4", (count, *shape), chunk(count, shape))
             for layer, shape in content.layers.items()
         }
-        self._columns = [
-            self._dataset(f"images/{name}", text, (count,), (balanced(count, TEXT_ROWS),))
-            for name in ("name", "label", "done")
-        ]
+        self._columns = {
+            name: self._dataset(
+                f"images/{name}", text if kind == "text" else f"<{np.dtype(kind).str[1:]}", (count,),
+                (balanced(count, TEXT_ROWS),),
+            )
+            for name, kind in content.kinds.items()
+        }  # fmt: skip
 
     def _dataset(self, name: str, kind: Any, shape: tuple[int, ...], chunks: tuple[int, ...]) -> h5py.Dataset:
         """A dataset that loses its last rows where images could not be read."""
@@ -54,14 +57,13 @@ class Hdf5:
         with checked(self._guarded):
             for layer, dataset in self._layers.items():
                 dataset[rows] = batch.layers[layer]
-            columns = (self._content.names(batch), self._content.labels(batch), batch.done)
-            for dataset, values in zip(self._columns, columns):
-                dataset[rows] = np.array(values, object)
+            for name, values in self._content.table(batch).items():
+                self._columns[name][rows] = np.array(values, object) if isinstance(values, list) else values
         self._count = rows.stop
 
     def finish(self) -> None:
         with checked(self._guarded):
-            for dataset in (*self._layers.values(), *self._columns):
+            for dataset in (*self._layers.values(), *self._columns.values()):
                 dataset.resize(self._count, 0)
             self._file.attrs["description"] = self._content.text(self._count)
             self._file.close()

@@ -9,19 +9,22 @@ import math
 import struct
 import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from alexnet import files
 from alexnet.errors import UsageError
 from alexnet.evaluation.activations import Activations
+from alexnet.science.formats.columns import distinct_name
 from alexnet.science.formats.content import Content
 
 MOST_BYTES = (1 << 31) - 4096  # of an array with its tags
 BLOCK_BYTES = 1 << 26  # that are turned at once
-INT8, INT32, UINT32, SINGLE, MATRIX, UTF8 = 1, 5, 6, 7, 14, 16  # data types (MAT-File Format, table 1-1)
-CELL, CHAR, SINGLE_ARRAY = 1, 4, 7  # classes of arrays (table 1-3)
+INT8, INT32, UINT32, SINGLE, DOUBLE, MATRIX, UTF8 = 1, 5, 6, 7, 9, 14, 16  # data types (MAT-File Format, table 1-1)
+CELL, STRUCT, CHAR, DOUBLE_ARRAY, SINGLE_ARRAY = 1, 2, 4, 6, 7  # classes of arrays (table 1-3)
+FIELD_LENGTH = 64  # of the name of a struct's field, with the zero behind it
+OWN_NAMES = {"name": "names", "label": "labels", "done": "done", "source_row": "source_rows"}
 
 
 def variable(layer: str) -> str:
@@ -31,38 +34,54 @@ def variable(layer: str) -> str:
 
 class Mat:
     """``LAYER`` (images, maps, height, width) single; ``names``, ``labels``, ``done`` (images, 1) cells of text;
-    ``description`` JSON."""
+    ``source_rows`` (images, 1) double; ``columns``, a struct of the list's others; ``description`` JSON."""
 
     def __init__(self, path: Path, content: Content, stack: contextlib.ExitStack):
         for layer, shape in content.layers.items():
             if 4 * content.count * math.prod(shape) > MOST_BYTES:
                 raise UsageError(
-                    f"{path}: {layer} of {content.count:,} images takes more than the 2 GiB that an array of a .mat "
-                    "file can have; give a name in .h5 (MATLAB: h5read), or fewer images or pooled maps (--pool)"
+                    f"{path}: {layer} of {content.count:,} images is larger than the 2 GiB that an array in a .mat "
+                    "file can hold; write .h5 instead (MATLAB reads it by h5read), or give fewer images, or pool maps "
+                    "(--pool)"
                 )
         self._content, self._count = content, 0
         self._file = stack.enter_context(files.atomic(path))
         self._rows = {layer: stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for layer in content.layers}
-        self._texts: dict[str, list[str]] = {"names": [], "labels": [], "done": []}
+        self._columns: dict[str, list[Any]] = {name: [] for name in content.kinds}
 
     def add(self, batch: Activations) -> None:
         for layer, file in self._rows.items():
             values = batch.layers[layer]
             turned = values.transpose(0, *range(values.ndim - 1, 0, -1))  # in memory as MATLAB's columns follow
             file.write(np.ascontiguousarray(turned, "<f4").data)
-        columns = (self._content.names(batch), self._content.labels(batch), batch.done)
-        for texts, column in zip(self._texts.values(), columns):
-            texts.extend(column)
+        for name, values in self._content.table(batch).items():
+            self._columns[name].extend(values)
         self._count += len(batch.names)
 
     def finish(self) -> None:
         self._file.write(b"MATLAB 5.0 MAT-file, activations by alexnet".ljust(116) + bytes(8) + b"\x00\x01IM")
         self._file.write(_array("description", CHAR, *_text(self._content.text(self._count))))
-        for name, texts in self._texts.items():
-            cells = b"".join(_array("", CHAR, *_text(text)) for text in texts)
-            self._file.write(_array(name, CELL, (len(texts), 1), cells))
+        for name, own in OWN_NAMES.items():
+            self._file.write(self._column(own, name))
+        self._file.write(_struct("columns", self._fields()))
         for layer, rows in self._rows.items():
             self._write_layer(layer, rows)
+
+    def _column(self, name: str, column: str) -> bytes:
+        """A column of the table as an array of that name: cells of text, or double."""
+        values = self._columns[column]
+        if self._content.kinds[column] != "text":
+            return _array(name, DOUBLE_ARRAY, (len(values), 1), _element(DOUBLE, np.array(values, "<f8").tobytes()))
+        return _array(name, CELL, (len(values), 1), b"".join(_array("", CHAR, *_text(text)) for text in values))
+
+    def _fields(self) -> dict[str, bytes]:
+        """The list's columns by names that MATLAB allows."""
+        fields: dict[str, bytes] = {}
+        for name in self._content.columns:
+            field = variable(name)[: FIELD_LENGTH - 4]
+            field = field if field[:1].isalpha() else f"x{field}"
+            fields[distinct_name(field, fields)] = self._column("", name)
+        return fields
 
     def _write_layer(self, layer: str, rows: BinaryIO) -> None:
         """The array of a layer, some columns at a time."""
@@ -95,6 +114,13 @@ def _head(name: str, kind: int, shape: tuple[int, ...]) -> bytes:
 
 def _array(name: str, kind: int, shape: tuple[int, ...], data: bytes) -> bytes:
     return _element(MATRIX, _head(name, kind, shape) + data)
+
+
+def _struct(name: str, fields: dict[str, bytes]) -> bytes:
+    """A struct of one element."""
+    names = b"".join(field.encode().ljust(FIELD_LENGTH, b"\0") for field in fields)
+    length = struct.pack("<HHI", INT32, 4, FIELD_LENGTH)  # of a field's name, in the short form
+    return _array(name, STRUCT, (1, 1), length + _element(INT8, names) + b"".join(fields.values()))
 
 
 def _text(text: str) -> tuple[tuple[int, int], bytes]:

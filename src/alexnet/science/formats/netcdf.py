@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import h5netcdf
 import h5py
@@ -10,16 +10,21 @@ import numpy as np
 
 from alexnet import files
 from alexnet.evaluation.activations import Activations
+from alexnet.science.formats.columns import STIMULUS_ID
 from alexnet.science.formats.content import Content, balanced, flat
 from alexnet.science.formats.guarded import Guarded, checked
 
 CHUNK_BYTES, MOST_ROWS = 1 << 20, 64
+PATH = {"name": "stimulus_path"}
 TEXTS = ("model", "layer", "neuroid_id")
-PRESENTATION = ("stimulus_path", "label", "done")
+NUMBERS = ("neuroid_num", "channel", "channel_x", "channel_y")
 
 
 class NetCdf:
-    """The variable ``activations``; the coordinates are Brain-Score's, with ``label`` and ``done`` by presentation.
+    """The variable ``activations``; the coordinates are Brain-Score's, with the table's columns by presentation.
+
+    ``stimulus_id`` is the list's column of that name, else the file's name without folder and ending, or the whole name
+    where two images would have the same.
 
     Text by neuroid is stored as characters, compressed: as strings it could outweigh the activations.
     """
@@ -38,9 +43,13 @@ class NetCdf:
             )
             text = h5py.string_dtype("utf-8")
             rows = (balanced(content.count, 4096),)
-            self._texts = [
-                self._file.create_variable(name, ("presentation",), text, chunks=rows) for name in PRESENTATION
-            ]
+            self._table = {
+                PATH.get(name, name): self._file.create_variable(
+                    PATH.get(name, name), ("presentation",), text if kind == "text" else np.dtype(kind), chunks=rows
+                )
+                for name, kind in {STIMULUS_ID: "text", **content.kinds}.items()
+            }
+            self._names: list[str] = []
             self._write_neuroids()
 
     def _write_neuroids(self) -> None:
@@ -88,15 +97,25 @@ class NetCdf:
             for values in flat(batch, self._content.layers):
                 self._activations[rows, columns : columns + values.shape[1]] = values
                 columns += values.shape[1]
-            texts = (self._content.names(batch), self._content.labels(batch), batch.done)
-            for variable, column in zip(self._texts, texts):
-                variable[rows] = np.array(column, object)
+            for name, values in self._content.table(batch).items():
+                variable = self._table[PATH.get(name, name)]
+                variable[rows] = np.array(values, object) if isinstance(values, list) else values
+        if STIMULUS_ID not in self._content.columns:
+            self._names += [files.plain(name) for name in batch.names]
         self._count = rows.stop
 
     def finish(self) -> None:
         with checked(self._guarded):
             self._file.resize_dimension("presentation", self._count)
-            coordinates = (*PRESENTATION, "neuroid_num", "channel", "channel_x", "channel_y", *TEXTS)
+            if STIMULUS_ID not in self._content.columns:
+                self._table[STIMULUS_ID][:] = np.array(_ids(self._names), object)
+            coordinates = (*self._table, *NUMBERS, *TEXTS)
             self._activations.attrs["coordinates"] = " ".join(coordinates)
             self._file.attrs["description"] = self._content.text(self._count)
             self._file.close()
+
+
+def _ids(names: list[str]) -> list[str]:
+    """The stems of names, or the names themselves where two would have the same stem."""
+    stems = [PurePath(name).stem for name in names]
+    return stems if len(set(stems)) == len(stems) else names

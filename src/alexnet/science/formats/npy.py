@@ -31,7 +31,7 @@ class Npy:
         # what is opened last appears first: whoever sees x.json has all
         self._json, self._csv = (stack.enter_context(files.atomic(path.with_suffix(end))) for end in (".json", ".csv"))
         self._arrays = {layer: stack.enter_context(files.atomic(own)) for layer, own in self._paths.items()}
-        self._csv.write(files.to_csv([["row", "name", "label", "done"]]))
+        self._csv.write(content.csv_head())
         for layer, file in self._arrays.items():
             self._header(layer, file, content.count)
 
@@ -44,8 +44,7 @@ class Npy:
     def add(self, batch: Activations) -> None:
         for layer, file in self._arrays.items():
             file.write(batch.layers[layer].astype("<f4", copy=False).data)
-        rows = zip(self._content.names(batch), self._content.labels(batch), batch.done)
-        self._csv.write(files.to_csv([self._count + i, *row] for i, row in enumerate(rows)))
+        self._csv.write(self._content.csv_lines(batch, self._count))
         self._count += len(batch.names)
 
     def finish(self) -> None:
@@ -53,5 +52,5 @@ class Npy:
             file.seek(0)
             self._header(layer, file, self._count)
         names = {layer: own.name for layer, own in self._paths.items()}
-        text = files.to_json({"images": self._count, "files": names, **self._content.description})
-        self._json.write((text + "\n").encode())
+        description = {"files": names, **self._content.description, "left_out": self._content.left_out_rows()}
+        self._json.write((files.to_json({"images": self._count, **description}) + "\n").encode())

@@ -1,4 +1,4 @@
-"""``.safetensors``: an array a layer; names, labels and what was done as the text of a CSV."""
+"""``.safetensors``: an array a layer; names, labels and what was done as the text of a CSV, and what was left out."""
 
 import contextlib
 import json
@@ -11,15 +11,15 @@ from typing import Any, BinaryIO
 
 from alexnet import files
 from alexnet.evaluation.activations import Activations
-from alexnet.science.formats.content import Content
+from alexnet.science.formats.content import LEFT_OUT, Content
 
-IMAGES = "images.csv"  # uint8, UTF-8
+IMAGES, MISSING = "images.csv", "left_out.csv"  # uint8, UTF-8
 BLOCK_BYTES = 1 << 24  # that are moved at once
 MOST_DIGITS = 20  # of an offset, for which the header has room
 
 
 class Tensors:
-    """Layers by their names, ``images.csv`` as bytes, and ``description`` (JSON) among the file's metadata.
+    """Layers by their names, ``images.csv`` and ``left_out.csv`` as bytes; ``description`` (JSON) among the metadata.
 
     The header comes first and says where all lies. Room is left for it, and each layer has room for every image: where
     some could not be read, the layers behind are moved.
@@ -29,19 +29,22 @@ class Tensors:
         self._content, self._count = content, 0
         self._file = stack.enter_context(files.atomic(path))
         self._csv = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
-        self._csv.write(files.to_csv([["row", "name", "label", "done"]]))
+        self._csv.write(content.csv_head())
         self._rows = {layer: 4 * math.prod(shape) for layer, shape in content.layers.items()}
-        longest = self._header(content.count, 10**MOST_DIGITS)
-        self._start = 8 + 8 * math.ceil((len(longest) + 2 * MOST_DIGITS * (len(self._rows) + 1)) / 8)
+        longest = self._header(content.count, {IMAGES: 10**MOST_DIGITS, MISSING: 10**MOST_DIGITS})
+        self._start = 8 + 8 * math.ceil((len(longest) + 2 * MOST_DIGITS * (len(self._rows) + 2)) / 8)
 
-    def _header(self, count: int, csv_bytes: int) -> bytes:
-        entries: dict[str, Any] = {"__metadata__": {"description": self._content.text(count)}}
+    def _header(self, count: int, texts: dict[str, int]) -> bytes:
+        description = files.to_json({"images": count, **self._content.description})
+        entries: dict[str, Any] = {"__metadata__": {"description": description}}
         offset = 0
         for layer, shape in self._content.layers.items():
             end = offset + count * self._rows[layer]
             entries[layer] = {"dtype": "F32", "shape": [count, *shape], "data_offsets": [offset, end]}
             offset = end
-        entries[IMAGES] = {"dtype": "U8", "shape": [csv_bytes], "data_offsets": [offset, offset + csv_bytes]}
+        for name, size in texts.items():
+            entries[name] = {"dtype": "U8", "shape": [size], "data_offsets": [offset, offset + size]}
+            offset += size
         return json.dumps(entries, separators=(",", ":")).encode()
 
     def add(self, batch: Activations) -> None:
@@ -50,8 +53,7 @@ class Tensors:
             self._file.seek(offset + self._count * row)
             self._file.write(batch.layers[layer].astype("<f4", copy=False).data)
             offset += self._content.count * row
-        rows = zip(self._content.names(batch), self._content.labels(batch), batch.done)
-        self._csv.write(files.to_csv([self._count + i, *row] for i, row in enumerate(rows)))
+        self._csv.write(self._content.csv_lines(batch, self._count))
         self._count += len(batch.names)
 
     def finish(self) -> None:
@@ -65,7 +67,9 @@ class Tensors:
         self._file.seek(target)
         self._csv.seek(0)
         shutil.copyfileobj(self._csv, self._file)
-        header = self._header(self._count, self._file.tell() - target)
+        images = self._file.tell() - target
+        missing = self._file.write(files.to_csv([LEFT_OUT, *self._content.left_out]))
+        header = self._header(self._count, {IMAGES: images, MISSING: missing})
         self._file.truncate()
         self._file.seek(0)
         self._file.write(struct.pack("<Q", self._start - 8) + header.ljust(self._start - 8))

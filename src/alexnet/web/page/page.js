@@ -805,7 +805,7 @@ function showMaps(side, answers) {
 }
 const short = (value) => Number(value.toPrecision(3)).toString();
 
-const MADE_OF = "Gradient ascent from noise, before the activation function.";
+const beforeWhat = (facts, layer) => `before the ${layer === facts.layers.at(-1).name ? "soft-max" : "activation function"}`;
 
 function showTop(side) { // what drives the unit; of a layer without an image, what drives its units
   const box = at("top", side), { layer, unit } = state, facts = factsOf(side);
@@ -848,7 +848,7 @@ const showUnits = guarded(async (side, box, current) => {
     make("span", { class: "tile still", style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
     make("span", {}, `unit ${unit}`, make("span", { class: "quiet" }, ` ${short(value)}`))))),
   quiet(`${shown.length < units ? `${count(shown.length)} of ${plural(units, "unit")}, at even distances` : `All ${plural(units, "unit")}`}; `
-    + `a tile is what the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest sum, before the activation function.`),
+    + `a tile is what the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest sum, ${beforeWhat(factsOf(side), layer)}.`),
   copied(`alexnet show ${quoted(factsOf(side).path)} --layer ${layer}`));
 });
 
@@ -863,7 +863,7 @@ const showStrongest = guarded(async (side, box, means, made, current) => {
       guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0))),
     make("p", {}, short(image.value)), make("p", { class: "quiet" }, firstSynonym(image.class))))),
   quiet(`Of ${plural(answer.images, `${splitName(answer.split)} image`)}. A tile is what the unit sees, `
-    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, before the activation function; `
+    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, ${beforeWhat(facts, layer)}; `
     + `on ${percent(answer.active)} of the images it is above 0. Choose one to look at it.`));
   means.replaceChildren(...tuning(answer.means));
   made.strongest = strongest[0]?.value;
@@ -898,15 +898,16 @@ const showMade = guarded(async (side, box) => { // an image that drives the unit
   }
   if (signal.aborted) return;
   box.response = made.response;
-  box.replaceChildren(make("figure", { class: "made" }, make("img", { src: made.picture, alt: `An image made to drive unit ${unit} of ${layer}` }),
+  box.how = `Gradient ascent from noise, ${beforeWhat(factsOf(side), layer)}${made.side < factsOf(side).crop ? "; it is shown as far as the unit sees it" : ""}.`;
+  box.replaceChildren(make("figure", { class: "made" }, make("img", { src: made.picture, style: { "image-rendering": made.side < 32 ? "pixelated" : "auto" }, alt: `An image made to drive unit ${unit} of ${layer}` }),
     make("figcaption", { class: "quiet" })));
   showResponse(box);
 });
 
 function showResponse(box) { // to the made image, beside that to the strongest of the dataset's, when both are there
-  const caption = box.querySelector("figcaption"), { response, strongest } = box;
+  const caption = box.querySelector("figcaption"), { response, strongest, how } = box;
   const times = strongest > 0 ? `, ${short(response / strongest)} times that to the strongest of the images` : "";
-  if (caption) caption.textContent = `${MADE_OF} The response is ${short(response)}${times}. It shows one thing that drives the unit, far from any photo.`;
+  if (caption) caption.textContent = `${how} The response is ${short(response)}${times}. It shows one thing that drives the unit, far from any photo.`;
 }
 
 // ---------------------------------------------------------------- Similar
