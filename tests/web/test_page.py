@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet.figures.style import percent
 from tests.web.conftest import serving
 from tests.web.test_api import FILES
 from tests.web.test_layers import unpacked
@@ -540,7 +541,7 @@ def test_numbers_are_rounded_as_the_commands_round_them(browser, client):
     page.goto(f"http://127.0.0.1:{client.port}/")
     page.wait_for_selector("html[data-ready]")
     give(page)
-    assert page.locator("#bars .share").all_inner_texts() == [f"{share:.1%}" for share in SHARES]
+    assert page.locator("#bars .share").all_inner_texts() == [percent(share) for share in SHARES]
     assert f"{0.0625:.2%} error" in page.locator("#what").inner_text()
     page.get_by_role("tab", name="Run").click()
     interval = f"95% interval {0.0625:.1%} to {0.1875:.1%}"

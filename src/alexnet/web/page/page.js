@@ -21,8 +21,10 @@ function make(tag, attributes = {}, ...children) {
   element.append(...children.filter((child) => child !== null));
   return element;
 }
-// Rounded as the commands round: a probability, and an interval, to a digit behind the point, an error to two; a tie to the even digit.
-function percent(share, digits = 1) {
+// Rounded as the figures and commands round: a probability to one digit behind the point, or two below one percent; an error to two, an
+// interval to one; a tie to the even digit.
+function percent(share, digits = share === 0 || share === 1 ? 0 : share >= 0.01 ? 1 : 2) {
+  if (share > 0 && share < 0.0001) return "<0.01%";
   const number = 100 * share, [whole, behind] = number.toFixed(40).split("."), kept = (whole + behind).slice(0, whole.length + digits);
   const tie = /^50*$/.test(behind.slice(digits)) && Number(kept.at(-1)) % 2 === 0;
   return `${tie ? (Number(kept) / 10 ** digits).toFixed(digits) : number.toFixed(digits)}%`;
@@ -534,7 +536,7 @@ function showFacts(side) {
     epochs: facts.epochs && `${Number(facts.epochs.toPrecision(4))}${facts.epochs_asked ? ` of ${facts.epochs_asked}` : ""}`,
     recipe: facts.recipe_name && [facts.recipe_name, facts.recipe_differences].filter(Boolean).join(", with "),
     error: error && `${errorPercent(error.top1_error)} of ${plural(error.images, "image")}, `
-      + `95% interval ${error.top1_interval.map((end) => percent(end)).join(" to ")}`,
+      + `95% interval ${error.top1_interval.map((end) => percent(end, 1)).join(" to ")}`,
     "here": `step ${count(facts.step)}, ${facts.device}, precision ${facts.precision}`,
   };
   at("facts", side).replaceChildren(...Object.entries(rows).filter(([, text]) => text).flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
@@ -630,7 +632,7 @@ async function showMeasured(side, box, measured) {
   const { facts } = side, named = (label) => word(label, facts);
   const wrong = Math.round(measured.errors.top1_error * measured.images);
   box.replaceChildren(make("p", {}, `${count(wrong)} of ${plural(measured.images, "image")} wrong: ${errorPercent(measured.errors.top1_error)} `
-    + `(95% interval ${measured.errors.top1_interval.map((end) => percent(end)).join(" to ")})`
+    + `(95% interval ${measured.errors.top1_interval.map((end) => percent(end, 1)).join(" to ")})`
     + (measured.errors.top5_error === null ? "" : `; top-5 error ${errorPercent(measured.errors.top5_error)}`)));
   if (measured.confusion) box.append(make("h2", {}, "Which class is taken for which"),
     make("p", { class: "quiet" }, "Rows: true classes. Columns: the net's answers."), confusionTable(measured.confusion, facts));
