@@ -24,7 +24,7 @@ COLORS = 128  # of a sheet, which saves two thirds of its bytes
 
 
 def shot(page: Any, name: str, address: str) -> Image.Image:
-    """What a window shows at an address; on a phone from the tabs on, but for the first sheet."""
+    """What a window shows at an address: of a unit what drives it, on a phone all but the first from the tabs on."""
     page.evaluate("address => { location.hash = address }", address)
     if name == "compare":
         page.get_by_label("Compare with").select_option("photo")
@@ -32,17 +32,19 @@ def shot(page: Any, name: str, address: str) -> Image.Image:
     if name == "similar":
         page.get_by_label("Compare with").select_option("")
         page.get_by_role("switch", name="binary code").click()
+        page.wait_for_selector("#neighbors h2", timeout=120_000)
     if name == "unit":  # the one that responds most
         page.wait_for_function("document.getElementById('layer-name').textContent === 'conv5'")
         page.wait_for_timeout(2500)
         page.locator("#maps .map").first.click()
         page.wait_for_selector("#top .nine", timeout=120_000)
+        page.wait_for_selector("#top .made img", timeout=120_000)
     if name == "run":
         page.wait_for_selector("#errors table", timeout=120_000)
     page.wait_for_timeout(2500)
     page.mouse.move(1, 1)
     narrow = page.viewport_size["width"] == PHONE[0]
-    start = {"predict": "what", "unit": "layer-name"}.get(name, "tabs") if narrow else "what"
+    start = {"predict": "what", "unit": "top"}.get(name, "tabs" if narrow else "what")
     top = page.evaluate("name => document.getElementById(name).getBoundingClientRect().top + scrollY", start)
     page.evaluate("top => scrollTo(0, top)", 0 if start == "what" else top - 8)
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")

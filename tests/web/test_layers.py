@@ -29,9 +29,14 @@ def outputs(run, tmp_path_factory) -> dict[str, np.ndarray]:
     return {name: array[0] for name, array in arrays.items()}
 
 
+def unpacked(url: str) -> bytes:
+    """The file in a ``data:`` URL."""
+    return base64.b64decode(url.partition(",")[2])
+
+
 def shown(layer: dict) -> np.ndarray:
     """The numbers that a layer's picture shows, 0..1 of the highest."""
-    picture = Image.open(io.BytesIO(base64.b64decode(layer["picture"].partition(",")[2])))
+    picture = Image.open(io.BytesIO(unpacked(layer["picture"])))
     colors = {tuple(color): number / 255 for number, color in reversed(list(enumerate(COLORS.tolist())))}
     return np.array([[colors[tuple(pixel)] for pixel in row] for row in np.asarray(picture.convert("RGB")).tolist()])
 
@@ -111,6 +116,20 @@ def test_attributions_are_those_of_the_look(client, run, tmp_path):
         assert np.abs(shown({"picture": url}) - expected).max() <= 3 / 255, name
 
 
+def test_attributions_are_of_the_class_that_is_asked_for(client, run, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(FILES["photo.jpg"])
+    classifier = load(run)
+    for label in classifier.classes:
+        answer = client.json(f"/attributions?class={label}", FILES["photo.jpg"])
+        seen = look(classifier, tmp_path / "photo.jpg", label)
+        assert answer["name"] == classifier.words[seen.index] and classifier.classes[seen.index] == label
+        sizes = np.abs(seen.gradient.values)
+        expected = (sizes / np.quantile(sizes, 0.995)).clip(0, 1)
+        assert np.abs(shown({"picture": answer["maps"]["gradient"]}) - expected).max() <= 3 / 255
+    status, _, content = client("/attributions?class=purple", FILES["photo.jpg"])
+    assert status == 422 and json.loads(content)["detail"].startswith("class purple: ")
+
+
 def test_similar_images_are_those_of_the_command(client, run, index, pictures):
     photo = pictures / "red" / "003.jpg"
     answer = client.json("/search?count=5", photo.read_bytes())
@@ -119,7 +138,7 @@ def test_similar_images_are_those_of_the_command(client, run, index, pictures):
         (neighbor.image, neighbor.distance) for neighbor in expected.neighbors
     ]
     assert answer["neighbors"][0]["image"] == str(photo) and all(n["there"] for n in answer["neighbors"])
-    row = Image.open(io.BytesIO(base64.b64decode(answer["picture"].partition(",")[2])))
+    row = Image.open(io.BytesIO(unpacked(answer["picture"])))
     assert row.size == (5 * 96, 96)
     with serving(run, None) as asks:
         assert asks("/search", photo.read_bytes())[0] == 404 and asks.json("/run")["similar"] is None
@@ -162,11 +181,24 @@ def test_the_strongest_images_of_a_unit_are_those_of_show(client, run, dataset, 
         values = [image["value"] for image in answer["strongest"]]
         assert values == pytest.approx(own.values[unit].tolist(), rel=1e-4, abs=1e-5)
         assert answer["active"] == pytest.approx(float(own.active[unit]))
+        assert [word for word, _ in answer["means"]] == list(dataset.words)
+        assert [mean for _, mean in answer["means"]] == pytest.approx(own.means[:, unit].tolist(), rel=1e-4, abs=1e-5)
         for image in answer["strongest"]:
             assert image["class"] == dataset.words[dataset.labels[image["row"]]]
             assert client(f"/images/{image['row']}")[0] == 200
-        row = Image.open(io.BytesIO(base64.b64decode(answer["picture"].partition(",")[2])))
+        row = Image.open(io.BytesIO(unpacked(answer["picture"])))
         assert row.size == (9 * 96, 96)
+
+
+def test_units_of_a_layer_have_the_image_that_drives_each_most(client, run, dataset, looked):
+    own = strongest_images(load(run), dataset, dataset.rows("val"))["conv2"]
+    answer = client.json("/units/conv2")
+    assert [entry["unit"] for entry in answer["shown"]] == list(range(answer["units"])) == list(range(16))
+    assert [entry["row"] for entry in answer["shown"]] == own.rows[:, 0].tolist()
+    row = Image.open(io.BytesIO(unpacked(answer["picture"])))
+    assert row.size == (16 * 96, 96)
+    status, _, content = client("/units/pool1")
+    assert status == 422 and "layer pool1: has no weights of its own" in json.loads(content)["detail"]
 
 
 def test_a_tile_is_what_the_unit_sees(client, dataset, looked):
@@ -176,7 +208,7 @@ def test_a_tile_is_what_the_unit_sees(client, dataset, looked):
     top, left = (edge + 2 * number for number in strongest["place"])
     expected = dataset.image(strongest["row"])[top : top + 5, left : left + 5]
     assert answer["side"] == 5 == len(expected)
-    row = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["picture"].partition(",")[2]))), int)
+    row = np.asarray(Image.open(io.BytesIO(unpacked(answer["picture"]))), int)
     middles = (np.arange(5) * 96 + 48) // 5
     assert np.abs(row[np.ix_(middles, middles)] - expected).mean() < 16  # JPEG
 
@@ -213,6 +245,8 @@ def test_what_show_kept_with_the_run_is_taken(run, dataset, tmp_path):
         ("/units/pool1/0", 422, "layer pool1: has no weights of its own; give one of conv1, conv2, fc3, fc4"),
         ("/units/conv2/16", 422, "unit: conv2 has units 0 to 15"),
         ("/units/conv2/-1", 422, "unit: "),
+        ("/units/conv2/16/made", 422, "unit: conv2 has units 0 to 15"),
+        ("/units/conv9/0/made", 422, "layer conv9: is no layer of this net"),
     ],
 )
 def test_units_that_there_are_not_are_named(client, path, status, said):
@@ -223,7 +257,7 @@ def test_units_that_there_are_not_are_named(client, path, status, said):
 @pytest.mark.parametrize(("kind", "bits"), [("itq", 32), ("hyperplanes", 64)])
 def test_codes_find_what_differs_in_the_fewest_bits(client, index, run, pictures, kind, bits):
     photo = pictures / "green" / "004.jpg"
-    answer = client.json(f"/search?count=5&code={kind}&bits={bits}", photo.read_bytes())
+    answer = client.json(f"/search?count=5&flip=false&code={kind}&bits={bits}", photo.read_bytes())
     plain = client.json("/search?count=5&flip=false", photo.read_bytes())
     assert answer["neighbors"] == plain["neighbors"] and plain["coded"] is None
     coded = answer["coded"]
@@ -239,6 +273,35 @@ def test_codes_find_what_differs_in_the_fewest_bits(client, index, run, pictures
     exact = np.argsort(np.linalg.norm(rows.astype(np.float32) - query.astype(np.float32), axis=1), kind="stable")
     assert coded["overlap"] == len(set(exact[:10].tolist()) & set(order[:10].tolist()))
     assert coded["compared"] == 10 and coded["within"] == (apart <= apart[order[9]]).sum() >= 10
+
+
+def test_codes_find_a_flipped_image_by_its_flip(client, pictures):
+    photo, turned = pictures / "red" / "003.jpg", io.BytesIO()
+    with Image.open(photo) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(turned, "PNG")
+    plain, flipped = (
+        client.json(f"/search?count=48&code=itq&bits=32&flip={flip}", turned.getvalue()) for flip in (0, 1)
+    )
+    back = client.json("/search?count=48&code=itq&bits=32&flip=0", photo.read_bytes())
+    own, other, both = (
+        {entry["place"]: entry["differing"] for entry in answer["coded"]["neighbors"]}
+        for answer in (plain, back, flipped)
+    )
+    assert both.items() <= {place: min(own[place], other[place]) for place in own}.items()
+    assert flipped["neighbors"][0]["image"] == str(photo) and both[flipped["neighbors"][0]["place"]] == 0
+    least = sorted(both.items(), key=lambda entry: (entry[1], entry[0]))
+    assert [entry["place"] for entry in flipped["coded"]["neighbors"]] == [place for place, _ in least]
+
+
+def test_an_image_of_the_index_is_searched_by_as_itself(client, run, pictures):
+    photo = pictures / "red" / "003.jpg"
+    first = client.json("/search?count=1&flip=false", photo.read_bytes())["neighbors"][0]
+    status, headers, content = client(f"/similar/{first['place']}")
+    assert status == 200 and headers["content-type"] == "image/png"
+    with Image.open(photo) as image, Image.open(io.BytesIO(content)) as square:
+        assert np.array_equal(np.asarray(square), load(run).preprocessing.square(image))
+    assert client.json("/search?count=1&flip=false", content)["neighbors"] == [first]
+    assert client("/similar/4800")[0] == 404 and client("/similar/-1")[0] == 422
 
 
 def test_codes_that_there_are_not_are_named(client, pictures):

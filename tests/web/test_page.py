@@ -3,14 +3,21 @@
 `make test-browser` runs these: they fail where Chromium is missing (Debian: `apt-get install chromium`).
 """
 
+import io
+import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from alexnet.figures.style import percent
 from tests.web.conftest import serving
 from tests.web.test_api import FILES
+from tests.web.test_layers import unpacked
 
 pytestmark = pytest.mark.browser
 TABS = ("predict", "conv2", "conv2/5", "fc3", "similar", "run", "api")
@@ -169,7 +176,7 @@ def test_every_layer_and_unit_has_an_address(opened, client):
 
 OVERLAPPING = """() => {
   const maps = '#maps .map > span:last-child, #maps-2 .map > span:last-child';
-  const names = ['#figure text', '#curve text', maps, '.nine p'];
+  const names = ['#figure text', '#curve text', maps, '.nine p', '.units a > span:last-child', '.means span'];
   const texts = [...document.querySelectorAll(names.join(', '))];
   const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]).filter(([, box]) => box.width);
   const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3;
@@ -260,12 +267,110 @@ def test_two_runs_stand_beside_each_other(browser, run, other, dataset):
         assert not problems
 
 
-def test_what_the_answer_depends_on_is_computed_when_asked_for(opened):
+def test_what_is_compared_is_in_the_address(browser, run, other, dataset):
+    with serving(run, dataset, other=other) as asks:
+        page = browser.new_page()
+        address = f"http://127.0.0.1:{asks.port}/"
+        page.goto(f"{address}?with=photo#conv2/1")
+        page.wait_for_selector("html[data-ready]")
+        assert page.get_by_label("Compare with").input_value() == "photo" and page.locator("#drop-2").is_visible()
+        page.get_by_label("Compare with").select_option("")
+        assert page.url == f"{address}?with=#conv2/1"
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        assert page.get_by_label("Compare with").input_value() == "" and page.locator("#side-inside-2").is_hidden()
+        page.get_by_label("Compare with").select_option("other")
+        page.wait_for_selector("#side-inside-2")
+        assert page.url == f"{address}#conv2/1"
+        page.goto(f"{address}?with=nobody")
+        page.wait_for_selector("#problem:text('There is nothing called “nobody” to compare with.')")
+        page.close()
+
+
+def test_both_runs_are_described(browser, run, other, dataset):
+    with serving(run, dataset, other=other) as asks:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"http://127.0.0.1:{asks.port}/#run")
+        page.wait_for_selector("html[data-ready]")
+        for suffix, name in (("", "run"), ("-2", "other")):
+            page.wait_for_selector(f"#errors{suffix} table")
+            facts, measured = asks.json(f"/run?run={name}"), asks.json(f"/errors?run={name}")
+            assert page.locator(f"#which{suffix}").inner_text() == name
+            assert f"{facts['epochs']:.4g} of" in page.locator(f"#facts{suffix}").inner_text()
+            assert f"{measured['errors']['top1_error']:.2%}" in page.locator(f"#errors{suffix} p").first.inner_text()
+        assert not page.evaluate(OVERLAPPING) and not serious_problems(page)
+        page.get_by_role("tab", name="Inside").click()
+        page.wait_for_selector("#own-text-2")
+        for suffix in ("", "-2"):
+            assert page.locator(f"#own-text{suffix}").inner_text().startswith("Of crops of 48 × 48 pixels: ")
+        page.close()
+
+
+def test_what_the_answer_depends_on_is_computed_when_asked_for(opened, client):
     page = opened("conv1")
     give(page)
     page.get_by_role("button", name="Compute maps").click()
     page.wait_for_selector("#depends figure:nth-of-type(3) img")
     assert "random weights" in page.locator("#depends").inner_text()
+    facts = client.json("/run")
+    least = client.json("/predict?top=3", FILES["photo.jpg"])["classes"][-1]
+    page.get_by_label("Class", exact=True).select_option(least)
+    expected = client.json(f"/attributions?class={least}", FILES["photo.jpg"])
+    page.wait_for_selector(f"#depends p:text-is('For the class {expected['name']}:')")
+    assert page.locator("#depends img").first.get_attribute("src") == expected["maps"]["gradient"]
+    command = f"alexnet show {facts['path']} photo.jpg --class {least}"
+    assert page.locator("#depends code").inner_text() == command
+
+
+def test_a_unit_has_an_image_made_for_it_and_its_means_over_classes(opened, client):
+    page = opened("conv2/5", width=360)
+    page.wait_for_selector("#top .made img")
+    made, unit = client.json("/units/conv2/5/made"), client.json("/units/conv2/5")
+    picture = np.asarray(Image.open(io.BytesIO(unpacked(page.locator("#top .made img").get_attribute("src")))))
+    assert np.array_equal(picture, np.asarray(Image.open(io.BytesIO(unpacked(made["picture"])))))
+    assert f"The response is {made['response']:.3g}".rstrip("0") in page.locator("#top figcaption").inner_text()
+    page.wait_for_selector("#top .means li")
+    shown = page.locator("#top .means span:first-child").all_inner_texts()
+    assert shown == [name for name, _ in sorted(unit["means"], key=lambda pair: -pair[1])]
+    assert page.locator("#top code").inner_text() == f"alexnet show {client.json('/run')['path']} --unit conv2:5"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360 and not page.evaluate(OVERLAPPING)
+    assert not serious_problems(page)
+
+
+def test_a_layer_without_an_image_invites_and_shows_its_units(opened, client):
+    page = opened("conv2")
+    page.wait_for_selector("#top .units a")
+    box, instead = (page.locator(name).bounding_box() for name in ("#side-inside", "#maps .instead"))
+    assert instead["width"] > 0.95 * box["width"]
+    hashes = page.locator("#top .units a").evaluate_all("links => links.map(link => link.hash)")
+    assert hashes == [f"#conv2/{entry['unit']}" for entry in client.json("/units/conv2")["shown"]]
+    assert not serious_problems(page) and not page.evaluate(OVERLAPPING)
+    page.get_by_label("Unit", exact=True).fill("7")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.wait_for_selector("#layer-name:text-is('conv2, unit 7')")
+    page.go_back()
+    give(page)
+    page.wait_for_selector("#maps .map")
+    assert page.locator("#top .units").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("conv2/999", "conv2 has no unit 999: its units are 0 to 15."),
+        ("conv2/x", "conv2 has no unit x: its units are 0 to 15."),
+        ("conv9", "No layer and no tab is called “conv9”. The layers: conv1, norm1, pool1, conv2, pool2, fc3, fc4."),
+        ("%", "No layer and no tab is called “%”."),
+    ],
+)  # fmt: skip
+def test_an_address_of_nothing_is_said(opened, address, said):
+    page = opened(address)
+    assert page.get_by_role("alert").inner_text().startswith(said) and not serious_problems(page)
+    give(page)  # an answer takes nothing of that away
+    assert page.get_by_role("alert").inner_text().startswith(said)
+    page.get_by_role("alert").get_by_role("link").first.click()
+    page.wait_for_selector("#problem", state="hidden")
+    assert page.locator("#panel-inside").is_visible()
 
 
 def test_similar_images_are_found(opened, client):
@@ -277,13 +382,33 @@ def test_similar_images_are_found(opened, client):
     assert titles == [neighbor["image"] for neighbor in exact]
     page.get_by_role("switch", name="binary code").click()
     page.wait_for_selector("#panel-similar h2:text('By code: ITQ, 32 bits')")
-    both = client.json("/search?count=12&code=itq&bits=32", FILES["photo.jpg"])  # of the image as it is
+    both = client.json("/search?count=12&code=itq&bits=32", FILES["photo.jpg"])
     coded = both["coded"]
     titles = page.locator("#panel-similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
     assert titles == [neighbor["image"] for neighbor in (*both["neighbors"], *coded["neighbors"])]
     assert page.locator("#coding").inner_text().startswith(f"{coded['overlap']} of the 10 images that are nearest")
     page.get_by_label("Kind and length").select_option("code=hyperplanes&bits=64")
     page.wait_for_selector("#panel-similar h2:text('By code: random hyperplanes, 64 bits')")
+
+
+def test_a_similar_image_has_a_name_and_is_searched_by_when_it_is_chosen(opened, client):
+    page = opened("similar", width=360)
+    give(page)
+    page.wait_for_selector("#neighbors .tile")
+    third = client.json("/search?count=12", FILES["photo.jpg"])["neighbors"][2]
+    names = page.locator("#neighbors .name")
+    assert names.nth(2).inner_text() == third["image"].rpartition("/")[2]
+    assert names.nth(2).get_attribute("title") == third["image"]
+    page.locator("#neighbors .tile").nth(2).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("path => document.querySelector('#neighbors .tile').title === path", arg=third["image"])
+    assert "the same picture" in page.locator("#neighbors p.quiet").first.inner_text()
+    assert page.evaluate("document.activeElement === document.querySelector('#neighbors .tile')")
+    assert page.locator("#photo").get_attribute("alt") == f"The image: {third['image']}"
+    assert f"@{third['image']}" in page.locator("#neighbors code").inner_text().replace("'", "")
+    page.get_by_role("tab", name="Predict").click()
+    top = client.json("/predict", client(f"/similar/{third['place']}")[2])["top"]
+    page.wait_for_function("share => document.querySelector('#bars .share')?.title === share", arg=str(top[0][1]))
 
 
 def test_the_run_is_shown_with_its_errors(opened, client):
@@ -296,7 +421,7 @@ def test_the_run_is_shown_with_its_errors(opened, client):
     assert counts == measured["confusion"]
     assert page.locator("#errors .mistakes button").count() == len(measured["mistakes"])
     assert "Top-1 error fell from" in page.locator("#curve svg").get_attribute("aria-label")
-    page.get_by_text("Recipe", exact=True).click()
+    page.get_by_text("Recipe", exact=True).first.click()
     assert "momentum" in page.locator("#recipe").inner_text()
     if measured["mistakes"]:
         page.locator("#errors .mistakes button").first.click()
@@ -380,6 +505,78 @@ def test_what_is_no_image_is_said(browser, client):
     page.wait_for_selector("#bars li")
     page.wait_for_selector("#problem", state="hidden")
     page.close()
+
+
+def test_after_what_is_no_image_nothing_of_the_one_before_stays(browser, client):
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{client.port}/#conv2")
+    page.wait_for_selector("html[data-ready]")
+    height = page.locator("#drop").bounding_box()["height"]
+    give(page)
+    page.wait_for_selector("#figure image[href]", state="attached")
+    page.set_input_files("#file", {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
+    page.wait_for_selector("#problem:text('broken.jpg: not an image')")
+    assert page.locator("#drop").bounding_box()["height"] == height and page.locator("#invite").is_visible()
+    assert page.locator("#photo").is_hidden() and page.locator("#sees").is_hidden()
+    assert page.locator("#figure image[href]").count() == page.locator("#maps .map").count() == 0
+    assert page.locator("#maps .instead").is_visible() and page.locator("#bars li").count() == 0
+    assert "photo.jpg" in page.locator("#elsewhere code").first.text_content()  # what is said where there is none
+    page.get_by_role("tab", name="Similar").click()
+    assert "Give an image" in page.locator("#neighbors").inner_text()
+    page.close()
+
+
+SHARES = [0.0625, 0.1875, 0.0635, 0.00125, 0.9995, 0.15, 0.0, 1.0, 1e-9]
+
+
+def test_numbers_are_rounded_as_the_commands_round_them(browser, client):
+    page = browser.new_page()
+    answer = client.json("/predict", FILES["photo.jpg"])
+    answer["top"] = [[f"class {rank}", share] for rank, share in enumerate(SHARES)]
+    answer["classes"] = [name for name, _ in answer["top"]]
+    facts = client.json("/run")
+    facts["errors"] = {"val": {"top1_error": 0.0625, "top1_interval": [0.0625, 0.1875], "images": 16}}
+    page.route("**/predict?*", lambda route: route.fulfill(body=json.dumps(answer)))
+    page.route("**/run", lambda route: route.fulfill(body=json.dumps(facts)))
+    page.goto(f"http://127.0.0.1:{client.port}/")
+    page.wait_for_selector("html[data-ready]")
+    give(page)
+    assert page.locator("#bars .share").all_inner_texts() == [percent(share) for share in SHARES]
+    assert f"{0.0625:.2%} error" in page.locator("#what").inner_text()
+    page.get_by_role("tab", name="Run").click()
+    interval = f"95% interval {0.0625:.1%} to {0.1875:.1%}"
+    assert f"{0.0625:.2%} of 16 images, {interval}" in page.locator("#facts").inner_text()
+    page.close()
+
+
+def test_curl_lines_work_where_a_token_is_asked_for(browser, run, dataset, index, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(FILES["photo.jpg"])
+    environment = {"PATH": os.environ["PATH"], "ALEXNET_TOKEN": "a.secret"}
+    with serving(run, dataset, token="a.secret", index=index) as asks:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{asks.port}/#token=a.secret")
+        page.wait_for_selector("html[data-ready]")
+        give(page)
+        lines = [page.locator("#elsewhere code").nth(1).text_content()]
+        page.get_by_role("tab", name="Similar").click()
+        page.wait_for_selector("#neighbors code")
+        lines.append(page.locator("#neighbors code").text_content())
+        page.get_by_role("tab", name="API").click()
+        page.wait_for_selector("#reference section")
+        reference = page.locator("#reference code").all_text_contents()
+        assert not [text for text in page.locator("#reference p, #reference li").all_text_contents() if "`" in text]
+        page.close()
+        lines += [line for line in reference if line.startswith("curl ") and not line.endswith("/features")]
+        assert len(lines) > 12
+        for line in lines:
+            asked = ["bash", "-c", line.replace("curl", "curl -s -w %{http_code}", 1)]
+            answer = subprocess.run(asked, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            mistakes = line.endswith("/mistakes.jpg")  # not measured yet, perhaps
+            assert answer.stdout[-3:] in (("200", "404") if mistakes else ("200",)), (line, answer.stdout[-300:])
+        environment["ALEXNET_TOKEN"] = "another"
+        asked = ["bash", "-c", lines[0].replace("curl", "curl -s -w %{http_code}", 1)]
+        answer = subprocess.run(asked, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert answer.stdout.endswith("401")
 
 
 def test_a_token_comes_with_the_address_and_leaves_it(browser, run, dataset):

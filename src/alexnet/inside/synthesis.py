@@ -1,6 +1,6 @@
 """Images made to drive a unit: gradient ascent on an image's Fourier spectrum (Olah et al., Distill 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,13 @@ JITTER = 16
 
 @machine.as_imported()
 def driving_images(
-    classifier: Classifier, layer: str, units: Sequence[int], *, steps: int = STEPS, seed: int = 0
+    classifier: Classifier,
+    layer: str,
+    units: Sequence[int],
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    between: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Images that drive units as far as gradient ascent gets them.
 
@@ -37,6 +43,7 @@ def driving_images(
         units: whose images are made, together; each is by itself.
         steps: of Adam.
         seed: of the first images and of the moves between steps.
+        between: called before each step; others may have their turn there.
 
     Returns:
         (units, crop, crop, 3) uint8 on the CPU, as the net sees images before the mean is subtracted.
@@ -51,6 +58,7 @@ def driving_images(
     reach = seen_side(classifier, layer) // JITTER
     moves = randomness.integers(seed, "moves of an image", 0, torch.arange(steps), [2 * reach + 1] * 2) - reach
     for move in moves.tolist():
+        between()
         pixels = _pixels(spectrum, scale, colors, side)
         outputs = start(_seen(torch.roll(pixels, move, (2, 3)), preprocessing))[which[0], which[1]]
         responses = outputs[:, outputs.shape[1] // 2, outputs.shape[2] // 2] if outputs.dim() == 3 else outputs

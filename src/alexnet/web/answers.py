@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from alexnet.search import codes
@@ -142,12 +143,44 @@ class UnitImages(Progress):
     unit: int
     active: float | None = Field(default=None, description="Share of the images on which its sum is above 0.")
     side: int | None = Field(default=None, description="Pixels of the image that a tile shows: what the unit sees.")
+    means: list[tuple[str, float | None]] = Field(
+        default=[], description="Of each class, the mean response to its images; null where there are none."
+    )
     strongest: list[Strong] = []
     picture: str | None = Field(default=None, description="What the unit sees of them, side by side, a data: URL.")
 
 
+class LayerUnit(BaseModel):
+    """A unit with what drives it most."""
+
+    unit: int
+    row: int = Field(description="The image, for /images/ROW.")
+    name: str
+    value: float = Field(description="The unit's largest sum before its activation function.")
+
+
+class LayerImages(Progress):
+    """Units of a layer at even distances, each with the image that drives it most; or how far the search is."""
+
+    layer: str
+    units: int = Field(description="Of the layer.")
+    shown: list[LayerUnit] = []
+    picture: str | None = Field(default=None, description="What they see of the images, side by side, a data: URL.")
+
+
+class Made(BaseModel):
+    """An image that was made to drive a unit."""
+
+    layer: str
+    unit: int
+    steps: int = Field(description="Of gradient ascent.")
+    response: float = Field(description="The unit's largest sum on it, before its activation function.")
+    side: int = Field(description="Pixels of the picture.")
+    picture: str = Field(description="What the unit sees of the image, a data: URL.")
+
+
 class Depends(BaseModel):
-    """What the score of the most probable class depends on: maps as data: URLs."""
+    """What the score of a class depends on: maps as data: URLs."""
 
     name: str = Field(description="The class.")
     maps: dict[str, str] = Field(description="By how far the numbers are from 0, by the method's name.")
@@ -170,7 +203,11 @@ Features = Annotated[
 Pool = Annotated[Literal["mean", "max"] | None, Field(description="Over the positions of maps.")]
 Count = Annotated[int, Field(ge=1, le=48, description="Number of images.")]
 Exhaustive = Annotated[bool, Field(description="Look at every image, where the index is approximate.")]
-Flip = Annotated[bool, Field(description="Search for the mirror image, too, except by codes.")]
+Flip = Annotated[bool, Field(description="Search for the mirror image, too; the nearer of the two counts.")]
+OfClass = Annotated[
+    str | None,
+    Query(alias="class", max_length=1000, description="A class by its name; the most probable, if not given."),
+]
 OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, instead of the strongest.")]
 OfRun = Annotated[
     str | None, Field(max_length=1000, description="The run, where two are served; the first, if not given.")

@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI, Path, Request, Response
 
 from alexnet.errors import UsageError
 from alexnet.files import nearest
+from alexnet.inside.look import class_index
 from alexnet.inside.units import layer_of, units_of
 from alexnet.nets.layer_names import canonical
 from alexnet.web.answers import (
@@ -24,8 +25,11 @@ from alexnet.web.answers import (
     Features,
     Flip,
     Health,
+    LayerImages,
     Layers,
+    Made,
     Neighbors,
+    OfClass,
     OfLayer,
     OfUnit,
     Pool,
@@ -38,7 +42,7 @@ from alexnet.web.answers import (
     Units,
     Views,
 )
-from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of
+from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of, while_there
 from alexnet.web.batcher import Probabilities
 from alexnet.web.layers import Activations, Attributions, Sought, drawn, strongest
 from alexnet.web.measuring import Measuring
@@ -71,6 +75,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 SEARCHED: dict[int | str, dict[str, Any]] = {**PROBLEMS, 404: {"model": Problem, "description": "There is no index."}}
 GUARDED: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 421, 422)}
 MISSING: dict[int | str, dict[str, Any]] = {**GUARDED, 404: {"model": Problem, "description": "It is not there."}}
+PICTURES: dict[str, Any] = {"image/jpeg": {}, "image/x-portable-pixmap": {}}
+MADE: dict[int | str, dict[str, Any]] = {**GUARDED, 503: PROBLEMS[503]}
 router = APIRouter()
 
 
@@ -173,9 +179,13 @@ async def features(
 
 
 @router.post("/attributions", response_model=Depends, responses=PROBLEMS, openapi_extra=IMAGE)
-async def attributions(request: Request, served: Chosen) -> Response:
-    """What the score of the most probable class depends on: gradient, SmoothGrad, Grad-CAM of the center crop."""
-    index, maps = (await asked(request, served, Attributions())).content
+async def attributions(request: Request, served: Chosen, label: OfClass = None) -> Response:
+    """What the score of a class depends on: gradient, SmoothGrad, Grad-CAM of the center crop."""
+    try:
+        index = None if label is None else class_index(served.classifier, label)
+    except UsageError as error:
+        raise Refused(422, str(error).removeprefix("--")) from error
+    index, maps = (await asked(request, served, Attributions(index))).content
     words = served.classifier.words
     return json_answer({"name": words[index], "maps": {name: drawn(values) for name, values in maps.items()}})
 
@@ -189,11 +199,20 @@ async def search(
     similar = served.similar
     if similar is None:
         raise Refused(404, "this server has no index; begin it with --index INDEX")
-    views = 2 if flip and code is None else 1
-    activations = (await asked(request, served, Sought(similar.layer, views))).content
+    activations = (await asked(request, served, Sought(similar.layer, 2 if flip else 1))).content
     if code is not None:
         return json_answer(await asyncio.to_thread(similar.search_by_code, activations, count, code, bits))
     return json_answer(await asyncio.to_thread(similar.search, activations, count, exhaustive))
+
+
+@router.get("/similar/{place}", responses={**MISSING, 200: {"content": {"image/png": {}}}}, response_class=Response)
+async def similar_image(served: Chosen, place: Annotated[int, Path(ge=0)]) -> Response:
+    """An image of the index by its place, as the square that the net's crops are cut from."""
+    similar = served.similar
+    if similar is None or place >= len(similar):
+        raise Refused(404, "the index has no such image")
+    content = await asyncio.to_thread(similar.square, place, served.classifier.preprocessing)
+    return Response(content, media_type="image/png")
 
 
 @router.get("/run", responses=GUARDED)
@@ -208,13 +227,13 @@ async def mean(served: Chosen) -> Response:
     return Response(served.mean, media_type="image/png")
 
 
-@router.get("/examples.jpg", responses=MISSING, response_class=Response)
+@router.get("/examples.jpg", responses={**MISSING, 200: {"content": {"image/jpeg": {}}}}, response_class=Response)
 async def examples(served: Chosen) -> Response:
     """Images of the run's dataset, side by side, each 96 pixels wide."""
     return Response(_store(served).row, media_type="image/jpeg")
 
 
-@router.get("/images/{row}", responses=MISSING, response_class=Response)
+@router.get("/images/{row}", responses={**MISSING, 200: {"content": PICTURES}}, response_class=Response)
 async def image(served: Chosen, row: int) -> Response:
     """One of the examples, or of the worst mistakes, as the dataset has it."""
     store = _store(served)
@@ -225,17 +244,27 @@ async def image(served: Chosen, row: int) -> Response:
     return Response(content, media_type=kind)
 
 
+@router.get("/units/{layer}", response_model=LayerImages, responses=MISSING)
+async def layer_images(served: Chosen, layer: str) -> Response:
+    """Units of a layer, each with the image that drives it most, as `alexnet show RUN --layer LAYER` has them."""
+    top = _store(served).top
+    layer = _layer_of(served, layer, 0)
+    return json_answer(await asyncio.to_thread(top.of_layer, layer))
+
+
 @router.get("/units/{layer}/{unit}", response_model=UnitImages, responses=MISSING)
 async def unit_images(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
     """The images of the run's dataset that drive a unit most; POST /units begins to look for them."""
     top = _store(served).top
-    try:
-        layer = layer_of(served.classifier, layer, "layer")
-    except UsageError as error:
-        raise Refused(422, str(error)) from error
-    if unit >= (count := units_of(served.classifier, layer)):
-        raise Refused(422, f"unit: {layer} has units 0 to {count - 1:,}")
+    layer = _layer_of(served, layer, unit)
     return json_answer(await asyncio.to_thread(top.of, layer, unit))
+
+
+@router.get("/units/{layer}/{unit}/made", response_model=Made, responses=MADE)
+async def unit_made(request: Request, served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
+    """An image made to drive a unit, as `alexnet show RUN --unit LAYER:UNIT` has it; all others go first."""
+    layer = _layer_of(served, layer, unit)
+    return json_answer(await while_there(request, served.made.of(layer, unit)))
 
 
 @router.post("/units", response_model=Progress, responses=MISSING)
@@ -260,10 +289,21 @@ async def measure(served: Chosen) -> Response:
     return json_answer(measuring.state())
 
 
-@router.get("/mistakes.jpg", responses=MISSING, response_class=Response)
+@router.get("/mistakes.jpg", responses={**MISSING, 200: {"content": {"image/jpeg": {}}}}, response_class=Response)
 async def mistakes(served: Chosen) -> Response:
     """The images of the worst mistakes, side by side, each 96 pixels wide."""
     return Response(_measuring(served).picture(), media_type="image/jpeg")
+
+
+def _layer_of(served: Served, layer: str, unit: int) -> str:
+    """A layer by any of its names, as the net calls it. Raises ``Refused`` where the net has no such unit."""
+    try:
+        layer = layer_of(served.classifier, layer, "layer")
+    except UsageError as error:
+        raise Refused(422, str(error)) from error
+    if unit >= (count := units_of(served.classifier, layer)):
+        raise Refused(422, f"unit: {layer} has units 0 to {count - 1:,}")
+    return layer
 
 
 def _store(served: Served) -> Store:

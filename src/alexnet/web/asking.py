@@ -75,10 +75,10 @@ async def asked(request: Request, served: Served, question: Question) -> Answer:
         return Answer(photo, answer, {name: round(1e3 * seconds, 2) for name, seconds in times.items()})
 
     with served.batcher.room(question.views):
-        return await _while_there(request, work())
+        return await while_there(request, work())
 
 
-async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """What the work gives; it is canceled where the client leaves. Raises ``Gone`` then."""
     task, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:

@@ -23,7 +23,7 @@ class Question(Protocol):
 
     @property
     def views(self) -> int:
-        """How many views of an image the net sees for it: its cost."""
+        """How many views of an image the net sees for it: its cost. 0: it is no answer to an image, and not counted."""
         ...
 
     def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
@@ -139,8 +139,9 @@ class Batcher:
                 for job in jobs:
                     job.future.set_exception(error)
                 continue
-            self._rate = max(1.0, len(jobs) * question.views / max(1e-6, time.perf_counter() - begun))
-            self.answered, self.batches = self.answered + len(jobs), self.batches + 1
+            if question.views:
+                self._rate = max(1.0, len(jobs) * question.views / max(1e-6, time.perf_counter() - begun))
+                self.answered, self.batches = self.answered + len(jobs), self.batches + 1
             for job, answer in zip(jobs, answers, strict=True):
                 job.future.set_result(answer)
 
@@ -167,7 +168,7 @@ class Batcher:
 def _together(waiting: "collections.deque[Job]") -> list[Job]:
     """Takes the first job, and those that ask the same, as far as they make a batch."""
     question = waiting[0].question
-    most = max(1, MOST_VIEWS // question.views)
+    most = max(1, MOST_VIEWS // max(1, question.views))
     taken = [job for job in waiting if job.question == question][:most]
     rest = [job for job in waiting if all(job is not other for other in taken)]
     waiting.clear()

@@ -51,15 +51,22 @@ class Sought(NamedTuple):
 
 
 class Attributions(NamedTuple):
-    """What the score of the most probable class depends on; (class, maps by their name) for each image."""
+    """What the score of a class depends on; (class, maps by their name) for each image.
 
+    Attributes:
+        label: of the class; None: the most probable one of each image.
+    """
+
+    label: int | None = None
     views: int = 20  # about what it costs: SmoothGrad's eight images forward and backward
 
     def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
         """As ``alexnet show RUN IMAGE`` draws them, without those of random weights."""
         layer, answers = last_maps(classifier), []
         for square in squares:
-            index = int(classifier.square_probabilities([square])[0].argmax())
+            index = self.label
+            if index is None:
+                index = int(classifier.square_probabilities([square])[0].argmax())
             maps = attribution_maps(classifier, center(classifier, square), layer, index)
             answers.append((index, dict(zip(("gradient", "SmoothGrad", "Grad-CAM"), maps))))
         return answers

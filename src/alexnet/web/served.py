@@ -10,6 +10,7 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.inside.units import unit_layers
 from alexnet.web.batcher import Batcher
+from alexnet.web.made_images import MadeImages
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import example_rows, mean_png, row_of, shown_split
 from alexnet.web.run_facts import run_facts
@@ -46,7 +47,7 @@ class Served(NamedTuple):
 
     Attributes:
         classifier: the run; only the batcher's thread computes with it.
-        batcher, uploads: see there.
+        batcher, uploads, made: see there.
         store, similar: or None.
         facts: of the run, as JSON.
         mean: the mean image as PNG.
@@ -55,6 +56,7 @@ class Served(NamedTuple):
     classifier: Classifier
     batcher: Batcher
     uploads: Uploads
+    made: MadeImages
     store: Store | None
     similar: Similar | None
     facts: dict[str, Any]
@@ -108,8 +110,10 @@ def _served(run: Ready, names: list[str], turn: threading.Lock, stack: contextli
         "runs": names,
         "examples": store and [{"row": row, "label": int(store.dataset.labels[row])} for row in store.examples],
         "inside": True,
+        "made": unit_layers(classifier),
         "units": unit_layers(classifier) if store else [],
         "similar": similar and similar.facts(),
         "measured": bool(store and store.measuring),
     }
-    return Served(classifier, batcher, uploads, store, similar, facts, mean_png(classifier.preprocessing))
+    mean = mean_png(classifier.preprocessing)
+    return Served(classifier, batcher, uploads, MadeImages(batcher), store, similar, facts, mean)

@@ -1,20 +1,25 @@
 """Similar images from an index, for the page and programs."""
 
 import dataclasses
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from alexnet.errors import UsageError
+from alexnet.data import codec
+from alexnet.data.preprocessing import Preprocessing
+from alexnet.data.sources.tree import read_image_file
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.search.answers import nearer, pictures_of
 from alexnet.search.coded import Coded, CodeNeighbor, overlap
 from alexnet.search.codes import BITS, KINDS, possible
 from alexnet.search.index import Index, Neighbor
 from alexnet.search.pieces import half
-from alexnet.web.pictures import joined, url_of
+from alexnet.search.source import Source
+from alexnet.web.pictures import joined, png, url_of
 from alexnet.web.refusals import Refused
 
 COMPARED = 10  # nearest images, of which those count that codes find, too
@@ -38,7 +43,7 @@ class Similar:
     """
 
     def __init__(self, folder: str, classifier: Classifier):
-        self._index = Index(folder)
+        self._folder, self._index = folder, Index(folder)
         if self._index.classifier(classifier) is not classifier:
             precision = self._index.bound["precision"]
             raise UsageError(f"--index {folder}: was made with precision {precision}; give --precision {precision}")
@@ -52,7 +57,7 @@ class Similar:
         """What there is to be searched, as JSON; of each kind of code the lengths."""
         most = self._coded.most_bits
         codes = {kind: [bits for bits in BITS if possible(kind, bits, most)] for kind in KINDS}
-        return {"layer": self.layer, "words": self.words, "images": len(self), "codes": codes}
+        return {"path": self._folder, "layer": self.layer, "words": self.words, "images": len(self), "codes": codes}
 
     def search(self, activations: np.ndarray, count: int, exhaustive: bool) -> dict[str, Any]:
         """The nearest images, as JSON; their pictures side by side.
@@ -72,23 +77,22 @@ class Similar:
         """As ``search`` at every image, and beside it the images whose binary codes are nearest.
 
         Args:
-            activations: (1, numbers) float32 of an image, of the index's layer.
-            count: as for ``search``.
+            activations, count: as for ``search``.
             kind: of ``codes.KINDS``.
             bits: of a code; the first question of a kind and length fits it, which takes a while.
 
         Raises:
             Refused: more bits than the index has principal components.
         """
-        query = half(activations, self.layer)[0]
+        queries = half(activations, self.layer)
         count, compared = min(count, len(self)), min(COMPARED, len(self))
         wanted = max(count, compared)
         try:
-            by_code, apart = self._coded.search(query, kind, bits, wanted)
+            by_code, apart = self._by_code(queries, kind, bits, wanted)
         except UsageError as error:
             raise Refused(422, str(error)) from error
         with self._lock:
-            exact = self._index.search(query, wanted, exhaustive=True)
+            exact = nearer([self._index.search(query, wanted, exhaustive=True) for query in queries], wanted)
         coded = {
             "kind": kind,
             "bits": bits,
@@ -98,6 +102,37 @@ class Similar:
             **self._shown(by_code[:count]),
         }
         return {"layer": self.layer, "words": self.words, **self._shown(exact[:count]), "coded": coded}
+
+    def _by_code(self, queries: np.ndarray, kind: str, bits: int, count: int) -> tuple[list[CodeNeighbor], np.ndarray]:
+        """As ``Coded.search``, of (n, numbers) float16 of an image and perhaps its flip; the fewer bits count."""
+        several = [self._coded.search(query, kind, bits, count) for query in queries]
+        nearest: dict[int, CodeNeighbor] = {}
+        for neighbor in sorted((n for own, _ in several for n in own), key=lambda n: (n.differing, n.place)):
+            nearest.setdefault(neighbor.place, neighbor)
+        return list(nearest.values())[:count], np.minimum.reduce([apart for _, apart in several])
+
+    def square(self, place: int, preprocessing: Preprocessing) -> bytes:
+        """An image of the index as a PNG of the (size, size) square that a net's crops are cut from.
+
+        Args:
+            place: of the index, below ``len``.
+            preprocessing: of the run.
+
+        Raises:
+            Refused: it is not where it was, or damaged.
+        """
+        with self._lock:
+            path, source, inner = (
+                of(place) for of in (self._index.names.path, self._index.names.source, self._index.names.inner)
+            )
+        try:
+            tree = None if os.path.isfile(path) else Source(source).tree
+            content = read_image_file(path) if tree is None else tree.read(tree.names.index(inner))
+            if isinstance(content, OSError):
+                raise content
+            return png(np.asarray(codec.decode_square(content, preprocessing.size, preprocessing.resize)))
+        except (codec.BadImage, AlexNetError, OSError, ValueError) as error:
+            raise Refused(404, f"{path}: is not there any more, or cannot be read") from error
 
     def _shown(self, neighbors: Sequence[Neighbor | CodeNeighbor]) -> dict[str, Any]:
         """Images as JSON, and their pictures."""

@@ -7,12 +7,15 @@ import numpy as np
 import torch
 
 from alexnet.data.dataset import Dataset
+from alexnet.figures.sheet import spread
 from alexnet.inside.kept_units import known_units
-from alexnet.inside.units import LayerUnits, Strongest, fields, seen_by_unit
+from alexnet.inside.units import LayerUnits, Strongest, fields, seen_by_unit, units_of
 from alexnet.web.batcher import Batcher
 from alexnet.web.behind import Behind
 from alexnet.web.layers import Activations
 from alexnet.web.pictures import joined, url_of
+
+MOST_SHOWN = 48  # units of a layer
 
 
 class TopImages(Behind):
@@ -63,22 +66,20 @@ class TopImages(Behind):
         Args:
             layer, unit: that there are.
         """
-        empty = {"active": None, "side": None, "strongest": [], "picture": None}
+        empty = {"active": None, "side": None, "means": [], "strongest": [], "picture": None}
         answer: dict[str, Any] = {**self.state(), "layer": layer, "unit": unit, **empty}
         if not self.finished:
             return answer
-        units, dataset, field = self._units[layer], self.dataset, self._fields[layer]
+        units, dataset = self._units[layer], self.dataset
         ranks = np.flatnonzero(units.rows[unit] >= 0).tolist()
         rows = [int(units.rows[unit, rank]) for rank in ranks]
         places = [int(units.places[unit, rank]) for rank in ranks]
-        seen = [
-            seen_by_unit(dataset.image(row), self._classifier.preprocessing, field, position, units.columns)
-            for row, position in zip(rows, places)
-        ]
+        seen = [self._seen(layer, unit, rank) for rank in ranks]
         return {
             **answer,
             "active": float(units.active[unit]),
             "side": seen[0].shape[0] if seen else 0,
+            "means": list(zip(dataset.words, units.means[:, unit].tolist())),
             "strongest": [
                 {
                     "row": row,
@@ -92,3 +93,30 @@ class TopImages(Behind):
             ],
             "picture": url_of(joined(seen)),
         }
+
+    def of_layer(self, layer: str) -> dict[str, Any]:
+        """Units of a layer at even distances as JSON, each with what it sees of the image that drives it most.
+
+        Args:
+            layer: that there is.
+        """
+        answer: dict[str, Any] = {**self.state(), "layer": layer, "units": units_of(self._classifier, layer)}
+        if not self.finished:
+            return {**answer, "shown": [], "picture": None}
+        units, dataset = self._units[layer], self.dataset
+        numbers = [number for number in spread(answer["units"], MOST_SHOWN) if units.rows[number, 0] >= 0]
+        rows = [int(units.rows[number, 0]) for number in numbers]
+        return {
+            **answer,
+            "shown": [
+                {"unit": number, "row": row, "name": dataset.name(row), "value": float(units.values[number, 0])}
+                for number, row in zip(numbers, rows)
+            ],
+            "picture": url_of(joined([self._seen(layer, number, 0) for number in numbers])),
+        }
+
+    def _seen(self, layer: str, unit: int, rank: int) -> np.ndarray:
+        """(side, side, 3) uint8, what a unit sees of one of its strongest images."""
+        units = self._units[layer]
+        square, place = self.dataset.image(int(units.rows[unit, rank])), int(units.places[unit, rank])
+        return seen_by_unit(square, self._classifier.preprocessing, self._fields[layer], place, units.columns)

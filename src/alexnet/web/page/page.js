@@ -21,10 +21,15 @@ function make(tag, attributes = {}, ...children) {
   element.append(...children.filter((child) => child !== null));
   return element;
 }
-const percent = (share) => {
+// Rounded as the figures and commands round: a probability to one digit behind the point, or two below one percent; an error to two, an
+// interval to one; a tie to the even digit.
+function percent(share, digits = share === 0 || share === 1 ? 0 : share >= 0.01 ? 1 : 2) {
   if (share > 0 && share < 0.0001) return "<0.01%";
-  return (100 * share).toFixed(share === 0 || share === 1 ? 0 : share >= 0.01 ? 1 : 2) + "%";
-};
+  const number = 100 * share, [whole, behind] = number.toFixed(40).split("."), kept = (whole + behind).slice(0, whole.length + digits);
+  const tie = /^50*$/.test(behind.slice(digits)) && Number(kept.at(-1)) % 2 === 0;
+  return `${tie ? (Number(kept) / 10 ** digits).toFixed(digits) : number.toFixed(digits)}%`;
+}
+const errorPercent = (share) => percent(share, 2);
 const count = (number) => number.toLocaleString("en-US");
 const plural = (number, one, many = one + "s") => `${count(number)} ${number === 1 ? one : many}`;
 const firstSynonym = (words) => words.split(", ")[0];
@@ -46,7 +51,7 @@ function takeToken() { // from the address, so that it is in no link that is cop
   const match = /^#token=(.+)$/.exec(location.hash);
   if (match) {
     sessionStorage.setItem("token", decodeURIComponent(match[1]));
-    history.replaceState(null, "", location.pathname);
+    history.replaceState(null, "", location.pathname + location.search);
   }
   return sessionStorage.getItem("token");
 }
@@ -73,10 +78,15 @@ async function ask(path, options = {}) {
 const askJson = async (path, options) => (await ask(path, options)).json();
 const askUrl = async (path) => URL.createObjectURL(await (await ask(path)).blob());
 
-function say(words) {
-  $("problem").hidden = !words;
-  $("problem").textContent = words || "";
+const problems = { with: null, address: null, answer: null };
+function say(words, of = "answer") { // what is wrong with the address stays until there is another one
+  if (!words && !problems[of]) return;
+  problems[of] = words ? [words].flat().flatMap((part) => (typeof part === "string" ? marked(part) : part)) : null;
+  const shown = Object.values(problems).filter(Boolean);
+  $("problem").hidden = !shown.length;
+  $("problem").replaceChildren(...shown.flatMap((parts, i) => (i ? [make("br"), ...parts] : parts)));
 }
+const marked = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part)); // `code` as code
 const guarded = (work) => async (...values) => {
   try { await work(...values); } catch (error) { if (error.name !== "AbortError") say(error.message); }
 };
@@ -100,20 +110,40 @@ const quoted = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replace
 
 const TABS = ["predict", "inside", "similar", "run", "api"];
 
+const layersOf = () => sides().flatMap((side) => factsOf(side).layers);
+
+function addressed() { // what the address asks for, or what is wrong with it
+  let text = location.hash.slice(1);
+  try { text = decodeURIComponent(text); } catch { /* a lone % is what it is */ }
+  const [first, ...rest] = text.split("/"), second = rest.join("/"), own = layersOf().filter(({ name }) => name === first);
+  const known = [...new Set(layersOf().map(({ name }) => name))], links = (names, words) => names.flatMap((name, i) => [i ? ", " : "",
+    make("a", { href: `#${name}` }, words ? words(name) : name)]);
+  if (own.length) {
+    const units = Math.max(...own.map(({ shape }) => shape[0])), unit = /^\d+$/.test(second) && Number(second) < units ? Number(second) : null;
+    return { tab: "inside", layer: first, unit, problem: !rest.length || unit !== null ? null
+      : [`${first} has no unit ${second}: its units are `, make("a", { href: `#${first}/0` }, "0"), " to ", make("a", { href: `#${first}/${units - 1}` }, count(units - 1)), "."] };
+  }
+  if (TABS.includes(first) && !rest.length && !$(`tab-${first}`).hidden) return { tab: first };
+  if (!text) return { tab: "predict" };
+  const tab = state.tab || "predict";
+  if (first === "similar") return { tab, problem: `There is no index of images to search here: \`alexnet serve ${state.facts.path} --index INDEX\` searches one.` };
+  return { tab, problem: [`No layer and no tab is called “${text}”. The layers: `, ...links(known), ". The tabs: ",
+    ...links(TABS.filter((name) => !$(`tab-${name}`).hidden), (name) => $(`tab-${name}`).textContent), "."] };
+}
+
 function route() {
-  const [first, second] = decodeURIComponent(location.hash.slice(1)).split("/");
-  const layer = state.facts.layers.find((entry) => entry.name === first);
-  const tab = layer ? "inside" : TABS.includes(first) && !$(`tab-${first}`).hidden ? first : "predict";
+  const { tab, layer, unit, problem } = addressed();
+  say(problem, "address");
   for (const name of TABS) {
     const chosen = name === tab;
     $(`tab-${name}`).setAttribute("aria-selected", chosen);
     $(`tab-${name}`).tabIndex = chosen ? 0 : -1;
     $(`panel-${name}`).hidden = !chosen;
   }
-  document.title = `${tab === "predict" ? "" : (layer ? first : $(`tab-${tab}`).textContent) + " - "}${state.facts.name} - AlexNet`;
-  if (layer) { state.layer = layer.name; state.unit = /^\d+$/.test(second || "") ? Number(second) : null; }
+  document.title = `${tab === "predict" ? "" : (layer || $(`tab-${tab}`).textContent) + " - "}${state.facts.name} - AlexNet`;
+  if (layer) { state.layer = layer; state.unit = unit; }
   if (tab === "inside") showLayer();
-  if (tab === "run") { showCurve(state.facts.curve); showErrors(); }
+  if (tab === "run") showRuns();
   if (tab === "api") showReference();
   if (state.tab !== tab) { state.tab = tab; refresh(); }
 }
@@ -132,7 +162,7 @@ function startTabs() {
   });
   document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $(`panel-${state.tab}`).focus(); });
   addEventListener("hashchange", route);
-  addEventListener("resize", () => { if (state.tab === "run") showCurve(state.facts.curve); });
+  addEventListener("resize", () => { if (state.tab === "run") for (const side of runSides()) showCurve(side); });
 }
 
 // ---------------------------------------------------------------- the image: a file, the clipboard, an example, the webcam
@@ -145,9 +175,24 @@ async function take(blob, name, label = null, into = state.into) {
   photo.src = URL.createObjectURL(blob);
   photo.alt = `The image: ${name}`;
   photo.hidden = false; at("invite", side).hidden = true; at("drop", side).classList.add("full");
+  photoChanged();
+  await refresh();
+}
+
+function photoChanged() {
   markExamples();
   $("depends").replaceChildren();
-  await refresh();
+  if (state.tab === "inside") showLayer(true);
+}
+
+function clearPhoto(side) { // an image that is none: nothing of it, and nothing of the one before it, stays
+  const photo = at("photo", side);
+  if (photo.src) URL.revokeObjectURL(photo.src);
+  photo.removeAttribute("src");
+  photo.alt = "";
+  photo.hidden = true; at("invite", side).hidden = false; at("drop", side).classList.remove("full");
+  side.photo = null;
+  photoChanged();
 }
 
 function markExamples() {
@@ -165,8 +210,11 @@ async function refresh() { // asks what the shown tab needs of the images that a
   } catch (error) {
     if (turn !== state.turn) return;
     if (error.status === 503) setTimeout(() => { if (turn === state.turn) refresh(); }, 1000 * (error.retry || 1));
-    if (error.status === 400 || error.status === 413) for (const side of asked) if (photoOf(side) === error.photo) clearAnswer(side);
-    say(error.message);
+    const bad = error.status === 400 || error.status === 413;
+    for (const side of asked) if (bad ? photoOf(side) === error.photo : side.of !== photoOf(side)) clearAnswer(side);
+    for (const side of state.sides) if (bad && side.photo && side.photo === error.photo) clearPhoto(side);
+    showElsewhere();
+    say(bad ? `${error.photo.name}: ${error.message}` : error.message);
   }
 }
 
@@ -184,6 +232,7 @@ async function answerOnce(asked, current) {
   for (const [i, side] of asked.entries()) {
     const [answer, ...others] = answers[i];
     side.answer = answer;
+    side.of = photoOf(side);
     await showAnswer(side);
     if (state.tab === "inside" && others.length) showMaps(side, others);
     if (state.tab === "similar" && others.length) showSimilar(others[0]);
@@ -193,23 +242,41 @@ async function answerOnce(asked, current) {
 async function compareWith(choice) {
   if (choice && choice !== "photo" && !state.others[choice]) state.others[choice] = await askJson(`run?run=${encodeURIComponent(choice)}`);
   const two = choice !== "", photos = choice === "photo";
-  state.compare = choice; state.into = photos ? 1 : 0;
+  state.compare = choice; state.into = photos && state.sides[0].photo ? 1 : 0;
   document.body.classList.toggle("comparing", two);
   $("compare").value = choice;
   for (const id of ["side-predict-2", "side-inside-2"]) $(id).hidden = !two;
+  $("side-run-2").hidden = !two || photos;
   for (const id of ["drop-2", "next"]) $(id).hidden = !photos;
   if (!two || !photoOf(state.sides[1])) $("sees-2").hidden = true;
   for (const side of state.sides) {
-    for (const id of ["who", "whose", "seer"]) { at(id, side).textContent = two ? sideName(side) : "What the net sees"; at(id, side).hidden = !two && id !== "seer"; }
+    for (const id of ["who", "whose", "seer", "which"]) { at(id, side).textContent = two ? sideName(side) : "What the net sees"; at(id, side).hidden = !two && id !== "seer"; }
     side.answer = null;
     if (side.second) clearAnswer(side);
   }
   $("depends").replaceChildren();
   showInto();
-  markExamples();
-  showLayer(true);
+  photoChanged();
+  $("drawn").hidden = !two || photos;
+  $("drawn").textContent = two && !photos ? `The figure shows “${sideName(state.sides[0])}”.` : "";
+  if (state.tab === "run") showRuns();
   showElsewhere();
   await refresh();
+}
+
+async function choose(choice) { // what is compared is in the address, too
+  history.replaceState(null, "", `${choice === usual() ? location.pathname : `?with=${encodeURIComponent(choice)}`}${location.hash}`);
+  say("", "with");
+  await compareWith(choice);
+}
+const usual = () => state.facts.runs[1] || "";
+
+async function compareAsAddressed() {
+  const choice = new URLSearchParams(location.search).get("with") ?? usual();
+  const known = [...$("compare").options].map(({ value }) => value);
+  if (known.includes(choice)) { if (choice) await compareWith(choice); return; }
+  say(`There is nothing called “${choice}” to compare with.`, "with");
+  if (usual()) await compareWith(usual());
 }
 
 function showInto() {
@@ -220,7 +287,7 @@ function showInto() {
 function startCompare() {
   const choices = [["", "nothing"], ["photo", "another image"], ...state.facts.runs.slice(1).map((name) => [name, `the run ${name}`])];
   $("compare").append(...choices.map(([value, text]) => make("option", { value }, text)));
-  $("compare").addEventListener("change", guarded(async () => compareWith($("compare").value)));
+  $("compare").addEventListener("change", guarded(async () => choose($("compare").value)));
   for (const [number, id] of ["into", "into-2"].entries()) $(id).addEventListener("click", () => { state.into = number; showInto(); });
 }
 
@@ -255,7 +322,11 @@ function startInput() {
     $("mean").setAttribute("aria-checked", state.mean);
     for (const side of sides()) await showMinus(side);
   }));
+  const names = state.facts.words.map((words, label) => [firstSynonym(words), state.facts.classes[label]]).sort(([a], [b]) => a.localeCompare(b));
+  $("about").append(...[["the most probable one", ""], ...names].map(([text, value]) => make("option", { value }, text)));
+  $("about").addEventListener("change", () => { if ($("depends").firstChild) showDepends(); });
   $("depend").addEventListener("click", showDepends);
+  $("go").addEventListener("submit", (event) => { event.preventDefault(); location.hash = `${state.layer}/${$("number").value}`; });
   $("webcam").addEventListener("click", guarded(async () => { if (state.stream) stopWebcam(); else await startWebcam(); }));
 }
 
@@ -307,6 +378,7 @@ async function watch(video) { // frame after frame, the next one when the last o
     try {
       await answerOnce(asked, () => turn === state.turn && state.stream);
       for (const side of asked) { side.answered = photoOf(side); side.key = key; }
+      if (!times.length && state.tab === "inside") showLayer(true);
       say("");
     } catch (error) {
       if (error.status !== 503) { say(error.message); stopWebcam(); return; }
@@ -353,12 +425,16 @@ async function showAnswer(side) {
 
 function clearAnswer(side) {
   side.answer = null;
-  if (side.photo && photoOf(side) === side.photo) at("photo", side).hidden = true;
+  side.of = null;
   at("sees", side).hidden = true;
   for (const id of ["bars", "maps", "unit"]) at(id, side).replaceChildren();
-  at("verdict", side).textContent = "";
-  if (!side.second) $("time").textContent = "";
+  at("verdict", side).textContent = side.second ? "" : INVITATION;
+  if (side.second) return;
+  $("time").textContent = "";
+  for (const image of document.querySelectorAll("#figure image")) image.removeAttribute("href");
+  if (state.facts.similar) inviteSimilar();
 }
+const INVITATION = "Give an image, and the net names what it sees.";
 
 function showBars(list, { top, classes }) { // a class keeps its bar, so that bars move instead of jumping
   const before = new Map();
@@ -430,10 +506,27 @@ function showElsewhere() { // what is on the screen, on the command line and for
 
 // ---------------------------------------------------------------- Run
 
-function showFacts() {
-  const facts = state.facts, error = facts.errors.val || Object.values(facts.errors)[0];
+const runSides = () => ($("side-run-2").hidden ? state.sides.slice(0, 1) : state.sides);
+const errorOf = ({ errors }) => errors.val || Object.values(errors)[0];
+
+function showHead() {
+  const { facts } = state, error = errorOf(facts);
   $("what").textContent = `${facts.name}: net ${facts.net}, ${plural(facts.words.length, "class", "classes")}`
-    + (error ? `, ${percent(error.top1_error)} error` : "") + (facts.runs.length > 1 ? `; second run: ${facts.runs[1]}` : "");
+    + (error ? `, ${errorPercent(error.top1_error)} error` : "") + (facts.runs.length > 1 ? `; second run: ${facts.runs[1]}` : "");
+}
+
+function showRuns() {
+  for (const side of runSides()) {
+    if (side.facts !== factsOf(side)) showFacts(side);
+    showCurve(side);
+    showErrors(side);
+  }
+}
+
+function showFacts(side) {
+  const facts = side.facts = factsOf(side), error = errorOf(facts);
+  at("errors", side).replaceChildren();
+  side.errorsOf = null;
   const rows = {
     net: `${facts.net}, ${plural(facts.parameters, "parameter")}`,
     classes: facts.words.slice(0, 20).map(firstSynonym).join(", ") + (facts.words.length > 20 ? ", ..." : ""),
@@ -442,18 +535,18 @@ function showFacts() {
       : Object.entries(facts.images || {}).map(([split, images]) => `${plural(images, `${{ train: "training", val: "validation" }[split] || split} image`)}`).join(", "),
     epochs: facts.epochs && `${Number(facts.epochs.toPrecision(4))}${facts.epochs_asked ? ` of ${facts.epochs_asked}` : ""}`,
     recipe: facts.recipe_name && [facts.recipe_name, facts.recipe_differences].filter(Boolean).join(", with "),
-    error: error && `${percent(error.top1_error)} of ${plural(error.images, "image")}, `
-      + `95% interval ${error.top1_interval.map(percent).join(" to ")}`,
+    error: error && `${errorPercent(error.top1_error)} of ${plural(error.images, "image")}, `
+      + `95% interval ${error.top1_interval.map((end) => percent(end, 1)).join(" to ")}`,
     "here": `step ${count(facts.step)}, ${facts.device}, precision ${facts.precision}`,
   };
-  $("facts").append(...Object.entries(rows).filter(([, text]) => text).flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
+  at("facts", side).replaceChildren(...Object.entries(rows).filter(([, text]) => text).flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
   const recipe = Object.entries(facts.recipe || {}).filter(([, value]) => value !== null && !(Array.isArray(value) && !value.length));
-  $("recipe").append(...recipe.flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", "-")), make("dd", {}, String(value))]));
-  $("recipe").parentElement.hidden = !recipe.length;
+  at("recipe", side).replaceChildren(...recipe.flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", "-")), make("dd", {}, String(value))]));
+  at("recipe", side).parentElement.hidden = !recipe.length;
 }
 
-function showCurve({ train, val }) {
-  const figure = $("curve"), width = Math.max(280, Math.min(720, figure.clientWidth)), height = 260, left = 46, bottom = 36, right = 84, top = 10;
+function showCurve(side) {
+  const { train, val } = factsOf(side).curve, figure = at("curve", side), width = Math.max(280, Math.min(720, figure.clientWidth)), height = 260, left = 46, bottom = 36, right = 84, top = 10;
   figure.replaceChildren();
   if (!val.length && !train.length) { figure.append(make("p", { class: "quiet" }, "Nothing says how it was trained.")); return; }
   const last = Math.max(...[...train, ...val].map(([epoch]) => epoch), 1e-9);
@@ -485,8 +578,8 @@ function showCurve({ train, val }) {
     const near = (points) => points.reduce((best, point) => (Math.abs(point[0] - epoch) < Math.abs(best[0] - epoch) ? point : best), points[0]);
     const own = val.length ? near(val) : near(train);
     mark.setAttribute("x1", x(own[0])); mark.setAttribute("x2", x(own[0]));
-    readout.textContent = `Epoch ${Number(own[0].toPrecision(3))}: ` + [val.length && `validation ${percent(own[1])}`,
-      train.length && `training batches ${percent(near(smooth)[1])}`].filter(Boolean).join(", ");
+    readout.textContent = `Epoch ${Number(own[0].toPrecision(3))}: ` + [val.length && `validation ${errorPercent(own[1])}`,
+      train.length && `training batches ${errorPercent(near(smooth)[1])}`].filter(Boolean).join(", ");
   });
   drawing.addEventListener("pointerleave", () => { readout.textContent = curveText(val, train); mark.setAttribute("x1", -9); mark.setAttribute("x2", -9); });
   figure.append(drawing, readout);
@@ -501,21 +594,23 @@ function means(points, several) {
 }
 function curveText(val, train) {
   const points = val.length ? val : train;
-  return `Top-1 error fell from ${percent(points[0][1])} to ${percent(points.at(-1)[1])} on ${val.length ? "validation images" : "training batches"}.`;
+  if (points.length === 1) return `Top-1 error was ${errorPercent(points[0][1])} on validation images.`;
+  return `Top-1 error fell from ${errorPercent(points[0][1])} to ${errorPercent(points.at(-1)[1])} on ${val.length ? "validation images" : "training batches"}.`;
 }
 
-const showErrors = guarded(async () => {
-  if (state.errorsShown) return;
-  const box = $("errors");
-  if (!state.facts.measured) {
+const showErrors = guarded(async (side) => {
+  const box = at("errors", side), { facts } = side, current = () => side.facts === facts && runSides().includes(side);
+  if (side.errorsOf === facts) return;
+  if (!facts.measured) {
     box.replaceChildren(make("p", { class: "quiet" }, "The dataset that the run was trained on is not there, or has no validation images."));
-    state.errorsShown = true;
+    side.errorsOf = facts;
     return;
   }
-  const measured = await passed(box, "errors", "errors", showErrors, "Measure on");
-  if (!measured || state.errorsShown) return;
-  state.errorsShown = true;
-  await showMeasured(box, measured);
+  const path = to(side, "errors"), again = async () => { if (current()) await showErrors(side); };
+  const measured = await passed(box, path, path, again, "Measure on");
+  if (!measured || !current() || side.errorsOf === facts) return;
+  side.errorsOf = facts;
+  await showMeasured(side, box, measured);
 });
 
 async function passed(box, path, begin, again, verb) { // what a pass over the dataset's images gave, where it has ended; else how far it is
@@ -533,31 +628,32 @@ async function passed(box, path, begin, again, verb) { // what a pass over the d
   return null;
 }
 
-async function showMeasured(box, measured) {
+async function showMeasured(side, box, measured) {
+  const { facts } = side, named = (label) => word(label, facts);
   const wrong = Math.round(measured.errors.top1_error * measured.images);
-  box.replaceChildren(make("p", {}, `${count(wrong)} of ${plural(measured.images, "image")} wrong: ${percent(measured.errors.top1_error)} `
-    + `(95% interval ${measured.errors.top1_interval.map(percent).join(" to ")})`
-    + (measured.errors.top5_error === null ? "" : `; right class not among five: ${percent(measured.errors.top5_error)}`)));
+  box.replaceChildren(make("p", {}, `${count(wrong)} of ${plural(measured.images, "image")} wrong: ${errorPercent(measured.errors.top1_error)} `
+    + `(95% interval ${measured.errors.top1_interval.map((end) => percent(end, 1)).join(" to ")})`
+    + (measured.errors.top5_error === null ? "" : `; top-5 error ${errorPercent(measured.errors.top5_error)}`)));
   if (measured.confusion) box.append(make("h2", {}, "Which class is taken for which"),
-    make("p", { class: "quiet" }, "Rows: true classes. Columns: the net's answers."), confusionTable(measured.confusion));
+    make("p", { class: "quiet" }, "Rows: true classes. Columns: the net's answers."), confusionTable(measured.confusion, facts));
   else box.append(make("h2", {}, "Most frequent confusions"), make("ul", {}, ...measured.confusions.map(([own, other, times]) =>
-    make("li", {}, `${word(own)} taken for ${word(other)}: ${count(times)} of ${count(measured.classes[own].images)}`))));
+    make("li", {}, `${named(own)} taken for ${named(other)}: ${count(times)} of ${count(measured.classes[own].images)}`))));
   if (!measured.mistakes.length) return;
-  const url = await askUrl("mistakes.jpg");
+  const url = await askUrl(to(side, "mistakes.jpg"));
   box.append(make("h2", {}, "Worst mistakes"), make("p", { class: "quiet" }, "Those that give their true class least, first. Choose one to look at it."),
     make("div", { class: "mistakes" }, ...measured.mistakes.map((mistake, i) => make("div", {},
-      make("button", { type: "button", class: "tile", "aria-label": `Look at ${mistake.name}: ${word(mistake.true)}, taken for ${word(mistake.predicted)}`,
+      make("button", { type: "button", class: "tile", "aria-label": `Look at ${mistake.name}: ${named(mistake.true)}, taken for ${named(mistake.predicted)}`,
         style: { "background-image": `url(${url})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
         onclick: guarded(async () => {
-          await take(await (await ask(`images/${mistake.row}`)).blob(), mistake.name.split("/").at(-1), mistake.true, 0);
+          await take(await (await ask(to(side, `images/${mistake.row}`))).blob(), mistake.name.split("/").at(-1), side.second ? null : mistake.true, 0);
           location.hash = "predict";
         }) }),
-      make("p", {}, `${word(mistake.predicted)} ${percent(mistake.probability)}`),
-      make("p", { class: "quiet" }, `is ${word(mistake.true)}`)))));
+      make("p", {}, `${named(mistake.predicted)} ${percent(mistake.probability)}`),
+      make("p", { class: "quiet" }, `is ${named(mistake.true)}`)))));
 }
 
-function confusionTable(matrix) {
-  const names = state.facts.words.map(firstSynonym);
+function confusionTable(matrix, facts) {
+  const names = facts.words.map(firstSynonym);
   const head = make("tr", {}, make("td", { "aria-hidden": "true" }), ...names.map((name) => make("th", { scope: "col" }, make("span", {}, name))));
   const rows = matrix.map((row, own) => {
     const images = row.reduce((sum, times) => sum + times, 0) || 1;
@@ -614,36 +710,47 @@ function showFigure() { // the paper's Figure 2: a slab for each layer, as high 
   drawing.style.setProperty("max-width", `${x * 1.2}px`);
   $("figure").replaceChildren(drawing);
   const others = layers.filter((entry) => !isMain(entry));
-  $("figure").after(make("p", { class: "quiet", id: "others" }, "Between them: ", ...others.flatMap((entry, i) => [
+  $("drawn").before(make("p", { class: "quiet", id: "others" }, "Between them: ", ...others.flatMap((entry, i) => [
     i ? ", " : "", make("a", { href: `#${entry.name}`, "data-layer": entry.name, title: KINDS[entry.kind] || entry.kind }, entry.name)]), "."));
   state.layer = (layers.find((entry) => entry.name === "conv1") || layers[0]).name;
 }
 
 function showLayer(anew = false) {
-  const entry = state.facts.layers.find(({ name }) => name === state.layer);
   for (const link of document.querySelectorAll("#panel-inside a[data-layer]")) {
-    if (link.dataset.layer === entry.name) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+    if (link.dataset.layer === state.layer) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
   }
-  $("layer-name").textContent = state.unit === null ? entry.name : `${entry.name}, unit ${state.unit}`;
-  $("layer-text").textContent = [KINDS[entry.kind] || entry.kind, entry.kernel && `kernel ${entry.kernel}`, entry.shape.length === 3
+  $("layer-name").textContent = state.unit === null ? state.layer : `${state.layer}, unit ${state.unit}`;
+  $("number").max = Math.max(...layersOf().filter(({ name }) => name === state.layer).map(({ shape }) => shape[0])) - 1;
+  $("number").value = state.unit ?? "";
+  const runs = state.compare && state.compare !== "photo";
+  $("layer-text").hidden = runs; $("own-text").hidden = $("own-text-2").hidden = !runs;
+  for (const side of state.sides) {
+    const text = runs ? at("own-text", side) : $("layer-text");
+    if (runs || !side.second) text.textContent = ownLayer(side) ? layerText(ownLayer(side), factsOf(side)) : "";
+    if (!sides().includes(side)) continue;
+    if (!hasLayer(side)) { at("unit", side).replaceChildren(); showInstead(side, `This run's net has no ${unitName()}.`); }
+    else if (!photoOf(side)) showInstead(side, `Give an image to see what ${unitName()} makes of it.`);
+  }
+  const key = `${state.layer}/${state.unit}`, moved = state.shownLayer !== key;
+  state.shownLayer = key;
+  for (const side of state.sides) showTop(side);
+  if (state.tab === "inside" && moved && !anew) refresh();
+}
+function layerText(entry, { crop }) {
+  return [`Of crops of ${crop} × ${crop} pixels: ${KINDS[entry.kind] || entry.kind}`, entry.kernel && `kernel ${entry.kernel}`, entry.shape.length === 3
     ? `${count(entry.shape[0])} maps of ${entry.shape[1]} × ${entry.shape[2]}` : plural(entry.shape[0], "unit"),
   entry.parameters && plural(entry.parameters, "parameter"),
   entry.receptive_field && `a unit sees ${entry.receptive_field} × ${entry.receptive_field} pixels`].filter(Boolean).join("; ") + ".";
-  for (const side of sides()) {
-    if (!hasLayer(side)) at("unit", side).replaceChildren();
-    if (!hasLayer(side)) at("maps", side).replaceChildren(quiet(`This run's net has no ${unitName()}.`));
-    else if (!photoOf(side)) at("maps", side).replaceChildren(quiet("Give an image to see what the layer makes of it."));
-  }
-  const key = `${state.layer}/${state.unit}`;
-  if (state.shownLayer === key && !anew) return;
-  state.shownLayer = key;
-  for (const side of state.sides) showTop(side);
-  if (state.tab === "inside" && !anew) refresh();
+}
+function showInstead(side, text) { // of maps
+  at("maps", side).className = "maps";
+  at("maps", side).replaceChildren(make("p", { class: "instead" }, text));
 }
 const quiet = (text) => make("p", { class: "quiet" }, text);
 const unitName = () => (state.unit === null ? `layer ${state.layer}` : `unit ${state.unit} of ${state.layer}`);
+const ownLayer = (side) => factsOf(side).layers.find(({ name }) => name === state.layer);
 function hasLayer(side) {
-  const own = factsOf(side).layers.find(({ name }) => name === state.layer);
+  const own = ownLayer(side);
   return own && (state.unit === null || state.unit < own.shape[0]);
 }
 
@@ -700,39 +807,117 @@ function showMaps(side, answers) {
 }
 const short = (value) => Number(value.toPrecision(3)).toString();
 
-const showTop = guarded(async (side) => { // the images of the run's dataset that drive the unit most
+const beforeWhat = (facts, layer) => `before the ${layer === facts.layers.at(-1).name ? "soft-max" : "activation function"}`;
+
+function showTop(side) { // what drives the unit; of a layer without an image, what drives its units
   const box = at("top", side), { layer, unit } = state, facts = factsOf(side);
-  const hidden = unit === null || !hasLayer(side) || (side.second && (!state.compare || state.compare === "photo"));
-  if (hidden) { box.replaceChildren(); return; }
-  const title = make("h3", {}, "Images that drive it most"), inner = make("div", {});
-  if (!box.firstChild || box.dataset.unit !== `${layer}/${unit}`) box.replaceChildren(title, inner);
-  box.dataset.unit = `${layer}/${unit}`;
-  const rest = box.lastChild;
-  if (!facts.units.includes(layer)) {
-    rest.replaceChildren(quiet(facts.units.length ? `They are looked for in layers with weights of their own: ${facts.units.join(", ")}.`
-      : "The dataset that the run was trained on is not there."));
-    return;
-  }
-  const path = to(side, `units/${encodeURIComponent(layer)}/${unit}`);
-  const current = () => state.layer === layer && state.unit === unit && factsOf(side) === facts;
-  const answer = await passed(rest, path, to(side, "units"), async () => { if (current()) await showTop(side); }, "Look for them among");
+  const hidden = !hasLayer(side) || (unit === null && photoOf(side)) || (side.second && (!state.compare || state.compare === "photo"));
+  const key = hidden ? "" : `${facts.path} ${layer}/${unit}`;
+  if (box.dataset.shows === key) return;
+  box.dataset.shows = key;
+  side.leave?.abort();
+  side.leave = new AbortController();
+  box.replaceChildren();
+  if (hidden) return;
+  const current = () => box.dataset.shows === key, part = (title, ...content) => {
+    const inner = make("div", {}, ...content);
+    box.append(make("section", {}, make("h3", {}, title), inner));
+    return inner;
+  };
+  if (unit === null) { if (facts.units.includes(layer)) showUnits(side, part("Units, each with the image that drives it most"), current); return; }
+  const images = part("Images that drive it most");
+  if (facts.made.includes(layer)) {
+    const made = part("An image made to drive it");
+    const means = facts.units.includes(layer) ? part("Mean response by class", quiet("It is known when all images were looked at.")) : null;
+    showStrongest(side, images, means, made, current);
+    showMade(side, made);
+    box.append(copied(`alexnet show ${quoted(facts.path)} --unit ${layer}:${unit}`));
+  } else images.replaceChildren(quiet(`They are looked for in layers with weights of their own: ${facts.made.join(", ")}.`));
+}
+
+function strip(picture, i, label, title, onclick) { // one of the pictures that stand beside each other in a file
+  return make("button", { type: "button", class: "tile", title, "aria-label": label, onclick,
+    style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } });
+}
+const splitName = (split) => ({ train: "training", val: "validation" }[split] || split);
+
+const showUnits = guarded(async (side, box, current) => {
+  const path = to(side, `units/${encodeURIComponent(state.layer)}`), again = async () => { if (current()) await showUnits(side, box, current); };
+  const answer = await passed(box, path, to(side, "units"), again, "Look for them among");
   if (!answer || !current()) return;
-  rest.replaceChildren(make("div", { class: "mistakes nine" }, ...answer.strongest.map((image, i) => make("div", {},
-    make("button", { type: "button", class: "tile", title: image.name, "aria-label": `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`,
-      style: { "background-image": `url(${answer.picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
-      onclick: guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0)) }),
-    make("p", {}, short(image.value)), make("p", { class: "quiet" }, firstSynonym(image.class))))),
-  quiet(`Of ${plural(answer.images, `${{ train: "training", val: "validation" }[answer.split] || answer.split} image`)}. A tile is what the unit sees, `
-    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, before the activation function; `
-    + `on ${percent(answer.active)} of the images it is above 0. Choose one to look at it.`));
+  const { shown, units, layer, picture, images, split } = answer;
+  box.replaceChildren(make("div", { class: "mistakes units" }, ...shown.map(({ unit, name, value }, i) => make("a", { class: "map", href: `#${layer}/${unit}`, title: name },
+    make("span", { class: "tile still", style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
+    make("span", {}, `unit ${unit}`, make("span", { class: "quiet" }, ` ${short(value)}`))))),
+  quiet(`${shown.length < units ? `${count(shown.length)} of ${plural(units, "unit")}, at even distances` : `All ${plural(units, "unit")}`}; `
+    + `a tile is what the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest sum, ${beforeWhat(factsOf(side), layer)}.`),
+  copied(`alexnet show ${quoted(factsOf(side).path)} --layer ${layer}`));
 });
+
+const showStrongest = guarded(async (side, box, means, made, current) => {
+  const { layer, unit } = state, facts = factsOf(side), again = async () => { if (current()) await showStrongest(side, box, means, made, current); };
+  if (!facts.units.includes(layer)) { box.replaceChildren(quiet("The dataset that the run was trained on is not there.")); return; }
+  const answer = await passed(box, to(side, `units/${encodeURIComponent(layer)}/${unit}`), to(side, "units"), again, "Look for them among");
+  if (!answer || !current()) return;
+  const { strongest } = answer;
+  box.replaceChildren(make("div", { class: "mistakes nine" }, ...strongest.map((image, i) => make("div", {},
+    strip(answer.picture, i, `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`, image.name,
+      guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0))),
+    make("p", {}, short(image.value)), make("p", { class: "quiet" }, firstSynonym(image.class))))),
+  quiet(`Of ${plural(answer.images, `${splitName(answer.split)} image`)}. A tile is what the unit sees, `
+    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, ${beforeWhat(facts, layer)}; `
+    + `on ${percent(answer.active)} of the images it is above 0. Choose one to look at it.`));
+  means.replaceChildren(...tuning(answer.means));
+  made.strongest = strongest[0]?.value;
+  showResponse(made);
+});
+
+const MOST_BARS = 10;
+
+function tuning(means) { // bars from 0, of the classes that drive it most
+  const measured = means.filter(([, mean]) => mean !== null).sort(([, a], [, b]) => b - a), shown = measured.slice(0, MOST_BARS);
+  const values = shown.map(([, mean]) => mean), low = Math.min(0, ...values), span = Math.max(0, ...values) - low || 1;
+  const mean = measured.reduce((sum, [, own]) => sum + own, 0) / measured.length;
+  return [make("ol", { class: "bars means", "aria-label": "Mean response by class" }, ...shown.map(([name, own]) => make("li", {},
+    make("span", { title: name }, firstSynonym(name)), make("span", { class: "share" }, short(own)),
+    make("i", { "aria-hidden": "true" }, make("b", { class: own < 0 ? "below" : "", style: { left: `${(100 * (Math.min(0, own) - low)) / span}%`, width: `${(100 * Math.abs(own)) / span}%` } }))))),
+  quiet(`${shown.length < measured.length ? `The first ${shown.length} of ${plural(measured.length, "class", "classes")}; the` : "The"} mean over all classes is ${short(mean)}.`)];
+}
+
+const showMade = guarded(async (side, box) => { // an image that drives the unit as far as gradient ascent gets it
+  const { layer, unit } = state, { signal } = side.leave;
+  if (signal.aborted) return;
+  box.setAttribute("aria-live", "polite");
+  box.replaceChildren(quiet("It is being made while nobody else asks the net."));
+  let made = null;
+  while (!made && !signal.aborted) {
+    try {
+      made = await askJson(to(side, `units/${encodeURIComponent(layer)}/${unit}/made`), { signal });
+    } catch (error) {
+      if (error.status !== 503) { if (!signal.aborted) box.replaceChildren(); throw error; }
+      await new Promise((done) => { setTimeout(done, 1000 * (error.retry || 1)); });
+    }
+  }
+  if (signal.aborted) return;
+  box.response = made.response;
+  box.how = `Gradient ascent from noise, ${beforeWhat(factsOf(side), layer)}${made.side < factsOf(side).crop ? "; it is shown as far as the unit sees it" : ""}.`;
+  box.replaceChildren(make("figure", { class: "made" }, make("img", { src: made.picture, style: { "image-rendering": made.side < 32 ? "pixelated" : "auto" }, alt: `An image made to drive unit ${unit} of ${layer}` }),
+    make("figcaption", { class: "quiet" })));
+  showResponse(box);
+});
+
+function showResponse(box) { // to the made image, beside that to the strongest of the dataset's, when both are there
+  const caption = box.querySelector("figcaption"), { response, strongest, how } = box;
+  const times = strongest > 0 ? `, ${short(response / strongest)} times that to the strongest of the images` : "";
+  if (caption) caption.textContent = `${how} The response is ${short(response)}${times}. It shows one thing that drives the unit, far from any photo.`;
+}
 
 // ---------------------------------------------------------------- Similar
 
 const CODES = { itq: "ITQ", pca: "signs of principal components", hyperplanes: "random hyperplanes", autoencoder: "auto-encoder" };
 
 function startSimilar() {
-  const { images, codes } = state.facts.similar;
+  const { codes } = state.facts.similar;
   const choices = Object.keys(CODES).flatMap((kind) => codes[kind].map((bits) => [kind, bits]));
   $("code").append(...choices.map(([kind, bits]) => make("option", { value: `code=${kind}&bits=${bits}` }, `${CODES[kind]}, ${bits} bits`)));
   const [kind, bits] = choices.findLast(([name, length]) => name === choices[0][0] && length <= 64);
@@ -749,33 +934,52 @@ function startSimilar() {
     change();
   });
   $("code").addEventListener("change", change);
-  $("neighbors").append(quiet(`Give an image to find similar ones among ${plural(images, "image")}.`));
+  inviteSimilar();
+}
+function inviteSimilar() {
+  const { similar, runs, name } = state.facts;
+  $("neighbors").replaceChildren(quiet(`Give an image to find similar ones among ${plural(similar.images, "image")}`
+    + `${runs.length > 1 ? `, as “${name}” sees them` : ""}.`));
+  $("coding").textContent = "";
 }
 
 const similarQuestion = (options) => askJson(`search?count=12${state.code}`, options);
 
 function neighborTiles({ neighbors, picture }, text) {
-  return make("div", { class: "mistakes" }, ...neighbors.map((neighbor, i) => make("div", {},
-    make("span", { class: "tile still", role: "img", "aria-label": `Similar image ${i + 1}: ${neighbor.image}`, title: neighbor.image,
-      style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
-    make("p", {}, neighbor.label || neighbor.image.split("/").at(-1)),
-    make("p", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; not there any more"))));
+  return make("div", { class: "mistakes" }, ...neighbors.map((neighbor, i) => {
+    const name = neighbor.image.split("/").at(-1);
+    return make("div", {},
+      make("button", { type: "button", class: "tile", title: neighbor.image, disabled: neighbor.there ? null : "",
+        "aria-label": `Search by ${name}: ${[neighbor.label, text(neighbor)].filter(Boolean).join(", ")}`,
+        style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
+        onclick: guarded(async () => take(await (await ask(`similar/${neighbor.place}`)).blob(), neighbor.image, null, 0)) }),
+      neighbor.label ? make("p", {}, neighbor.label) : null,
+      make("p", { class: "name", title: neighbor.image }, name),
+      make("p", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; not there any more"));
+  }));
 }
 
 function showSimilar(answer) {
-  const { coded, neighbors, words } = answer, box = $("neighbors"), { similar } = state.facts;
+  const { coded, neighbors, words } = answer, box = $("neighbors"), { similar, runs, name } = state.facts;
+  const focused = box.contains(document.activeElement);
   const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${Number(relative.toPrecision(2))} × median`));
   const line = copied(`${curl} --data-binary ${quoted("@" + state.sides[0].photo.name)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`);
-  const note = quiet(`${plural(neighbors.length, "image")} of ${count(similar.images)}; ${words}.`);
+  const whose = state.compare === "photo" ? " Those of the first image." : runs.length > 1 ? ` The index was made with “${name}”.` : "";
+  const note = quiet(`${plural(neighbors.length, "image")} of ${count(similar.images)}, nearest to the image or to its flip; ${words}. `
+    + `Choose one to search by it.${whose}`);
+  const show = (...content) => {
+    box.replaceChildren(...content, note, line);
+    if (focused) box.querySelector("button").focus();
+  };
   $("coding").textContent = "";
-  if (!coded) { box.replaceChildren(exact, note, line); return; }
+  if (!coded) { show(exact); return; }
   const { kind, bits, overlap, compared, within } = coded;
   $("coding").textContent = `${overlap} of the ${compared} images that are nearest by distance are among the ${compared} nearest by code.`
     + (within > compared ? ` ${count(within)} images have a code as near as the last of these: of equal codes, the first in the index are shown.` : "");
-  box.replaceChildren(make("div", { class: "sides" },
+  show(make("div", { class: "sides" },
     make("section", { "aria-label": "By distance" }, make("h2", {}, "By distance"), exact),
     make("section", { "aria-label": "By code" }, make("h2", {}, `By code: ${CODES[kind]}, ${bits} bits`),
-      neighborTiles(coded, ({ differing }) => (differing ? `${differing} of ${bits} bits differ` : "the same code")))), note, line);
+      neighborTiles(coded, ({ differing }) => (differing ? `${differing} of ${bits} bits differ` : "the same code")))));
 }
 
 const METHODS = {
@@ -785,22 +989,35 @@ const METHODS = {
 };
 
 const showDepends = guarded(async () => {
-  const box = $("depends"), button = $("depend"), asked = sides().filter(photoOf);
+  const box = $("depends"), button = $("depend"), asked = sides().filter(photoOf), about = $("about").value;
   if (!asked.length) { say("Give an image first."); return; }
   button.disabled = true;
   try {
-    const answers = await Promise.all(asked.map((side) => askJson(to(side, "attributions"), { method: "POST", body: photoOf(side).blob })));
+    const answers = await Promise.all(asked.map((side) => askJson(to(side, `attributions${about && `?class=${encodeURIComponent(about)}`}`), { method: "POST", body: photoOf(side).blob })));
     box.replaceChildren(make("div", { class: "sides" }, ...answers.map(({ name, maps }, i) => make("section", {},
       state.compare ? make("h3", {}, sideName(asked[i])) : null, make("p", {}, `For the class ${firstSynonym(name)}:`), make("div", { class: "methods" },
         ...Object.entries(maps).map(([method, url]) => make("figure", {}, make("img", { src: url, alt: `${method} for ${firstSynonym(name)}` }),
           make("figcaption", {}, make("b", {}, method), " ", make("span", {}, METHODS[method])))))))),
     quiet("White is far from 0, dark is 0; each map has its own scale. Maps of a net that learned nothing can look as good: "
       + "the command draws each beside that of random weights."),
-    ...asked.map((side) => copied(`alexnet show ${quoted(factsOf(side).path)} ${quoted(photoOf(side).name)}`)));
+    ...asked.map((side) => copied(`alexnet show ${quoted(factsOf(side).path)} ${quoted(photoOf(side).name)}${about && ` --class ${quoted(about)}`}`)));
   } finally { button.disabled = false; }
 });
 
 // ---------------------------------------------------------------- API
+
+function exampleOf(path) { // an address of the reference that answers, with names that there are
+  const { facts } = state, examples = { layer: facts.units[0] || facts.layers[0].name, unit: 0, row: facts.examples?.[0]?.row ?? 0, place: 0 };
+  return path.replace(/\{(\w+)\}/g, (whole, name) => examples[name] ?? whole);
+}
+
+function commandOf(path) { // that says the same, where there is one
+  const run = quoted(state.facts.path), { similar } = state.facts, layer = state.facts.units[0] || state.facts.layers[0].name;
+  return { "/predict": `alexnet predict ${run} photo.jpg`, "/features": `alexnet features ${run} photo.jpg photo.npy --layer fc7`,
+    "/maps": `alexnet show ${run} photo.jpg`, "/attributions": `alexnet show ${run} photo.jpg`,
+    "/search": similar && `alexnet search ${quoted(similar.path)} photo.jpg --count 12`, "/run": `alexnet info ${run}`,
+    "/units/{layer}": `alexnet show ${run} --layer ${layer}`, "/units/{layer}/{unit}": `alexnet show ${run} --unit ${layer}:0` }[path];
+}
 
 const showReference = guarded(async () => {
   if ($("reference").children.length) return;
@@ -808,11 +1025,16 @@ const showReference = guarded(async () => {
   const typeOf = (schema) => schema.enum ? schema.enum.join(", ") : schema.type || (schema.anyOf || []).map(typeOf).join(" or ");
   for (const [path, methods] of Object.entries(spec.paths)) for (const [method, operation] of Object.entries(methods)) {
     const parameters = (operation.parameters || []).map(({ name, schema, description }) => make("li", {}, make("code", {}, name),
-      ` (${typeOf(schema)}${schema.default === undefined ? "" : `, default ${schema.default}`}): ${description || schema.description || ""}`));
+      ` (${typeOf(schema)}${schema.default === undefined ? "" : `, default ${schema.default}`})${description || schema.description ? ": " : ""}`,
+      ...marked(description || schema.description || "")));
+    const kinds = Object.keys(operation.responses["200"].content || {}), ending = path.split(".")[1]
+      || { "application/octet-stream": "npy", "image/png": "png", "image/jpeg": "jpg" }[kinds.find((kind) => kind !== "application/json")];
     const body = operation.requestBody ? " --data-binary @photo.jpg" : method === "post" ? " -X POST" : "";
+    const file = ending ? ` -o ${path === "/features" ? "photo" : path.split("/").at(-1).split(".")[0].replace(/\W/g, "")}.${ending}` : "";
     $("reference").append(make("section", { class: "endpoint" }, make("h2", {}, make("code", {}, `${method.toUpperCase()} ${path}`)),
-      make("p", {}, operation.description || operation.summary || ""), parameters.length ? make("ul", {}, ...parameters) : null,
-      copied(`${curl}${body} ${quoted(location.origin + path)}`)));
+      make("p", {}, ...marked(operation.description || operation.summary || "")), parameters.length ? make("ul", {}, ...parameters) : null,
+      copied(`${curl}${body}${file} ${quoted(location.origin + exampleOf(path))}`),
+      method === (body.includes("data") ? "post" : "get") && commandOf(path) ? copied(commandOf(path)) : null));
   }
 });
 
@@ -820,16 +1042,15 @@ const showReference = guarded(async () => {
 
 async function start() {
   state.facts = await askJson("run");
-  const other = state.facts.runs[1];
   $("tab-inside").hidden = !state.facts.inside;
   $("tab-similar").hidden = !state.facts.similar;
   if (state.facts.similar) startSimilar();
   startTabs();
   startInput();
   startCompare();
-  showFacts();
+  showHead();
   showFigure();
-  if (other) await compareWith(other);
+  await compareAsAddressed();
   route();
   showElsewhere();
   await showExamples();
