@@ -61,7 +61,7 @@ def test_the_report_holds_all_it_shows(alexnet, run, run_folder, dataset, tmp_pa
     assert described["errors"]["top1_error"] == errors.top1_error
     elements = check((tmp_path / "report.html").read_text(encoding="utf-8"))
     text = " ".join(elements.words)
-    for part in ("Training", "Errors", "Classes", "Filters", "The net", "Recipe", "conv2", f"{errors.top1_error:.1%}"):
+    for part in ("Training", "Errors", "Classes", "Filters", "The net", "Recipe", "conv2", f"{errors.top1_error:.2%}"):
         assert part in text
     assert "learning_rate" in text and f"{3 * 25 * 16 + 16:,}" in text  # conv1's parameters
 

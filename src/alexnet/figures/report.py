@@ -228,9 +228,9 @@ def _errors(run: Classifier, measured: Measured) -> list[str]:
     """Errors with their intervals, the classes' errors, confusion, and the worst mistakes."""
     evaluation, dataset = measured.evaluation, measured.dataset
     errors, words = evaluation.errors, dataset.words
-    rows = [("top-1 error", f"{errors.top1_error:.1%}", _interval(errors.top1_interval))]
+    rows = [("top-1 error", f"{errors.top1_error:.2%}", _interval(errors.top1_interval))]
     if len(words) > 5:
-        rows.append(("top-5 error", f"{errors.top5_error:.1%}", _interval(errors.top5_interval)))
+        rows.append(("top-5 error", f"{errors.top5_error:.2%}", _interval(errors.top5_interval)))
     rows.append(("loss", f"{errors.loss:.3f}", ""))
     measured_on = (
         f"Measured on {errors.images:,} {measured.split} images of {files.folder_name(dataset.path)}, one view each."
@@ -258,7 +258,7 @@ def _errors(run: Classifier, measured: Measured) -> list[str]:
 
 
 def _interval(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.1%} to {interval[1]:.1%}"
+    return f"{interval[0]:.2%} to {interval[1]:.2%}"
 
 
 def _net_table(run: Classifier) -> str:
