@@ -80,7 +80,7 @@ def responses_to(classifier: Classifier, layer: str, units: Sequence[int], crops
     Returns:
         (units,) float32 on the CPU.
     """
-    squares = _framed(crops, classifier.preprocessing)
+    squares = framed(crops, classifier.preprocessing)
     outputs = classifier.activations(squares.permute(0, 3, 1, 2), [f"{layer}:before"])[f"{layer}:before"]
     largest = outputs.flatten(2).amax(2) if outputs.dim() == 4 else outputs
     return largest[torch.arange(len(units)), torch.tensor(units)].cpu()
@@ -109,12 +109,20 @@ def driven_part(classifier: Classifier, layer: str, image: Tensor) -> np.ndarray
         if row.name == layer
     )
     middle, columns = (shape[1] // 2 * shape[2] + shape[2] // 2, shape[2]) if len(shape) == 3 else (0, 1)
-    square = _framed(image[None], preprocessing)[0].numpy()
+    square = framed(image[None], preprocessing)[0].numpy()
     return seen_by_unit(square, preprocessing, fields(classifier)[layer], middle, columns)
 
 
-def _framed(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """(N, size, size, 3) uint8 with (N, crop, crop, 3) crops in their middle, black around them."""
+def framed(crops: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Squares whose center view is a crop.
+
+    Args:
+        crops: (N, crop, crop, 3) uint8.
+        preprocessing: of the run.
+
+    Returns:
+        (N, size, size, 3) uint8, black around the crops.
+    """
     edge = (preprocessing.size - preprocessing.crop) // 2
     squares = crops.new_zeros(len(crops), preprocessing.size, preprocessing.size, 3)
     squares[:, edge : edge + preprocessing.crop, edge : edge + preprocessing.crop] = crops

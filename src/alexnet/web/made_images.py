@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from alexnet.evaluation.classifier import Classifier
-from alexnet.inside.synthesis import STEPS, driven_part, driving_images
+from alexnet.inside.synthesis import STEPS, driven_part, driving_images, framed
 from alexnet.nets.fusion import BEFORE
 from alexnet.web.batcher import Batcher
 from alexnet.web.layers import Activations
@@ -62,8 +62,9 @@ class MadeImages:
             while making.crop is None:
                 await self._behind(_Step(making), making.nothing)
         before, classifier = layer + BEFORE, self._batcher.classifier
-        part = driven_part(classifier, layer, torch.from_numpy(making.crop))
-        response = (await self._behind(Activations((before,)), _framed(classifier, making.crop)))[before]
+        crop = torch.from_numpy(making.crop)
+        part, square = driven_part(classifier, layer, crop), framed(crop[None], classifier.preprocessing)[0].numpy()
+        response = (await self._behind(Activations((before,)), square))[before]
         return {
             "layer": layer,
             "unit": unit,
@@ -144,12 +145,3 @@ class _Step(NamedTuple):
         """Nothing; the image is the making's."""
         self.making.step()
         return [None] * len(squares)
-
-
-def _framed(classifier: Classifier, crop: np.ndarray) -> np.ndarray:
-    """(size, size, 3) uint8 square whose center view is the crop."""
-    preprocessing = classifier.preprocessing
-    edge = (preprocessing.size - preprocessing.crop) // 2
-    square = np.zeros((preprocessing.size, preprocessing.size, 3), np.uint8)
-    square[edge : edge + preprocessing.crop, edge : edge + preprocessing.crop] = crop
-    return square
