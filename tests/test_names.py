@@ -208,6 +208,7 @@ def test_a_line_stays_one_line_and_says_where_it_was(text):
     assert len(shown.splitlines()) <= 1 and not CONTROLS.search(shown)
     shown.encode("utf-8")
     assert files.real(files.plain(text)) == text or "\\x" in text
+    assert files.real(files.kept(text)) == text
 
 
 def test_picture_of_a_store_with_odd_names(tmp_path, jpeg):

@@ -392,27 +392,93 @@ def test_what_was_taken_out_stays_out_until_its_own_path_is_given_again(run, pho
     make_index(run, photos / "red" / "003.jpg", index, remove=True)
     status, out, err = alexnet("index", run, photos, index)
     assert (status, out.splitlines()[0].partition(",")[0]) == (0, f"{index}: 39 images (39 unchanged)")
-    assert f"21 images stay out, which --remove took out: {photos / 'blue'} and 1 other path;" in err
+    assert f"21 images were removed with --remove and stay out: {photos / 'blue'} and 1 more;" in err
     status, _, err = alexnet("index", run, photos / "blue" / "000.jpg", index)
     assert status == 2 and f"was taken out of the index with {photos / 'blue'}; give that path" in err
-    status, _, err = alexnet("index", run, photos / "green", index)
-    assert status == 2 and f"lies in {photos}, whose images the index has; give that one again" in err
+    for inside in ("green", "red"):  # around a path that was taken out is not that path
+        status, _, err = alexnet("index", run, photos / inside, index)
+        assert status == 2 and f"lies in {photos}, whose images the index has; give that one again" in err
     back = make_index(run, photos / "blue", index)  # the rest of what was taken out stays out
     assert (back.images, back.computed, back.removed) == (59, 20, 0)
-    assert make_index(run, photos / "red", index).images == 60
+    assert make_index(run, photos / "red" / "003.jpg", index).images == 60
     assert not any(verify(index).values())
 
 
-def test_a_source_that_was_taken_out_whole_may_be_given_from_above(run, photos_of_mine, tmp_path):
-    index, blue, red = tmp_path / "index", photos_of_mine / "blue", photos_of_mine / "red"
+def test_sources_that_were_taken_out_whole_or_folder_by_folder_stay_out(run, photos_of_mine, tmp_path):
+    photos, index = photos_of_mine, tmp_path / "index"
+    blue, others = photos / "blue", tmp_path / "others"
+    shutil.copytree(photos, others)
     make_index(run, blue, index)
-    make_index(run, red, index)
+    make_index(run, others, index)
     with pytest.raises(UsageError, match=r"lies around .*--remove"):
-        make_index(run, photos_of_mine, index)
-    left = make_index(run, blue, index, remove=True)
+        make_index(run, photos, index)
+    for name in ("blue", "green", "red"):
+        make_index(run, others / name, index, remove=True)
+    assert make_index(run, others, index).images == 20  # one by one all of it was taken out
+    assert make_index(run, others / "red", index).images == 40
+    make_index(run, blue, index, remove=True)
+    assert make_index(run, photos, index).images == 60  # around it: without what was taken out
+    assert make_index(run, blue, index).images == 80
     names = Index(index).names
-    assert left.images == len(names) == 20 and {names.source(i) for i in range(20)} == {str(red)}
-    assert make_index(run, blue, index).images == 40
+    assert {names.source(i) for i in range(len(names))} == {str(photos), str(others)}
+
+
+def test_what_was_taken_out_of_an_archive_is_taken_in_again(run, photos_of_mine, tmp_path, alexnet):
+    archive, index = Path(shutil.make_archive(str(tmp_path / "a"), "zip", photos_of_mine)), tmp_path / "index"
+    make_index(run, archive, index)
+    assert make_index(run, archive / "blue", index, remove=True).images == 40
+    assert make_index(run, archive, index).images == 40
+    status, out, _ = alexnet("index", run, archive / "blue", index)
+    assert status == 0 and "60 images (20 computed, 40 unchanged)" in out
+
+
+@pytest.mark.skipif(os.sep != "/", reason="a backslash is no letter of a name there")
+def test_names_with_backslashes_and_links_are_what_they_are(run, photos_of_mine, tmp_path):
+    index, plain = tmp_path / "index", tmp_path / "t" / "a"
+    slashed, escaped = Path(f"{plain}\\"), tmp_path / "t" / "lit\\xff"
+    for folder, name in ((plain, "blue"), (slashed, "green"), (escaped, "red")):
+        shutil.copytree(photos_of_mine / name, folder)
+        make_index(run, folder, index)
+    assert make_index(run, escaped, index).computed == 0
+    assert make_index(run, slashed, index, remove=True).images == 40
+    names = Index(index).names
+    assert {names.source(i) for i in range(len(names))} == {str(plain), str(escaped)}
+    assert make_index(run, escaped, index, remove=True).images == 20
+    (tmp_path / "link").symlink_to(plain)
+    assert (again := make_index(run, tmp_path / "link", index)).computed == 0 and again.images == 20
+    (tmp_path / "above").symlink_to(tmp_path / "t")
+    with pytest.raises(UsageError, match="lies around"):
+        make_index(run, tmp_path / "above", index)
+    assert make_index(run, slashed, index).images == 40
+    make_index(run, tmp_path / "above" / "a" / "000.jpg", index, remove=True)
+    assert make_index(run, plain, index).images == 39
+
+
+def test_files_of_others_in_an_index_stay_there(run, photos_of_mine, tmp_path):
+    index = tmp_path / "index"
+    make_index(run, photos_of_mine, index)
+    mine = [index / name for name in ("names-2024.csv", "scan-99.safetensors", "names-0.arrow", "notes.txt")]
+    for path in mine:
+        path.write_text("mine")
+    (index / "names-2.arrow").write_text("of a change that was cut off")
+    make_index(run, photos_of_mine / "blue", index, remove=True)
+    make_index(run, photos_of_mine, index)
+    assert all(path.read_text() == "mine" for path in mine)
+    assert len(list(index.glob("names-*.arrow"))) == 2
+
+
+def test_files_of_another_length_are_said_by_every_command(made, pictures, run, tmp_path, alexnet):
+    for name in ("vectors", "names", "scan", "stamps"):
+        index = Path(shutil.copytree(made, tmp_path / name))
+        (path,) = index.glob(f"{name}-*")
+        content = path.read_bytes()
+        path.write_bytes(content[:100])
+        for words in (["info", index], ["index", run, pictures, index], ["index", run, pictures, index, "--remove"]):
+            status, _, err = alexnet(*words)
+            assert status == 1 and path.name in err and "make the index again" in err and err.count("\n") == 1
+        path.unlink()
+        status, _, err = alexnet("index", run, pictures, index)
+        assert status == 1 and f"{path}: missing; make the index again" in err
 
 
 def test_an_index_keeps_its_layer_and_says_what_goes_on_when_it_is_stopped(

@@ -52,10 +52,10 @@ class Index(OfCheckpoint, OnDevice, Working):
         from alexnet import machine
         from alexnet.evaluation.classifier import load
         from alexnet.search.library import faiss
-        from alexnet.search.make import make_index
+        from alexnet.search.make import make_index, source_of
 
         check_threads("--workers", self.workers)
-        wanted = [] if self.remove else [("images or dataset", self.source)]
+        wanted = [] if self.remove else [("images or dataset", source_of(self.index, self.source))]
         mistakes.check_order("index", ("run", self.run), *wanted, ("new index", self.index))
         faiss()
         machine.set_up()

@@ -72,6 +72,7 @@ from alexnet.files.storage import write_json as write_json
 from alexnet.files.text import NAMED_BYTES as NAMED_BYTES
 from alexnet.files.text import code_point as code_point
 from alexnet.files.text import json_shown as json_shown
+from alexnet.files.text import kept as kept
 from alexnet.files.text import plain as plain
 from alexnet.files.text import real as real
 from alexnet.files.text import shown as shown

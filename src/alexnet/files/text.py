@@ -12,7 +12,7 @@ from alexnet.files.places import named
 
 NAMED_BYTES = "alexnet.named_bytes"  # as `errors` of a stream: what it cannot say is written as \xNN or \uNNNN
 SURROGATE = re.compile("[\ud800-\udfff]")
-BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
+BYTE = re.compile(r"\\x(5c|[89a-f][0-9a-f])")
 # What acts instead of being shown: controls (C0, DEL, C1), line separators, changes of the writing direction, tags
 ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
 NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -23,9 +23,14 @@ def plain(text: str) -> str:
     return text if text.isascii() else SURROGATE.sub(lambda match: code_point(match[0]), text)
 
 
+def kept(text: str) -> str:
+    """``plain`` of a path that ``real`` gives back, though ``\\x`` be letters of its name: they are ``\\x5cx`` then."""
+    return plain(text.replace("\\x", "\\x5cx"))
+
+
 def real(text: str) -> str:
-    """The path that ``plain`` made ``text`` of, where its bytes were no UTF-8."""
-    return BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text)
+    """The path that ``kept`` made ``text`` of, or ``plain`` where ``\\x`` stood for bytes that were no UTF-8."""
+    return BYTE.sub(lambda match: "\\" if match[1] == "5c" else chr(0xDC00 + int(match[1], 16)), text)
 
 
 def shown(text: object) -> str:

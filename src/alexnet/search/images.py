@@ -58,6 +58,10 @@ class Images:
             self.rows[places], self.sources[places], names, labels, self.stamps[places], self.hashes[places]
         )  # fmt: skip
 
+    def of_sources(self, numbers: Sequence[int]) -> "Images":
+        """The same, whose sources have other numbers."""
+        return dataclasses.replace(self, sources=np.asarray(numbers, np.int32).reshape(-1))
+
     def and_those(self, others: "Images") -> "Images":
         """These and others, in the order of their rows."""
         both = Images(
@@ -80,8 +84,8 @@ def write_images(folder: Path, change: int, images: Images) -> dict[str, Part]:
         {
             "row": images.rows,
             "source": images.sources,
-            "name": pa.array([files.plain(name) for name in images.names], pa.string()),
-            "label": pa.array([files.plain(label) for label in images.labels], pa.string()).dictionary_encode(),
+            "name": pa.array([files.kept(name) for name in images.names], pa.string()),
+            "label": pa.array([files.kept(label) for label in images.labels], pa.string()).dictionary_encode(),
         }
     )
     hashes = pa.FixedSizeBinaryArray.from_buffers(

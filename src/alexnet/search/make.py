@@ -20,14 +20,14 @@ from alexnet.progress import plural
 from alexnet.search.changes import Changes, changes_of
 from alexnet.search.commit import Before, committed
 from alexnet.search.images import NONE, Images, read_images
-from alexnet.search.left_out import followed, leave_out, only_used, paths_of, within
+from alexnet.search.left_out import as_followed, followed, leave_out, paths_of, within, without
 from alexnet.search.library import faiss
 from alexnet.search.manifest import (
     MANIFEST,
-    PARTS,
     Bound,
     Content,
     bound_of,
+    change_of,
     check_bound,
     read_manifest,
     read_whole,
@@ -106,7 +106,8 @@ def make_index(
     """
     check_threads("--workers", workers)
     faiss()
-    wanted = [("run", run), *([] if remove else [("images or dataset", source)]), ("new index", index)]
+    opens = source if remove else source_of(index, source)
+    wanted = [("run", run), *([] if remove else [("images or dataset", opens)]), ("new index", index)]
     mistakes.check_order("index", *wanted)
     classifier = opened(run)
     folder = _folder(index, remove)
@@ -114,7 +115,7 @@ def make_index(
     numbers = math.prod(shapes(classifier, [layer])[layer])
     check_numbers(layer, numbers, MOST_NUMBERS)
     bound = bound_of(classifier, layer, numbers)
-    images = None if remove else Source(source, note, _words(classifier))
+    images = None if remove else Source(opens, note, _words(classifier))
     files.make_folder(folder)
     with files.owned(folder, say=note):
         files.remove_leftovers(folder, owned=True)
@@ -123,8 +124,8 @@ def make_index(
             check_bound(folder, before.content["bound"], bound)
             remove_others(folder, before.content)
         if images is not None:
-            with _kept_said(folder, index):
-                return _followed(folder, before, bound, classifier, images, workers, note, progress)
+            with _kept_said(folder, before):
+                return _followed(folder, before, bound, classifier, images, source, workers, note, progress)
         assert before is not None  # else it was refused above
         return _removed(folder, before, source)
 
@@ -135,15 +136,14 @@ def _followed(
     bound: Bound,
     classifier: Classifier,
     source: Source,
+    asked: str | os.PathLike,
     workers: int,
     note: Callable[[str], None],
     progress: Callable[[int, int], None] | None,
 ) -> Made:
-    """An index that has what a source has."""
-    images, sources, before_out = (before.images, *_paths(before)) if before else (NONE, [], [])
-    source, left_out = followed(
-        source, sources, before_out, lambda path: Source(path, note, _words(classifier))
-    )  # fmt: skip
+    """An index that has what a source has; ``asked`` is the path that was given, the source's or one in it."""
+    images, sources, before_out = (before.images, *_paths(before.content)) if before else (NONE, [], [])
+    _, left_out = followed(as_followed(asked, sources), sources, before_out)
     leave_out(source, left_out, note)
     if source.path not in sources:
         sources.append(source.path)
@@ -162,7 +162,7 @@ def _followed(
     if before and unchanged:
         content = before.content
     else:
-        named, out = ([files.plain(path) for path in paths] for paths in (sources, left_out))
+        named, out = ([files.kept(path) for path in paths] for paths in (sources, left_out))
         content = committed(folder, before, kept, new, pieces, bound, named, out)
     shutil.rmtree(work, ignore_errors=True)
     return _made(folder, content, len(new), len(changes.kept), changes.moved, len(changes.gone), problems)
@@ -170,8 +170,8 @@ def _followed(
 
 def _removed(folder: Path, before: Before, source: str | os.PathLike) -> Made:
     """An index without the images at a path."""
-    path, images = files.absolute(os.fsdecode(source)), before.images
-    sources, left_out = _paths(before)
+    images, (sources, left_out) = before.images, _paths(before.content)
+    path = as_followed(source, sources)
     gone = np.array([within(name, path) for name in paths_of(images, sources)], bool)
     if not gone.any():
         raise UsageError(
@@ -179,10 +179,9 @@ def _removed(folder: Path, before: Before, source: str | os.PathLike) -> Made:
         )
     if gone.all():
         raise UsageError(f"{source}: holds every image of the index; remove the folder {folder} instead")
-    kept, used = only_used(images.some(np.flatnonzero(~gone)), sources)
-    apart = [other for other in left_out if not within(other, path)] + [path]
-    out = [other for other in apart if any(within(other, outer) for outer in used)]
-    named, out = ([files.plain(path) for path in paths] for paths in (used, out))
+    kept, used = without(images.some(np.flatnonzero(~gone)), sources, path)
+    out = [other for other in left_out if not within(other, path)] + [path]
+    named, out = ([files.kept(path) for path in paths] for paths in (used, out))
     content = committed(folder, before, kept, NONE, [], before.content["bound"], named, out)
     return _made(folder, content, 0, len(kept), 0, int(gone.sum()), 0)
 
@@ -241,22 +240,38 @@ def _new(pieces: list[Piece], number: int, source: Source) -> Images:
     return Images.of(np.arange(len(members)), number, names, labels, stamps, hashes)
 
 
-def _paths(before: Before) -> tuple[list[str], list[str]]:
-    """The paths that an index follows, and those in them that it leaves out."""
-    content = before.content
+def source_of(index: str | os.PathLike, source: str | os.PathLike) -> str | os.PathLike:
+    """What is opened for a source that an index is given: of a path that was taken out, the source around it.
+
+    Raises:
+        UsageError: the index has its images already.
+        AlexNetError: a damaged index.
+    """
+    if files.is_remote(index) or not Path(os.fsdecode(index), MANIFEST).is_file():
+        return source
+    sources, left_out = _paths(read_manifest(index))
+    opens = followed(as_followed(source, sources), sources, left_out)[0]
+    return source if opens == files.absolute(os.fsdecode(source)) else opens
+
+
+def _paths(content: Content) -> tuple[list[str], list[str]]:
+    """The paths that an index follows, and those that it leaves out."""
     return [files.real(path) for path in content["sources"]], [files.real(path) for path in content.get("left_out", [])]
 
 
 @contextlib.contextmanager
-def _kept_said(folder: Path, index: str | os.PathLike) -> Iterator[None]:
-    """An interruption says that the index is as it was, and what is kept."""
+def _kept_said(folder: Path, before: Before | None) -> Iterator[None]:
+    """An interruption says whether the index is as it was, and what is kept."""
     try:
         yield
     except KeyboardInterrupt:
-        was = "is as it was" if (folder / MANIFEST).exists() else "is not there yet"
+        if (folder / MANIFEST).exists() and (not before or before.content["change"] != read_manifest(folder)["change"]):
+            raise Interrupted(
+                f"{folder}: interrupted when the index was changed already; nothing is left to do"
+            ) from None
         raise Interrupted(
-            f"{os.fsdecode(index)}: interrupted; the index {was}, activations that were computed are kept, and the same"
-            " command goes on with the others"
+            f"{folder}: interrupted; the index is {'as it was' if before else 'not there yet'}, activations that were"
+            " computed are kept, and the same command goes on with the others"
         ) from None
 
 
@@ -271,7 +286,7 @@ def _folder(index: str | os.PathLike, is_old: bool) -> Path:
         if is_old:
             mistakes.refuse(index, "index")
         entries = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        if any(not name.startswith(".") and name.partition("-")[0] not in PARTS for name in entries):
+        if any(not name.startswith(".") and change_of(name) != 1 for name in entries):
             mistakes.refuse(index, "new index")
     return folder
 

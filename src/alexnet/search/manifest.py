@@ -14,6 +14,8 @@ The numbers count the changes: a file whose number is not in the manifest is of 
 
 import contextlib
 import os
+import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar
@@ -78,13 +80,17 @@ class Content(TypedDict):
     parts: dict[str, Part]
 
 
-PARTS = ("vectors", "sums", "projection", "scan", "names", "stamps")
+PARTS = {  # of an index, with the endings of their files
+    "vectors": ("f16",), "sums": ("u64",), "projection": ("safetensors",), "scan": ("safetensors", "faiss"),
+    "names": ("arrow",), "stamps": ("arrow",),
+}  # fmt: skip
+PART_FILE = re.compile(r"([a-z]+)-([1-9]\d{0,9})\.([a-z0-9]+)")
 
 
 def bound_of(classifier: Classifier, layer: str, numbers: int) -> Bound:
     """What an index of a layer of a run is bound to."""
     return {
-        "run": files.plain(files.absolute(classifier.path)),
+        "run": files.kept(files.absolute(classifier.path)),
         "step": classifier.step,
         "weights": weights_hash(classifier.net),
         "net": files.sha256_text(classifier.net.table.text),
@@ -139,6 +145,8 @@ def read_manifest(folder: str | os.PathLike) -> Content:
             f"{path}: an index of format {version:,}, newer than this alexnet reads ({FORMAT_VERSION}); upgrade alexnet"
         )
     checked: Content = files.read_json(path, Content, AGAIN)
+    if len(set(checked["sources"])) < len(checked["sources"]):
+        raise AlexNetError(f"{path}: sources: one stands there twice; {AGAIN}")
     missing = [name for name in PARTS if name not in checked["parts"]]
     if missing:
         raise AlexNetError(f"{path}: parts.{missing[0]}: is missing; {AGAIN}")
@@ -151,12 +159,18 @@ def write_manifest(folder: Path, content: Content) -> None:
     remove_others(folder, content)
 
 
+def change_of(name: str) -> int | None:
+    """The number of the change that wrote a file of an index; None of a file of another name."""
+    match = PART_FILE.fullmatch(name)
+    return int(match[2]) if match and match[3] in PARTS[match[1]] else None
+
+
 def remove_others(folder: Path, content: Content) -> None:
     """Removes files of an index that its manifest does not name."""
     own = {part["file"] for part in content["parts"].values()}
     for path in folder.iterdir():
-        name, _, change = path.stem.rpartition("-")
-        if name in PARTS and change.isdigit() and path.name not in own:
+        change = change_of(path.name)
+        if change is not None and change <= content["change"] + 1 and path.name not in own:
             with contextlib.suppress(OSError):  # Windows removes no file that a search has open
                 path.unlink()
 
@@ -203,6 +217,16 @@ def write_arrays(folder: Path, file: str, arrays: dict[str, np.ndarray]) -> Part
     return write_part(folder, file, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
 
 
+def _check_sizes(folder: Path, content: Content) -> None:
+    """Raises ``AlexNetError`` where a file is not as long as it was written; behind the vectors there may be more."""
+    for name, part in content["parts"].items():
+        path = folder / part["file"]
+        status = path.stat()
+        size = min(status.st_size, part["bytes"]) if name == "vectors" else status.st_size
+        if not stat.S_ISREG(status.st_mode) or size != part["bytes"]:
+            raise AlexNetError(f"{path}: is not the file of {part['bytes']:,} bytes that was written; {AGAIN}")
+
+
 def read_whole(folder: str | os.PathLike, read: Callable[[Path, Content], T]) -> tuple[Content, T]:
     """The manifest, and what ``read`` makes of the files that it names, though the index is changed meanwhile.
 
@@ -212,6 +236,7 @@ def read_whole(folder: str | os.PathLike, read: Callable[[Path, Content], T]) ->
     content = read_manifest(folder)
     while True:
         try:
+            _check_sizes(Path(folder), content)
             return content, read(Path(folder), content)
         except FileNotFoundError as error:
             before, content = content, read_manifest(folder)

@@ -151,7 +151,7 @@ def half(rows: np.ndarray, layer: str) -> np.ndarray:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], names: list[str]) -> None:
-    plain = [files.plain(name) for name in names]
+    plain = [files.kept(name) for name in names]
     noted = {"names": json.dumps(plain), "checksum": _checksum(arrays, plain)}
     files.write_bytes(path, safetensors.numpy.save(arrays, noted))
 
