@@ -126,7 +126,8 @@ def correlations(run: Classifier, dataset: Dataset, photos: int) -> dict[str, An
             Image.fromarray(dataset.image(row)).save(path)
             looked = look(run, path)
             for name in names:
-                values[name].append(getattr(looked, name).correlation)
+                correlation = getattr(looked, name).correlation
+                values[name] += [] if correlation is None else [correlation]
     return {
         name: {
             "mean": statistics.fmean(several),

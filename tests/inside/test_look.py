@@ -1,8 +1,10 @@
 """``alexnet show RUN IMAGE``: the sheet, its numbers, what a wrong class is told."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from alexnet.figures.inside import is_one_image
 from alexnet.figures.inside_sheet import inside_sheet, strongest
 from alexnet.inside.look import cut_of, look
+from alexnet.inside.sanity import rank_correlation
 from tests.figures.drawn import ODD
 
 
@@ -32,6 +35,30 @@ def test_one_image_is_drawn_on_its_way_through_the_net(alexnet, run, run_folder,
     assert set(described["correlation_with_random_weights"]) == {"gradient", "smooth_gradient", "grad_cam", "occlusion"}
     status, out, _ = alexnet("show", run_folder, image, "--output", tmp_path, "--class", "green")
     assert (status, out) == (0, f"{tmp_path / f'inside-{image.stem}-green.png'}\n")
+
+
+def test_sheets_of_other_images_are_not_drawn_over(alexnet, run_folder, image, tmp_path):
+    output = tmp_path / "out"
+    names = ["a/1.png", "b/1.png", "a b.png", "a\nb.png", "\U0001f600.png", "\u732b" * 70 + ".png"]
+    sheets = []
+    for name in [*names, names[1]]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(image, path)
+        status, out, _ = alexnet("show", run_folder, path, "--output", output, "--json")
+        assert status == 0
+        sheets += json.loads(out)["pictures"]
+    short = [Path(sheet).name for sheet in sheets]
+    assert short[:5] == ["inside-1.png", "inside-1-2.png", "inside-a-b.png", "inside-a-b-2.png", "inside.png"]
+    assert len(set(sheets)) == len(names) and sheets[-1] == sheets[1]  # of the same image: again
+    (output / "inside-1.png").write_bytes(image.read_bytes())  # a picture of somebody's
+    status, _, err = alexnet("show", run_folder, tmp_path / "a" / "1.png", "--output", output)
+    assert status == 2 and "no picture of alexnet's" in err
+
+
+def test_a_map_that_is_the_same_everywhere_has_no_order(alexnet):
+    assert rank_correlation(np.zeros((3, 3)), np.arange(9.0).reshape(3, 3)) is None
+    assert rank_correlation(np.arange(9.0), np.arange(9.0)) == pytest.approx(1)
 
 
 def test_a_folder_or_several_images_are_predictions_as_ever(run_folder, pictures, image):

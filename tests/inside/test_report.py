@@ -97,7 +97,9 @@ def test_the_worst_images_give_their_true_class_least(alexnet, run, run_folder, 
     of_red = json.loads(out)["images"]
     assert status == 0 and len(of_red) == 4 and {image["true_class"] for image in of_red} == {"red"}
     status, out, _ = alexnet("show", run_folder, "--worst", "2", "--output", tmp_path)
-    assert out.splitlines()[-1] == str(tmp_path / "worst.png") and out.count(", true: ") == 2
+    assert out.splitlines()[-1] == str(tmp_path / "worst.png") and (tmp_path / "worst-red.png").exists()
+    right = [image["true_class"] == image["prediction"] for image in described["images"][:2]]
+    assert (out.count(": right, "), out.count(", true: ")) == (sum(right), 2 - sum(right))
 
 
 @pytest.mark.usefixtures("few_steps")

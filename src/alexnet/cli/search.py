@@ -79,7 +79,8 @@ class Index(OfCheckpoint, OnDevice, Working):
         counts = {"computed": made.computed, "unchanged": made.kept - made.moved, "moved": made.moved,
                   "removed": made.removed}  # fmt: skip
         news = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-        say(f"{self.index}: {plural(made.images, 'image')} ({news}), {size_text(made.bytes)}")
+        part = f" of {self.source}" if not self.remove and made.computed + made.kept < made.images else ""
+        say(f"{self.index}: {plural(made.images, 'image')} ({news}{part}), {size_text(made.bytes)}")
         if made.kind == "exact":
             say("search is exact: recall 100%")
         else:
@@ -144,7 +145,7 @@ class Search(OnDevice, Working):
             print_json([dataclasses.asdict(answer) for answer in good])
         elif good:
             for answer in good:
-                _print(answer)
+                _print(answer, answered.index.content["typical"])
             say(answered.index.words)
         if self.picture and good:
             self._draw(answered.index, good, answered.squares)
@@ -187,7 +188,7 @@ class Search(OnDevice, Working):
             pictures = pictures_of(index.names, [neighbor.place for neighbor in answer.neighbors])
             similar.append(
                 [
-                    Drawn(picture, neighbor.distance, neighbor.relative, neighbor.label)
+                    Drawn(picture, neighbor.distance, neighbor.relative, neighbor.label, neighbor.image)
                     for picture, neighbor in zip(pictures, answer.neighbors)
                 ]
             )
@@ -200,10 +201,11 @@ class Search(OnDevice, Working):
         say_written([self.picture], self.json)
 
 
-def _print(answer: "Answer") -> None:
-    shown = table_of(answer.image, "distance", "of typical", "label", right=(1, 2))
+def _print(answer: "Answer", median: float) -> None:
+    shown = table_of(answer.image, "distance", "÷ median", "label", right=(1, 2))
     for neighbor in answer.neighbors:
-        add_row(shown, neighbor.image, f"{neighbor.distance:.2f}", f"{neighbor.relative:.2f}", neighbor.label)
+        relative = f"{neighbor.relative:.2f}" if median else ""
+        add_row(shown, neighbor.image, f"{neighbor.distance:.2f}", relative, neighbor.label)
     print_table(shown)
     say("")
 
@@ -211,23 +213,13 @@ def _print(answer: "Answer") -> None:
 def _print_codes(compared: "Compared") -> None:
     from alexnet.search.codes import BITS, BY_COMPONENTS, WORDS
 
-    columns = (
-        "code",
-        "bits",
-        "bytes",
-        "recall@10",
-        "ranked",
-        "recall@100",
-        "ranked",
-        "mAP",
-        "ranked",
-        "distinct",
-        "ms",
-    )
+    columns = ("code", "bits", "bytes", "recall@10", "ranked@10", "recall@100", "ranked@100", "mAP", "ranked mAP",
+               "distinct", "ms")  # fmt: skip
     shown = table_of(*columns, right=range(1, 11))
     for worth in compared.worths:
-        shares = (worth.recall10, worth.ranked10, worth.recall100, worth.ranked100, worth.map, worth.ranked_map)
-        cells = ["" if share is None else f"{share:.3f}" for share in shares]
+        recalls = (worth.recall10, worth.ranked10, worth.recall100, worth.ranked100)
+        precisions = (worth.map, worth.ranked_map)
+        cells = [*(f"{share:.1%}" for share in recalls), *("" if one is None else f"{one:.3f}" for one in precisions)]
         bits = f"{worth.bits:,}" if worth.bits else ""
         milliseconds = f"{worth.milliseconds:.2f}" if worth.bits else ""
         add_row(
@@ -244,6 +236,8 @@ def _print_codes(compared: "Compared") -> None:
         f"{plural(compared.images, 'image')}, {compared.queries:,} others searched for; ranked: the {compared.ranked} "
         "nearest codes, by exact distance; mAP: by label"
     )
+    if compared.images < 10 * compared.ranked:
+        say(f"the {compared.ranked} nearest codes are a large part of so few images: the ranked columns say little")
     if compared.components < max(BITS):
         kinds = " and ".join(WORDS[kind] for kind in BY_COMPONENTS)
         say(f"{kinds} give each principal component a bit: these images have {compared.components:,}, so longer codes "

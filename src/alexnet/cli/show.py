@@ -183,4 +183,6 @@ class Show(OfCheckpoint, OnDevice, Working):
 
 def _line(image: str, true: str, true_share: float, prediction: str, share: float) -> str:
     """An image with its prediction and its true class."""
+    if prediction == true:
+        return f"{image}: right, {true} {true_share:.1%}"
     return f"{image}: {prediction} {share:.1%}, true: {true} {true_share:.1%}"

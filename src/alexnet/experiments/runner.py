@@ -185,7 +185,8 @@ def draw(name: str, raw: str | os.PathLike[str], picture: str | os.PathLike[str]
 def _experiment(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         nearest = files.nearest(name, list(EXPERIMENTS))
-        raise UsageError(f"experiment {name!r}: unknown; {nearest}give one of {', '.join(EXPERIMENTS)}")
+        known = ", ".join(EXPERIMENTS)
+        raise UsageError(f"experiment {name!r}: unknown; {nearest}give one of {known}, which `alexnet reproduce` lists")
     return EXPERIMENTS[name]
 
 

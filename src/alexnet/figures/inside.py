@@ -1,7 +1,6 @@
 """What ``alexnet show RUN IMAGE`` draws: one image on its way through the net."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -9,29 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from alexnet import files
 from alexnet.data.sources.pictures import OneFile, find_pictures
 from alexnet.evaluation.classifier import load
 from alexnet.figures.inside_sheet import inside_sheet, strongest
-from alexnet.figures.place import Place
-from alexnet.figures.style import first_synonyms
+from alexnet.figures.place import Place, named_picture, own_name
+from alexnet.figures.style import ABOUT, first_synonyms
 from alexnet.files import mistakes
 from alexnet.inside.look import Look, class_index, look
 from alexnet.runs.checkpoint import AnyCheckpoint
-
-LONGEST = 80  # letters of a photo's name, and of a class, in a picture's
 
 
 def is_one_image(run: str | os.PathLike, images: Sequence[str]) -> bool:
     """Whether one image file is given, no folder, archive or several. Raises ``UsageError`` where nothing is there."""
     mistakes.check_order("show", ("run", run), *(("images", image) for image in images))
     return len(images) == 1 and isinstance(find_pictures(images)[0].tree, OneFile)
-
-
-def picture_name(image: str, word: str | None = None) -> str:
-    """``inside-dog.png`` of ``photos/dog.jpg``, ``inside-dog-tabby.png`` of a class that was asked for."""
-    texts = [PurePath(image).stem, *([] if word is None else [word])]
-    parts = [re.sub(r"[^\w.-]+", "-", text).strip("-.")[:LONGEST] for text in texts]
-    return "-".join(["inside", *filter(None, parts)]) + ".png"
 
 
 def show_inside(
@@ -63,10 +54,14 @@ def show_inside(
     """
     run = load(path, checkpoint, device)
     word = None if label is None else first_synonyms(run.words)[class_index(run, label)]
-    picture = picture_name(image, word)
+    about = files.plain(f"{files.absolute(image)} {word or ''}".rstrip())
+    name = named_picture("inside", PurePath(image).stem, word)
+    picture = own_name(path if output is None else output, name, about)
     place = Place.of(path, output, [picture], [image])
     seen = look(run, image, label)
-    place.write({picture: inside_sheet(seen, run.words, f"{run.name}: {image}")}, wrote)
+    sheet = inside_sheet(seen, run.words, f"{run.name}: {image}")
+    sheet.info[ABOUT] = about
+    place.write({picture: sheet}, wrote)
     return described(seen, run.words)
 
 

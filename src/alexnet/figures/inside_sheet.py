@@ -53,7 +53,7 @@ def inside_sheet(look: Look, words: Sequence[str], title: str) -> Image.Image:
     """
     names = style.first_synonyms(words)
     rows = -(-len(look.layers) // 2)
-    top_layers = 2 * MARGIN + LINE + PICTURE + 3 * LINE
+    top_layers = 2 * MARGIN + LINE + PICTURE + 4 * LINE
     row_height = TILE + LINE + 4
     top_maps = top_layers + LINE + 10 + rows * row_height + MARGIN
     sheet = Image.new("RGB", (WIDTH, top_maps + MAP + 250), "white")
@@ -134,8 +134,8 @@ def _draw_legend(draw: ImageDraw.ImageDraw, left: int, top: int, width: int) -> 
         "The blue bar is the class that the maps below are about.",
         "Below a tile: the number of the unit, counted from 0, and its largest output. Tiles of a layer share one"
         " scale, from 0 (dark) to the layer's largest (yellow); a gray tile is a unit whose output is 0.",
-        "Small map: the same for a net with random weights. r is the rank correlation of both. Where they are alike, a"
-        " map says nothing of what was learned.",
+        "Small map: the same for a net with random weights. Its scale is its own. r is the rank correlation of"
+        " both. Where they are alike, a map says nothing of what was learned.",
         "A map shows where the score changes, not why. None is proof of a cause.",
     )
     write(draw, "how to read this sheet", left, top + LINE // 2, HEAD)
@@ -156,7 +156,7 @@ def _draw_layer(
     size = f"{count:,} units" if values.ndim == 1 else f"{count:,} of {values.shape[1]}x{values.shape[2]}"
     active = int((values.reshape(count, -1).max(1) > 0).sum())
     write(draw, fitted(name, LABEL - GAP, HEAD), left, top + 12, HEAD)
-    for number, text in enumerate((size, f"{active:,} above 0", f"largest {style.number(full)}")):
+    for number, text in enumerate((size, f"{active:,} positive", f"largest {style.number(full)}")):
         write(draw, fitted(text, LABEL - GAP, TEXT - 2), left, top + 31 + 15 * number, TEXT - 2, color=QUIET)
     for number, (unit, largest) in enumerate(strongest(values)):
         x = left + LABEL + number * (TILE + GAP)
@@ -177,8 +177,8 @@ def _panels(look: Look) -> list[Panel]:
     for title, text, attribution in (
         (
             "Gradient",
-            "Orange: the score before the soft-max grows where this pixel gets brighter, by so much a gray level. Blue:"
-            " it falls.",
+            "Orange: the score before the soft-max grows where this pixel gets brighter, by so much per gray level."
+            " Blue: it falls.",
             look.gradient,
         ),
         (
@@ -243,8 +243,10 @@ def _draw_panel(sheet: Image.Image, draw: ImageDraw.ImageDraw, panel: Panel, lef
     x = left + MAP + 2 * GAP
     sheet.paste(panel.pictures[1].resize((SMALL, SMALL), Image.Resampling.BOX), (x, y))
     draw.rectangle((x - 1, y - 1, x + SMALL, y + SMALL), outline=OTHER)
-    alike = panel.attribution.correlation >= 0.5
-    for number, text in enumerate(("random weights", f"r = {panel.attribution.correlation:.2f}")):
+    correlation = panel.attribution.correlation
+    alike = correlation is not None and correlation >= 0.5
+    said = "r: none, a map is empty" if correlation is None else f"r = {correlation:z.2f}"
+    for number, text in enumerate(("random weights", said)):
         color = WRONG if alike and number else QUIET
         write(draw, text, x, y + SMALL + 12 + number * LINE, TEXT, color=color)
     heat.scale_bar(draw, (left, y + MAP + 8, left + MAP), panel.low, panel.high, panel.both)

@@ -1,6 +1,7 @@
 """Pictures with the images that are most similar to them, a line each, as the paper's Figure 4 (right) shows them."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,12 +24,14 @@ class Drawn:
         distance: from the picture; 0 is the same.
         relative: the same as a share of the median distance of two images.
         label: below it.
+        name: below that, of the file.
     """
 
     picture: np.ndarray | None
     distance: float
     relative: float
     label: str
+    name: str = ""
 
 
 def neighbors(
@@ -48,7 +51,7 @@ def neighbors(
     left, cell = SIDE + 3 * GAP, SIDE + GAP
     width = left + columns * cell + GAP
     lines = [[row[i : i + columns] for i in range(0, len(row), columns)] for row in similar]
-    height = SIDE + 2 * LINE + BAR + 2 * GAP + 4
+    height = SIDE + 3 * LINE + BAR + 2 * GAP + 4
     head = [*style.wrapped(title, width - 2 * GAP, TEXT + 2), *style.wrapped(note, width - 2 * GAP, TEXT)]
     above = len(head) * (LINE + 3) + 2 * GAP
     sheet = Image.new("RGB", (width, above + sum(len(rows) for rows in lines) * height), "white")
@@ -84,6 +87,8 @@ def _draw(sheet: Image.Image, draw: ImageDraw.ImageDraw, drawn: Drawn, x: int, t
     text = "the same" if drawn.relative < SAME else style.number(drawn.distance)
     write(draw, text, x, y + BAR + LINE // 2 + 1, TEXT)
     write(draw, fitted(drawn.label, SIDE, TEXT), x, y + BAR + LINE + LINE // 2 + 1, TEXT, color=QUIET)
+    name = fitted(os.path.basename(drawn.name), SIDE, TEXT - 1, from_end=True)
+    write(draw, name, x, y + BAR + 2 * LINE + LINE // 2 + 1, TEXT - 1, color=QUIET)
 
 
 def _tile(picture: np.ndarray) -> Image.Image:

@@ -1,7 +1,9 @@
 """Where pictures of a run go: checked before the work, written whole, local or remote."""
 
 import dataclasses
+import itertools
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,12 +12,13 @@ from PIL import Image
 
 from alexnet import files
 from alexnet.errors import UsageError
-from alexnet.figures.style import save, save_image
+from alexnet.figures.style import ABOUT, save, save_image
 from alexnet.files import kinds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LONGEST = 80  # bytes of a photo's name, and of a class, in a picture's
 Drawing: TypeAlias = "Figure | Image.Image | bytes | None"  # None: there is nothing to draw
 
 
@@ -60,6 +63,37 @@ class Place:
         for name in names:
             wrote(name)
         return names
+
+
+def named_picture(kind: str, *texts: str | None) -> str:
+    """``inside-dog-tabby.png`` of ``inside``, ``dog`` and ``tabby``: letters that names have anywhere, not too many."""
+    letters = [re.sub(r"[^\w.-]+", "-", text).strip("-.") for text in texts if text]
+    parts = [text.encode()[:LONGEST].decode(errors="ignore") for text in letters]
+    return "-".join([kind, *filter(None, parts)]) + ".png"
+
+
+def own_name(folder: str | os.PathLike, name: str, about: str) -> str:
+    """A picture's name; with a number behind it where one of ours in a local folder has it and shows something else."""
+    stem, ending = os.path.splitext(name)
+    for number in itertools.count(1):
+        name = f"{stem}{f'-{number}' if number > 1 else ''}{ending}"
+        path = os.path.join(folder, name)
+        if (
+            files.is_remote(folder)
+            or not os.path.isfile(path)
+            or kinds.is_another_picture(path)
+            or _about(path) == about
+        ):
+            return name
+    raise AssertionError
+
+
+def _about(path: str) -> str | None:
+    try:
+        with Image.open(path) as image:
+            return image.info.get(ABOUT)
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _write(drawings: Mapping[str, Drawing], folder: Path, wrote: Callable[[Path | str], None]) -> list[Path]:

@@ -33,6 +33,7 @@ MARKERS = "osD^vPX"
 DPI = 110
 TITLE = 72  # letters that fit above a curve
 LARGE = 8_000_000  # pixels, from which packing them well takes longer than drawing them
+ABOUT = "Description"  # in a picture's file: what it shows, where its name does not say all
 FONT = "DejaVu Sans"  # comes with matplotlib
 
 
@@ -285,5 +286,7 @@ def save_image(image: Image.Image, path: str | os.PathLike) -> None:
     level = 6 if image.width * image.height < LARGE else 1
     made_by = PngInfo()
     made_by.add_text("Software", kinds.MAKER)
+    if ABOUT in image.info:
+        made_by.add_itxt(ABOUT, files.plain(image.info[ABOUT]))
     image.save(buffer, "PNG", compress_level=level, pnginfo=made_by)
     files.write_bytes(path, buffer.getvalue())

@@ -12,7 +12,7 @@ from alexnet.figures.tiles import draw_tiles, height_of, tile
 
 WIDTH, MARGIN, TEXT, HEAD, LINE = 1200, 24, 13, 16, 18
 SIDE, COLUMNS = 150, 3  # of the strongest images
-MADE = 320  # side of the image that was made
+MADE, FILTER = 320, 88  # sides of the image that was made, of a filter
 BARS = 16  # classes
 
 
@@ -30,6 +30,7 @@ class Unit:
         strongest: its largest response to an image of the dataset.
         means: (classes,) the mean response to each class's images.
         words: what people call the classes.
+        filter: (side, side, 3) uint8, its weights as colors, of a layer that sees colors.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Unit:
     strongest: float
     means: np.ndarray
     words: Sequence[str]
+    filter: np.ndarray | None = None
 
 
 def unit_sheet(unit: Unit, title: str) -> Image.Image:
@@ -61,6 +63,11 @@ def unit_sheet(unit: Unit, title: str) -> Image.Image:
     for line in style.wrapped(_about_made(unit), MADE, TEXT):
         write(draw, line, left, y, TEXT, color=QUIET)
         y += LINE
+    if unit.filter is not None:
+        sheet.paste(tile(unit.filter, FILTER), (left, y))
+        text = "its filter: the weights of each pixel's red, green and blue; gray is 0"
+        for number, line in enumerate(style.wrapped(text, MADE - FILTER - 10, TEXT)):
+            write(draw, line, left + FILTER + 10, y + (number + 1) * LINE, TEXT, color=QUIET)
     left += MADE + MARGIN
     _draw_tuning(draw, unit, left, top, WIDTH - MARGIN - left)
     return sheet

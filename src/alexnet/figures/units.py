@@ -13,6 +13,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.outputs import Progress
 from alexnet.figures.dataset import dataset_of, split_of
+from alexnet.figures.filters import tiles_of
 from alexnet.figures.place import Place
 from alexnet.figures.sheet import spread
 from alexnet.figures.style import first_synonyms, percent
@@ -22,6 +23,7 @@ from alexnet.inside.kept_units import FILE, kept_units
 from alexnet.inside.look import class_index
 from alexnet.inside.synthesis import driven_part, driving_images, responses_to
 from alexnet.inside.units import LayerUnits, fields, layer_of, parse_unit, seen_by_unit
+from alexnet.progress import plural
 from alexnet.runs.checkpoint import AnyCheckpoint
 
 MOST_TILES = 512  # units on a layer's sheet
@@ -136,6 +138,7 @@ def _show_unit(
         strongest=values[0] if values else float("nan"),
         means=units.means[:, number],
         words=data.words,
+        filter=_filter_of(run, layer, number),
     )
     shown.place.write({shown.picture: unit_sheet(unit, f"{run.name}: {_named(run, layer, number)}")}, wrote)
     strongest = [
@@ -189,7 +192,11 @@ def show_layer(
     layer = layer_of(shown.run, layer, "--layer")
     units, count = shown.layers[layer], len(shown.layers[layer].values)
     numbers = list(spread(count, MOST_TILES))
-    captions = [(f"{number}", number_text(float(units.values[number, 0]))) for number in numbers]
+    is_last = layer == shown.run.net.names[-1]
+    words = first_synonyms(shown.run.words) if is_last else [""] * count
+    captions = [
+        (f"{number} {words[number]}".rstrip(), number_text(float(units.values[number, 0]))) for number in numbers
+    ]
     dead = int((units.active == 0).sum())
     which = f"{len(numbers):,} of {count:,} units at even distances" if len(numbers) < count else f"all {count:,} units"
     note = (
@@ -198,13 +205,21 @@ def show_layer(
     )
     pictures = [shown.seen(layer, number, 0) for number in numbers]
     title = f"{shown.run.name}: {layer}, {which}, each with its strongest of {shown.images:,} {shown.split} images"
-    shown.place.write({shown.picture: layer_sheet(pictures, captions, title, note)}, wrote)
+    shown.place.write({shown.picture: layer_sheet(pictures, captions, title, note, 120 if is_last else 72)}, wrote)
     return {"layer": layer, "units": [_strongest(shown, units, number) for number in range(count)]}
 
 
 def _strongest(shown: Shown, units: LayerUnits, number: int) -> dict[str, Any]:
     value, row = float(units.values[number, 0]), int(units.rows[number, 0])
     return {"unit": number, "response": value, "image": shown.dataset.name(row), "active": float(units.active[number])}
+
+
+def _filter_of(run: Classifier, layer: str, number: int) -> np.ndarray | None:
+    """A unit's weights as colors, as ``filters.png`` has them; None of a layer that does not see colors."""
+    weights = run.net.tensors()[f"{layer}.weight"]
+    if layer != run.net.names[0] or weights.dim() != 4 or weights.shape[1] != 3:
+        return None
+    return (255 * tiles_of(weights[number : number + 1].detach().float().cpu().numpy())[0]).round().astype(np.uint8)
 
 
 def _named(run: Classifier, layer: str, number: int) -> str:
@@ -217,8 +232,8 @@ def _facts(shown: Shown, layer: str, number: int) -> list[str]:
     active = float(shown.layers[layer].active[number])
     return [
         _field_text(shown, layer),
-        f"On {percent(active)} of the {shown.images:,} {shown.split} images of"
-        f" {files.folder_name(shown.dataset.path)} its sum is above 0. {_response_text(shown, layer)}",
+        f"Positive on {percent(active)} of the {shown.images:,} {shown.split} images of"
+        f" {files.folder_name(shown.dataset.path)}. {_response_text(shown, layer)}",
     ]
 
 
@@ -241,4 +256,6 @@ def _response_text(shown: Shown, layer: str) -> str:
 
 
 def _dead_text(dead: int, images: int) -> str:
-    return f"{dead:,} never come above 0 on these {images:,} images." if dead else "Each comes above 0 on some image."
+    if not dead:
+        return "Every unit is positive on some image."
+    return f"{plural(dead, 'unit is', 'units are')} positive on none of these {images:,} images."

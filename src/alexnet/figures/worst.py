@@ -17,7 +17,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.outputs import Progress, class_places, row_probabilities
 from alexnet.figures import heat, style
 from alexnet.figures.dataset import dataset_of, split_of
-from alexnet.figures.place import Place
+from alexnet.figures.place import Place, named_picture
 from alexnet.figures.predictions import CROSS, TICK
 from alexnet.figures.style import GRID, OTHER, QUIET, RIGHT, WRONG, fitted, write
 from alexnet.inside.attributions import grad_cam
@@ -25,7 +25,6 @@ from alexnet.inside.look import as_seen, center, class_index, last_maps
 from alexnet.inside.plain import plain
 from alexnet.runs.checkpoint import AnyCheckpoint
 
-PICTURE = "worst.png"
 MOST = 200  # images on a sheet
 SIDE, GAP, MARGIN, TEXT, LINE = 150, 6, 20, 12, 16  # pixels
 BARS, SHOWN = 210, 4  # width of the bars, classes
@@ -46,9 +45,10 @@ def show_worst(
     wrote: Callable[[Path | str], None] = lambda path: None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Draws ``worst.png``: the images of a split that give their true class least, with Grad-CAM for two classes.
+    """Draws ``worst.png``, or ``worst-CLASS.png``: the images of a split that give their true class least.
 
-    The classes are the true one and the most probable of the others, which is the prediction where that is wrong.
+    Beside each is Grad-CAM for the true class and for the most probable of the others, which is the prediction where
+    that is wrong.
 
     Args:
         path: the run's folder.
@@ -68,7 +68,9 @@ def show_worst(
         UsageError: no such run, class, dataset or split; no image of the class; a file that may not be written.
     """
     run = load(path, checkpoint, device)
-    layer, place = last_maps(run), Place.of(path, output, [PICTURE])
+    word = None if label is None else style.first_synonyms(run.words)[class_index(run, label)]
+    picture = named_picture("worst", word)
+    layer, place = last_maps(run), Place.of(path, output, [picture])
     opened = dataset_of(run, dataset)
     split = split_of(opened, split)
     of_class = None if label is None else _label(run, opened, label)
@@ -88,7 +90,7 @@ def show_worst(
     cells, copied = [], plain(run.net, run.preprocessing.crop)
     for row, share, true in zip(rows.tolist(), shares, labels.tolist()):
         cells.append(_looked(run, copied, opened.image(row), layer, columns[_rival(share, true)], columns[true]))
-    place.write({PICTURE: _sheet(cells, shares, labels, names, words, title, layer)}, wrote)
+    place.write({picture: _sheet(cells, shares, labels, names, words, title, layer)}, wrote)
     return {
         "images": [
             {

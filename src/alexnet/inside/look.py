@@ -30,12 +30,12 @@ class Attribution:
     Attributes:
         values: (rows, columns) float32.
         randomized: the same of a net whose weights are random: what the map shows without anything learned.
-        correlation: rank correlation of the two, -1..1.
+        correlation: rank correlation of the two, -1..1; None where one is the same everywhere.
     """
 
     values: np.ndarray
     randomized: np.ndarray
-    correlation: float
+    correlation: float | None
 
     @classmethod
     def of(cls, values: np.ndarray, randomized: np.ndarray) -> "Attribution":

@@ -46,15 +46,15 @@ def randomized(run: Run, seed: int = 0) -> Run:
     return dataclasses.replace(run, net=net)
 
 
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     """Spearman's rank correlation of two maps of one shape, -1..1; equal values share their mean rank.
 
-    0 where one of them is the same everywhere.
+    None where one of them is the same everywhere: it has no order that could be alike.
     """
     ranks = [_ranks(values) for values in (first, second)]
     deviations = [values - values.mean() for values in ranks]
     size = float(np.sqrt((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum()))
-    return float((deviations[0] * deviations[1]).sum()) / size if size else 0.0
+    return float((deviations[0] * deviations[1]).sum()) / size if size else None
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

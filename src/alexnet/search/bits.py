@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.errors import UsageError
+from alexnet.progress import plural
 from alexnet.search.codes import BITS, FITTED, KINDS, MOST_BITS, Coder, packed, possible
 from alexnet.search.images import Names, read_names
 from alexnet.search.library import faiss
@@ -100,7 +101,9 @@ def compare_codes(
     """
     content, (rows, names) = read_whole(index, _read)
     if len(names) < LEAST:
-        raise UsageError(f"{index}: has {len(names):,} images, too few to compare codes on; index {LEAST} or more")
+        raise UsageError(
+            f"{index}: has {plural(len(names), 'image')}, too few to compare codes on; index {LEAST} or more"
+        )
     trial = _trial(rows, names, content["bound"]["numbers"])
     coder = Coder(trial.images[spread_sample(len(trial.images), FITTED)])
     worths, most = [_exact(trial)], min(MOST_BITS, coder.most_bits)

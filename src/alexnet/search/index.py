@@ -89,10 +89,8 @@ class Index:
                 f"approximate search: recall of the ten nearest {content['recall']:.1%}, measured on "
                 f"{plural(content['recall_images'], 'image')} of the index"
             )
-        return (
-            f"distances are Euclidean in {layer}: 0 is the same picture, {content['typical']:.4g} the median of two of "
-            f"the {plural(len(self), 'image')}; {how}"
-        )
+        median = f"; {content['typical']:.4g} is the median distance between two of the {plural(len(self), 'image')}"
+        return f"distances are Euclidean in {layer}: 0 is the same picture{median if content['typical'] else ''}; {how}"
 
     @property
     def bound(self) -> Bound:
