@@ -197,7 +197,7 @@ Views = Annotated[
 ]
 Units = Annotated[int, Field(ge=1, le=MOST_UNITS, description="The strongest units; of all layers, of each tower.")]
 OfLayer = Annotated[str | None, Field(max_length=200, description="One layer; all of them, if not given.")]
-Features = Annotated[
+Featured = Annotated[
     str, Field(max_length=200, description="A layer by any of its names; `conv5:before` is before its activation.")
 ]
 Pool = Annotated[Literal["mean", "max"] | None, Field(description="Over the positions of maps.")]

@@ -22,7 +22,7 @@ from alexnet.web.answers import (
     Count,
     Depends,
     Exhaustive,
-    Features,
+    Featured,
     Flip,
     Health,
     LayerImages,
@@ -44,7 +44,7 @@ from alexnet.web.answers import (
 )
 from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of, while_there
 from alexnet.web.batcher import Probabilities
-from alexnet.web.layers import Activations, Attributions, Sought, drawn, strongest
+from alexnet.web.layers import Activations, Attributions, Features, Sought, drawn, strongest
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import jpeg_url
 from alexnet.web.refusals import Refused
@@ -165,16 +165,19 @@ async def maps(
     response_class=Response,
 )  # fmt: skip
 async def features(
-    request: Request, served: Chosen, layer: Features = "fc7", views: Views = 1, pool: Pool = None
+    request: Request, served: Chosen, layer: Featured = "fc7", views: Views = 1, pool: Pool = None
 ) -> Response:
-    """Activations of a layer for an image as a NumPy file (.npy) of float32: as `alexnet features` has them."""
+    """Activations of a layer for an image as a NumPy file (.npy), (1, ...) float32: that of `alexnet features`.
+
+    Products are float32, too, whatever the precision of the server's other answers.
+    """
     try:
         (name,) = canonical(served.classifier.net.table, layer)
     except UsageError as error:
         raise Refused(422, str(error)) from error
-    outputs = (await asked(request, served, Activations((name,), views, pool))).content
+    outputs = (await asked(request, served, Features(served.exact, (name,), views, pool))).content
     buffer = io.BytesIO()
-    np.save(buffer, outputs[name])
+    np.save(buffer, outputs[name][None])
     return Response(buffer.getvalue(), media_type="application/octet-stream")
 
 

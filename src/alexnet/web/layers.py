@@ -33,6 +33,24 @@ class Activations(NamedTuple):
         return [{name: array[number] for name, array in arrays.items()} for number in range(len(squares))]
 
 
+class Features(NamedTuple):
+    """What a features file has of each image: {layer: activations}, with products of a precision of its own.
+
+    Attributes:
+        classifier: of the run that is asked, with float32 products as ``alexnet features`` has them by default.
+        layers, views, pool: as for ``Activations``.
+    """
+
+    classifier: Classifier
+    layers: tuple[str, ...]
+    views: int = 1
+    pool: str | None = None
+
+    def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
+        """As ``Classifier.activations`` of its own classifier."""
+        return Activations(self.layers, self.views, self.pool)(self.classifier, squares)
+
+
 class Sought(NamedTuple):
     """Outputs of a layer for the center view of an image, and of its flip where that is asked for.
 
