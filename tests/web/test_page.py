@@ -101,6 +101,33 @@ def test_a_file_gets_the_answer_of_the_api(opened, client):
     assert page.evaluate("document.getElementById('minus').width") == 64
 
 
+def test_maps_and_search_are_of_the_one_crop_that_is_framed(opened):
+    page = opened()
+    give(page)
+    page.get_by_role("switch", name="ten views").click()
+    for tab, crops in (("predict", 5), ("conv2", 1), ("similar", 1), ("predict", 5)):
+        page.evaluate("tab => { location.hash = tab }", tab)
+        page.wait_for_function("crops => document.querySelectorAll('#crops div').length === crops", arg=crops)
+
+
+@pytest.mark.parametrize("address", ["predict", "conv2", "similar"])
+def test_on_a_phone_the_answer_comes_into_view(opened, address):
+    page = opened(address, width=360, height=740, reduced_motion="reduce")
+    give(page)
+    page.wait_for_function("() => document.getElementById('output').getBoundingClientRect().top < innerHeight / 2")
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    page.evaluate("scrollBy(0, 200)")
+    before = page.evaluate("scrollY")
+    give(page, "another.jpg")
+    assert page.evaluate("scrollY") == before
+
+
+def test_on_a_phone_the_chosen_layer_comes_into_view(opened):
+    page = opened("fc4/1", width=360, height=740, reduced_motion="reduce")
+    link, figure = (page.locator(name).bounding_box() for name in ("#figure a[data-layer=fc4]", "#figure"))
+    assert figure["x"] <= link["x"] and link["x"] + link["width"] <= figure["x"] + figure["width"]
+
+
 def test_an_image_can_be_dropped_or_pasted(opened, client):
     page = opened()
     for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
@@ -241,6 +268,20 @@ def test_two_images_stand_beside_each_other(opened, client):
     assert page.locator("#side-inside-2").is_hidden() and page.locator("#sees-2").is_hidden()
 
 
+def test_no_command_names_an_image_that_is_not_there(browser, client):
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{client.port}/?with=photo")
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator("#elsewhere code").count() == 2
+    give(page)
+    page.get_by_role("button", name="second", exact=True).click()
+    page.set_input_files("#file", {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
+    page.wait_for_selector("#problem:text('broken.jpg: not an image')")
+    lines = page.locator("#elsewhere code").all_inner_texts()
+    assert len(lines) == 2 and all("photo.jpg" in line for line in lines)
+    page.close()
+
+
 def test_two_runs_stand_beside_each_other(browser, run, other, dataset):
     with serving(run, dataset, other=other) as asks:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -308,7 +349,10 @@ def test_both_runs_are_described(browser, run, other, dataset):
 
 def test_what_the_answer_depends_on_is_computed_when_asked_for(opened, client):
     page = opened("conv1")
+    page.get_by_role("button", name="Compute maps").click()
+    assert page.locator("#depends").inner_text().startswith("Give an image first")
     give(page)
+    assert not page.locator("#depends").inner_text()
     page.get_by_role("button", name="Compute maps").click()
     page.wait_for_selector("#depends figure:nth-of-type(3) img")
     assert "random weights" in page.locator("#depends").inner_text()

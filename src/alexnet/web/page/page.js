@@ -47,6 +47,8 @@ function sideName(side) {
   return side.second ? "Second image" : "First image";
 }
 
+const motion = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
+
 function takeToken() { // from the address, so that it is in no link that is copied from there
   const match = /^#token=(.+)$/.exec(location.hash);
   if (match) {
@@ -177,6 +179,12 @@ async function take(blob, name, label = null, into = state.into) {
   photo.hidden = false; at("invite", side).hidden = true; at("drop", side).classList.add("full");
   photoChanged();
   await refresh();
+  if (side.of === side.photo) showOutput();
+}
+
+function showOutput() { // on a phone the answer is below the image; whoever looks at more of it stays there
+  const { top } = $("output").getBoundingClientRect();
+  if (top > innerHeight / 2) $("output").scrollIntoView({ block: "start", behavior: motion() });
 }
 
 function photoChanged() {
@@ -360,6 +368,7 @@ async function startWebcam() {
   state.sides[0].photo = null; state.into = state.compare === "photo" ? 1 : 0;
   showInto();
   markExamples();
+  $("depends").replaceChildren();
   watch(video);
 }
 
@@ -439,7 +448,7 @@ const INVITATION = "Give an image, and the net names what it sees.";
 function showBars(list, { top, classes }) { // a class keeps its bar, so that bars move instead of jumping
   const before = new Map();
   for (const item of list.children) before.set(item.dataset.name, [item, item.getBoundingClientRect().top]);
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const still = motion() === "auto";
   const items = top.map(([name, share], rank) => {
     const [item] = before.get(classes[rank]) || [make("li", { "data-name": classes[rank] },
       make("span", { title: name }, firstSynonym(name)), make("span", { class: "share" }), make("i", { "aria-hidden": "true" }))];
@@ -460,7 +469,8 @@ function showBars(list, { top, classes }) { // a class keeps its bar, so that ba
 const CORNERS = (far) => [[0, 0], [0, far], [far, 0], [far, far], [far / 2, far / 2]];
 
 async function showSeen(side) {
-  const { size, crop } = factsOf(side), far = size - crop, square = at("square", side), crops = at("crops", side), one = state.views === 1;
+  const { size, crop } = factsOf(side), far = size - crop, square = at("square", side), crops = at("crops", side);
+  const one = state.views === 1 || ["inside", "similar"].includes(state.tab); // maps and search are of the center crop
   square.src = side.answer.picture;
   await square.decode().catch(() => {});
   square.alt = `The square that the net's crops are cut from, ${size} by ${size} pixels`;
@@ -494,14 +504,14 @@ function pixelsOf(picture, size) {
 
 function showElsewhere() { // what is on the screen, on the command line and for programs
   const views = state.views === 1 ? "" : ` --views ${state.views}`, query = state.views === 1 ? "predict" : `predict?views=${state.views}`;
-  const lines = sides().flatMap((side) => {
+  const asked = sides().filter(photoOf), lines = (asked.length ? asked : sides()).flatMap((side) => {
     const name = photoOf(side)?.name || "photo.jpg";
     return [`alexnet predict ${quoted(factsOf(side).path)} ${quoted(name)}${views}`,
       `${curl} --data-binary ${quoted("@" + name)} ${quoted(`${location.origin}/${to(side, query)}`)}`];
   });
-  const old = [...document.querySelectorAll("#elsewhere code")].map((line) => line.textContent);
-  if (String(old) === String(lines)) return; // so that a frame of the webcam moves nothing
-  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line, and for programs:"), ...lines.map(copied));
+  const shown = [...new Set(lines)], old = [...document.querySelectorAll("#elsewhere code")].map((line) => line.textContent);
+  if (String(old) === String(shown)) return; // so that a frame of the webcam moves nothing
+  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line, and for programs:"), ...shown.map(copied));
 }
 
 // ---------------------------------------------------------------- Run
@@ -719,6 +729,7 @@ function showLayer(anew = false) {
   for (const link of document.querySelectorAll("#panel-inside a[data-layer]")) {
     if (link.dataset.layer === state.layer) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
   }
+  showChosenLayer();
   $("layer-name").textContent = state.unit === null ? state.layer : `${state.layer}, unit ${state.unit}`;
   $("number").max = Math.max(...layersOf().filter(({ name }) => name === state.layer).map(({ shape }) => shape[0])) - 1;
   $("number").value = state.unit ?? "";
@@ -735,6 +746,14 @@ function showLayer(anew = false) {
   state.shownLayer = key;
   for (const side of state.sides) showTop(side);
   if (state.tab === "inside" && moved && !anew) refresh();
+}
+function showChosenLayer() { // where the drawing is wider than the window
+  const box = $("figure"), link = box.querySelector("a[aria-current]");
+  if (!link || box.scrollWidth <= box.clientWidth) return;
+  const own = link.getBoundingClientRect(), frame = box.getBoundingClientRect();
+  if (own.left < frame.left || own.right > frame.right) {
+    box.scrollTo({ left: box.scrollLeft + (own.left + own.right - frame.left - frame.right) / 2, behavior: motion() });
+  }
 }
 function layerText(entry, { crop }) {
   return [`Of crops of ${crop} × ${crop} pixels: ${KINDS[entry.kind] || entry.kind}`, entry.kernel && `kernel ${entry.kernel}`, entry.shape.length === 3
@@ -990,7 +1009,7 @@ const METHODS = {
 
 const showDepends = guarded(async () => {
   const box = $("depends"), button = $("depend"), asked = sides().filter(photoOf), about = $("about").value;
-  if (!asked.length) { say("Give an image first."); return; }
+  if (!asked.length) { box.replaceChildren(quiet("Give an image first: these maps are of it.")); return; }
   button.disabled = true;
   try {
     const answers = await Promise.all(asked.map((side) => askJson(to(side, `attributions${about && `?class=${encodeURIComponent(about)}`}`), { method: "POST", body: photoOf(side).blob })));
