@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from alexnet.search import codes
 from alexnet.web.layers import MOST_UNITS
+from alexnet.web.top_images import MOST_SHOWN
 
 
 class Problem(BaseModel):
@@ -63,7 +64,9 @@ class Layer(BaseModel):
     strongest: list[Unit]
     rows: int
     columns: int
-    picture: str = Field(description="Their maps side by side, a data: URL: a pixel a number, 0 to the highest.")
+    picture: str = Field(
+        description="Their maps side by side, a data: URL: a pixel a number, 0 to the highest, or to `white`."
+    )
 
 
 class Layers(BaseModel):
@@ -160,7 +163,7 @@ class LayerUnit(BaseModel):
 
 
 class LayerImages(Progress):
-    """Units of a layer at even distances, each with the image that drives it most; or how far the search is."""
+    """Units of a layer, each with the image that drives it most; or how far the search is."""
 
     layer: str
     units: int = Field(description="Of the layer.")
@@ -177,6 +180,13 @@ class Made(BaseModel):
     response: float = Field(description="The unit's largest sum on it, before its activation function.")
     side: int = Field(description="Pixels of the picture.")
     picture: str = Field(description="What the unit sees of the image, a data: URL.")
+
+
+class MadeProgress(BaseModel):
+    """How far the image for a unit is."""
+
+    step: int = Field(description="Of gradient ascent; 0 while it waits for its turn, or is not asked for.")
+    steps: int
 
 
 class Depends(BaseModel):
@@ -209,6 +219,14 @@ OfClass = Annotated[
     Query(alias="class", max_length=1000, description="A class by its name; the most probable, if not given."),
 ]
 OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, instead of the strongest.")]
+White = Annotated[
+    float | None,
+    Field(ge=0, allow_inf_nan=False, description="The number that is white; the layer's highest, if not given."),
+]
+First = Annotated[
+    int | None, Field(ge=0, description="Units from this one on, one after the other; at even distances, if not given.")
+]
+LayerCount = Annotated[int, Field(ge=1, le=MOST_SHOWN, description="Number of units, at most.")]
 OfRun = Annotated[
     str | None, Field(max_length=1000, description="The run, where two are served; the first, if not given.")
 ]

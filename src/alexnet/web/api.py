@@ -23,11 +23,14 @@ from alexnet.web.answers import (
     Depends,
     Exhaustive,
     Featured,
+    First,
     Flip,
     Health,
+    LayerCount,
     LayerImages,
     Layers,
     Made,
+    MadeProgress,
     Neighbors,
     OfClass,
     OfLayer,
@@ -41,6 +44,7 @@ from alexnet.web.answers import (
     UnitImages,
     Units,
     Views,
+    White,
 )
 from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of, while_there
 from alexnet.web.batcher import Probabilities
@@ -49,6 +53,7 @@ from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import jpeg_url
 from alexnet.web.refusals import Refused
 from alexnet.web.served import Served, Store
+from alexnet.web.top_images import MOST_SHOWN
 
 PAGE = {
     "/": ("index.html", "text/html"),
@@ -144,7 +149,7 @@ async def predict(request: Request, served: Chosen, top: Top = 5, views: Views =
 
 @router.post("/maps", response_model=Layers, responses=PROBLEMS, openapi_extra=IMAGE)
 async def maps(
-    request: Request, served: Chosen, layer: OfLayer = None, count: Units = 1, unit: OfUnit = None
+    request: Request, served: Chosen, layer: OfLayer = None, count: Units = 1, unit: OfUnit = None, white: White = None
 ) -> Response:
     """What layers make of an image's center crop: the strongest units with their maps, or one unit's."""
     net = served.classifier.net
@@ -157,7 +162,7 @@ async def maps(
     if unit is not None and layer is not None and unit >= len(outputs[layer]):
         raise Refused(422, f"unit: {layer} has units 0 to {len(outputs[layer]) - 1:,}")
     towers = net.table.towers if layer is None else 1
-    return json_answer({"layers": [strongest(name, outputs[name], count, unit, towers) for name in layers]})
+    return json_answer({"layers": [strongest(name, outputs[name], count, unit, towers, white) for name in layers]})
 
 
 @router.post(
@@ -248,11 +253,11 @@ async def image(served: Chosen, row: int) -> Response:
 
 
 @router.get("/units/{layer}", response_model=LayerImages, responses=MISSING)
-async def layer_images(served: Chosen, layer: str) -> Response:
-    """Units of a layer, each with the image that drives it most, as `alexnet show RUN --layer LAYER` has them."""
+async def layer_images(served: Chosen, layer: str, first: First = None, count: LayerCount = MOST_SHOWN) -> Response:
+    """Units of a layer, each with the image that drives it most; without `first` those of `alexnet show --layer`."""
     top = _store(served).top
     layer = _layer_of(served, layer, 0)
-    return json_answer(await asyncio.to_thread(top.of_layer, layer))
+    return json_answer(await asyncio.to_thread(top.of_layer, layer, first, count))
 
 
 @router.get("/units/{layer}/{unit}", response_model=UnitImages, responses=MISSING)
@@ -268,6 +273,12 @@ async def unit_made(request: Request, served: Chosen, layer: str, unit: Annotate
     """An image made to drive a unit, as `alexnet show RUN --unit LAYER:UNIT` has it; all others go first."""
     layer = _layer_of(served, layer, unit)
     return json_answer(await while_there(request, served.made.of(layer, unit)))
+
+
+@router.get("/units/{layer}/{unit}/made/progress", response_model=MadeProgress, responses=GUARDED)
+async def unit_progress(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
+    """How far the image that was asked for with `/units/LAYER/UNIT/made` is."""
+    return json_answer(served.made.progress(_layer_of(served, layer, unit), unit))
 
 
 @router.post("/units", response_model=Progress, responses=MISSING)

@@ -10,7 +10,7 @@ const curl = token ? "curl -H \"Authorization: Bearer $ALEXNET_TOKEN\"" : "curl"
 // ---------------------------------------------------------------- small helpers
 
 function make(tag, attributes = {}, ...children) {
-  const space = ["svg", "g", "path", "line", "text", "rect", "image", "polygon", "defs", "clipPath"].includes(tag) || attributes.svg;
+  const space = ["svg", "g", "path", "line", "text", "rect", "image", "polygon", "defs", "clipPath", "circle"].includes(tag) || attributes.svg;
   const element = space ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "svg" || value === null || value === undefined) continue;
@@ -25,9 +25,18 @@ function make(tag, attributes = {}, ...children) {
 // interval to one; a tie to the even digit.
 function percent(share, digits = share === 0 || share === 1 ? 0 : share >= 0.01 ? 1 : 2) {
   if (share > 0 && share < 0.0001) return "<0.01%";
-  const number = 100 * share, [whole, behind] = number.toFixed(40).split("."), kept = (whole + behind).slice(0, whole.length + digits);
+  return `${fixed(100 * share, digits)}%`;
+}
+function fixed(number, digits) {
+  const [whole, behind] = Math.abs(number).toFixed(40).split("."), kept = (whole + behind).slice(0, whole.length + digits);
   const tie = /^50*$/.test(behind.slice(digits)) && Number(kept.at(-1)) % 2 === 0;
-  return `${tie ? (Number(kept) / 10 ** digits).toFixed(digits) : number.toFixed(digits)}%`;
+  return (tie ? (Math.sign(number) * Number(kept)) / 10 ** digits : number).toFixed(digits);
+}
+function short(value) { // a measured number, as the figures write it: three digits, 1.50 of 1.5
+  if (!value) return "0";
+  const [digits, power] = value.toExponential(2).split("e"), whole = Number(power);
+  if (whole < -4) return `${digits}e-${String(-whole).padStart(2, "0")}`;
+  return whole < 3 ? fixed(value, 2 - whole) : count(Number(fixed(value, 0)));
 }
 const errorPercent = (share) => percent(share, 2);
 const count = (number) => number.toLocaleString("en-US");
@@ -117,7 +126,7 @@ const layersOf = () => sides().flatMap((side) => factsOf(side).layers);
 function addressed() { // what the address asks for, or what is wrong with it
   let text = location.hash.slice(1);
   try { text = decodeURIComponent(text); } catch { /* a lone % is what it is */ }
-  const [first, ...rest] = text.split("/"), second = rest.join("/"), own = layersOf().filter(({ name }) => name === first);
+  const [first, ...rest] = text.replace(/[/:]$/, "").split(/[/:]/), second = rest.join("/"), own = layersOf().filter(({ name }) => name === first);
   const known = [...new Set(layersOf().map(({ name }) => name))], links = (names, words) => names.flatMap((name, i) => [i ? ", " : "",
     make("a", { href: `#${name}` }, words ? words(name) : name)]);
   if (own.length) {
@@ -236,6 +245,7 @@ async function questionsOf(side) {
 
 async function answerOnce(asked, current) {
   const answers = await Promise.all(asked.map(questionsOf));
+  if (state.tab === "inside" && state.compare === "photo") await scaleAlike(asked, answers);
   if (!current()) return;
   for (const [i, side] of asked.entries()) {
     const [answer, ...others] = answers[i];
@@ -247,12 +257,26 @@ async function answerOnce(asked, current) {
   }
 }
 
+async function scaleAlike(asked, answers) { // two images of one run: the same number is the same color in both
+  const layers = answers.map((own) => own.at(-1).layers?.[0]);
+  if (layers.length < 2 || layers.some((layer) => layer?.layer !== layers[0]?.layer || !layer?.strongest)) return;
+  const white = Math.max(...layers.map(({ highest }) => highest));
+  await Promise.all(layers.map(async (layer, i) => {
+    if (layer.highest < white && white > 0) {
+      const options = { method: "POST", body: photoOf(asked[i]).blob };
+      layer.picture = (await mapQuestions(asked[i], options, white).at(-1)).layers[0].picture;
+    }
+    layer.white = white;
+  }));
+}
+
 async function compareWith(choice) {
   if (choice && choice !== "photo" && !state.others[choice]) state.others[choice] = await askJson(`run?run=${encodeURIComponent(choice)}`);
   const two = choice !== "", photos = choice === "photo";
   state.compare = choice; state.into = photos && state.sides[0].photo ? 1 : 0;
   document.body.classList.toggle("comparing", two);
   $("compare").value = choice;
+  showHead();
   for (const id of ["side-predict-2", "side-inside-2"]) $(id).hidden = !two;
   $("side-run-2").hidden = !two || photos;
   for (const id of ["drop-2", "next"]) $(id).hidden = !photos;
@@ -383,7 +407,8 @@ async function watch(video) { // frame after frame, the next one when the last o
     if (!state.stream) return;
     state.sides[0].photo = { blob, name: "webcam.jpg", label: null };
     const turn = ++state.turn, key = `${state.views} ${state.tab} ${state.layer}/${state.unit}`;
-    const asked = sides().filter((side) => photoOf(side) && !(photoOf(side) === side.answered && side.key === key)); // a still image once
+    const alike = state.tab === "inside" && state.compare === "photo"; // the scale of both depends on both
+    const asked = sides().filter((side) => photoOf(side) && (alike || !(photoOf(side) === side.answered && side.key === key))); // a still image once
     try {
       await answerOnce(asked, () => turn === state.turn && state.stream);
       for (const side of asked) { side.answered = photoOf(side); side.key = key; }
@@ -520,9 +545,10 @@ const runSides = () => ($("side-run-2").hidden ? state.sides.slice(0, 1) : state
 const errorOf = ({ errors }) => errors.val || Object.values(errors)[0];
 
 function showHead() {
-  const { facts } = state, error = errorOf(facts);
-  $("what").textContent = `${facts.name}: net ${facts.net}, ${plural(facts.words.length, "class", "classes")}`
-    + (error ? `, ${errorPercent(error.top1_error)} error` : "") + (facts.runs.length > 1 ? `; second run: ${facts.runs[1]}` : "");
+  const described = (facts, name) => `${name}: net ${facts.net}, ${plural(facts.words.length, "class", "classes")}`
+    + (errorOf(facts) ? `, ${errorPercent(errorOf(facts).top1_error)} error` : "");
+  const [first, ...others] = state.facts.runs;
+  $("what").textContent = [described(state.facts, first), ...others.map((name) => (state.others[name] ? described(state.others[name], name) : name))].join("; ");
 }
 
 function showRuns() {
@@ -573,7 +599,8 @@ function showCurve(side) {
   const ends = [];
   for (const [points, name, label] of [[smooth, "train", "training batches"], [val, "val", "validation"]]) {
     if (!points.length) continue;
-    drawing.append(make("path", { class: name, d: points.map(([epoch, error], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)} ${y(error).toFixed(1)}`).join("") }));
+    if (points.length === 1) drawing.append(make("circle", { class: name, cx: x(points[0][0]), cy: y(points[0][1]), r: 5 }));
+    else drawing.append(make("path", { class: name, d: points.map(([epoch, error], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)} ${y(error).toFixed(1)}`).join("") }));
     ends.push([y(points.at(-1)[1]) + 4, label]);
   }
   ends.sort(([a], [b]) => a - b);
@@ -604,7 +631,7 @@ function means(points, several) {
 }
 function curveText(val, train) {
   const points = val.length ? val : train;
-  if (points.length === 1) return `Top-1 error was ${errorPercent(points[0][1])} on validation images.`;
+  if (points.length === 1) return `Top-1 error was ${errorPercent(points[0][1])} on ${val.length ? "validation images" : "training batches"}.`;
   return `Top-1 error fell from ${errorPercent(points[0][1])} to ${errorPercent(points.at(-1)[1])} on ${val.length ? "validation images" : "training batches"}.`;
 }
 
@@ -651,15 +678,11 @@ async function showMeasured(side, box, measured) {
   if (!measured.mistakes.length) return;
   const url = await askUrl(to(side, "mistakes.jpg"));
   box.append(make("h2", {}, "Worst mistakes"), make("p", { class: "quiet" }, "Those that give their true class least, first. Choose one to look at it."),
-    make("div", { class: "mistakes" }, ...measured.mistakes.map((mistake, i) => make("div", {},
-      make("button", { type: "button", class: "tile", "aria-label": `Look at ${mistake.name}: ${named(mistake.true)}, taken for ${named(mistake.predicted)}`,
-        style: { "background-image": `url(${url})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
-        onclick: guarded(async () => {
-          await take(await (await ask(to(side, `images/${mistake.row}`))).blob(), mistake.name.split("/").at(-1), side.second ? null : mistake.true, 0);
-          location.hash = "predict";
-        }) }),
-      make("p", {}, `${named(mistake.predicted)} ${percent(mistake.probability)}`),
-      make("p", { class: "quiet" }, `is ${named(mistake.true)}`)))));
+    make("div", { class: "mistakes" }, ...measured.mistakes.map((mistake, i) => strip(url, i,
+      `Look at ${mistake.name}: predicted ${named(mistake.predicted)}, true ${named(mistake.true)}`, mistake.name, guarded(async () => {
+        await take(await (await ask(to(side, `images/${mistake.row}`))).blob(), mistake.name.split("/").at(-1), side.second ? null : mistake.true, 0);
+        location.hash = "predict";
+      }), make("span", {}, `predicted ${named(mistake.predicted)}, ${percent(mistake.probability)}`), make("span", { class: "quiet" }, `true ${named(mistake.true)}`)))));
 }
 
 function confusionTable(matrix, facts) {
@@ -730,7 +753,9 @@ function showLayer(anew = false) {
     if (link.dataset.layer === state.layer) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
   }
   showChosenLayer();
-  $("layer-name").textContent = state.unit === null ? state.layer : `${state.layer}, unit ${state.unit}`;
+  const classes = state.unit === null ? [] : sides().filter((side) => hasLayer(side) && state.layer === factsOf(side).layers.at(-1).name);
+  const called = [...new Set(classes.map((side) => word(state.unit, factsOf(side))))].join(" / ");
+  $("layer-name").textContent = state.unit === null ? state.layer : `${state.layer}, unit ${state.unit}${called && `: ${called}`}`;
   $("number").max = Math.max(...layersOf().filter(({ name }) => name === state.layer).map(({ shape }) => shape[0])) - 1;
   $("number").value = state.unit ?? "";
   const runs = state.compare && state.compare !== "photo";
@@ -773,11 +798,11 @@ function hasLayer(side) {
   return own && (state.unit === null || state.unit < own.shape[0]);
 }
 
-function mapQuestions(side, options) {
-  const asks = side.second ? [] : [askJson("maps?count=1", options)];
+function mapQuestions(side, options, white = null) {
+  const asks = side.second || white !== null ? [] : [askJson("maps?count=1", options)];
   if (!hasLayer(side)) return asks;
   const unit = state.unit === null ? "" : `&unit=${state.unit}`, most = state.compare ? 24 : 48;
-  return [...asks, askJson(to(side, `maps?layer=${encodeURIComponent(state.layer)}&count=${most}${unit}`), options)];
+  return [...asks, askJson(to(side, `maps?layer=${encodeURIComponent(state.layer)}&count=${most}${unit}${white === null ? "" : `&white=${white}`}`), options)];
 }
 
 function fillFace(face, url, columns, rows, part) { // with one of the pictures that stand beside or below each other in a file
@@ -806,7 +831,7 @@ function showMaps(side, answers) {
   if (!side.second) showFaces(answers.shift());
   if (!answers.length || answers[0].layers[0].layer !== state.layer) return;
   const [layer] = answers[0].layers, { strongest, units, picture } = layer, facts = factsOf(side), box = at("maps", side);
-  const maps = layer.rows > 1 || layer.columns > 1, several = strongest.length, highest = layer.highest || 1;
+  const maps = layer.rows > 1 || layer.columns > 1, several = strongest.length, highest = (layer.white ?? layer.highest) || 1;
   if (state.unit === null ? several === 1 && units > 1 : strongest[0].unit !== state.unit) return; // of another address
   const tiles = strongest.map(({ unit, value }, rank) => {
     const name = layer.layer === facts.layers.at(-1).name ? word(unit, facts) : `unit ${unit}`;
@@ -816,15 +841,15 @@ function showMaps(side, answers) {
         : make("i", { style: { "--share": Math.max(0, value / highest) } }),
       make("span", {}, name, make("span", { class: "quiet" }, ` ${short(value)}`)));
   });
+  const whose = layer.white === undefined ? "the layer's highest number" : "the layer's highest number in both images";
+  const scale = (maps ? `Dark is 0, white is ${short(highest)}, ${whose}.` : `${state.unit === null ? "Bars are shares" : "The bar is a share"} of ${short(highest)}, ${whose}.`)
+    + (state.compare && state.compare !== "photo" ? " Each run has its own scale." : "");
   box.className = `maps${maps ? "" : " values"}${state.unit === null ? "" : " single"}`;
   box.replaceChildren(...tiles);
   at("unit", side).replaceChildren(quiet(state.unit === null
-    ? `The ${count(several)} strongest of ${plural(units, maps ? "map" : "unit")}; ${count(layer.active)} have a number above 0. `
-      + (maps ? `Dark is 0, white is ${short(layer.highest)}, the layer's highest number.` : "Bars are shares of the highest number.")
-    : maps ? `Dark is 0, white is ${short(layer.highest)}, the layer's highest number.` : "The bar is a share of the layer's highest number."));
+    ? `The ${count(several)} strongest of ${plural(units, maps ? "map" : "unit")}; ${count(layer.active)} have a number above 0. ${scale}` : scale));
   if (state.unit !== null) at("unit", side).append(make("p", {}, make("a", { href: `#${layer.layer}` }, `All units of ${layer.layer}`)));
 }
-const short = (value) => Number(value.toPrecision(3)).toString();
 
 const beforeWhat = (facts, layer) => `before the ${layer === facts.layers.at(-1).name ? "soft-max" : "activation function"}`;
 
@@ -834,6 +859,7 @@ function showTop(side) { // what drives the unit; of a layer without an image, w
   const key = hidden ? "" : `${facts.path} ${layer}/${unit}`;
   if (box.dataset.shows === key) return;
   box.dataset.shows = key;
+  side.first = null;
   side.leave?.abort();
   side.leave = new AbortController();
   box.replaceChildren();
@@ -854,24 +880,40 @@ function showTop(side) { // what drives the unit; of a layer without an image, w
   } else images.replaceChildren(quiet(`They are looked for in layers with weights of their own: ${facts.made.join(", ")}.`));
 }
 
-function strip(picture, i, label, title, onclick) { // one of the pictures that stand beside each other in a file
-  return make("button", { type: "button", class: "tile", title, "aria-label": label, onclick,
-    style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } });
+function strip(picture, i, label, title, onclick, ...texts) { // one of the pictures that stand beside each other in a file, and what is said of it
+  return make("button", { type: "button", class: "hit", title, "aria-label": label, ...(onclick ? { onclick } : { disabled: "" }) },
+    make("span", { class: "tile still", style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }), ...texts);
 }
 const splitName = (split) => ({ train: "training", val: "validation" }[split] || split);
 
 const showUnits = guarded(async (side, box, current) => {
-  const path = to(side, `units/${encodeURIComponent(state.layer)}`), again = async () => { if (current()) await showUnits(side, box, current); };
+  const from = side.first ?? null, path = to(side, `units/${encodeURIComponent(state.layer)}${from === null ? "" : `?first=${from}`}`), again = async () => { if (current()) await showUnits(side, box, current); };
   const answer = await passed(box, path, to(side, "units"), again, "Look for them among");
   if (!answer || !current()) return;
   const { shown, units, layer, picture, images, split } = answer;
   box.replaceChildren(make("div", { class: "mistakes units" }, ...shown.map(({ unit, name, value }, i) => make("a", { class: "map", href: `#${layer}/${unit}`, title: name },
     make("span", { class: "tile still", style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
     make("span", {}, `unit ${unit}`, make("span", { class: "quiet" }, ` ${short(value)}`))))),
-  quiet(`${shown.length < units ? `${count(shown.length)} of ${plural(units, "unit")}, at even distances` : `All ${plural(units, "unit")}`}; `
+  pages(side, box, current, units),
+  quiet(`${from !== null ? unitRange(from, units) : shown.length < units ? `${count(shown.length)} of ${plural(units, "unit")}, at even distances` : `All ${plural(units, "unit")}`}; `
     + `a tile is what the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest sum, ${beforeWhat(factsOf(side), layer)}.`),
   copied(`alexnet show ${quoted(factsOf(side).path)} --layer ${layer}`));
 });
+
+const PAGE = 48;
+const unitRange = (from, units) => `Units ${count(from)} to ${count(Math.min(units, from + PAGE) - 1)} of ${count(units)}`;
+
+function pages(side, box, current, units) { // to the units before and after those that are shown; null: those at even distances
+  if (units <= PAGE) return null;
+  const from = side.first ?? null, before = from ? from - PAGE : null, after = from === null ? 0 : from + PAGE;
+  const turn = (id, text, first) => make("button", { type: "button", "data-turn": id, onclick: async () => {
+    side.first = first;
+    await showUnits(side, box, current);
+    (box.querySelector(`[data-turn="${id}"]`) || box.querySelector("[data-turn]"))?.focus();
+  } }, text);
+  return make("div", { class: "row" }, from === null ? null : turn("previous", before === null ? "Previous: at even distances" : `Previous: ${before} to ${from - 1}`, before),
+    after < units ? turn("next", `Next: ${after} to ${Math.min(units, after + PAGE) - 1}`, after) : null);
+}
 
 const showStrongest = guarded(async (side, box, means, made, current) => {
   const { layer, unit } = state, facts = factsOf(side), again = async () => { if (current()) await showStrongest(side, box, means, made, current); };
@@ -879,10 +921,9 @@ const showStrongest = guarded(async (side, box, means, made, current) => {
   const answer = await passed(box, to(side, `units/${encodeURIComponent(layer)}/${unit}`), to(side, "units"), again, "Look for them among");
   if (!answer || !current()) return;
   const { strongest } = answer;
-  box.replaceChildren(make("div", { class: "mistakes nine" }, ...strongest.map((image, i) => make("div", {},
-    strip(answer.picture, i, `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`, image.name,
-      guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0))),
-    make("p", {}, short(image.value)), make("p", { class: "quiet" }, firstSynonym(image.class))))),
+  box.replaceChildren(make("div", { class: "mistakes nine" }, ...strongest.map((image, i) => strip(answer.picture, i, `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`, image.name,
+      guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0)),
+    make("span", {}, short(image.value)), make("span", { class: "quiet" }, firstSynonym(image.class))))),
   quiet(`Of ${plural(answer.images, `${splitName(answer.split)} image`)}. A tile is what the unit sees, `
     + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, ${beforeWhat(facts, layer)}; `
     + `on ${percent(answer.active)} of the images it is above 0. Choose one to look at it.`));
@@ -907,16 +948,21 @@ const showMade = guarded(async (side, box) => { // an image that drives the unit
   const { layer, unit } = state, { signal } = side.leave;
   if (signal.aborted) return;
   box.setAttribute("aria-live", "polite");
-  box.replaceChildren(quiet("It is being made while nobody else asks the net."));
+  const shown = make("p", { class: "quiet", "aria-live": "off" }, "Being computed. Other requests go first.");
+  box.replaceChildren(shown);
+  const path = to(side, `units/${encodeURIComponent(layer)}/${unit}/made`), timer = setInterval(() => showStep(side, layer, unit, shown, signal), 500);
   let made = null;
+  signal.addEventListener("abort", () => clearInterval(timer));
   while (!made && !signal.aborted) {
     try {
-      made = await askJson(to(side, `units/${encodeURIComponent(layer)}/${unit}/made`), { signal });
+      made = await askJson(path, { signal });
     } catch (error) {
+      if (error.status !== 503) clearInterval(timer);
       if (error.status !== 503) { if (!signal.aborted) box.replaceChildren(); throw error; }
       await new Promise((done) => { setTimeout(done, 1000 * (error.retry || 1)); });
     }
   }
+  clearInterval(timer);
   if (signal.aborted) return;
   box.response = made.response;
   box.how = `Gradient ascent from noise, ${beforeWhat(factsOf(side), layer)}${made.side < factsOf(side).crop ? "; it is shown as far as the unit sees it" : ""}.`;
@@ -925,9 +971,14 @@ const showMade = guarded(async (side, box) => { // an image that drives the unit
   showResponse(box);
 });
 
+async function showStep(side, layer, unit, shown, signal) {
+  const { step, steps } = await askJson(to(side, `units/${encodeURIComponent(layer)}/${unit}/made/progress`), { signal }).catch(() => ({}));
+  if (step && shown.isConnected) shown.textContent = `Being computed (step ${step} of ${steps}). Other requests go first.`;
+}
+
 function showResponse(box) { // to the made image, beside that to the strongest of the dataset's, when both are there
   const caption = box.querySelector("figcaption"), { response, strongest, how } = box;
-  const times = strongest > 0 ? `, ${short(response / strongest)} times that to the strongest of the images` : "";
+  const times = strongest > 0 ? `, ${fixed(response / strongest, 1)} times that to the strongest of the images` : "";
   if (caption) caption.textContent = `${how} The response is ${short(response)}${times}. It shows one thing that drives the unit, far from any photo.`;
 }
 
@@ -967,27 +1018,25 @@ const similarQuestion = (options) => askJson(`search?count=12${state.code}`, opt
 function neighborTiles({ neighbors, picture }, text) {
   return make("div", { class: "mistakes" }, ...neighbors.map((neighbor, i) => {
     const name = neighbor.image.split("/").at(-1);
-    return make("div", {},
-      make("button", { type: "button", class: "tile", title: neighbor.image, disabled: neighbor.there ? null : "",
-        "aria-label": `Search by ${name}: ${[neighbor.label, text(neighbor)].filter(Boolean).join(", ")}`,
-        style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
-        onclick: guarded(async () => take(await (await ask(`similar/${neighbor.place}`)).blob(), neighbor.image, null, 0)) }),
-      neighbor.label ? make("p", {}, neighbor.label) : null,
-      make("p", { class: "name", title: neighbor.image }, name),
-      make("p", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; not there any more"));
+    return strip(picture, i, `Search by ${name}: ${[neighbor.label, text(neighbor)].filter(Boolean).join(", ")}`, neighbor.image,
+      neighbor.there && guarded(async () => take(await (await ask(`similar/${neighbor.place}`)).blob(), neighbor.image, null, 0)),
+      neighbor.label ? make("span", {}, neighbor.label) : null, make("span", { class: "name" }, make("bdi", { dir: "ltr" }, name)),
+      make("span", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; not there any more"));
   }));
 }
 
 function showSimilar(answer) {
   const { coded, neighbors, words } = answer, box = $("neighbors"), { similar, runs, name } = state.facts;
   const focused = box.contains(document.activeElement);
-  const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${Number(relative.toPrecision(2))} × median`));
-  const line = copied(`${curl} --data-binary ${quoted("@" + state.sides[0].photo.name)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`);
+  const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${short(relative)} × median`));
+  const own = state.sides[0].photo.name;
+  const lines = [`alexnet search ${quoted(similar.path)} ${quoted(own)} --count 12${coded ? " --exhaustive" : ""}`,
+    `${curl} --data-binary ${quoted("@" + own)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`].map(copied);
   const whose = state.compare === "photo" ? " Those of the first image." : runs.length > 1 ? ` The index was made with “${name}”.` : "";
   const note = quiet(`${plural(neighbors.length, "image")} of ${count(similar.images)}, nearest to the image or to its flip; ${words}. `
     + `Choose one to search by it.${whose}`);
   const show = (...content) => {
-    box.replaceChildren(...content, note, line);
+    box.replaceChildren(...content, note, ...lines);
     if (focused) box.querySelector("button").focus();
   };
   $("coding").textContent = "";
