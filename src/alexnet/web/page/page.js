@@ -28,12 +28,13 @@ function percent(share, digits = share === 0 || share === 1 ? 0 : share >= 0.01 
   return `${fixed(100 * share, digits)}%`;
 }
 function fixed(number, digits) {
+  if (!Number.isFinite(number)) return String(number);
   const [whole, behind] = Math.abs(number).toFixed(40).split("."), kept = (whole + behind).slice(0, whole.length + digits);
   const tie = /^50*$/.test(behind.slice(digits)) && Number(kept.at(-1)) % 2 === 0;
   return (tie ? (Math.sign(number) * Number(kept)) / 10 ** digits : number).toFixed(digits);
 }
 function short(value) { // a measured number, as the figures write it: three digits, 1.50 of 1.5
-  if (!value) return "0";
+  if (!value || !Number.isFinite(value)) return String(value || 0);
   const [digits, power] = value.toExponential(2).split("e"), whole = Number(power);
   if (whole < -4) return `${digits}e-${String(-whole).padStart(2, "0")}`;
   return whole < 3 ? fixed(value, 2 - whole) : count(Number(fixed(value, 0)));
@@ -137,8 +138,8 @@ function addressed() { // what the address asks for, or what is wrong with it
   if (TABS.includes(first) && !rest.length && !$(`tab-${first}`).hidden) return { tab: first };
   if (!text) return { tab: "predict" };
   const tab = state.tab || "predict";
-  if (first === "similar") return { tab, problem: `There is no index of images to search here: \`alexnet serve ${state.facts.path} --index INDEX\` searches one.` };
-  return { tab, problem: [`No layer and no tab is called “${text}”. The layers: `, ...links(known), ". The tabs: ",
+  if (first === "similar") return { tab, problem: `This server has no index of images: start it with \`alexnet serve ${state.facts.path} --index INDEX\`.` };
+  return { tab, problem: [`There is no layer or tab “${text}”. Layers: `, ...links(known), ". Tabs: ",
     ...links(TABS.filter((name) => !$(`tab-${name}`).hidden), (name) => $(`tab-${name}`).textContent), "."] };
 }
 
@@ -182,6 +183,7 @@ async function take(blob, name, label = null, into = state.into) {
   const side = state.sides[into], photo = at("photo", side);
   if (!side.second) stopWebcam();
   side.photo = { blob, name, label };
+  if (state.compare === "photo" && !side.second && !state.sides[1].photo) { state.into = 1; showInto(); }
   if (photo.src) URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(blob);
   photo.alt = `The image: ${name}`;
@@ -307,7 +309,7 @@ async function compareAsAddressed() {
   const choice = new URLSearchParams(location.search).get("with") ?? usual();
   const known = [...$("compare").options].map(({ value }) => value);
   if (known.includes(choice)) { if (choice) await compareWith(choice); return; }
-  say(`There is nothing called “${choice}” to compare with.`, "with");
+  say(`There is no run “${choice}” to compare with.`, "with");
   if (usual()) await compareWith(usual());
 }
 
@@ -377,12 +379,12 @@ async function showExamples() {
 }
 
 async function startWebcam() {
-  if (!navigator.mediaDevices) throw new Error("A browser gives the webcam only to localhost and to https pages. "
+  if (!navigator.mediaDevices) throw new Error("Browsers allow the webcam only on localhost and on https pages. "
     + `Try: ssh -L ${location.port}:localhost:${location.port} ${location.hostname}, then http://localhost:${location.port}/`);
   try {
     state.stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, facingMode: "environment" } });
   } catch (error) {
-    throw new Error(error.name === "NotAllowedError" ? "The browser was told not to give the webcam to this page." : "There is no webcam here.");
+    throw new Error(error.name === "NotAllowedError" ? "The browser does not allow this page to use the webcam." : "There is no webcam here.");
   }
   const video = $("video");
   video.srcObject = state.stream;
@@ -468,7 +470,7 @@ function clearAnswer(side) {
   for (const image of document.querySelectorAll("#figure image")) image.removeAttribute("href");
   if (state.facts.similar) inviteSimilar();
 }
-const INVITATION = "Give an image, and the net names what it sees.";
+const INVITATION = "Give an image, and the net says what it is.";
 
 function showBars(list, { top, classes }) { // a class keeps its bar, so that bars move instead of jumping
   const before = new Map();
@@ -536,7 +538,7 @@ function showElsewhere() { // what is on the screen, on the command line and for
   });
   const shown = [...new Set(lines)], old = [...document.querySelectorAll("#elsewhere code")].map((line) => line.textContent);
   if (String(old) === String(shown)) return; // so that a frame of the webcam moves nothing
-  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line, and for programs:"), ...shown.map(copied));
+  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line and from programs:"), ...shown.map(copied));
 }
 
 // ---------------------------------------------------------------- Run
@@ -573,7 +575,7 @@ function showFacts(side) {
     recipe: facts.recipe_name && [facts.recipe_name, facts.recipe_differences].filter(Boolean).join(", with "),
     error: error && `${errorPercent(error.top1_error)} of ${plural(error.images, "image")}, `
       + `95% interval ${error.top1_interval.map((end) => percent(end, 1)).join(" to ")}`,
-    "here": `step ${count(facts.step)}, ${facts.device}, precision ${facts.precision}`,
+    serving: `step ${count(facts.step)}, ${facts.device}, precision ${facts.precision}`,
   };
   at("facts", side).replaceChildren(...Object.entries(rows).filter(([, text]) => text).flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
   const recipe = Object.entries(facts.recipe || {}).filter(([, value]) => value !== null && !(Array.isArray(value) && !value.length));
@@ -584,7 +586,7 @@ function showFacts(side) {
 function showCurve(side) {
   const { train, val } = factsOf(side).curve, figure = at("curve", side), width = Math.max(280, Math.min(720, figure.clientWidth)), height = 260, left = 46, bottom = 36, right = 84, top = 10;
   figure.replaceChildren();
-  if (!val.length && !train.length) { figure.append(make("p", { class: "quiet" }, "Nothing says how it was trained.")); return; }
+  if (!val.length && !train.length) { figure.append(make("p", { class: "quiet" }, "This run has no record of its training.")); return; }
   const last = Math.max(...[...train, ...val].map(([epoch]) => epoch), 1e-9);
   const x = (epoch) => left + ((width - left - right) * epoch) / last, y = (error) => top + (height - top - bottom) * (1 - error);
   const smooth = means(train, Math.max(1, Math.round(train.length / 60)));
@@ -639,7 +641,7 @@ const showErrors = guarded(async (side) => {
   const box = at("errors", side), { facts } = side, current = () => side.facts === facts && runSides().includes(side);
   if (side.errorsOf === facts) return;
   if (!facts.measured) {
-    box.replaceChildren(make("p", { class: "quiet" }, "The dataset that the run was trained on is not there, or has no validation images."));
+    box.replaceChildren(make("p", { class: "quiet" }, "The dataset that the run was trained on is missing, or has no validation images."));
     side.errorsOf = facts;
     return;
   }
@@ -671,13 +673,13 @@ async function showMeasured(side, box, measured) {
   box.replaceChildren(make("p", {}, `${count(wrong)} of ${plural(measured.images, "image")} wrong: ${errorPercent(measured.errors.top1_error)} `
     + `(95% interval ${measured.errors.top1_interval.map((end) => percent(end, 1)).join(" to ")})`
     + (measured.errors.top5_error === null ? "" : `; top-5 error ${errorPercent(measured.errors.top5_error)}`)));
-  if (measured.confusion) box.append(make("h2", {}, "Which class is taken for which"),
-    make("p", { class: "quiet" }, "Rows: true classes. Columns: the net's answers."), confusionTable(measured.confusion, facts));
+  if (measured.confusion) box.append(make("h2", {}, "Confusion matrix"),
+    make("p", { class: "quiet" }, "Rows: true classes. Columns: predicted classes."), confusionTable(measured.confusion, facts));
   else box.append(make("h2", {}, "Most frequent confusions"), make("ul", {}, ...measured.confusions.map(([own, other, times]) =>
-    make("li", {}, `${named(own)} taken for ${named(other)}: ${count(times)} of ${count(measured.classes[own].images)}`))));
+    make("li", {}, `true ${named(own)}, predicted ${named(other)}: ${count(times)} of ${count(measured.classes[own].images)}`))));
   if (!measured.mistakes.length) return;
   const url = await askUrl(to(side, "mistakes.jpg"));
-  box.append(make("h2", {}, "Worst mistakes"), make("p", { class: "quiet" }, "Those that give their true class least, first. Choose one to look at it."),
+  box.append(make("h2", {}, "Worst mistakes"), make("p", { class: "quiet" }, "Lowest probability of the true class first. Choose one to look at it."),
     make("div", { class: "mistakes" }, ...measured.mistakes.map((mistake, i) => strip(url, i,
       `Look at ${mistake.name}: predicted ${named(mistake.predicted)}, true ${named(mistake.true)}`, mistake.name, guarded(async () => {
         await take(await (await ask(to(side, `images/${mistake.row}`))).blob(), mistake.name.split("/").at(-1), side.second ? null : mistake.true, 0);
@@ -693,12 +695,12 @@ function confusionTable(matrix, facts) {
     return make("tr", {}, make("th", { scope: "row" }, names[own]), ...row.map((times, other) => {
       const share = times / images, strong = Math.round(100 * Math.sqrt(share));
       const color = own === other ? "var(--accent)" : "var(--focus)";
-      return make("td", { title: `${names[own]} taken for ${names[other]}: ${times} of ${images}`, style: {
+      return make("td", { title: `true ${names[own]}, predicted ${names[other]}: ${times} of ${images}`, style: {
         background: `color-mix(in srgb, ${color} ${Math.min(85, strong)}%, var(--card))`,
         color: strong > 55 ? "var(--on-accent)" : "var(--ink)" } }, times ? String(times) : "");
     }));
   });
-  return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Confusion matrix: rows are true classes, columns the net's answers" },
+  return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Confusion matrix: rows are true classes, columns predicted ones" },
     make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
 }
 
@@ -765,7 +767,7 @@ function showLayer(anew = false) {
     if (runs || !side.second) text.textContent = ownLayer(side) ? layerText(ownLayer(side), factsOf(side)) : "";
     if (!sides().includes(side)) continue;
     if (!hasLayer(side)) { at("unit", side).replaceChildren(); showInstead(side, `This run's net has no ${unitName()}.`); }
-    else if (!photoOf(side)) showInstead(side, `Give an image to see what ${unitName()} makes of it.`);
+    else if (!photoOf(side)) showInstead(side, `Give an image to see the maps of ${unitName()}.`);
   }
   const key = `${state.layer}/${state.unit}`, moved = state.shownLayer !== key;
   state.shownLayer = key;
@@ -835,19 +837,19 @@ function showMaps(side, answers) {
   if (state.unit === null ? several === 1 && units > 1 : strongest[0].unit !== state.unit) return; // of another address
   const tiles = strongest.map(({ unit, value }, rank) => {
     const name = layer.layer === facts.layers.at(-1).name ? word(unit, facts) : `unit ${unit}`;
-    return make("a", { class: "map", href: `#${layer.layer}/${unit}`, title: `${name}: highest number ${value}` },
+    return make("a", { class: "map", href: `#${layer.layer}/${unit}`, title: `${name}: highest value ${value}` },
       maps ? make("span", { class: "pixels", style: { "background-image": `url(${picture})`,
         "background-size": `${100 * several}% 100%`, "background-position": `${several > 1 ? (100 * rank) / (several - 1) : 0}% 0` } })
         : make("i", { style: { "--share": Math.max(0, value / highest) } }),
       make("span", {}, name, make("span", { class: "quiet" }, ` ${short(value)}`)));
   });
-  const whose = layer.white === undefined ? "the layer's highest number" : "the layer's highest number in both images";
+  const whose = layer.white === undefined ? "the layer's highest value" : "the layer's highest value in both images";
   const scale = (maps ? `Dark is 0, white is ${short(highest)}, ${whose}.` : `${state.unit === null ? "Bars are shares" : "The bar is a share"} of ${short(highest)}, ${whose}.`)
     + (state.compare && state.compare !== "photo" ? " Each run has its own scale." : "");
   box.className = `maps${maps ? "" : " values"}${state.unit === null ? "" : " single"}`;
   box.replaceChildren(...tiles);
   at("unit", side).replaceChildren(quiet(state.unit === null
-    ? `The ${count(several)} strongest of ${plural(units, maps ? "map" : "unit")}; ${count(layer.active)} have a number above 0. ${scale}` : scale));
+    ? `The ${count(several)} strongest of ${plural(units, maps ? "map" : "unit")}; ${count(layer.active)} have a value above 0. ${scale}` : scale));
   if (state.unit !== null) at("unit", side).append(make("p", {}, make("a", { href: `#${layer.layer}` }, `All units of ${layer.layer}`)));
 }
 
@@ -873,11 +875,11 @@ function showTop(side) { // what drives the unit; of a layer without an image, w
   const images = part("Images that drive it most");
   if (facts.made.includes(layer)) {
     const made = part("An image made to drive it");
-    const means = facts.units.includes(layer) ? part("Mean response by class", quiet("It is known when all images were looked at.")) : null;
+    const means = facts.units.includes(layer) ? part("Mean response by class", quiet("Shown when all images have been searched.")) : null;
     showStrongest(side, images, means, made, current);
     showMade(side, made);
     box.append(copied(`alexnet show ${quoted(facts.path)} --unit ${layer}:${unit}`));
-  } else images.replaceChildren(quiet(`They are looked for in layers with weights of their own: ${facts.made.join(", ")}.`));
+  } else images.replaceChildren(quiet(`Only layers with weights have these images: ${facts.made.join(", ")}.`));
 }
 
 function strip(picture, i, label, title, onclick, ...texts) { // one of the pictures that stand beside each other in a file, and what is said of it
@@ -888,7 +890,7 @@ const splitName = (split) => ({ train: "training", val: "validation" }[split] ||
 
 const showUnits = guarded(async (side, box, current) => {
   const from = side.first ?? null, path = to(side, `units/${encodeURIComponent(state.layer)}${from === null ? "" : `?first=${from}`}`), again = async () => { if (current()) await showUnits(side, box, current); };
-  const answer = await passed(box, path, to(side, "units"), again, "Look for them among");
+  const answer = await passed(box, path, to(side, "units"), again, "Search");
   if (!answer || !current()) return;
   const { shown, units, layer, picture, images, split } = answer;
   box.replaceChildren(make("div", { class: "mistakes units" }, ...shown.map(({ unit, name, value }, i) => make("a", { class: "map", href: `#${layer}/${unit}`, title: name },
@@ -896,7 +898,7 @@ const showUnits = guarded(async (side, box, current) => {
     make("span", {}, `unit ${unit}`, make("span", { class: "quiet" }, ` ${short(value)}`))))),
   pages(side, box, current, units),
   quiet(`${from !== null ? unitRange(from, units) : shown.length < units ? `${count(shown.length)} of ${plural(units, "unit")}, at even distances` : `All ${plural(units, "unit")}`}; `
-    + `a tile is what the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest sum, ${beforeWhat(factsOf(side), layer)}.`),
+    + `a tile is the part that the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest response, ${beforeWhat(factsOf(side), layer)}.`),
   copied(`alexnet show ${quoted(factsOf(side).path)} --layer ${layer}`));
 });
 
@@ -911,22 +913,22 @@ function pages(side, box, current, units) { // to the units before and after tho
     await showUnits(side, box, current);
     (box.querySelector(`[data-turn="${id}"]`) || box.querySelector("[data-turn]"))?.focus();
   } }, text);
-  return make("div", { class: "row" }, from === null ? null : turn("previous", before === null ? "Previous: at even distances" : `Previous: ${before} to ${from - 1}`, before),
-    after < units ? turn("next", `Next: ${after} to ${Math.min(units, after + PAGE) - 1}`, after) : null);
+  return make("div", { class: "row" }, from === null ? null : turn("previous", before === null ? "Previous: at even distances" : `Previous: units ${before} to ${from - 1}`, before),
+    after < units ? turn("next", `Next: units ${after} to ${Math.min(units, after + PAGE) - 1}`, after) : null);
 }
 
 const showStrongest = guarded(async (side, box, means, made, current) => {
   const { layer, unit } = state, facts = factsOf(side), again = async () => { if (current()) await showStrongest(side, box, means, made, current); };
-  if (!facts.units.includes(layer)) { box.replaceChildren(quiet("The dataset that the run was trained on is not there.")); return; }
-  const answer = await passed(box, to(side, `units/${encodeURIComponent(layer)}/${unit}`), to(side, "units"), again, "Look for them among");
+  if (!facts.units.includes(layer)) { box.replaceChildren(quiet("The dataset that the run was trained on is missing.")); return; }
+  const answer = await passed(box, to(side, `units/${encodeURIComponent(layer)}/${unit}`), to(side, "units"), again, "Search");
   if (!answer || !current()) return;
   const { strongest } = answer;
   box.replaceChildren(make("div", { class: "mistakes nine" }, ...strongest.map((image, i) => strip(answer.picture, i, `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`, image.name,
       guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0)),
     make("span", {}, short(image.value)), make("span", { class: "quiet" }, firstSynonym(image.class))))),
-  quiet(`Of ${plural(answer.images, `${splitName(answer.split)} image`)}. A tile is what the unit sees, `
-    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, ${beforeWhat(facts, layer)}; `
-    + `on ${percent(answer.active)} of the images it is above 0. Choose one to look at it.`));
+  quiet(`Of ${plural(answer.images, `${splitName(answer.split)} image`)}. A tile is the part that the unit sees, `
+    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest response, ${beforeWhat(facts, layer)}; `
+    + `it is above 0 on ${percent(answer.active)} of the images. Choose one to look at it.`));
   means.replaceChildren(...tuning(answer.means));
   made.strongest = strongest[0]?.value;
   showResponse(made);
@@ -965,7 +967,7 @@ const showMade = guarded(async (side, box) => { // an image that drives the unit
   clearInterval(timer);
   if (signal.aborted) return;
   box.response = made.response;
-  box.how = `Gradient ascent from noise, ${beforeWhat(factsOf(side), layer)}${made.side < factsOf(side).crop ? "; it is shown as far as the unit sees it" : ""}.`;
+  box.how = `Gradient ascent from noise, ${beforeWhat(factsOf(side), layer)}${made.side < factsOf(side).crop ? "; shown is the part that the unit sees" : ""}.`;
   box.replaceChildren(make("figure", { class: "made" }, make("img", { src: made.picture, style: { "image-rendering": made.side < 32 ? "pixelated" : "auto" }, alt: `An image made to drive unit ${unit} of ${layer}` }),
     make("figcaption", { class: "quiet" })));
   showResponse(box);
@@ -978,7 +980,7 @@ async function showStep(side, layer, unit, shown, signal) {
 
 function showResponse(box) { // to the made image, beside that to the strongest of the dataset's, when both are there
   const caption = box.querySelector("figcaption"), { response, strongest, how } = box;
-  const times = strongest > 0 ? `, ${fixed(response / strongest, 1)} times that to the strongest of the images` : "";
+  const times = strongest > 0 && response !== undefined ? `, ${fixed(response / strongest, 1)} times that to the strongest of the images` : "";
   if (caption) caption.textContent = `${how} The response is ${short(response)}${times}. It shows one thing that drives the unit, far from any photo.`;
 }
 
@@ -996,7 +998,7 @@ function startSimilar() {
     const on = $("by-code").getAttribute("aria-checked") === "true";
     $("code").disabled = !on;
     state.code = on ? `&${$("code").value}` : "";
-    if (on) $("coding").textContent = "The codes of all images are made when they are first asked for.";
+    if (on) $("coding").textContent = "The first search by a code computes the codes of all images, which takes a while.";
     refresh();
   };
   $("by-code").addEventListener("click", () => {
@@ -1021,7 +1023,7 @@ function neighborTiles({ neighbors, picture }, text) {
     return strip(picture, i, `Search by ${name}: ${[neighbor.label, text(neighbor)].filter(Boolean).join(", ")}`, neighbor.image,
       neighbor.there && guarded(async () => take(await (await ask(`similar/${neighbor.place}`)).blob(), neighbor.image, null, 0)),
       neighbor.label ? make("span", {}, neighbor.label) : null, make("span", { class: "name" }, make("bdi", { dir: "ltr" }, name)),
-      make("span", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; not there any more"));
+      make("span", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; file is missing"));
   }));
 }
 
@@ -1042,7 +1044,7 @@ function showSimilar(answer) {
   $("coding").textContent = "";
   if (!coded) { show(exact); return; }
   const { kind, bits, overlap, compared, within } = coded;
-  $("coding").textContent = `${overlap} of the ${compared} images that are nearest by distance are among the ${compared} nearest by code.`
+  $("coding").textContent = `${overlap} of the ${compared} nearest images by distance are among the ${compared} nearest by code.`
     + (within > compared ? ` ${count(within)} images have a code as near as the last of these: of equal codes, the first in the index are shown.` : "");
   show(make("div", { class: "sides" },
     make("section", { "aria-label": "By distance" }, make("h2", {}, "By distance"), exact),
@@ -1051,14 +1053,14 @@ function showSimilar(answer) {
 }
 
 const METHODS = {
-  gradient: "How much the score changes where a pixel gets brighter. Noisy: it says little of objects.",
+  gradient: "How much the score changes as a pixel gets brighter. Noisy: it says little about objects.",
   SmoothGrad: "The same, averaged over eight copies of the image with noise.",
-  "Grad-CAM": "Where the last maps speak for the class; as coarse as these maps.",
+  "Grad-CAM": "Where the last maps support the class; as coarse as these maps.",
 };
 
 const showDepends = guarded(async () => {
   const box = $("depends"), button = $("depend"), asked = sides().filter(photoOf), about = $("about").value;
-  if (!asked.length) { box.replaceChildren(quiet("Give an image first: these maps are of it.")); return; }
+  if (!asked.length) { box.replaceChildren(quiet("Give an image first.")); return; }
   button.disabled = true;
   try {
     const answers = await Promise.all(asked.map((side) => askJson(to(side, `attributions${about && `?class=${encodeURIComponent(about)}`}`), { method: "POST", body: photoOf(side).blob })));
@@ -1066,7 +1068,7 @@ const showDepends = guarded(async () => {
       state.compare ? make("h3", {}, sideName(asked[i])) : null, make("p", {}, `For the class ${firstSynonym(name)}:`), make("div", { class: "methods" },
         ...Object.entries(maps).map(([method, url]) => make("figure", {}, make("img", { src: url, alt: `${method} for ${firstSynonym(name)}` }),
           make("figcaption", {}, make("b", {}, method), " ", make("span", {}, METHODS[method])))))))),
-    quiet("White is far from 0, dark is 0; each map has its own scale. Maps of a net that learned nothing can look as good: "
+    quiet("White is far from 0, dark is 0; each map has its own scale. Maps of an untrained net can look as good: "
       + "the command draws each beside that of random weights."),
     ...asked.map((side) => copied(`alexnet show ${quoted(factsOf(side).path)} ${quoted(photoOf(side).name)}${about && ` --class ${quoted(about)}`}`)));
   } finally { button.disabled = false; }
