@@ -229,7 +229,7 @@ async def similar_image(served: Chosen, place: Annotated[int, Path(ge=0)]) -> Re
 
 @router.get("/run", responses=GUARDED)
 async def run(served: Chosen) -> Response:
-    """What the run is: net, classes, recipe, error curve, layers; and what this server can do."""
+    """The run: net, classes, recipe, error curve, layers; and what this server has."""
     return json_answer(served.facts)
 
 
@@ -247,7 +247,7 @@ async def examples(served: Chosen) -> Response:
 
 @router.get("/images/{row}", responses={**MISSING, 200: {"content": PICTURES}}, response_class=Response)
 async def image(served: Chosen, row: int) -> Response:
-    """One of the examples, or of the worst mistakes, as the dataset has it."""
+    """An image of the dataset that the page shows: an example, a worst mistake, or one that drives a unit most."""
     store = _store(served)
     if not store.may_be_read(row):
         raise Refused(404, "no example")

@@ -507,7 +507,7 @@ async function showSeen(side) {
     top: `${(100 * top) / size}%`, left: `${(100 * left) / size}%`, width: `${(100 * crop) / size}%`, height: `${(100 * crop) / size}%` } })));
   at("seen", side).textContent = state.compare ? `${size} × ${size} pixels, ${one ? "a crop" : "five crops"} of ${crop} × ${crop}.` : one
     ? `The image as a square of ${size} × ${size} pixels; the frame is the crop of ${crop} × ${crop}.`
-    : `Five crops of ${crop} × ${crop} and their mirror images; the answers are averaged.`;
+    : `Five crops of ${crop} × ${crop} and their flips; the probabilities are averaged.`;
   at("sees", side).hidden = false;
   await showMinus(side);
 }
@@ -959,8 +959,7 @@ const showMade = guarded(async (side, box) => { // an image that drives the unit
     try {
       made = await askJson(path, { signal });
     } catch (error) {
-      if (error.status !== 503) clearInterval(timer);
-      if (error.status !== 503) { if (!signal.aborted) box.replaceChildren(); throw error; }
+      if (error.status !== 503) { clearInterval(timer); if (!signal.aborted) box.replaceChildren(); throw error; }
       await new Promise((done) => { setTimeout(done, 1000 * (error.retry || 1)); });
     }
   }
