@@ -102,6 +102,20 @@ PLACES = ["/../run.json", "/..%2f..%2fetc/passwd", "/%2e%2e/%2e%2e/etc/passwd", 
           "/images/..%2f1", "/static/run.json", "/docs", "/redoc", "/page.js%00.html", "/.git/config"]  # fmt: skip
 
 
+def test_unknown_parameters_are_named_at_every_address(client):
+    _, _, content = client("/predict?topp=3", FILES["photo.jpg"])
+    said = json.loads(content)["detail"]
+    assert said.startswith("topp: no parameter of this address; perhaps you meant top; give one of "), said
+    assert "views" in said and "run" in said
+    names = {"{layer}": "conv2", "{unit}": "0", "{row}": "0", "{place}": "0"}
+    for path, methods in client.json("/openapi.json")["paths"].items():
+        for name, value in names.items():
+            path = path.replace(name, value)
+        for method in methods:
+            status, _, content = client(f"{path}?colour=red", method=method.upper(), body=b"")
+            assert status == 422 and json.loads(content)["detail"].startswith("colour: "), (path, status)
+
+
 @pytest.mark.parametrize("path", PLACES)
 def test_nothing_of_the_disk_can_be_reached(path, client):
     assert client(path)[0] in (404, 422)

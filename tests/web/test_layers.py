@@ -61,6 +61,13 @@ def test_one_unit_has_its_map(client, outputs):
     assert np.abs(shown(layer) - outputs["conv2"][3].clip(0) / outputs["conv2"].max()).max() <= 2 / 255
 
 
+def test_the_number_that_is_white_can_be_given(client, outputs):
+    white = 2.5 * float(outputs["conv2"].max())
+    (layer,) = client.json(f"/maps?layer=conv2&unit=3&white={white}", FILES["photo.jpg"])["layers"]
+    assert layer["highest"] == outputs["conv2"].max()
+    assert np.abs(shown(layer) - outputs["conv2"][3].clip(0) / white).max() <= 2 / 255
+
+
 def test_of_all_layers_each_towers_strongest_is_given(client, outputs):
     layers = {layer["layer"]: layer for layer in client.json("/maps", FILES["photo.jpg"])["layers"]}
     assert list(layers) == ["conv1", "norm1", "pool1", "conv2", "pool2", "fc3", "fc4"]
@@ -88,17 +95,19 @@ def test_what_there_is_not_is_named(client, query, said):
 
 
 @pytest.mark.parametrize("layer", ["conv2", "conv2:before", "fc3"])
-def test_features_are_those_of_the_command(client, run, layer, tmp_path):
+def test_features_are_those_of_the_command(client, run, layer, tmp_path, alexnet):
     (tmp_path / "photo.jpg").write_bytes(FILES["photo.jpg"])
     status, headers, content = client(f"/features?layer={layer}", FILES["photo.jpg"])
     assert status == 200 and headers["content-type"] == "application/octet-stream"
-    _, expected = features(run, tmp_path / "photo.jpg", layer)
-    assert np.array_equal(np.load(io.BytesIO(content)), expected[layer][0])
+    assert alexnet("features", run, tmp_path / "photo.jpg", tmp_path / "photo.npy", "--layer", layer)[0] == 0
+    expected = np.load(tmp_path / "photo.npy")
+    answer = np.load(io.BytesIO(content))
+    assert answer.dtype == expected.dtype and np.array_equal(answer, expected)
 
 
 def test_features_of_ten_views_can_be_pooled(client):
     _, _, content = client("/features?layer=conv2&views=10&pool=max", FILES["photo.jpg"])
-    assert np.load(io.BytesIO(content)).shape == (16,)
+    assert np.load(io.BytesIO(content)).shape == (1, 16)
     status, _, content = client("/features?layer=conv9", FILES["photo.jpg"])
     assert status == 422 and "perhaps you meant conv2" in json.loads(content)["detail"]
 
@@ -197,6 +206,10 @@ def test_units_of_a_layer_have_the_image_that_drives_each_most(client, run, data
     assert [entry["row"] for entry in answer["shown"]] == own.rows[:, 0].tolist()
     row = Image.open(io.BytesIO(unpacked(answer["picture"])))
     assert row.size == (16 * 96, 96)
+    later = client.json("/units/conv2?first=14")
+    assert (
+        later["shown"] == answer["shown"][14:] and client.json("/units/conv2?first=2&count=3")["shown"][2]["unit"] == 4
+    )
     status, _, content = client("/units/pool1")
     assert status == 422 and "layer pool1: has no weights of its own" in json.loads(content)["detail"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.figures.style import percent
+from alexnet.figures.style import number, percent
 from tests.web.conftest import serving
 from tests.web.test_api import FILES
 from tests.web.test_layers import unpacked
@@ -101,6 +101,33 @@ def test_a_file_gets_the_answer_of_the_api(opened, client):
     assert page.evaluate("document.getElementById('minus').width") == 64
 
 
+def test_maps_and_search_are_of_the_one_crop_that_is_framed(opened):
+    page = opened()
+    give(page)
+    page.get_by_role("switch", name="ten views").click()
+    for tab, crops in (("predict", 5), ("conv2", 1), ("similar", 1), ("predict", 5)):
+        page.evaluate("tab => { location.hash = tab }", tab)
+        page.wait_for_function("crops => document.querySelectorAll('#crops div').length === crops", arg=crops)
+
+
+@pytest.mark.parametrize("address", ["predict", "conv2", "similar"])
+def test_on_a_phone_the_answer_comes_into_view(opened, address):
+    page = opened(address, width=360, height=740, reduced_motion="reduce")
+    give(page)
+    page.wait_for_function("() => document.getElementById('output').getBoundingClientRect().top < innerHeight / 2")
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+    page.evaluate("scrollBy(0, 200)")
+    before = page.evaluate("scrollY")
+    give(page, "another.jpg")
+    assert page.evaluate("scrollY") == before
+
+
+def test_on_a_phone_the_chosen_layer_comes_into_view(opened):
+    page = opened("fc4/1", width=360, height=740, reduced_motion="reduce")
+    link, figure = (page.locator(name).bounding_box() for name in ("#figure a[data-layer=fc4]", "#figure"))
+    assert figure["x"] <= link["x"] and link["x"] + link["width"] <= figure["x"] + figure["width"]
+
+
 def test_an_image_can_be_dropped_or_pasted(opened, client):
     page = opened()
     for kind, field in (("drop", "dataTransfer"), ("paste", "clipboardData")):
@@ -176,7 +203,8 @@ def test_every_layer_and_unit_has_an_address(opened, client):
 
 OVERLAPPING = """() => {
   const maps = '#maps .map > span:last-child, #maps-2 .map > span:last-child';
-  const names = ['#figure text', '#curve text', maps, '.nine p', '.units a > span:last-child', '.means span'];
+  const tiles = ['.nine .hit > span:not(.tile)', '.units a > span:last-child'];
+  const names = ['#figure text', '#curve text', maps, ...tiles, '.means span'];
   const texts = [...document.querySelectorAll(names.join(', '))];
   const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]).filter(([, box]) => box.width);
   const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 3 || b.bottom <= a.top + 3;
@@ -197,7 +225,7 @@ def test_the_images_that_drive_a_unit_are_shown_and_can_be_looked_at(opened, cli
     expected = client.json("/predict", client(f"/images/{strongest[3]['row']}")[2])["top"][0][1]
     page.wait_for_function("share => document.querySelector('#bars .share')?.title === share", arg=str(expected))
     page.evaluate("location.hash = 'pool1/0'")
-    page.wait_for_selector("#top :text('layers with weights of their own: conv1, conv2, fc3, fc4')")
+    page.wait_for_selector("#top :text('Only layers with weights have these images: conv1, conv2, fc3, fc4')")
 
 
 def serious_problems(page) -> list:
@@ -239,6 +267,20 @@ def test_two_images_stand_beside_each_other(opened, client):
     assert page.locator("#photo").get_attribute("alt") == "The image: another.jpg"
     page.get_by_label("Compare with").select_option("")
     assert page.locator("#side-inside-2").is_hidden() and page.locator("#sees-2").is_hidden()
+
+
+def test_no_command_names_an_image_that_is_not_there(browser, client):
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{client.port}/?with=photo")
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator("#elsewhere code").count() == 2
+    give(page)
+    page.get_by_role("button", name="second", exact=True).click()
+    page.set_input_files("#file", {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
+    page.wait_for_selector("#problem:text('broken.jpg: not an image')")
+    lines = page.locator("#elsewhere code").all_inner_texts()
+    assert len(lines) == 2 and all("photo.jpg" in line for line in lines)
+    page.close()
 
 
 def test_two_runs_stand_beside_each_other(browser, run, other, dataset):
@@ -283,7 +325,7 @@ def test_what_is_compared_is_in_the_address(browser, run, other, dataset):
         page.wait_for_selector("#side-inside-2")
         assert page.url == f"{address}#conv2/1"
         page.goto(f"{address}?with=nobody")
-        page.wait_for_selector("#problem:text('There is nothing called “nobody” to compare with.')")
+        page.wait_for_selector("#problem:text('There is no run “nobody” to compare with.')")
         page.close()
 
 
@@ -308,7 +350,10 @@ def test_both_runs_are_described(browser, run, other, dataset):
 
 def test_what_the_answer_depends_on_is_computed_when_asked_for(opened, client):
     page = opened("conv1")
+    page.get_by_role("button", name="Compute maps").click()
+    assert page.locator("#depends").inner_text().startswith("Give an image first")
     give(page)
+    assert not page.locator("#depends").inner_text()
     page.get_by_role("button", name="Compute maps").click()
     page.wait_for_selector("#depends figure:nth-of-type(3) img")
     assert "random weights" in page.locator("#depends").inner_text()
@@ -328,13 +373,13 @@ def test_a_unit_has_an_image_made_for_it_and_its_means_over_classes(opened, clie
     made, unit = client.json("/units/conv2/5/made"), client.json("/units/conv2/5")
     picture = np.asarray(Image.open(io.BytesIO(unpacked(page.locator("#top .made img").get_attribute("src")))))
     assert np.array_equal(picture, np.asarray(Image.open(io.BytesIO(unpacked(made["picture"])))))
-    assert f"The response is {made['response']:.3g}".rstrip("0") in page.locator("#top figcaption").inner_text()
+    assert f"The response is {number(made['response'])}" in page.locator("#top figcaption").inner_text()
     page.wait_for_selector("#top .means li")
     shown = page.locator("#top .means span:first-child").all_inner_texts()
     assert shown == [name for name, _ in sorted(unit["means"], key=lambda pair: -pair[1])]
     assert page.locator("#top code").inner_text() == f"alexnet show {client.json('/run')['path']} --unit conv2:5"
     assert page.evaluate("document.documentElement.scrollWidth") <= 360 and not page.evaluate(OVERLAPPING)
-    assert not serious_problems(page)
+    assert page.locator("#problem").is_hidden() and not serious_problems(page)
 
 
 def test_a_layer_without_an_image_invites_and_shows_its_units(opened, client):
@@ -345,6 +390,7 @@ def test_a_layer_without_an_image_invites_and_shows_its_units(opened, client):
     hashes = page.locator("#top .units a").evaluate_all("links => links.map(link => link.hash)")
     assert hashes == [f"#conv2/{entry['unit']}" for entry in client.json("/units/conv2")["shown"]]
     assert not serious_problems(page) and not page.evaluate(OVERLAPPING)
+    assert page.locator("#top [data-turn]").count() == 0  # all sixteen are there
     page.get_by_label("Unit", exact=True).fill("7")
     page.get_by_role("button", name="Show", exact=True).click()
     page.wait_for_selector("#layer-name:text-is('conv2, unit 7')")
@@ -354,13 +400,42 @@ def test_a_layer_without_an_image_invites_and_shows_its_units(opened, client):
     assert page.locator("#top .units").count() == 0
 
 
+def test_all_units_of_a_layer_are_seen_page_by_page(opened, client):
+    page = opened()
+    answer = {**client.json("/units/conv2"), "state": "done", "units": 100, "picture": "data:,"}
+    entry = {"row": 0, "name": "a.jpg", "value": 1.5}
+
+    def give_page(route):
+        units = range(100)[int(route.request.url.partition("first=")[2] or 2) :][:48]
+        route.fulfill(body=json.dumps({**answer, "shown": [{**entry, "unit": unit} for unit in units]}))
+
+    page.route("**/units/conv2*", give_page)
+    page.evaluate("location.hash = 'conv2'")
+    page.get_by_role("button", name="Next: units 0 to 47").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#top p:text('Units 0 to 47 of 100')")
+    page.keyboard.press("Enter")  # the focus stays on it
+    page.wait_for_selector("#top p:text('Units 48 to 95 of 100')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#top p:text('Units 96 to 99 of 100')")
+    assert page.locator("#top .units a").count() == 4
+    page.get_by_role("button", name="Previous: units 48 to 95").click()
+    page.wait_for_selector("#top p:text('Units 48 to 95 of 100')")
+
+
+def test_the_last_layers_units_are_classes(opened, client):
+    page = opened("fc4:1")
+    assert page.locator("#layer-name").inner_text() == f"fc4, unit 1: {client.json('/run')['words'][1]}"
+    assert opened("conv2/").locator("#layer-name").inner_text() == "conv2"
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
         ("conv2/999", "conv2 has no unit 999: its units are 0 to 15."),
         ("conv2/x", "conv2 has no unit x: its units are 0 to 15."),
-        ("conv9", "No layer and no tab is called “conv9”. The layers: conv1, norm1, pool1, conv2, pool2, fc3, fc4."),
-        ("%", "No layer and no tab is called “%”."),
+        ("conv9", "There is no layer or tab “conv9”. Layers: conv1, norm1, pool1, conv2, pool2, fc3, fc4."),
+        ("%", "There is no layer or tab “%”."),
     ],
 )  # fmt: skip
 def test_an_address_of_nothing_is_said(opened, address, said):
@@ -376,17 +451,17 @@ def test_an_address_of_nothing_is_said(opened, address, said):
 def test_similar_images_are_found(opened, client):
     page = opened("similar")
     give(page)
-    page.wait_for_selector("#panel-similar .tile")
+    page.wait_for_selector("#panel-similar .hit")
     exact = client.json("/search?count=12", FILES["photo.jpg"])["neighbors"]
-    titles = page.locator("#panel-similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
+    titles = page.locator("#panel-similar .hit").evaluate_all("tiles => tiles.map(tile => tile.title)")
     assert titles == [neighbor["image"] for neighbor in exact]
     page.get_by_role("switch", name="binary code").click()
     page.wait_for_selector("#panel-similar h2:text('By code: ITQ, 32 bits')")
     both = client.json("/search?count=12&code=itq&bits=32", FILES["photo.jpg"])
     coded = both["coded"]
-    titles = page.locator("#panel-similar .tile").evaluate_all("tiles => tiles.map(tile => tile.title)")
+    titles = page.locator("#panel-similar .hit").evaluate_all("tiles => tiles.map(tile => tile.title)")
     assert titles == [neighbor["image"] for neighbor in (*both["neighbors"], *coded["neighbors"])]
-    assert page.locator("#coding").inner_text().startswith(f"{coded['overlap']} of the 10 images that are nearest")
+    assert page.locator("#coding").inner_text().startswith(f"{coded['overlap']} of the 10 nearest images by distance")
     page.get_by_label("Kind and length").select_option("code=hyperplanes&bits=64")
     page.wait_for_selector("#panel-similar h2:text('By code: random hyperplanes, 64 bits')")
 
@@ -394,18 +469,20 @@ def test_similar_images_are_found(opened, client):
 def test_a_similar_image_has_a_name_and_is_searched_by_when_it_is_chosen(opened, client):
     page = opened("similar", width=360)
     give(page)
-    page.wait_for_selector("#neighbors .tile")
+    page.wait_for_selector("#neighbors .hit")
     third = client.json("/search?count=12", FILES["photo.jpg"])["neighbors"][2]
     names = page.locator("#neighbors .name")
     assert names.nth(2).inner_text() == third["image"].rpartition("/")[2]
-    assert names.nth(2).get_attribute("title") == third["image"]
-    page.locator("#neighbors .tile").nth(2).focus()
+    assert page.locator("#neighbors .hit").nth(2).get_attribute("title") == third["image"]
+    page.locator("#neighbors .hit").nth(2).focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("path => document.querySelector('#neighbors .tile').title === path", arg=third["image"])
-    assert "the same picture" in page.locator("#neighbors p.quiet").first.inner_text()
-    assert page.evaluate("document.activeElement === document.querySelector('#neighbors .tile')")
+    page.wait_for_function("path => document.querySelector('#neighbors .hit').title === path", arg=third["image"])
+    assert "the same picture" in page.locator("#neighbors .hit .quiet").first.inner_text()
+    assert page.evaluate("document.activeElement === document.querySelector('#neighbors .hit')")
     assert page.locator("#photo").get_attribute("alt") == f"The image: {third['image']}"
-    assert f"@{third['image']}" in page.locator("#neighbors code").inner_text().replace("'", "")
+    command, line = page.locator("#neighbors code").all_inner_texts()
+    assert command == f"alexnet search {client.json('/run')['similar']['path']} {third['image']} --count 12"
+    assert f"@{third['image']}" in line.replace("'", "")
     page.get_by_role("tab", name="Predict").click()
     top = client.json("/predict", client(f"/similar/{third['place']}")[2])["top"]
     page.wait_for_function("share => document.querySelector('#bars .share')?.title === share", arg=str(top[0][1]))
@@ -526,6 +603,53 @@ def test_after_what_is_no_image_nothing_of_the_one_before_stays(browser, client)
     page.close()
 
 
+NUMBERS = [1.5, 12.345, 123.5, 1234.5, 0.16, 0.00015, 0.0000151, 9.996, 99.96, -2.5, -0.125, 0.0625, 3e7, 0.0, 2.125]
+
+
+def test_measured_numbers_are_rounded_as_the_figures_round_them(browser, client):
+    page = browser.new_page()
+    answer = client.json("/units/conv2/5")
+    while answer["state"] != "done":
+        client("/units", b"")
+        answer = client.json("/units/conv2/5")
+    answer["strongest"] = [{**answer["strongest"][0], "value": value} for value in NUMBERS]
+    page.route("**/units/conv2/5", lambda route: route.fulfill(body=json.dumps(answer)))
+    page.goto(f"http://127.0.0.1:{client.port}/#conv2/5")
+    page.wait_for_selector("#top .nine .hit")
+    shown = page.locator("#top .nine .hit > span:nth-child(2)").all_inner_texts()
+    assert shown == [number(value) for value in NUMBERS]
+    page.close()
+
+
+def test_two_images_have_one_scale(opened, client):
+    page = opened("conv2/1")
+    give(page)
+    page.get_by_label("Compare with").select_option("photo")
+    page.get_by_role("group", name="Examples").get_by_role("button").nth(1).click()
+    page.wait_for_selector("#maps-2 .map")
+    row = client.json("/run")["examples"][1]["row"]
+    photos = FILES["photo.jpg"], client(f"/images/{row}")[2]
+    layers = [client.json("/maps?layer=conv2&unit=1&count=24", photo)["layers"][0] for photo in photos]
+    white = max(layer["highest"] for layer in layers)
+    for maps, photo in zip(("#maps", "#maps-2"), photos):
+        (layer,) = client.json(f"/maps?layer=conv2&unit=1&white={white}", photo)["layers"]
+        shown = page.locator(f"{maps} .pixels").evaluate("tile => tile.style.backgroundImage")
+        assert shown == f'url("{layer["picture"]}")'
+    for text in ("#unit", "#unit-2"):
+        said = f"white is {number(white)}, the layer's highest value in both images."
+        assert said in page.locator(text).inner_text()
+
+
+def test_one_point_of_a_curve_is_a_dot(browser, client):
+    page = browser.new_page()
+    facts = client.json("/run")
+    facts["curve"]["val"] = facts["curve"]["val"][:1]
+    page.route("**/run", lambda route: route.fulfill(body=json.dumps(facts)))
+    page.goto(f"http://127.0.0.1:{client.port}/#run")
+    page.wait_for_selector("#curve circle.val")
+    page.close()
+
+
 SHARES = [0.0625, 0.1875, 0.0635, 0.00125, 0.9995, 0.15, 0.0, 1.0, 1e-9]
 
 
@@ -560,7 +684,7 @@ def test_curl_lines_work_where_a_token_is_asked_for(browser, run, dataset, index
         lines = [page.locator("#elsewhere code").nth(1).text_content()]
         page.get_by_role("tab", name="Similar").click()
         page.wait_for_selector("#neighbors code")
-        lines.append(page.locator("#neighbors code").text_content())
+        lines.append(page.locator("#neighbors code").nth(1).text_content())
         page.get_by_role("tab", name="API").click()
         page.wait_for_selector("#reference section")
         reference = page.locator("#reference code").all_text_contents()

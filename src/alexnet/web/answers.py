@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from alexnet.search import codes
 from alexnet.web.layers import MOST_UNITS
+from alexnet.web.top_images import MOST_SHOWN
 
 
 class Problem(BaseModel):
@@ -21,7 +22,7 @@ class Health(BaseModel):
     status: Literal["ok"]
     waiting: int = Field(description="Views that wait or are being computed.")
     answered: int = Field(description="Images answered so far.")
-    batches: int = Field(description="In so many batches.")
+    batches: int = Field(description="Batches so far.")
 
 
 class Milliseconds(BaseModel):
@@ -41,14 +42,14 @@ class Predicted(BaseModel):
     width: int = Field(description="Of the file, pixels.")
     height: int
     milliseconds: Milliseconds
-    picture: str | None = Field(description="The square that the crops are from, as a data: URL, where asked for.")
+    picture: str | None = Field(description="The square that the crops are cut from, a data: URL, if asked for.")
 
 
 class Unit(BaseModel):
     """A unit of a layer."""
 
     unit: int
-    value: float = Field(description="The highest number in its map.")
+    value: float = Field(description="The highest value in its map.")
     row: int | None = Field(default=None, description="Where in the map that is.")
     column: int | None = None
 
@@ -57,13 +58,15 @@ class Layer(BaseModel):
     """What a layer makes of an image."""
 
     layer: str
-    units: int = Field(description="Maps of the layer, or numbers.")
-    active: int = Field(description="Of them, those with a number above 0.")
-    highest: float = Field(description="The highest number of the layer.")
+    units: int = Field(description="Maps of the layer, or units without maps.")
+    active: int = Field(description="Of them, those with a value above 0.")
+    highest: float = Field(description="The highest value of the layer.")
     strongest: list[Unit]
     rows: int
     columns: int
-    picture: str = Field(description="Their maps side by side, a data: URL: a pixel a number, 0 to the highest.")
+    picture: str = Field(
+        description="Their maps side by side, a data: URL: a pixel per value, 0 to the highest, or to `white`."
+    )
 
 
 class Layers(BaseModel):
@@ -112,7 +115,7 @@ class Neighbors(BaseModel):
     words: str = Field(description="What the distances mean.")
     neighbors: list[Neighbor]
     picture: str = Field(description="The images side by side, a data: URL, each 96 pixels wide.")
-    coded: Coded | None = Field(default=None, description="Where a code is asked for.")
+    coded: Coded | None = Field(default=None, description="If a code is asked for.")
 
 
 class Strong(BaseModel):
@@ -123,7 +126,7 @@ class Strong(BaseModel):
     name: str
     label: int
     of: str = Field(alias="class")
-    value: float = Field(description="The unit's largest sum before its activation function.")
+    value: float = Field(description="The unit's largest response, before its activation function.")
     place: tuple[int, int] = Field(description="Row and column of its map where that is.")
 
 
@@ -141,7 +144,7 @@ class UnitImages(Progress):
 
     layer: str
     unit: int
-    active: float | None = Field(default=None, description="Share of the images on which its sum is above 0.")
+    active: float | None = Field(default=None, description="Share of the images on which its response is above 0.")
     side: int | None = Field(default=None, description="Pixels of the image that a tile shows: what the unit sees.")
     means: list[tuple[str, float | None]] = Field(
         default=[], description="Of each class, the mean response to its images; null where there are none."
@@ -156,11 +159,11 @@ class LayerUnit(BaseModel):
     unit: int
     row: int = Field(description="The image, for /images/ROW.")
     name: str
-    value: float = Field(description="The unit's largest sum before its activation function.")
+    value: float = Field(description="The unit's largest response, before its activation function.")
 
 
 class LayerImages(Progress):
-    """Units of a layer at even distances, each with the image that drives it most; or how far the search is."""
+    """Units of a layer, each with the image that drives it most; or how far the search is."""
 
     layer: str
     units: int = Field(description="Of the layer.")
@@ -174,9 +177,16 @@ class Made(BaseModel):
     layer: str
     unit: int
     steps: int = Field(description="Of gradient ascent.")
-    response: float = Field(description="The unit's largest sum on it, before its activation function.")
+    response: float = Field(description="The unit's largest response to it, before its activation function.")
     side: int = Field(description="Pixels of the picture.")
     picture: str = Field(description="What the unit sees of the image, a data: URL.")
+
+
+class MadeProgress(BaseModel):
+    """How far the image for a unit is."""
+
+    step: int = Field(description="Steps done; 0 while it waits for its turn, or was not asked for.")
+    steps: int
 
 
 class Depends(BaseModel):
@@ -195,25 +205,35 @@ Top = Annotated[int, Field(ge=1, le=1000, description="Number of classes.")]
 Views = Annotated[
     Literal[1, 9, 10], BeforeValidator(_number), Field(description="Crops that are averaged (paper 4.1).")
 ]
-Units = Annotated[int, Field(ge=1, le=MOST_UNITS, description="The strongest units; of all layers, of each tower.")]
-OfLayer = Annotated[str | None, Field(max_length=200, description="One layer; all of them, if not given.")]
-Features = Annotated[
+Units = Annotated[
+    int, Field(ge=1, le=MOST_UNITS, description="How many of the strongest units; for all layers, of each tower.")
+]
+OfLayer = Annotated[str | None, Field(max_length=200, description="A layer; all layers, if not given.")]
+Featured = Annotated[
     str, Field(max_length=200, description="A layer by any of its names; `conv5:before` is before its activation.")
 ]
-Pool = Annotated[Literal["mean", "max"] | None, Field(description="Over the positions of maps.")]
+Pool = Annotated[Literal["mean", "max"] | None, Field(description="Pooling over the positions of maps.")]
 Count = Annotated[int, Field(ge=1, le=48, description="Number of images.")]
-Exhaustive = Annotated[bool, Field(description="Look at every image, where the index is approximate.")]
-Flip = Annotated[bool, Field(description="Search for the mirror image, too; the nearer of the two counts.")]
+Exhaustive = Annotated[bool, Field(description="Search every image, if the index is approximate.")]
+Flip = Annotated[bool, Field(description="Search for the flipped image, too; the nearer of the two counts.")]
 OfClass = Annotated[
     str | None,
     Query(alias="class", max_length=1000, description="A class by its name; the most probable, if not given."),
 ]
 OfUnit = Annotated[int | None, Field(ge=0, description="This unit of the layer, instead of the strongest.")]
+White = Annotated[
+    float | None,
+    Field(ge=0, allow_inf_nan=False, description="The value that is white; the layer's highest, if not given."),
+]
+First = Annotated[
+    int | None, Field(ge=0, description="Units from this one on, in order; at even distances, if not given.")
+]
+LayerCount = Annotated[int, Field(ge=1, le=MOST_SHOWN, description="Number of units, at most.")]
 OfRun = Annotated[
-    str | None, Field(max_length=1000, description="The run, where two are served; the first, if not given.")
+    str | None, Field(max_length=1000, description="The run to ask, if the server has two; the first, if not given.")
 ]
 Code = Annotated[
     codes.Kind | None, Field(description="Also search by binary codes of this kind; `GET /run` says which.")
 ]
-Bits = Annotated[codes.Bits, BeforeValidator(_number), Field(description="Of a code.")]
-Shown = Annotated[bool, Field(description="Also send the square that the crops are from.")]
+Bits = Annotated[codes.Bits, BeforeValidator(_number), Field(description="Bits of the code.")]
+Shown = Annotated[bool, Field(description="Also return the square that the crops are cut from.")]

@@ -8,6 +8,7 @@ from importlib import resources
 from importlib.metadata import version
 from typing import Annotated, Any
 
+import fastapi
 import numpy as np
 from fastapi import APIRouter, FastAPI, Path, Request, Response
 
@@ -22,12 +23,15 @@ from alexnet.web.answers import (
     Count,
     Depends,
     Exhaustive,
-    Features,
+    Featured,
+    First,
     Flip,
     Health,
+    LayerCount,
     LayerImages,
     Layers,
     Made,
+    MadeProgress,
     Neighbors,
     OfClass,
     OfLayer,
@@ -41,14 +45,16 @@ from alexnet.web.answers import (
     UnitImages,
     Units,
     Views,
+    White,
 )
-from alexnet.web.asking import Chosen, add_refusals, asked, json_answer, runs_of, while_there
+from alexnet.web.asking import Chosen, add_refusals, asked, check_parameters, json_answer, runs_of, while_there
 from alexnet.web.batcher import Probabilities
-from alexnet.web.layers import Activations, Attributions, Sought, drawn, strongest
+from alexnet.web.layers import Activations, Attributions, Features, Sought, drawn, strongest
 from alexnet.web.measuring import Measuring
 from alexnet.web.pictures import jpeg_url
 from alexnet.web.refusals import Refused
 from alexnet.web.served import Served, Store
+from alexnet.web.top_images import MOST_SHOWN
 
 PAGE = {
     "/": ("index.html", "text/html"),
@@ -64,20 +70,20 @@ IMAGE: dict[str, Any] = {
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "Not a usable image."},
-    401: {"model": Problem, "description": "The token is missing or another."},
-    403: {"model": Problem, "description": "Another page asks."},
+    401: {"model": Problem, "description": "The token is missing or wrong."},
+    403: {"model": Problem, "description": "Requests of other pages are refused."},
     408: {"model": Problem, "description": "The image came too slowly."},
     413: {"model": Problem, "description": "Too many bytes or pixels."},
     421: {"model": Problem, "description": "The host is not this server's."},
-    422: {"model": Problem, "description": "A parameter is wrong."},
-    503: {"model": Problem, "description": "Too much to do; Retry-After says when to try again."},
+    422: {"model": Problem, "description": "A parameter is wrong, or unknown."},
+    503: {"model": Problem, "description": "Too many requests; Retry-After says when to try again."},
 }
 SEARCHED: dict[int | str, dict[str, Any]] = {**PROBLEMS, 404: {"model": Problem, "description": "There is no index."}}
 GUARDED: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (401, 403, 421, 422)}
 MISSING: dict[int | str, dict[str, Any]] = {**GUARDED, 404: {"model": Problem, "description": "It is not there."}}
 PICTURES: dict[str, Any] = {"image/jpeg": {}, "image/x-portable-pixmap": {}}
 MADE: dict[int | str, dict[str, Any]] = {**GUARDED, 503: PROBLEMS[503]}
-router = APIRouter()
+router = APIRouter(dependencies=[fastapi.Depends(check_parameters)])
 
 
 def app_of(runs: Mapping[str, Served]) -> FastAPI:
@@ -116,7 +122,7 @@ def _add_file(app: FastAPI, path: str, content: bytes, kind: str) -> None:
 
 @router.get("/healthz", response_model=Health, responses=GUARDED)
 async def healthz(request: Request) -> Response:
-    """Whether the server answers; asks no token."""
+    """Whether the server answers; needs no token."""
     batchers = [served.batcher for served in runs_of(request).values()]
     counts = {"waiting": "held", "answered": "answered", "batches": "batches"}
     sums = {name: sum(getattr(batcher, own) for batcher in batchers) for name, own in counts.items()}
@@ -125,7 +131,10 @@ async def healthz(request: Request) -> Response:
 
 @router.post("/predict", response_model=Predicted, responses=PROBLEMS, openapi_extra=IMAGE)
 async def predict(request: Request, served: Chosen, top: Top = 5, views: Views = 1, picture: Shown = False) -> Response:
-    """The most probable classes of an image: at one image at a time, `alexnet predict`'s numbers to the last bit."""
+    """The most probable classes of an image, equal to those of `alexnet predict`.
+
+    Images that are asked about at the same time are computed together, so their last bits may differ.
+    """
     answer = await asked(request, served, Probabilities(views))
     predicted = served.classifier.prediction("image", answer.content, top)
     photo = answer.photo
@@ -144,9 +153,9 @@ async def predict(request: Request, served: Chosen, top: Top = 5, views: Views =
 
 @router.post("/maps", response_model=Layers, responses=PROBLEMS, openapi_extra=IMAGE)
 async def maps(
-    request: Request, served: Chosen, layer: OfLayer = None, count: Units = 1, unit: OfUnit = None
+    request: Request, served: Chosen, layer: OfLayer = None, count: Units = 1, unit: OfUnit = None, white: White = None
 ) -> Response:
-    """What layers make of an image's center crop: the strongest units with their maps, or one unit's."""
+    """Activations of layers for an image's center crop: the strongest units with their maps, or one unit's."""
     net = served.classifier.net
     if layer is not None and layer not in net.names:
         raise Refused(422, f"layer: no layer {layer}; {nearest(layer, net.names)}give one of {', '.join(net.names)}")
@@ -157,7 +166,7 @@ async def maps(
     if unit is not None and layer is not None and unit >= len(outputs[layer]):
         raise Refused(422, f"unit: {layer} has units 0 to {len(outputs[layer]) - 1:,}")
     towers = net.table.towers if layer is None else 1
-    return json_answer({"layers": [strongest(name, outputs[name], count, unit, towers) for name in layers]})
+    return json_answer({"layers": [strongest(name, outputs[name], count, unit, towers, white) for name in layers]})
 
 
 @router.post(
@@ -165,16 +174,19 @@ async def maps(
     response_class=Response,
 )  # fmt: skip
 async def features(
-    request: Request, served: Chosen, layer: Features = "fc7", views: Views = 1, pool: Pool = None
+    request: Request, served: Chosen, layer: Featured = "fc7", views: Views = 1, pool: Pool = None
 ) -> Response:
-    """Activations of a layer for an image as a NumPy file (.npy) of float32: as `alexnet features` has them."""
+    """Activations of a layer for an image as a NumPy file (.npy), (1, ...) float32: that of `alexnet features`.
+
+    Products are float32, too, whatever the precision of the server's other answers.
+    """
     try:
         (name,) = canonical(served.classifier.net.table, layer)
     except UsageError as error:
         raise Refused(422, str(error)) from error
-    outputs = (await asked(request, served, Activations((name,), views, pool))).content
+    outputs = (await asked(request, served, Features(served.exact, (name,), views, pool))).content
     buffer = io.BytesIO()
-    np.save(buffer, outputs[name])
+    np.save(buffer, outputs[name][None])
     return Response(buffer.getvalue(), media_type="application/octet-stream")
 
 
@@ -195,10 +207,10 @@ async def search(
     request: Request, served: Chosen, count: Count = 12, exhaustive: Exhaustive = False, flip: Flip = True,
     code: Code = None, bits: Bits = 64,
 ) -> Response:  # fmt: skip
-    """The images of the index that are most similar to an image, as `alexnet search` has them; and by binary codes."""
+    """The images of the index that are most similar to an image, as `alexnet search` has them, and by binary codes."""
     similar = served.similar
     if similar is None:
-        raise Refused(404, "this server has no index; begin it with --index INDEX")
+        raise Refused(404, "this server has no index; start it with --index INDEX")
     activations = (await asked(request, served, Sought(similar.layer, 2 if flip else 1))).content
     if code is not None:
         return json_answer(await asyncio.to_thread(similar.search_by_code, activations, count, code, bits))
@@ -217,7 +229,7 @@ async def similar_image(served: Chosen, place: Annotated[int, Path(ge=0)]) -> Re
 
 @router.get("/run", responses=GUARDED)
 async def run(served: Chosen) -> Response:
-    """What the run is: net, classes, recipe, error curve, layers; and what this server can do."""
+    """The run: net, classes, recipe, error curve, layers; and what this server has."""
     return json_answer(served.facts)
 
 
@@ -235,7 +247,7 @@ async def examples(served: Chosen) -> Response:
 
 @router.get("/images/{row}", responses={**MISSING, 200: {"content": PICTURES}}, response_class=Response)
 async def image(served: Chosen, row: int) -> Response:
-    """One of the examples, or of the worst mistakes, as the dataset has it."""
+    """An image of the dataset that the page shows: an example, a worst mistake, or one that drives a unit most."""
     store = _store(served)
     if not store.may_be_read(row):
         raise Refused(404, "no example")
@@ -245,16 +257,16 @@ async def image(served: Chosen, row: int) -> Response:
 
 
 @router.get("/units/{layer}", response_model=LayerImages, responses=MISSING)
-async def layer_images(served: Chosen, layer: str) -> Response:
-    """Units of a layer, each with the image that drives it most, as `alexnet show RUN --layer LAYER` has them."""
+async def layer_images(served: Chosen, layer: str, first: First = None, count: LayerCount = MOST_SHOWN) -> Response:
+    """Units of a layer, each with the image that drives it most; without `first` those of `alexnet show --layer`."""
     top = _store(served).top
     layer = _layer_of(served, layer, 0)
-    return json_answer(await asyncio.to_thread(top.of_layer, layer))
+    return json_answer(await asyncio.to_thread(top.of_layer, layer, first, count))
 
 
 @router.get("/units/{layer}/{unit}", response_model=UnitImages, responses=MISSING)
 async def unit_images(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
-    """The images of the run's dataset that drive a unit most; POST /units begins to look for them."""
+    """The images of the run's dataset that drive a unit most; POST /units starts the search for them."""
     top = _store(served).top
     layer = _layer_of(served, layer, unit)
     return json_answer(await asyncio.to_thread(top.of, layer, unit))
@@ -262,14 +274,20 @@ async def unit_images(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0
 
 @router.get("/units/{layer}/{unit}/made", response_model=Made, responses=MADE)
 async def unit_made(request: Request, served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
-    """An image made to drive a unit, as `alexnet show RUN --unit LAYER:UNIT` has it; all others go first."""
+    """An image made to drive a unit, as `alexnet show RUN --unit LAYER:UNIT` has it. Other requests go first."""
     layer = _layer_of(served, layer, unit)
     return json_answer(await while_there(request, served.made.of(layer, unit)))
 
 
+@router.get("/units/{layer}/{unit}/made/progress", response_model=MadeProgress, responses=GUARDED)
+async def unit_progress(served: Chosen, layer: str, unit: Annotated[int, Path(ge=0)]) -> Response:
+    """How far the image that was asked for with `/units/LAYER/UNIT/made` is."""
+    return json_answer(served.made.progress(_layer_of(served, layer, unit), unit))
+
+
 @router.post("/units", response_model=Progress, responses=MISSING)
 async def look_for_units(served: Chosen) -> Response:
-    """Begins to look at all images for all units, where that has not begun; whoever asks the net goes first."""
+    """Starts the search over all images for all units, if it has not started. Other requests go first."""
     top = _store(served).top
     top.start()
     return json_answer(top.state())
@@ -277,13 +295,13 @@ async def look_for_units(served: Chosen) -> Response:
 
 @router.get("/errors", responses=MISSING)
 async def errors(served: Chosen) -> Response:
-    """How far the measuring of errors on the dataset's validation images is, and what was measured."""
+    """Errors on the dataset's validation images, or how far the measurement is."""
     return json_answer(_measuring(served).state())
 
 
 @router.post("/errors", responses=MISSING)
 async def measure(served: Chosen) -> Response:
-    """Begins to measure them, where that has not begun; whoever asks the net meanwhile goes first."""
+    """Starts the measurement of these errors, if it has not started. Other requests go first."""
     measuring = _measuring(served)
     measuring.start()
     return json_answer(measuring.state())

@@ -47,6 +47,16 @@ async def _chosen(request: Request, run: OfRun = None) -> Served:
     return runs[name]
 
 
+async def check_parameters(request: Request) -> None:
+    """Raises ``Refused`` where a request has a parameter that its address does not know."""
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [field["name"] for field in operation.get("parameters", []) if field["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            there = f"give one of {', '.join(known)}" if known else "this address has none"
+            raise Refused(422, f"{files.shown(name)}: no parameter of this address; {nearest(name, known)}{there}")
+
+
 Chosen = Annotated[Served, Depends(_chosen)]
 
 

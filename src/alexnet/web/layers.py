@@ -33,6 +33,24 @@ class Activations(NamedTuple):
         return [{name: array[number] for name, array in arrays.items()} for number in range(len(squares))]
 
 
+class Features(NamedTuple):
+    """What a features file has of each image: {layer: activations}, with products of a precision of its own.
+
+    Attributes:
+        classifier: of the run that is asked, with float32 products as ``alexnet features`` has them by default.
+        layers, views, pool: as for ``Activations``.
+    """
+
+    classifier: Classifier
+    layers: tuple[str, ...]
+    views: int = 1
+    pool: str | None = None
+
+    def __call__(self, classifier: Classifier, squares: Sequence[np.ndarray]) -> Sequence[Any]:
+        """As ``Classifier.activations`` of its own classifier."""
+        return Activations(self.layers, self.views, self.pool)(self.classifier, squares)
+
+
 class Sought(NamedTuple):
     """Outputs of a layer for the center view of an image, and of its flip where that is asked for.
 
@@ -78,7 +96,9 @@ def drawn(values: np.ndarray) -> str:
     return _picture(sizes, float(np.quantile(sizes, 0.995)))
 
 
-def strongest(name: str, outputs: np.ndarray, count: int, unit: int | None = None, towers: int = 1) -> dict[str, Any]:
+def strongest(
+    name: str, outputs: np.ndarray, count: int, unit: int | None = None, towers: int = 1, white: float | None = None
+) -> dict[str, Any]:
     """The strongest units of a layer, as JSON; or one unit.
 
     Args:
@@ -86,6 +106,7 @@ def strongest(name: str, outputs: np.ndarray, count: int, unit: int | None = Non
         outputs: (maps, rows, columns) or (units,) float32.
         count: of units; the strongest first, by the highest number in their map.
         unit: the one that is asked for, instead.
+        white: the number that is white in the picture; the layer's highest, if not given.
         towers: equal parts of the units, of each of which so many are given, one part after the other.
     """
     peaks = outputs.reshape(len(outputs), -1).max(1)
@@ -108,7 +129,9 @@ def strongest(name: str, outputs: np.ndarray, count: int, unit: int | None = Non
         for entry, index in zip(answer["strongest"], order):
             position = np.unravel_index(int(outputs[index].argmax()), outputs.shape[1:])
             entry["row"], entry["column"] = int(position[0]), int(position[1])
-    answer["picture"] = _picture(np.concatenate(list(outputs[order]), axis=1) if maps else _strip(outputs), highest)
+    answer["picture"] = _picture(
+        np.concatenate(list(outputs[order]), axis=1) if maps else _strip(outputs), highest if white is None else white
+    )
     return answer
 
 
@@ -119,7 +142,7 @@ def _strip(outputs: np.ndarray) -> np.ndarray:
 
 
 def _picture(numbers: np.ndarray, highest: float) -> str:
-    """Numbers as the ``data:`` URL of a PNG of as many pixels: from 0 (and below) to the layer's highest number."""
+    """Numbers as the ``data:`` URL of a PNG of as many pixels: from 0 (and below) to the highest one shown."""
     image = Image.fromarray(np.clip(numbers * (255 / highest if highest > 0 else 0), 0, 255).astype(np.uint8))
     image.putpalette(COLORS.tobytes())
     buffer = io.BytesIO()

@@ -31,6 +31,7 @@ class MadeImages:
     def __init__(self, batcher: Batcher):
         self._batcher, self._lock, self._waiting = batcher, asyncio.Lock(), 0
         self._kept: OrderedDict[tuple[str, int], dict[str, Any]] = OrderedDict()
+        self._now, self._step = ("", 0), 0  # the unit whose image is being made, and how far it is
 
     async def of(self, layer: str, unit: int) -> dict[str, Any]:
         """The image as JSON, with the unit's response to it, as ``alexnet show --unit`` has it.
@@ -57,10 +58,17 @@ class MadeImages:
             self._kept.popitem(last=False)
         return answer
 
+    def progress(self, layer: str, unit: int) -> dict[str, int]:
+        """Steps that are done of the image for a unit, and all steps, as JSON."""
+        done = STEPS if (layer, unit) in self._kept else self._step if self._now == (layer, unit) else 0
+        return {"step": done, "steps": STEPS}
+
     async def _made(self, layer: str, unit: int) -> dict[str, Any]:
+        self._now, self._step = (layer, unit), 0
         with _Making(self._batcher.classifier, layer, unit) as making:
             while making.crop is None:
                 await self._behind(_Step(making), making.nothing)
+                self._step = min(STEPS, self._step + 1)
         before, classifier = layer + BEFORE, self._batcher.classifier
         crop = torch.from_numpy(making.crop)
         part, square = driven_part(classifier, layer, crop), framed(crop[None], classifier.preprocessing)[0].numpy()

@@ -47,6 +47,7 @@ class Served(NamedTuple):
 
     Attributes:
         classifier: the run; only the batcher's thread computes with it.
+        exact: the same with float32 products, for features; its form is made when it is first asked.
         batcher, uploads, made: see there.
         store, similar: or None.
         facts: of the run, as JSON.
@@ -54,6 +55,7 @@ class Served(NamedTuple):
     """
 
     classifier: Classifier
+    exact: Classifier
     batcher: Batcher
     uploads: Uploads
     made: MadeImages
@@ -116,4 +118,5 @@ def _served(run: Ready, names: list[str], turn: threading.Lock, stack: contextli
         "measured": bool(store and store.measuring),
     }
     mean = mean_png(classifier.preprocessing)
-    return Served(classifier, batcher, uploads, MadeImages(batcher), store, similar, facts, mean)
+    exact = classifier.with_precision("float32")
+    return Served(classifier, exact, batcher, uploads, MadeImages(batcher), store, similar, facts, mean)

@@ -94,17 +94,20 @@ class TopImages(Behind):
             "picture": url_of(joined(seen)),
         }
 
-    def of_layer(self, layer: str) -> dict[str, Any]:
-        """Units of a layer at even distances as JSON, each with what it sees of the image that drives it most.
+    def of_layer(self, layer: str, first: int | None = None, count: int = MOST_SHOWN) -> dict[str, Any]:
+        """Units of a layer as JSON, each with what it sees of the image that drives it most.
 
         Args:
             layer: that there is.
+            first: from this unit on, one after the other; None: at even distances.
+            count: of units, at most.
         """
         answer: dict[str, Any] = {**self.state(), "layer": layer, "units": units_of(self._classifier, layer)}
         if not self.finished:
             return {**answer, "shown": [], "picture": None}
         units, dataset = self._units[layer], self.dataset
-        numbers = [number for number in spread(answer["units"], MOST_SHOWN) if units.rows[number, 0] >= 0]
+        asked = spread(answer["units"], count) if first is None else range(answer["units"])[first : first + count]
+        numbers = [number for number in asked if units.rows[number, 0] >= 0]
         rows = [int(units.rows[number, 0]) for number in numbers]
         return {
             **answer,

@@ -10,7 +10,7 @@ const curl = token ? "curl -H \"Authorization: Bearer $ALEXNET_TOKEN\"" : "curl"
 // ---------------------------------------------------------------- small helpers
 
 function make(tag, attributes = {}, ...children) {
-  const space = ["svg", "g", "path", "line", "text", "rect", "image", "polygon", "defs", "clipPath"].includes(tag) || attributes.svg;
+  const space = ["svg", "g", "path", "line", "text", "rect", "image", "polygon", "defs", "clipPath", "circle"].includes(tag) || attributes.svg;
   const element = space ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "svg" || value === null || value === undefined) continue;
@@ -25,9 +25,19 @@ function make(tag, attributes = {}, ...children) {
 // interval to one; a tie to the even digit.
 function percent(share, digits = share === 0 || share === 1 ? 0 : share >= 0.01 ? 1 : 2) {
   if (share > 0 && share < 0.0001) return "<0.01%";
-  const number = 100 * share, [whole, behind] = number.toFixed(40).split("."), kept = (whole + behind).slice(0, whole.length + digits);
+  return `${fixed(100 * share, digits)}%`;
+}
+function fixed(number, digits) {
+  if (!Number.isFinite(number)) return String(number);
+  const [whole, behind] = Math.abs(number).toFixed(40).split("."), kept = (whole + behind).slice(0, whole.length + digits);
   const tie = /^50*$/.test(behind.slice(digits)) && Number(kept.at(-1)) % 2 === 0;
-  return `${tie ? (Number(kept) / 10 ** digits).toFixed(digits) : number.toFixed(digits)}%`;
+  return (tie ? (Math.sign(number) * Number(kept)) / 10 ** digits : number).toFixed(digits);
+}
+function short(value) { // a measured number, as the figures write it: three digits, 1.50 of 1.5
+  if (!value || !Number.isFinite(value)) return String(value || 0);
+  const [digits, power] = value.toExponential(2).split("e"), whole = Number(power);
+  if (whole < -4) return `${digits}e-${String(-whole).padStart(2, "0")}`;
+  return whole < 3 ? fixed(value, 2 - whole) : count(Number(fixed(value, 0)));
 }
 const errorPercent = (share) => percent(share, 2);
 const count = (number) => number.toLocaleString("en-US");
@@ -46,6 +56,8 @@ function sideName(side) {
   if (state.compare !== "photo") return factsOf(side) === state.facts ? state.facts.runs[0] : state.compare;
   return side.second ? "Second image" : "First image";
 }
+
+const motion = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
 
 function takeToken() { // from the address, so that it is in no link that is copied from there
   const match = /^#token=(.+)$/.exec(location.hash);
@@ -115,7 +127,7 @@ const layersOf = () => sides().flatMap((side) => factsOf(side).layers);
 function addressed() { // what the address asks for, or what is wrong with it
   let text = location.hash.slice(1);
   try { text = decodeURIComponent(text); } catch { /* a lone % is what it is */ }
-  const [first, ...rest] = text.split("/"), second = rest.join("/"), own = layersOf().filter(({ name }) => name === first);
+  const [first, ...rest] = text.replace(/[/:]$/, "").split(/[/:]/), second = rest.join("/"), own = layersOf().filter(({ name }) => name === first);
   const known = [...new Set(layersOf().map(({ name }) => name))], links = (names, words) => names.flatMap((name, i) => [i ? ", " : "",
     make("a", { href: `#${name}` }, words ? words(name) : name)]);
   if (own.length) {
@@ -126,8 +138,8 @@ function addressed() { // what the address asks for, or what is wrong with it
   if (TABS.includes(first) && !rest.length && !$(`tab-${first}`).hidden) return { tab: first };
   if (!text) return { tab: "predict" };
   const tab = state.tab || "predict";
-  if (first === "similar") return { tab, problem: `There is no index of images to search here: \`alexnet serve ${state.facts.path} --index INDEX\` searches one.` };
-  return { tab, problem: [`No layer and no tab is called “${text}”. The layers: `, ...links(known), ". The tabs: ",
+  if (first === "similar") return { tab, problem: `This server has no index of images: start it with \`alexnet serve ${state.facts.path} --index INDEX\`.` };
+  return { tab, problem: [`There is no layer or tab “${text}”. Layers: `, ...links(known), ". Tabs: ",
     ...links(TABS.filter((name) => !$(`tab-${name}`).hidden), (name) => $(`tab-${name}`).textContent), "."] };
 }
 
@@ -171,12 +183,19 @@ async function take(blob, name, label = null, into = state.into) {
   const side = state.sides[into], photo = at("photo", side);
   if (!side.second) stopWebcam();
   side.photo = { blob, name, label };
+  if (state.compare === "photo" && !side.second && !state.sides[1].photo) { state.into = 1; showInto(); }
   if (photo.src) URL.revokeObjectURL(photo.src);
   photo.src = URL.createObjectURL(blob);
   photo.alt = `The image: ${name}`;
   photo.hidden = false; at("invite", side).hidden = true; at("drop", side).classList.add("full");
   photoChanged();
   await refresh();
+  if (side.of === side.photo) showOutput();
+}
+
+function showOutput() { // on a phone the answer is below the image; whoever looks at more of it stays there
+  const { top } = $("output").getBoundingClientRect();
+  if (top > innerHeight / 2) $("output").scrollIntoView({ block: "start", behavior: motion() });
 }
 
 function photoChanged() {
@@ -228,6 +247,7 @@ async function questionsOf(side) {
 
 async function answerOnce(asked, current) {
   const answers = await Promise.all(asked.map(questionsOf));
+  if (state.tab === "inside" && state.compare === "photo") await scaleAlike(asked, answers);
   if (!current()) return;
   for (const [i, side] of asked.entries()) {
     const [answer, ...others] = answers[i];
@@ -239,12 +259,26 @@ async function answerOnce(asked, current) {
   }
 }
 
+async function scaleAlike(asked, answers) { // two images of one run: the same number is the same color in both
+  const layers = answers.map((own) => own.at(-1).layers?.[0]);
+  if (layers.length < 2 || layers.some((layer) => layer?.layer !== layers[0]?.layer || !layer?.strongest)) return;
+  const white = Math.max(...layers.map(({ highest }) => highest));
+  await Promise.all(layers.map(async (layer, i) => {
+    if (layer.highest < white && white > 0) {
+      const options = { method: "POST", body: photoOf(asked[i]).blob };
+      layer.picture = (await mapQuestions(asked[i], options, white).at(-1)).layers[0].picture;
+    }
+    layer.white = white;
+  }));
+}
+
 async function compareWith(choice) {
   if (choice && choice !== "photo" && !state.others[choice]) state.others[choice] = await askJson(`run?run=${encodeURIComponent(choice)}`);
   const two = choice !== "", photos = choice === "photo";
   state.compare = choice; state.into = photos && state.sides[0].photo ? 1 : 0;
   document.body.classList.toggle("comparing", two);
   $("compare").value = choice;
+  showHead();
   for (const id of ["side-predict-2", "side-inside-2"]) $(id).hidden = !two;
   $("side-run-2").hidden = !two || photos;
   for (const id of ["drop-2", "next"]) $(id).hidden = !photos;
@@ -275,7 +309,7 @@ async function compareAsAddressed() {
   const choice = new URLSearchParams(location.search).get("with") ?? usual();
   const known = [...$("compare").options].map(({ value }) => value);
   if (known.includes(choice)) { if (choice) await compareWith(choice); return; }
-  say(`There is nothing called “${choice}” to compare with.`, "with");
+  say(`There is no run “${choice}” to compare with.`, "with");
   if (usual()) await compareWith(usual());
 }
 
@@ -345,12 +379,12 @@ async function showExamples() {
 }
 
 async function startWebcam() {
-  if (!navigator.mediaDevices) throw new Error("A browser gives the webcam only to localhost and to https pages. "
+  if (!navigator.mediaDevices) throw new Error("Browsers allow the webcam only on localhost and on https pages. "
     + `Try: ssh -L ${location.port}:localhost:${location.port} ${location.hostname}, then http://localhost:${location.port}/`);
   try {
     state.stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, facingMode: "environment" } });
   } catch (error) {
-    throw new Error(error.name === "NotAllowedError" ? "The browser was told not to give the webcam to this page." : "There is no webcam here.");
+    throw new Error(error.name === "NotAllowedError" ? "The browser does not allow this page to use the webcam." : "There is no webcam here.");
   }
   const video = $("video");
   video.srcObject = state.stream;
@@ -360,6 +394,7 @@ async function startWebcam() {
   state.sides[0].photo = null; state.into = state.compare === "photo" ? 1 : 0;
   showInto();
   markExamples();
+  $("depends").replaceChildren();
   watch(video);
 }
 
@@ -374,7 +409,8 @@ async function watch(video) { // frame after frame, the next one when the last o
     if (!state.stream) return;
     state.sides[0].photo = { blob, name: "webcam.jpg", label: null };
     const turn = ++state.turn, key = `${state.views} ${state.tab} ${state.layer}/${state.unit}`;
-    const asked = sides().filter((side) => photoOf(side) && !(photoOf(side) === side.answered && side.key === key)); // a still image once
+    const alike = state.tab === "inside" && state.compare === "photo"; // the scale of both depends on both
+    const asked = sides().filter((side) => photoOf(side) && (alike || !(photoOf(side) === side.answered && side.key === key))); // a still image once
     try {
       await answerOnce(asked, () => turn === state.turn && state.stream);
       for (const side of asked) { side.answered = photoOf(side); side.key = key; }
@@ -434,12 +470,12 @@ function clearAnswer(side) {
   for (const image of document.querySelectorAll("#figure image")) image.removeAttribute("href");
   if (state.facts.similar) inviteSimilar();
 }
-const INVITATION = "Give an image, and the net names what it sees.";
+const INVITATION = "Give an image, and the net says what it is.";
 
 function showBars(list, { top, classes }) { // a class keeps its bar, so that bars move instead of jumping
   const before = new Map();
   for (const item of list.children) before.set(item.dataset.name, [item, item.getBoundingClientRect().top]);
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const still = motion() === "auto";
   const items = top.map(([name, share], rank) => {
     const [item] = before.get(classes[rank]) || [make("li", { "data-name": classes[rank] },
       make("span", { title: name }, firstSynonym(name)), make("span", { class: "share" }), make("i", { "aria-hidden": "true" }))];
@@ -460,7 +496,8 @@ function showBars(list, { top, classes }) { // a class keeps its bar, so that ba
 const CORNERS = (far) => [[0, 0], [0, far], [far, 0], [far, far], [far / 2, far / 2]];
 
 async function showSeen(side) {
-  const { size, crop } = factsOf(side), far = size - crop, square = at("square", side), crops = at("crops", side), one = state.views === 1;
+  const { size, crop } = factsOf(side), far = size - crop, square = at("square", side), crops = at("crops", side);
+  const one = state.views === 1 || ["inside", "similar"].includes(state.tab); // maps and search are of the center crop
   square.src = side.answer.picture;
   await square.decode().catch(() => {});
   square.alt = `The square that the net's crops are cut from, ${size} by ${size} pixels`;
@@ -470,7 +507,7 @@ async function showSeen(side) {
     top: `${(100 * top) / size}%`, left: `${(100 * left) / size}%`, width: `${(100 * crop) / size}%`, height: `${(100 * crop) / size}%` } })));
   at("seen", side).textContent = state.compare ? `${size} × ${size} pixels, ${one ? "a crop" : "five crops"} of ${crop} × ${crop}.` : one
     ? `The image as a square of ${size} × ${size} pixels; the frame is the crop of ${crop} × ${crop}.`
-    : `Five crops of ${crop} × ${crop} and their mirror images; the answers are averaged.`;
+    : `Five crops of ${crop} × ${crop} and their flips; the probabilities are averaged.`;
   at("sees", side).hidden = false;
   await showMinus(side);
 }
@@ -494,14 +531,14 @@ function pixelsOf(picture, size) {
 
 function showElsewhere() { // what is on the screen, on the command line and for programs
   const views = state.views === 1 ? "" : ` --views ${state.views}`, query = state.views === 1 ? "predict" : `predict?views=${state.views}`;
-  const lines = sides().flatMap((side) => {
+  const asked = sides().filter(photoOf), lines = (asked.length ? asked : sides()).flatMap((side) => {
     const name = photoOf(side)?.name || "photo.jpg";
     return [`alexnet predict ${quoted(factsOf(side).path)} ${quoted(name)}${views}`,
       `${curl} --data-binary ${quoted("@" + name)} ${quoted(`${location.origin}/${to(side, query)}`)}`];
   });
-  const old = [...document.querySelectorAll("#elsewhere code")].map((line) => line.textContent);
-  if (String(old) === String(lines)) return; // so that a frame of the webcam moves nothing
-  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line, and for programs:"), ...lines.map(copied));
+  const shown = [...new Set(lines)], old = [...document.querySelectorAll("#elsewhere code")].map((line) => line.textContent);
+  if (String(old) === String(shown)) return; // so that a frame of the webcam moves nothing
+  $("elsewhere").replaceChildren(make("p", { class: "quiet" }, "The same on the command line and from programs:"), ...shown.map(copied));
 }
 
 // ---------------------------------------------------------------- Run
@@ -510,9 +547,10 @@ const runSides = () => ($("side-run-2").hidden ? state.sides.slice(0, 1) : state
 const errorOf = ({ errors }) => errors.val || Object.values(errors)[0];
 
 function showHead() {
-  const { facts } = state, error = errorOf(facts);
-  $("what").textContent = `${facts.name}: net ${facts.net}, ${plural(facts.words.length, "class", "classes")}`
-    + (error ? `, ${errorPercent(error.top1_error)} error` : "") + (facts.runs.length > 1 ? `; second run: ${facts.runs[1]}` : "");
+  const described = (facts, name) => `${name}: net ${facts.net}, ${plural(facts.words.length, "class", "classes")}`
+    + (errorOf(facts) ? `, ${errorPercent(errorOf(facts).top1_error)} error` : "");
+  const [first, ...others] = state.facts.runs;
+  $("what").textContent = [described(state.facts, first), ...others.map((name) => (state.others[name] ? described(state.others[name], name) : name))].join("; ");
 }
 
 function showRuns() {
@@ -537,7 +575,7 @@ function showFacts(side) {
     recipe: facts.recipe_name && [facts.recipe_name, facts.recipe_differences].filter(Boolean).join(", with "),
     error: error && `${errorPercent(error.top1_error)} of ${plural(error.images, "image")}, `
       + `95% interval ${error.top1_interval.map((end) => percent(end, 1)).join(" to ")}`,
-    "here": `step ${count(facts.step)}, ${facts.device}, precision ${facts.precision}`,
+    serving: `step ${count(facts.step)}, ${facts.device}, precision ${facts.precision}`,
   };
   at("facts", side).replaceChildren(...Object.entries(rows).filter(([, text]) => text).flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
   const recipe = Object.entries(facts.recipe || {}).filter(([, value]) => value !== null && !(Array.isArray(value) && !value.length));
@@ -548,7 +586,7 @@ function showFacts(side) {
 function showCurve(side) {
   const { train, val } = factsOf(side).curve, figure = at("curve", side), width = Math.max(280, Math.min(720, figure.clientWidth)), height = 260, left = 46, bottom = 36, right = 84, top = 10;
   figure.replaceChildren();
-  if (!val.length && !train.length) { figure.append(make("p", { class: "quiet" }, "Nothing says how it was trained.")); return; }
+  if (!val.length && !train.length) { figure.append(make("p", { class: "quiet" }, "This run has no record of its training.")); return; }
   const last = Math.max(...[...train, ...val].map(([epoch]) => epoch), 1e-9);
   const x = (epoch) => left + ((width - left - right) * epoch) / last, y = (error) => top + (height - top - bottom) * (1 - error);
   const smooth = means(train, Math.max(1, Math.round(train.length / 60)));
@@ -563,7 +601,8 @@ function showCurve(side) {
   const ends = [];
   for (const [points, name, label] of [[smooth, "train", "training batches"], [val, "val", "validation"]]) {
     if (!points.length) continue;
-    drawing.append(make("path", { class: name, d: points.map(([epoch, error], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)} ${y(error).toFixed(1)}`).join("") }));
+    if (points.length === 1) drawing.append(make("circle", { class: name, cx: x(points[0][0]), cy: y(points[0][1]), r: 5 }));
+    else drawing.append(make("path", { class: name, d: points.map(([epoch, error], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)} ${y(error).toFixed(1)}`).join("") }));
     ends.push([y(points.at(-1)[1]) + 4, label]);
   }
   ends.sort(([a], [b]) => a - b);
@@ -594,7 +633,7 @@ function means(points, several) {
 }
 function curveText(val, train) {
   const points = val.length ? val : train;
-  if (points.length === 1) return `Top-1 error was ${errorPercent(points[0][1])} on validation images.`;
+  if (points.length === 1) return `Top-1 error was ${errorPercent(points[0][1])} on ${val.length ? "validation images" : "training batches"}.`;
   return `Top-1 error fell from ${errorPercent(points[0][1])} to ${errorPercent(points.at(-1)[1])} on ${val.length ? "validation images" : "training batches"}.`;
 }
 
@@ -602,7 +641,7 @@ const showErrors = guarded(async (side) => {
   const box = at("errors", side), { facts } = side, current = () => side.facts === facts && runSides().includes(side);
   if (side.errorsOf === facts) return;
   if (!facts.measured) {
-    box.replaceChildren(make("p", { class: "quiet" }, "The dataset that the run was trained on is not there, or has no validation images."));
+    box.replaceChildren(make("p", { class: "quiet" }, "The dataset that the run was trained on is missing, or has no validation images."));
     side.errorsOf = facts;
     return;
   }
@@ -634,22 +673,18 @@ async function showMeasured(side, box, measured) {
   box.replaceChildren(make("p", {}, `${count(wrong)} of ${plural(measured.images, "image")} wrong: ${errorPercent(measured.errors.top1_error)} `
     + `(95% interval ${measured.errors.top1_interval.map((end) => percent(end, 1)).join(" to ")})`
     + (measured.errors.top5_error === null ? "" : `; top-5 error ${errorPercent(measured.errors.top5_error)}`)));
-  if (measured.confusion) box.append(make("h2", {}, "Which class is taken for which"),
-    make("p", { class: "quiet" }, "Rows: true classes. Columns: the net's answers."), confusionTable(measured.confusion, facts));
+  if (measured.confusion) box.append(make("h2", {}, "Confusion matrix"),
+    make("p", { class: "quiet" }, "Rows: true classes. Columns: predicted classes."), confusionTable(measured.confusion, facts));
   else box.append(make("h2", {}, "Most frequent confusions"), make("ul", {}, ...measured.confusions.map(([own, other, times]) =>
-    make("li", {}, `${named(own)} taken for ${named(other)}: ${count(times)} of ${count(measured.classes[own].images)}`))));
+    make("li", {}, `true ${named(own)}, predicted ${named(other)}: ${count(times)} of ${count(measured.classes[own].images)}`))));
   if (!measured.mistakes.length) return;
   const url = await askUrl(to(side, "mistakes.jpg"));
-  box.append(make("h2", {}, "Worst mistakes"), make("p", { class: "quiet" }, "Those that give their true class least, first. Choose one to look at it."),
-    make("div", { class: "mistakes" }, ...measured.mistakes.map((mistake, i) => make("div", {},
-      make("button", { type: "button", class: "tile", "aria-label": `Look at ${mistake.name}: ${named(mistake.true)}, taken for ${named(mistake.predicted)}`,
-        style: { "background-image": `url(${url})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
-        onclick: guarded(async () => {
-          await take(await (await ask(to(side, `images/${mistake.row}`))).blob(), mistake.name.split("/").at(-1), side.second ? null : mistake.true, 0);
-          location.hash = "predict";
-        }) }),
-      make("p", {}, `${named(mistake.predicted)} ${percent(mistake.probability)}`),
-      make("p", { class: "quiet" }, `is ${named(mistake.true)}`)))));
+  box.append(make("h2", {}, "Worst mistakes"), make("p", { class: "quiet" }, "Lowest probability of the true class first. Choose one to look at it."),
+    make("div", { class: "mistakes" }, ...measured.mistakes.map((mistake, i) => strip(url, i,
+      `Look at ${mistake.name}: predicted ${named(mistake.predicted)}, true ${named(mistake.true)}`, mistake.name, guarded(async () => {
+        await take(await (await ask(to(side, `images/${mistake.row}`))).blob(), mistake.name.split("/").at(-1), side.second ? null : mistake.true, 0);
+        location.hash = "predict";
+      }), make("span", {}, `predicted ${named(mistake.predicted)}, ${percent(mistake.probability)}`), make("span", { class: "quiet" }, `true ${named(mistake.true)}`)))));
 }
 
 function confusionTable(matrix, facts) {
@@ -660,12 +695,12 @@ function confusionTable(matrix, facts) {
     return make("tr", {}, make("th", { scope: "row" }, names[own]), ...row.map((times, other) => {
       const share = times / images, strong = Math.round(100 * Math.sqrt(share));
       const color = own === other ? "var(--accent)" : "var(--focus)";
-      return make("td", { title: `${names[own]} taken for ${names[other]}: ${times} of ${images}`, style: {
+      return make("td", { title: `true ${names[own]}, predicted ${names[other]}: ${times} of ${images}`, style: {
         background: `color-mix(in srgb, ${color} ${Math.min(85, strong)}%, var(--card))`,
         color: strong > 55 ? "var(--on-accent)" : "var(--ink)" } }, times ? String(times) : "");
     }));
   });
-  return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Confusion matrix: rows are true classes, columns the net's answers" },
+  return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Confusion matrix: rows are true classes, columns predicted ones" },
     make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
 }
 
@@ -719,7 +754,10 @@ function showLayer(anew = false) {
   for (const link of document.querySelectorAll("#panel-inside a[data-layer]")) {
     if (link.dataset.layer === state.layer) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
   }
-  $("layer-name").textContent = state.unit === null ? state.layer : `${state.layer}, unit ${state.unit}`;
+  showChosenLayer();
+  const classes = state.unit === null ? [] : sides().filter((side) => hasLayer(side) && state.layer === factsOf(side).layers.at(-1).name);
+  const called = [...new Set(classes.map((side) => word(state.unit, factsOf(side))))].join(" / ");
+  $("layer-name").textContent = state.unit === null ? state.layer : `${state.layer}, unit ${state.unit}${called && `: ${called}`}`;
   $("number").max = Math.max(...layersOf().filter(({ name }) => name === state.layer).map(({ shape }) => shape[0])) - 1;
   $("number").value = state.unit ?? "";
   const runs = state.compare && state.compare !== "photo";
@@ -729,12 +767,20 @@ function showLayer(anew = false) {
     if (runs || !side.second) text.textContent = ownLayer(side) ? layerText(ownLayer(side), factsOf(side)) : "";
     if (!sides().includes(side)) continue;
     if (!hasLayer(side)) { at("unit", side).replaceChildren(); showInstead(side, `This run's net has no ${unitName()}.`); }
-    else if (!photoOf(side)) showInstead(side, `Give an image to see what ${unitName()} makes of it.`);
+    else if (!photoOf(side)) showInstead(side, `Give an image to see the maps of ${unitName()}.`);
   }
   const key = `${state.layer}/${state.unit}`, moved = state.shownLayer !== key;
   state.shownLayer = key;
   for (const side of state.sides) showTop(side);
   if (state.tab === "inside" && moved && !anew) refresh();
+}
+function showChosenLayer() { // where the drawing is wider than the window
+  const box = $("figure"), link = box.querySelector("a[aria-current]");
+  if (!link || box.scrollWidth <= box.clientWidth) return;
+  const own = link.getBoundingClientRect(), frame = box.getBoundingClientRect();
+  if (own.left < frame.left || own.right > frame.right) {
+    box.scrollTo({ left: box.scrollLeft + (own.left + own.right - frame.left - frame.right) / 2, behavior: motion() });
+  }
 }
 function layerText(entry, { crop }) {
   return [`Of crops of ${crop} × ${crop} pixels: ${KINDS[entry.kind] || entry.kind}`, entry.kernel && `kernel ${entry.kernel}`, entry.shape.length === 3
@@ -754,11 +800,11 @@ function hasLayer(side) {
   return own && (state.unit === null || state.unit < own.shape[0]);
 }
 
-function mapQuestions(side, options) {
-  const asks = side.second ? [] : [askJson("maps?count=1", options)];
+function mapQuestions(side, options, white = null) {
+  const asks = side.second || white !== null ? [] : [askJson("maps?count=1", options)];
   if (!hasLayer(side)) return asks;
   const unit = state.unit === null ? "" : `&unit=${state.unit}`, most = state.compare ? 24 : 48;
-  return [...asks, askJson(to(side, `maps?layer=${encodeURIComponent(state.layer)}&count=${most}${unit}`), options)];
+  return [...asks, askJson(to(side, `maps?layer=${encodeURIComponent(state.layer)}&count=${most}${unit}${white === null ? "" : `&white=${white}`}`), options)];
 }
 
 function fillFace(face, url, columns, rows, part) { // with one of the pictures that stand beside or below each other in a file
@@ -787,25 +833,25 @@ function showMaps(side, answers) {
   if (!side.second) showFaces(answers.shift());
   if (!answers.length || answers[0].layers[0].layer !== state.layer) return;
   const [layer] = answers[0].layers, { strongest, units, picture } = layer, facts = factsOf(side), box = at("maps", side);
-  const maps = layer.rows > 1 || layer.columns > 1, several = strongest.length, highest = layer.highest || 1;
+  const maps = layer.rows > 1 || layer.columns > 1, several = strongest.length, highest = (layer.white ?? layer.highest) || 1;
   if (state.unit === null ? several === 1 && units > 1 : strongest[0].unit !== state.unit) return; // of another address
   const tiles = strongest.map(({ unit, value }, rank) => {
     const name = layer.layer === facts.layers.at(-1).name ? word(unit, facts) : `unit ${unit}`;
-    return make("a", { class: "map", href: `#${layer.layer}/${unit}`, title: `${name}: highest number ${value}` },
+    return make("a", { class: "map", href: `#${layer.layer}/${unit}`, title: `${name}: highest value ${value}` },
       maps ? make("span", { class: "pixels", style: { "background-image": `url(${picture})`,
         "background-size": `${100 * several}% 100%`, "background-position": `${several > 1 ? (100 * rank) / (several - 1) : 0}% 0` } })
         : make("i", { style: { "--share": Math.max(0, value / highest) } }),
       make("span", {}, name, make("span", { class: "quiet" }, ` ${short(value)}`)));
   });
+  const whose = layer.white === undefined ? "the layer's highest value" : "the layer's highest value in both images";
+  const scale = (maps ? `Dark is 0, white is ${short(highest)}, ${whose}.` : `${state.unit === null ? "Bars are shares" : "The bar is a share"} of ${short(highest)}, ${whose}.`)
+    + (state.compare && state.compare !== "photo" ? " Each run has its own scale." : "");
   box.className = `maps${maps ? "" : " values"}${state.unit === null ? "" : " single"}`;
   box.replaceChildren(...tiles);
   at("unit", side).replaceChildren(quiet(state.unit === null
-    ? `The ${count(several)} strongest of ${plural(units, maps ? "map" : "unit")}; ${count(layer.active)} have a number above 0. `
-      + (maps ? `Dark is 0, white is ${short(layer.highest)}, the layer's highest number.` : "Bars are shares of the highest number.")
-    : maps ? `Dark is 0, white is ${short(layer.highest)}, the layer's highest number.` : "The bar is a share of the layer's highest number."));
+    ? `The ${count(several)} strongest of ${plural(units, maps ? "map" : "unit")}; ${count(layer.active)} have a value above 0. ${scale}` : scale));
   if (state.unit !== null) at("unit", side).append(make("p", {}, make("a", { href: `#${layer.layer}` }, `All units of ${layer.layer}`)));
 }
-const short = (value) => Number(value.toPrecision(3)).toString();
 
 const beforeWhat = (facts, layer) => `before the ${layer === facts.layers.at(-1).name ? "soft-max" : "activation function"}`;
 
@@ -815,6 +861,7 @@ function showTop(side) { // what drives the unit; of a layer without an image, w
   const key = hidden ? "" : `${facts.path} ${layer}/${unit}`;
   if (box.dataset.shows === key) return;
   box.dataset.shows = key;
+  side.first = null;
   side.leave?.abort();
   side.leave = new AbortController();
   box.replaceChildren();
@@ -828,45 +875,60 @@ function showTop(side) { // what drives the unit; of a layer without an image, w
   const images = part("Images that drive it most");
   if (facts.made.includes(layer)) {
     const made = part("An image made to drive it");
-    const means = facts.units.includes(layer) ? part("Mean response by class", quiet("It is known when all images were looked at.")) : null;
+    const means = facts.units.includes(layer) ? part("Mean response by class", quiet("Shown when all images have been searched.")) : null;
     showStrongest(side, images, means, made, current);
     showMade(side, made);
     box.append(copied(`alexnet show ${quoted(facts.path)} --unit ${layer}:${unit}`));
-  } else images.replaceChildren(quiet(`They are looked for in layers with weights of their own: ${facts.made.join(", ")}.`));
+  } else images.replaceChildren(quiet(`Only layers with weights have these images: ${facts.made.join(", ")}.`));
 }
 
-function strip(picture, i, label, title, onclick) { // one of the pictures that stand beside each other in a file
-  return make("button", { type: "button", class: "tile", title, "aria-label": label, onclick,
-    style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } });
+function strip(picture, i, label, title, onclick, ...texts) { // one of the pictures that stand beside each other in a file, and what is said of it
+  return make("button", { type: "button", class: "hit", title, "aria-label": label, ...(onclick ? { onclick } : { disabled: "" }) },
+    make("span", { class: "tile still", style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }), ...texts);
 }
 const splitName = (split) => ({ train: "training", val: "validation" }[split] || split);
 
 const showUnits = guarded(async (side, box, current) => {
-  const path = to(side, `units/${encodeURIComponent(state.layer)}`), again = async () => { if (current()) await showUnits(side, box, current); };
-  const answer = await passed(box, path, to(side, "units"), again, "Look for them among");
+  const from = side.first ?? null, path = to(side, `units/${encodeURIComponent(state.layer)}${from === null ? "" : `?first=${from}`}`), again = async () => { if (current()) await showUnits(side, box, current); };
+  const answer = await passed(box, path, to(side, "units"), again, "Search");
   if (!answer || !current()) return;
   const { shown, units, layer, picture, images, split } = answer;
   box.replaceChildren(make("div", { class: "mistakes units" }, ...shown.map(({ unit, name, value }, i) => make("a", { class: "map", href: `#${layer}/${unit}`, title: name },
     make("span", { class: "tile still", style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" } }),
     make("span", {}, `unit ${unit}`, make("span", { class: "quiet" }, ` ${short(value)}`))))),
-  quiet(`${shown.length < units ? `${count(shown.length)} of ${plural(units, "unit")}, at even distances` : `All ${plural(units, "unit")}`}; `
-    + `a tile is what the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest sum, ${beforeWhat(factsOf(side), layer)}.`),
+  pages(side, box, current, units),
+  quiet(`${from !== null ? unitRange(from, units) : shown.length < units ? `${count(shown.length)} of ${plural(units, "unit")}, at even distances` : `All ${plural(units, "unit")}`}; `
+    + `a tile is the part that the unit sees of one of ${plural(images, `${splitName(split)} image`)}, the number its largest response, ${beforeWhat(factsOf(side), layer)}.`),
   copied(`alexnet show ${quoted(factsOf(side).path)} --layer ${layer}`));
 });
 
+const PAGE = 48;
+const unitRange = (from, units) => `Units ${count(from)} to ${count(Math.min(units, from + PAGE) - 1)} of ${count(units)}`;
+
+function pages(side, box, current, units) { // to the units before and after those that are shown; null: those at even distances
+  if (units <= PAGE) return null;
+  const from = side.first ?? null, before = from ? from - PAGE : null, after = from === null ? 0 : from + PAGE;
+  const turn = (id, text, first) => make("button", { type: "button", "data-turn": id, onclick: async () => {
+    side.first = first;
+    await showUnits(side, box, current);
+    (box.querySelector(`[data-turn="${id}"]`) || box.querySelector("[data-turn]"))?.focus();
+  } }, text);
+  return make("div", { class: "row" }, from === null ? null : turn("previous", before === null ? "Previous: at even distances" : `Previous: units ${before} to ${from - 1}`, before),
+    after < units ? turn("next", `Next: units ${after} to ${Math.min(units, after + PAGE) - 1}`, after) : null);
+}
+
 const showStrongest = guarded(async (side, box, means, made, current) => {
   const { layer, unit } = state, facts = factsOf(side), again = async () => { if (current()) await showStrongest(side, box, means, made, current); };
-  if (!facts.units.includes(layer)) { box.replaceChildren(quiet("The dataset that the run was trained on is not there.")); return; }
-  const answer = await passed(box, to(side, `units/${encodeURIComponent(layer)}/${unit}`), to(side, "units"), again, "Look for them among");
+  if (!facts.units.includes(layer)) { box.replaceChildren(quiet("The dataset that the run was trained on is missing.")); return; }
+  const answer = await passed(box, to(side, `units/${encodeURIComponent(layer)}/${unit}`), to(side, "units"), again, "Search");
   if (!answer || !current()) return;
   const { strongest } = answer;
-  box.replaceChildren(make("div", { class: "mistakes nine" }, ...strongest.map((image, i) => make("div", {},
-    strip(answer.picture, i, `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`, image.name,
-      guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0))),
-    make("p", {}, short(image.value)), make("p", { class: "quiet" }, firstSynonym(image.class))))),
-  quiet(`Of ${plural(answer.images, `${splitName(answer.split)} image`)}. A tile is what the unit sees, `
-    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest sum, ${beforeWhat(facts, layer)}; `
-    + `on ${percent(answer.active)} of the images it is above 0. Choose one to look at it.`));
+  box.replaceChildren(make("div", { class: "mistakes nine" }, ...strongest.map((image, i) => strip(answer.picture, i, `Look at ${image.name}: ${firstSynonym(image.class)}, ${short(image.value)}`, image.name,
+      guarded(async () => take(await (await ask(to(side, `images/${image.row}`))).blob(), image.name.split("/").at(-1), side.second ? null : image.label, 0)),
+    make("span", {}, short(image.value)), make("span", { class: "quiet" }, firstSynonym(image.class))))),
+  quiet(`Of ${plural(answer.images, `${splitName(answer.split)} image`)}. A tile is the part that the unit sees, `
+    + `${answer.side < facts.crop ? `${answer.side} × ${answer.side} pixels; gray is beyond the edge` : "all of the crop"}. The number is its largest response, ${beforeWhat(facts, layer)}; `
+    + `it is above 0 on ${percent(answer.active)} of the images. Choose one to look at it.`));
   means.replaceChildren(...tuning(answer.means));
   made.strongest = strongest[0]?.value;
   showResponse(made);
@@ -888,27 +950,36 @@ const showMade = guarded(async (side, box) => { // an image that drives the unit
   const { layer, unit } = state, { signal } = side.leave;
   if (signal.aborted) return;
   box.setAttribute("aria-live", "polite");
-  box.replaceChildren(quiet("It is being made while nobody else asks the net."));
+  const shown = make("p", { class: "quiet", "aria-live": "off" }, "Being computed. Other requests go first.");
+  box.replaceChildren(shown);
+  const path = to(side, `units/${encodeURIComponent(layer)}/${unit}/made`), timer = setInterval(() => showStep(side, layer, unit, shown, signal), 500);
   let made = null;
+  signal.addEventListener("abort", () => clearInterval(timer));
   while (!made && !signal.aborted) {
     try {
-      made = await askJson(to(side, `units/${encodeURIComponent(layer)}/${unit}/made`), { signal });
+      made = await askJson(path, { signal });
     } catch (error) {
-      if (error.status !== 503) { if (!signal.aborted) box.replaceChildren(); throw error; }
+      if (error.status !== 503) { clearInterval(timer); if (!signal.aborted) box.replaceChildren(); throw error; }
       await new Promise((done) => { setTimeout(done, 1000 * (error.retry || 1)); });
     }
   }
+  clearInterval(timer);
   if (signal.aborted) return;
   box.response = made.response;
-  box.how = `Gradient ascent from noise, ${beforeWhat(factsOf(side), layer)}${made.side < factsOf(side).crop ? "; it is shown as far as the unit sees it" : ""}.`;
+  box.how = `Gradient ascent from noise, ${beforeWhat(factsOf(side), layer)}${made.side < factsOf(side).crop ? "; shown is the part that the unit sees" : ""}.`;
   box.replaceChildren(make("figure", { class: "made" }, make("img", { src: made.picture, style: { "image-rendering": made.side < 32 ? "pixelated" : "auto" }, alt: `An image made to drive unit ${unit} of ${layer}` }),
     make("figcaption", { class: "quiet" })));
   showResponse(box);
 });
 
+async function showStep(side, layer, unit, shown, signal) {
+  const { step, steps } = await askJson(to(side, `units/${encodeURIComponent(layer)}/${unit}/made/progress`), { signal }).catch(() => ({}));
+  if (step && shown.isConnected) shown.textContent = `Being computed (step ${step} of ${steps}). Other requests go first.`;
+}
+
 function showResponse(box) { // to the made image, beside that to the strongest of the dataset's, when both are there
   const caption = box.querySelector("figcaption"), { response, strongest, how } = box;
-  const times = strongest > 0 ? `, ${short(response / strongest)} times that to the strongest of the images` : "";
+  const times = strongest > 0 && response !== undefined ? `, ${fixed(response / strongest, 1)} times that to the strongest of the images` : "";
   if (caption) caption.textContent = `${how} The response is ${short(response)}${times}. It shows one thing that drives the unit, far from any photo.`;
 }
 
@@ -926,7 +997,7 @@ function startSimilar() {
     const on = $("by-code").getAttribute("aria-checked") === "true";
     $("code").disabled = !on;
     state.code = on ? `&${$("code").value}` : "";
-    if (on) $("coding").textContent = "The codes of all images are made when they are first asked for.";
+    if (on) $("coding").textContent = "The first search by a code computes the codes of all images, which takes a while.";
     refresh();
   };
   $("by-code").addEventListener("click", () => {
@@ -948,33 +1019,31 @@ const similarQuestion = (options) => askJson(`search?count=12${state.code}`, opt
 function neighborTiles({ neighbors, picture }, text) {
   return make("div", { class: "mistakes" }, ...neighbors.map((neighbor, i) => {
     const name = neighbor.image.split("/").at(-1);
-    return make("div", {},
-      make("button", { type: "button", class: "tile", title: neighbor.image, disabled: neighbor.there ? null : "",
-        "aria-label": `Search by ${name}: ${[neighbor.label, text(neighbor)].filter(Boolean).join(", ")}`,
-        style: { "background-image": `url(${picture})`, "background-position": `${-96 * i}px 0`, "background-size": "auto 96px" },
-        onclick: guarded(async () => take(await (await ask(`similar/${neighbor.place}`)).blob(), neighbor.image, null, 0)) }),
-      neighbor.label ? make("p", {}, neighbor.label) : null,
-      make("p", { class: "name", title: neighbor.image }, name),
-      make("p", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; not there any more"));
+    return strip(picture, i, `Search by ${name}: ${[neighbor.label, text(neighbor)].filter(Boolean).join(", ")}`, neighbor.image,
+      neighbor.there && guarded(async () => take(await (await ask(`similar/${neighbor.place}`)).blob(), neighbor.image, null, 0)),
+      neighbor.label ? make("span", {}, neighbor.label) : null, make("span", { class: "name" }, make("bdi", { dir: "ltr" }, name)),
+      make("span", { class: "quiet" }, text(neighbor), neighbor.there ? null : "; file is missing"));
   }));
 }
 
 function showSimilar(answer) {
   const { coded, neighbors, words } = answer, box = $("neighbors"), { similar, runs, name } = state.facts;
   const focused = box.contains(document.activeElement);
-  const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${Number(relative.toPrecision(2))} × median`));
-  const line = copied(`${curl} --data-binary ${quoted("@" + state.sides[0].photo.name)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`);
+  const exact = neighborTiles(answer, ({ relative }) => (relative < 0.001 ? "the same picture" : `${short(relative)} × median`));
+  const own = state.sides[0].photo.name;
+  const lines = [`alexnet search ${quoted(similar.path)} ${quoted(own)} --count 12${coded ? " --exhaustive" : ""}`,
+    `${curl} --data-binary ${quoted("@" + own)} ${quoted(`${location.origin}/search?count=12${state.code}`)}`].map(copied);
   const whose = state.compare === "photo" ? " Those of the first image." : runs.length > 1 ? ` The index was made with “${name}”.` : "";
   const note = quiet(`${plural(neighbors.length, "image")} of ${count(similar.images)}, nearest to the image or to its flip; ${words}. `
     + `Choose one to search by it.${whose}`);
   const show = (...content) => {
-    box.replaceChildren(...content, note, line);
+    box.replaceChildren(...content, note, ...lines);
     if (focused) box.querySelector("button").focus();
   };
   $("coding").textContent = "";
   if (!coded) { show(exact); return; }
   const { kind, bits, overlap, compared, within } = coded;
-  $("coding").textContent = `${overlap} of the ${compared} images that are nearest by distance are among the ${compared} nearest by code.`
+  $("coding").textContent = `${overlap} of the ${compared} nearest images by distance are among the ${compared} nearest by code.`
     + (within > compared ? ` ${count(within)} images have a code as near as the last of these: of equal codes, the first in the index are shown.` : "");
   show(make("div", { class: "sides" },
     make("section", { "aria-label": "By distance" }, make("h2", {}, "By distance"), exact),
@@ -983,14 +1052,14 @@ function showSimilar(answer) {
 }
 
 const METHODS = {
-  gradient: "How much the score changes where a pixel gets brighter. Noisy: it says little of objects.",
+  gradient: "How much the score changes as a pixel gets brighter. Noisy: it says little about objects.",
   SmoothGrad: "The same, averaged over eight copies of the image with noise.",
-  "Grad-CAM": "Where the last maps speak for the class; as coarse as these maps.",
+  "Grad-CAM": "Where the last maps support the class; as coarse as these maps.",
 };
 
 const showDepends = guarded(async () => {
   const box = $("depends"), button = $("depend"), asked = sides().filter(photoOf), about = $("about").value;
-  if (!asked.length) { say("Give an image first."); return; }
+  if (!asked.length) { box.replaceChildren(quiet("Give an image first.")); return; }
   button.disabled = true;
   try {
     const answers = await Promise.all(asked.map((side) => askJson(to(side, `attributions${about && `?class=${encodeURIComponent(about)}`}`), { method: "POST", body: photoOf(side).blob })));
@@ -998,7 +1067,7 @@ const showDepends = guarded(async () => {
       state.compare ? make("h3", {}, sideName(asked[i])) : null, make("p", {}, `For the class ${firstSynonym(name)}:`), make("div", { class: "methods" },
         ...Object.entries(maps).map(([method, url]) => make("figure", {}, make("img", { src: url, alt: `${method} for ${firstSynonym(name)}` }),
           make("figcaption", {}, make("b", {}, method), " ", make("span", {}, METHODS[method])))))))),
-    quiet("White is far from 0, dark is 0; each map has its own scale. Maps of a net that learned nothing can look as good: "
+    quiet("White is far from 0, dark is 0; each map has its own scale. Maps of an untrained net can look as good: "
       + "the command draws each beside that of random weights."),
     ...asked.map((side) => copied(`alexnet show ${quoted(factsOf(side).path)} ${quoted(photoOf(side).name)}${about && ` --class ${quoted(about)}`}`)));
   } finally { button.disabled = false; }
