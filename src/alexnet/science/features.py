@@ -22,7 +22,7 @@ from alexnet.progress import clock, plural, size_text
 from alexnet.ranks import current
 from alexnet.runs.code import version
 from alexnet.science import formats
-from alexnet.science.formats.columns import columns_of
+from alexnet.science.formats.columns import MOST_COLUMNS, Column, columns_of
 from alexnet.science.formats.content import Content
 from alexnet.science.leftovers import leftovers
 
@@ -120,7 +120,7 @@ def write_features(
     description = _description(classifier, stimuli, names, views, pool, fit is not None, dropout_factor)
     if fit_words:
         description["fit"] = fit_words
-    columns = columns_of(stimuli.columns, names)
+    columns = _columns(stimuli, names)
     description["columns"] = {**_used(stimuli.used), **{name: column.header for name, column in columns.items()}}
     content = Content(
         shapes(classifier, names, pool), stimuli.count, stimuli.classes, description["model"], description, columns
@@ -138,6 +138,16 @@ def write_features(
             what = "the image could not" if stimuli.count == 1 else f"none of the {stimuli.count:,} images could"
             raise AlexNetError(f"{file}: not written: {what} be read, see above; check SOURCE")
     return job.written(outputs)
+
+
+def _columns(stimuli: Stimuli, layers: list[str]) -> dict[str, Column]:
+    """What a list says of each image. Raises ``UsageError`` where it says more than a file should hold."""
+    if len(stimuli.columns) > MOST_COLUMNS:
+        raise UsageError(
+            f"{stimuli.words}: has {len(stimuli.columns):,} columns beside {' and '.join(stimuli.used.values())}, but "
+            f"at most {MOST_COLUMNS:,} go into a file; remove those that you do not need"
+        )
+    return columns_of(stimuli.columns, layers)
 
 
 def _silent(line: str) -> None:
