@@ -166,6 +166,16 @@ def test_what_is_left_out_is_said_with_its_row(alexnet, small_run, tmp_path):
     assert status == 2 and "leave --split out" in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("url", ["nowhere://b/a.jpg", "https://127.0.0.1:9/a.jpg"])
+def test_an_address_of_a_list_is_named_once_with_its_line(alexnet, small_run, tmp_path, monkeypatch, url):
+    monkeypatch.setenv("ALEXNET_REMOTE_TIMEOUT", "1")
+    picture(0, 0).save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text(f"path\na.png\n\n{url}\n")
+    status, out, err = alexnet("features", small_run, tmp_path / "list.csv", tmp_path / "x.h5", "--layer", "fc3")
+    assert status in (1, 2) and not out and err.splitlines()[-1].count(url) == 1, err
+    assert f"error: {tmp_path}/list.csv: line 4: {url}: cannot be read" in err
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_disk_that_is_full_midway(alexnet, small_run, dataset, tmp_path, suffix):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
