@@ -314,9 +314,7 @@ def test_many_columns(run, tmp_path, monkeypatch):
     for count in (MOST_COLUMNS, MOST_COLUMNS + 1):
         (tmp_path / "list.csv").write_text(f"path{',a' * count}\na.png{',1' * count}\n")
         if count > MOST_COLUMNS:
-            with pytest.raises(
-                UsageError, match=r"list\.csv: has 1,001 columns beside path, but at most 1,000 go"
-            ):
+            with pytest.raises(UsageError, match=r"list\.csv: has 1,001 columns beside path, but at most 1,000 go"):
                 write_features(run, tmp_path / "list.csv", tmp_path / "y.nc", "fc3")
             assert not (tmp_path / "y.nc").exists()
             return
