@@ -61,10 +61,23 @@ def no_work(monkeypatch):
         (["evaluate", "RUN", "DATASET", "--per-class", "pipe"], "is a device or a pipe"),
         (["evaluate", "RUN", "DATASET", "--per-class", "s3://bucket/a.csv"], "not written"),
         (["evaluate", "RUN", "DATASET", "--per-class", "a.csv", "--confusion", "folder/../a.csv"], "both name"),
-        (["evaluate", "RUN", "DATASET", "--per-class", "DATASET/dataset.json"], "is there already"),
-        (["evaluate", "RUN", "DATASET", "--per-class", "DATASET/skipped.csv"], "is there already"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "DATASET/dataset.json"], "lies in a dataset, DATASET; give"),
+        (["evaluate", "RUN", "DATASET", "--per-class", "DATASET/skipped.csv"], "lies in a dataset, DATASET; give"),
         (["evaluate", "RUN", "DATASET", "--per-class", "RUN/metrics.jsonl"], "is there already"),
         (["evaluate", "RUN", "DATASET", "--per-class", "net.toml"], "is there already"),
+        (["predict", "RUN", "a.png", "--csv", "RUN/checkpoints/last/a.csv"], "lies among a run's checkpoints"),
+        (["predict", "RUN", "a.png", "--csv", "index/a.csv"], "lies in an index of images"),
+        (["features", "RUN", "a.png", "RUN/checkpoints/x.npy", "--layer", "fc3"], "x.npy: lies among a run's"),
+        (["features", "RUN", "a.png", "DATASET/x.npy", "--layer", "fc3"], "lies in a dataset, DATASET; give"),
+        (["features", "RUN", "a.png", "index/x.h5", "--layer", "fc3"], "index/x.h5: lies in an index of images"),
+        (["export", "RUN", "index/x.pth"], "index/x.pth: lies in an index of images"),
+        (["predict", "RUN", "a.png", "--csv", "loop.csv"], "--csv loop.csv: is a link that leads to itself"),
+        (["features", "RUN", "a.png", "loop.npy", "--layer", "fc3"], "loop.npy: is a link that leads to itself"),
+        (
+            ["predict", "RUN", "a.png", "--csv", "lost.csv"],
+            "lost.csv (a link to {}/nodir/a.csv): folder {}/nodir",
+        ),
+        (["show", "RUN", "--output", "linked"], "linked/curve.png (a link to {}/nodir/a.png): folder {}/nodir"),
         (["predict", "RUN", "a.png", "--csv", "nodir/a.csv"], "--csv nodir/a.csv: folder nodir"),
         (["predict", "RUN", "a.png", "--csv", "a.png"], "is there already"),
         (["predict", "RUN", "list.csv", "--csv", "link.csv"], "is there already"),
@@ -89,7 +102,13 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     os.mkfifo("pipe")
     Path("net.toml").write_text("title = 'mine'")
     Path("list.csv").write_text("path,label\n")
-    os.symlink("list.csv", "link.csv")
+    for target, link in (("list.csv", "link.csv"), ("loop.csv", "loop.csv"), ("loop.npy", "loop.npy")):
+        os.symlink(target, link)
+    os.symlink("nodir/a.csv", "lost.csv")
+    for folder in ("index", "linked"):
+        Path(folder).mkdir()
+    Path("index/alexnet-index.json").write_text("{}")
+    os.symlink("../nodir/a.png", "linked/curve.png")
     for name in ("a.png", "curve.png"):
         picture(0, 0).save(name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -97,8 +116,42 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     words = [word.replace("DATASET/", f"{dataset.path}/").replace("RUN/", f"{run}/") for word in words]
     status, out, err = alexnet(*words)
     assert status == 2 and not out and err.count("\n") == 1 and ".partial" not in err
-    assert said.replace("DATASET", dataset.path) in err, err
+    assert said.replace("DATASET", dataset.path).replace("{}", str(tmp_path)) in err, err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(alexnet, run, dataset, tmp_path, monkeypatch):
+    """Links to files that are there, and to names in a folder that is."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    picture(0, 0).save("a.png")
+    for command in (
+        ["predict", run, "a.png", "--csv", "x.csv"],
+        ["evaluate", run, dataset.path, "--per-class", "x.csv"],
+        ["evaluate", run, dataset.path, "--confusion", "x.csv"],
+        ["info", dataset.path, "--picture", "x.png"],
+        ["features", run, "a.png", "x.h5", "--layer", "fc3"],
+    ):
+        name = next(word for word in command if str(word).startswith("x."))
+        os.symlink(f"elsewhere/{name}", name)
+        for _ in range(1 if "features" in command else 2):  # which writes over nothing
+            status, _, err = alexnet(*command)
+            assert status == 0 and Path(name).is_symlink() and os.listdir(folder) == [name], err
+            assert (folder / name).stat().st_size
+        Path(name).unlink()
+        (folder / name).unlink()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("command", [["predict", "--csv", "x.csv"], ["features", "x.h5"], ["export", "x.pth"]])
+def test_a_folder_that_takes_no_files(alexnet, run, tmp_path, command):
+    picture(0, 0).save(tmp_path / "a.png")
+    images = [] if command[0] == "export" else [tmp_path / "a.png"]
+    layer = ["--layer", "fc3"] if command[0] == "features" else []
+    status, out, err = alexnet(command[0], run, *images, *command[1:-1], f"/proc/self/{command[-1]}", *layer)
+    assert (status, out) == (1, "") and err.count("\n") == 1
+    assert f"/proc/self/{command[-1]}: cannot write there (not permitted); give a folder" in err
 
 
 def test_figures_are_said_before_files_are_written(alexnet, run, dataset, tmp_path, monkeypatch):

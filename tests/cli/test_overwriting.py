@@ -67,6 +67,43 @@ def test_a_table_of_others_stays_and_ours_is_written_again(
         assert len(list(csv.reader(file.open()))) > 1
 
 
+@pytest.mark.parametrize(("command", "option"), TABLES)
+def test_a_table_is_not_written_over_a_picture_of_ours(command, option, alexnet, small_run, dataset, tmp_path):
+    """Nor a picture over a table, where an option writes either."""
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    source = tmp_path / "a.png" if command == "predict" else dataset.path
+    for name, head in (
+        ("ours", b"\x89PNG\r\n\x1a\n....IHDR....Software\0alexnet"),
+        ("ours.png", b"class,images,top1_"),
+    ):
+        (tmp_path / name).write_bytes(head)
+        status, out, err = alexnet(command, small_run, source, option, tmp_path / name)
+        assert (status, out) == (2, "") and err.count("\n") == 1 and "ours" in err, err
+        assert (tmp_path / name).read_bytes() == head
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["predict", "RUN", "a.png", "--csv", "x.png"],
+            "--csv x.png: is written as CSV; give a name",
+        ),
+        (
+            ["info", "DATASET", "--picture", "x.csv"],
+            "--picture x.csv: is written as PNG; give",
+        ),
+        (["evaluate", "RUN", "DATASET", "--confusion", "x.pdf"], "x.pdf: is written as a table or a picture"),
+    ],
+)
+def test_an_ending_of_something_else(words, said, alexnet, small_run, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 30)).save("a.png")
+    words = [{"RUN": small_run, "DATASET": dataset.path}.get(word, word) for word in words]
+    status, out, err = alexnet(*words)
+    assert (status, out) == (2, "") and said in err and err.count("\n") == 1, err
+
+
 def test_a_text_is_no_picture(alexnet, dataset, tmp_path):
     (tmp_path / "notes.png").write_text("mine")
     status, _, err = alexnet("info", dataset.path, "--picture", tmp_path / "notes.png")

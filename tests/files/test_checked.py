@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.files import Form, Length, Misfit, Within, checked, parse_json, plain, seal, seal_holds, to_json
+from alexnet import AlexNetError, UsageError
+from alexnet.files import Form, Length, Misfit, Within, checked, parse_json, plain, read_json, seal, seal_holds, to_json
+from alexnet.nets.table_file import load_table
+from alexnet.training.recipes import named
 
 
 class Inner(TypedDict):
@@ -131,3 +134,16 @@ def test_a_byte_is_named():
     assert plain(b"caf\xe9".decode("utf-8", "surrogateescape")) == "caf\\xe9" and plain("é猫") == "é猫"
     assert "猫\udce9ß".encode("cp1252", "alexnet.named_bytes") == b"\\u732b\\xe9\xdf"
     assert "\x1f600 \U0001f600".encode("ascii", "alexnet.named_bytes") == b"\x1f600 \\U0001f600"
+
+
+def test_a_number_of_too_many_digits_is_said_in_words_for_people(tmp_path):
+    for text in ("1" * 100_000, '{"a": [%s]}' % ("9" * 5_000)):
+        with pytest.raises(ValueError, match=r"^a number has more than 4,300 digits$"):
+            parse_json(text)
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(AlexNetError, match=r"x\.json: not readable as JSON \(a number has more"):
+            read_json(tmp_path / "x.json")
+        for read, name in ((load_table, "x.toml"), (named, "y.toml")):
+            (tmp_path / name).write_text(f"a = {text.removeprefix('{').removesuffix('}').rpartition(': ')[2]}")
+            with pytest.raises(UsageError, match=rf"{name}: not TOML: a number has more than 4,300 digits$"):
+                read(str(tmp_path / name))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from alexnet import UsageError, files, load
 from alexnet.evaluation.activations import activations
 from alexnet.ranks.group import Ranks
 from alexnet.science import features as module
+from alexnet.science.leftovers import leftovers, write_note
 from tests.conftest import fill, picture
 
 SUFFIXES = [".npy", ".h5", ".mat", ".parquet", ".arrow", ".safetensors", ".nc"]
@@ -164,16 +166,14 @@ def test_what_is_left_out_is_said_with_its_row(alexnet, small_run, tmp_path):
     assert status == 2 and "leave --split out" in err and err.count("\n") == 1
 
 
-def test_a_users_table_is_no_leftover(small_run, tmp_path, monkeypatch):
-    """A killed process's half-written file says that others are ours; one that was not written here stays."""
+@pytest.mark.parametrize("url", ["nowhere://b/a.jpg", "https://127.0.0.1:9/a.jpg"])
+def test_an_address_of_a_list_is_named_once_with_its_line(alexnet, small_run, tmp_path, monkeypatch, url):
+    monkeypatch.setenv("ALEXNET_REMOTE_TIMEOUT", "1")
     picture(0, 0).save(tmp_path / "a.png")
-    (tmp_path / "x.csv").write_text("path,label\nmine,1\n")
-    monkeypatch.setattr(files, "remove_partials", lambda path: True)
-    with pytest.raises(
-        UsageError, match=r"x\.csv: already exists, and would be written along with x\.npy; give x\.npy an"
-    ):
-        module.write_features(small_run, tmp_path / "a.png", tmp_path / "x.npy", "fc3")
-    assert (tmp_path / "x.csv").read_text() == "path,label\nmine,1\n"
+    (tmp_path / "list.csv").write_text(f"path\na.png\n\n{url}\n")
+    status, out, err = alexnet("features", small_run, tmp_path / "list.csv", tmp_path / "x.h5", "--layer", "fc3")
+    assert status in (1, 2) and not out and err.splitlines()[-1].count(url) == 1, err
+    assert f"error: {tmp_path}/list.csv: line 4: {url}: cannot be read" in err
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -226,6 +226,8 @@ def write(path, moment):
     kind.add, kind.finish, os.replace = counted(kind.add), counted(kind.finish), counted(os.replace)
     write_features(run, dataset, path, ["conv1", "fc3"], split="train")
 
+if sys.argv[4:]:
+    write(folder + "/x.npy", int(sys.argv[4]))
 for suffix in formats.KINDS:  # imported before, not by each child
     formats.kind_of("x" + suffix)
 write(folder + "/first.npy", 0)  # what is compiled once is compiled here
@@ -262,3 +264,57 @@ def test_killed_at_any_moment(small_run, dataset, tmp_path):
         assert early.read_bytes() == early.with_name(early.name.removeprefix("early-")).read_bytes()
     for name in ("conv1.npy", "fc3.npy", "csv"):
         assert (tmp_path / f"first.{name}").read_bytes() == (tmp_path / "npy" / f"x.{name}").read_bytes()
+
+
+def everything(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("moment", [8, 9, 10, 11])
+def test_a_users_file_is_never_a_leftover(alexnet, small_run, dataset, tmp_path, moment):
+    """Killed before the first of four files has its name, the second, the third, the last."""
+    arguments = [sys.executable, "-c", KILLED, small_run, dataset.path, tmp_path, moment]
+    killed = subprocess.run(list(map(str, arguments)), capture_output=True, timeout=600, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    order = ["x.fc3.npy", "x.conv1.npy", "x.csv", "x.json"]
+    assert sorted(path.name for path in tmp_path.glob("x*")) == sorted(order[: moment - 8])
+    again = ["features", small_run, dataset.path, tmp_path / "x.npy", "--layer", "conv1,fc3", "--split", "train"]
+    for name in order:
+        mine, finished = tmp_path / name, None
+        if mine.exists():
+            finished = tmp_path / "finished"
+            mine.rename(finished)
+        for content in (b"{}", b"row,name,label,done,source_row\n", np.lib.format.MAGIC_PREFIX + b"mine", None):
+            if content is not None:
+                mine.write_bytes(content)
+            elif finished:
+                mine.write_bytes(finished.read_bytes())  # the same bytes in a file of the user's
+            else:
+                mine.symlink_to("finished")
+                (tmp_path / "finished").write_bytes(b"{}")
+            before = everything(tmp_path)
+            status, out, err = alexnet(*again)
+            assert (status, out) == (2, "") and "already exists" in err and err.count("\n") == 1, err
+            assert f"{name}: " in err or mine.is_symlink()
+            assert everything(tmp_path) == before  # what was left half written, too: it may be what proves the rest
+            mine.unlink()
+        if finished:
+            finished.rename(mine)
+        else:
+            (tmp_path / "finished").unlink()
+    assert alexnet(*again)[0] == 0 and sorted(everything(tmp_path)) == sorted(order)
+    before = everything(tmp_path)
+    assert alexnet(*again)[0] == 2 and everything(tmp_path) == before
+
+
+def test_a_note_of_what_is_finished_proves_nothing(tmp_path):
+    """Killed when all have their names: what is there is a result."""
+    with open(tmp_path / "half", "wb") as half, open(tmp_path / "x.npy", "wb") as array:
+        note = write_note(tmp_path / "x.json", half, [(tmp_path / "x.npy", array)])
+    note.rename(tmp_path / re.sub(r"-\d+-", "-999999999-", note.name))
+    outputs = [tmp_path / "x.npy", tmp_path / "x.json"]
+    assert leftovers(outputs).finished == outputs[:1]
+    (tmp_path / "half").rename(tmp_path / "x.json")
+    assert leftovers(outputs).finished == [] and len(leftovers(outputs).half) == 1
+    os.truncate(leftovers(outputs).half[0], 9)
+    assert leftovers(outputs).finished == []

@@ -14,10 +14,11 @@ import safetensors
 import scipy.io
 import xarray
 
-from alexnet import load
+from alexnet import UsageError, load
 from alexnet.evaluation.activations import activations
 from alexnet.science import formats
 from alexnet.science.features import write_features
+from alexnet.science.formats.columns import MOST_COLUMNS, columns_of
 from tests.conftest import picture
 
 LAYERS = ["conv1", "conv2:before", "fc3", "fc4"]
@@ -250,6 +251,87 @@ def test_columns_whose_names_the_file_has_itself(run, tmp_path, suffix):
     else:
         frame = pl.read_parquet(path) if suffix == ".parquet" else pl.read_ipc(path)
         assert [frame[name][0] for name in columns] == list(range(1, 11))
+
+
+BIG = 2**53
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        ([str(2**63 - 1), str(-(2**63)), "0"], "int64"),
+        ([str(BIG + 1), str(BIG)], "int64"),
+        ([str(2**63), "1"], "text"),
+        ([str(BIG + 1), ""], "text"),
+        ([str(BIG + 1), "0.5"], "text"),
+        ([f"{BIG + 1}.0", "0.5"], "text"),
+        ([str(BIG), ""], "float64"),
+        (["1e400", "1"], "text"),
+        (["1e-400", "1"], "text"),
+        (["0e-400", "1"], "float64"),
+        (["NaN", "-inf", "Infinity", ".5", "1.", "-2e3"], "float64"),
+        (["nan", "inf"], "text"),
+        (["1" * 100_000], "text"),
+        (["9" * 5000, "0.5"], "text"),
+        (["007", "1"], "text"),
+        (["", ""], "text"),
+    ],
+)
+def test_a_column_of_numbers_says_all_that_its_texts_say(texts, kind):
+    (column,) = columns_of([("x", texts)], []).values()
+    values = column.values(np.arange(len(texts)))
+    assert column.kind == kind
+    if kind == "text":
+        assert values == texts
+    elif kind == "int64":
+        assert [str(value) for value in values] == texts
+    else:
+        np.testing.assert_array_equal(values, [float(text or "nan") for text in texts])
+
+
+@pytest.mark.parametrize("suffix", [".mat", ".h5", ".nc", ".parquet"])
+def test_large_integers_stay_different(run, tmp_path, suffix):
+    picture(0, 0).save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text(f"path,id\na.png,{BIG}\na.png,{BIG + 1}\n")
+    path = tmp_path / f"x{suffix}"
+    write_features(run, tmp_path / "list.csv", path, "fc3")
+    if suffix == ".mat":
+        ids = scipy.io.loadmat(path)["columns"]["id"][0, 0][:, 0]
+    elif suffix == ".h5":
+        with h5py.File(path) as file:
+            ids = file["images/id"][:]
+    elif suffix == ".nc":
+        with xarray.open_dataset(path, engine="h5netcdf") as data:
+            ids = data["id"].values
+    else:
+        ids = pl.read_parquet(path)["id"].to_list()
+    assert [int(number) for number in ids] == [BIG, BIG + 1]
+
+
+def test_many_columns(run, tmp_path, monkeypatch):
+    """Their number is bounded; up to there time grows with them, not with their square."""
+    picture(0, 0).save(tmp_path / "a.png")
+    for count in (MOST_COLUMNS, MOST_COLUMNS + 1):
+        (tmp_path / "list.csv").write_text(f"path{',a' * count}\na.png{',1' * count}\n")
+        if count > MOST_COLUMNS:
+            with pytest.raises(UsageError, match=r"list\.csv: has 1,001 columns beside path, but at most 1,000 go"):
+                write_features(run, tmp_path / "list.csv", tmp_path / "y.nc", "fc3")
+            assert not (tmp_path / "y.nc").exists()
+            return
+        asked = []
+        monkeypatch.setattr(h5py.Dataset, "shape", property(_counting(h5py.Dataset.shape.fget, asked)))
+        write_features(run, tmp_path / "list.csv", tmp_path / "x.nc", "fc3")
+        assert len(asked) < 100 * count
+        with h5py.File(tmp_path / "x.nc") as file:
+            assert f"a_{count}" in file and file["a_2"][0] == 1
+
+
+def _counting(function, calls):
+    def call(*arguments):
+        calls.append(1)
+        return function(*arguments)
+
+    return call
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -86,26 +86,22 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
         except AlexNetError as error:
             raise type(error)(f"{option} {error}") from error
         real = os.path.realpath(path)
-        if any((above.parent / "run.json").exists() for above in Path(real).parents if above.name == "checkpoints"):
-            raise UsageError(f"{option} {path}: lies among a run's checkpoints; give a place elsewhere")
         if real in written:
             raise UsageError(f"{written[real]} and {option}: both name {path}; give two files")
         written[real] = option
-        if real in read or _is_others(Path(real), option):
+        picture = _is_picture(option, path)
+        if real in read or _is_others(Path(real), option, picture):
             raise UsageError(
                 f"{option} {path}: is there already, and is no file that {option} wrote; give another name, or remove "
                 "the file"
             )
-        if Path(real).suffix.lower() not in WRITTEN:
-            raise UsageError(
-                f"{option} {path}: is written as a table or a picture; give a name that ends in .csv or .png"
-            )
+        _check_ending(option, path, picture)
 
 
-WRITTEN = (".csv", ".png", ".txt", ".tsv", "")  # endings of what options write
+TABLE_ENDINGS, PICTURE_ENDINGS = (".csv", ".txt", ".tsv", ""), (".png", "")  # of what options write
 
 
-OWN = {"skipped.csv": "dataset.json", "duplicates.csv": "dataset.json", "curve.png": "run.json"}  # and what lies beside
+OWN = {"curve.png": "run.json"}  # what a command writes of itself, and what lies beside
 
 
 HEADS = {  # how the tables begin that an option writes: only such a table is replaced
@@ -115,22 +111,47 @@ HEADS = {  # how the tables begin that an option writes: only such a table is re
     "--predictions": b"name,true_class,predicted_class,",
     "--calibration": b"from,to,images,confidence,",
 }
+EITHER = ("--per-class", "--confusion", "--calibration")  # a picture where the file's name ends in .png
 
 
-def _is_others(path: Path, option: str) -> bool:
-    """Whether a file is there that the option has not written: an image, a dataset's or a run's, anybody's table."""
+def _is_picture(option: str, path: str) -> bool:
+    """Whether an option writes a picture to a path, else a table."""
+    return option not in HEADS or (option in EITHER and path.lower().endswith(".png"))
+
+
+def _check_ending(option: str, path: str, picture: bool) -> None:
+    """Raises ``UsageError`` where a name's ending is of something else than what is written."""
+    if Path(path).suffix.lower() in (PICTURE_ENDINGS if picture else TABLE_ENDINGS):
+        return
+    if option in EITHER:
+        raise UsageError(f"{option} {path}: is written as a table or a picture; give a name that ends in .csv or .png")
+    what, ending = ("PNG", ".png") if picture else ("CSV", ".csv")
+    raise UsageError(f"{option} {path}: is written as {what}; give a name that ends in {ending}")
+
+
+def _is_others(path: Path, option: str, picture: bool) -> bool:
+    """Whether a file is there that is not what the option writes: an image, a run's, anybody's table or picture.
+
+    Args:
+        path: the file.
+        option: its name.
+        picture: it writes a picture there; else a table.
+    """
     if not path.is_file():
         return False
-    if path.suffix.lower() not in WRITTEN or (path.name in OWN and (path.parent / OWN[path.name]).exists()):
+    endings = (*TABLE_ENDINGS, *PICTURE_ENDINGS)
+    if path.suffix.lower() not in endings or (path.name in OWN and (path.parent / OWN[path.name]).exists()):
         return True
     try:
         with open(path, "rb") as file:
             start = file.read(64)
     except OSError:
         return True
-    table = option in HEADS and start.startswith(HEADS[option])
-    picture = start.startswith(kinds.IMAGE_STARTS) and not kinds.is_another_picture(path)
-    return bool(start) and not (table or picture)
+    if not start:
+        return False
+    if picture:
+        return not start.startswith(kinds.IMAGE_STARTS) or kinds.is_another_picture(path)
+    return not start.startswith(HEADS[option])
 
 
 MOST_SEEDS, LAST_SEED = 10_000, 2**32 - 1  # runs; of a recipe

@@ -62,6 +62,8 @@ def _named(name: str, read: Read, make: Callable[[bytes | np.ndarray], T]) -> T 
     try:
         return _tried(read, make)
     except UsageError as error:
+        if name in str(error):  # a URL, or an image of a list
+            raise
         raise UsageError(f"{name}: {error}") from error
 
 

@@ -6,6 +6,7 @@ here gets there; ``checked``: values held against their annotations; ``locks``: 
 that are no UTF-8.
 """
 
+from alexnet.files.checked import MANY_DIGITS as MANY_DIGITS
 from alexnet.files.checked import SEAL as SEAL
 from alexnet.files.checked import Count as Count
 from alexnet.files.checked import Form as Form
@@ -58,13 +59,15 @@ from alexnet.files.storage import join as join
 from alexnet.files.storage import make_folder as make_folder
 from alexnet.files.storage import map_file as map_file
 from alexnet.files.storage import open_read as open_read
+from alexnet.files.storage import partial_of as partial_of
+from alexnet.files.storage import partials as partials
 from alexnet.files.storage import read_bytes as read_bytes
 from alexnet.files.storage import read_json as read_json
 from alexnet.files.storage import remove_folder as remove_folder
 from alexnet.files.storage import remove_leftovers as remove_leftovers
-from alexnet.files.storage import remove_partials as remove_partials
 from alexnet.files.storage import size as size
 from alexnet.files.storage import sizes as sizes
+from alexnet.files.storage import through as through
 from alexnet.files.storage import to_csv as to_csv
 from alexnet.files.storage import write_bytes as write_bytes
 from alexnet.files.storage import write_csv as write_csv

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from alexnet.files.text import plain
 
+MANY_DIGITS = "a number has more than 4,300 digits"
 SEAL = "seal"  # key of a JSON object that holds the SHA-256 of all others
 
 
@@ -236,6 +237,10 @@ def parse_json(text: bytes | str) -> Any:
         return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=lambda _: None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:  # Python's own limit, whose words are for programmers
+        raise ValueError(MANY_DIGITS) from error
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:

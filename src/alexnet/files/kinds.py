@@ -97,27 +97,28 @@ def _plain(name: str) -> Kind:
     return Kind(name, WORDS[name])
 
 
-def _mark(path: str) -> str | None:
+def mark_of(path: str | os.PathLike[str]) -> str | None:
+    """What a folder is by the files in it; None where none of them says so."""
     return next(
         (kind for names, kind in MARKS if all(os.path.exists(os.path.join(path, name)) for name in names)), None
     )
 
 
 def _folder(path: str, wanted: str) -> Kind:
-    mark = _mark(path)
+    mark = mark_of(path)
     if mark == CHECKPOINT:
         return _checkpoint(path)
     if mark:
         return _plain(mark)
     above = os.path.dirname(os.path.normpath(path)) or "."
-    if _mark(above) == RUN and os.path.basename(os.path.normpath(path)) == "checkpoints":
+    if mark_of(above) == RUN and os.path.basename(os.path.normpath(path)) == "checkpoints":
         return Kind(PART, f"the folder of the checkpoints of the run {above}", above)
     return _around(path, wanted) or _contents(path)
 
 
 def _checkpoint(path: str) -> Kind:
     run = os.path.dirname(os.path.dirname(os.path.normpath(path))) or "."
-    return Kind(CHECKPOINT, f"a checkpoint of the run {run}" if _mark(run) == RUN else "a checkpoint", run)
+    return Kind(CHECKPOINT, f"a checkpoint of the run {run}" if mark_of(run) == RUN else "a checkpoint", run)
 
 
 def _around(path: str, wanted: str) -> Kind | None:
@@ -125,7 +126,7 @@ def _around(path: str, wanted: str) -> Kind | None:
     inner = {}
     with os.scandir(path) as entries:
         for entry, _ in zip(entries, range(MOST_FOLDERS)):
-            if os.path.isdir(entry.path) and (mark := _mark(entry.path)) in (DATASET, UNFINISHED, RUN):
+            if os.path.isdir(entry.path) and (mark := mark_of(entry.path)) in (DATASET, UNFINISHED, RUN):
                 inner[entry.name] = mark
     several = {RUN: "runs", DATASET: "datasets", UNFINISHED: "unfinished datasets"}
     for kind in sorted(several, key=lambda kind: kind != wanted):
@@ -189,7 +190,7 @@ def _file(path: str) -> Kind:
     if name.endswith(IMAGE_ENDINGS):
         return _plain(IMAGE)
     above = os.path.dirname(path) or "."
-    mark = _mark(above)
+    mark = mark_of(above)
     if mark in (DATASET, UNFINISHED, RUN, INDEX):
         what = mark if mark in (RUN, INDEX) else DATASET
         return Kind(PART, f"a file of the {what} {above}", above)

@@ -132,6 +132,7 @@ REFUSED = {  # by the operating system, and what to do
     errno.EEXIST: "is there already; give another name, or remove it",
     errno.EINVAL: "this file system does not take such a name; give another",
     errno.EILSEQ: "this file system does not take such a name; give another",
+    errno.ELOOP: "is a link that leads to itself; give another name, or remove it",
 }
 
 
@@ -142,11 +143,34 @@ def explained(path: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         words = REFUSED.get(error.errno or 0)
+        end = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
         if words is None and error.errno in (errno.ENOENT, errno.ENOTDIR):
-            words = _no_folder(Path(path).parent)
+            words = REFUSED[errno.EPERM] if takes_no_files(error, end) else _no_folder(end.parent)
         if words is None:
             words = f"cannot be written ({error.strerror or error})"
-        raise AlexNetError(f"{path}: {words}") from error
+        led = "" if error.errno == errno.ELOOP or end == Path(path) else f" (a link to {end})"
+        raise AlexNetError(f"{path}{led}: {words}") from error
+
+
+def takes_no_files(error: OSError, path: Path) -> bool:
+    """Whether a refusal to write means that nobody can make a file in the folder, though it is there (``/proc``)."""
+    renamed = getattr(error, "filename2", None) is not None  # then what was half written is gone
+    return error.errno == errno.ENOENT and path.parent.is_dir() and not renamed
+
+
+def through(path: str | os.PathLike) -> Path:
+    """Where a file is written: at the path, or at the end of the links that lie there, which stay.
+
+    Raises:
+        AlexNetError: a link leads to itself.
+    """
+    if not os.path.islink(path):
+        return Path(path)
+    target = Path(os.path.realpath(path))
+    with explained(path):
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to an open file may meet
@@ -179,12 +203,12 @@ def partial_of(target: Path) -> Path:
 def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A binary file that appears at ``path`` whole when the block ends without an error, else not at all.
 
-    Several processes may write it at once; the last one's stays.
+    Several processes may write it at once; the last one's stays. A link stays, and what it leads to is written.
     """
-    target = Path(path)
+    target = through(path)
     partial = partial_of(target)
     try:
-        with explained(target):
+        with explained(path):
             file = open(partial, "wb")
         try:
             yield file
@@ -193,12 +217,12 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
                 file.close()
             if not isinstance(error, OSError) or error.filename is not None or error.errno not in DISK:
                 raise  # of something else than this file
-            with explained(target):
+            with explained(path):
                 raise
-        with explained(target), file:
+        with explained(path), file:
             file.flush()
             os.fsync(file.fileno())
-        with explained(target):
+        with explained(path):
             os.replace(partial, target)
     finally:
         with contextlib.suppress(OSError):
@@ -219,20 +243,12 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_partials(path: str | os.PathLike) -> bool:
-    """Removes what killed processes left half written of one file; what living ones are writing stays.
-
-    Returns:
-        Whether there was any.
-    """
-    target, removed = Path(path), False
+def partials(path: str | os.PathLike) -> list[Path]:
+    """What killed processes left half written of one file; not what living ones are writing."""
+    target = Path(path)
     prefix = f".{target.name[:40]}-"
-    for entry in target.parent.iterdir():
-        if entry.name.startswith(prefix) and OWN.fullmatch(entry.name[len(prefix) - 1 :]) and not _is_written(entry):
-            with contextlib.suppress(OSError):
-                entry.unlink()
-                removed = True
-    return removed
+    entries = (entry for entry in target.parent.iterdir() if entry.name.startswith(prefix))
+    return [entry for entry in entries if OWN.fullmatch(entry.name[len(prefix) - 1 :]) and not _is_written(entry)]
 
 
 def remove_folder(path: Path) -> None:

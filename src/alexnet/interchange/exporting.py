@@ -104,7 +104,7 @@ def export(
         raise UsageError(f"{file}: is there already; give another folder")
     else:
         files.check_new_folder(file, "the hub")
-    replaced = os.path.lexists(file)
+    replaced = os.path.exists(file)
     opened = run if isinstance(run, Run) else run.run if isinstance(run, Classifier) else open_run(run, checkpoint)
     if ending == ".onnx":
         made = _export_onnx(opened, Path(file), not without_preprocessing, precision == "int8", images)

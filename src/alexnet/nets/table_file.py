@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.errors import UsageError
-from alexnet.files import mistakes, nearest
+from alexnet.files import MANY_DIGITS, mistakes, nearest
 from alexnet.native import Window
 from alexnet.nets.table import (
     AveragePoolLayer,
@@ -140,6 +140,8 @@ def _parse_toml(text: str, name: str) -> dict[str, Any]:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{name}: not TOML: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{name}: not TOML: {MANY_DIGITS}") from error
     return {OLD_KEYS.get(key, key): value for key, value in content.items()}
 
 

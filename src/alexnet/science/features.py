@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from alexnet import files
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import corners
@@ -24,8 +22,9 @@ from alexnet.progress import clock, plural, size_text
 from alexnet.ranks import current
 from alexnet.runs.code import version
 from alexnet.science import formats
-from alexnet.science.formats.columns import columns_of
+from alexnet.science.formats.columns import MOST_COLUMNS, Column, columns_of
 from alexnet.science.formats.content import Content
+from alexnet.science.leftovers import leftovers
 
 MEASURED_SECONDS, MEASURED_BATCHES = 8.0, 4  # of work after the first batch, before its time is told
 TEXT_BYTES = 300  # of an image's name, label and what was done, where nothing is known yet
@@ -121,7 +120,7 @@ def write_features(
     description = _description(classifier, stimuli, names, views, pool, fit is not None, dropout_factor)
     if fit_words:
         description["fit"] = fit_words
-    columns = columns_of(stimuli.columns, names)
+    columns = _columns(stimuli, names)
     description["columns"] = {**_used(stimuli.used), **{name: column.header for name, column in columns.items()}}
     content = Content(
         shapes(classifier, names, pool), stimuli.count, stimuli.classes, description["model"], description, columns
@@ -141,39 +140,43 @@ def write_features(
     return job.written(outputs)
 
 
+def _columns(stimuli: Stimuli, layers: list[str]) -> dict[str, Column]:
+    """What a list says of each image. Raises ``UsageError`` where it says more than a file should hold."""
+    if len(stimuli.columns) > MOST_COLUMNS:
+        raise UsageError(
+            f"{stimuli.words}: has {len(stimuli.columns):,} columns beside {' and '.join(stimuli.used.values())}, but "
+            f"at most {MOST_COLUMNS:,} go into a file; remove those that you do not need"
+        )
+    return columns_of(stimuli.columns, layers)
+
+
 def _silent(line: str) -> None:
     pass
 
 
 def _check_room(path: Path, outputs: list[Path], content: Content) -> None:
     """Refuses files that are there, and a disk that cannot hold them; removes what killed processes left of them."""
-    files.check_output(outputs[-1])
-    killed = files.remove_partials(outputs[-1])  # that appears last: with it half written, the others are left over
     for output in outputs:
         files.check_output(output)
-        if os.path.lexists(output) and not (killed and _is_ours(output, content)):
+    left = leftovers(outputs)
+    for output in outputs:
+        target = files.through(output)
+        if os.path.lexists(target) and target not in left.finished:
             if output == path:
                 raise UsageError(f"{output}: already exists; give another name, or remove it")
             raise UsageError(
                 f"{output}: already exists, and would be written along with {path.name}; give {path.name} another name"
             )
-        files.remove_partials(output)
-    folder = outputs[0].parent
+    folder = files.through(outputs[0]).parent
     needed = content.activation_bytes * (2 if outputs[0].suffix.lower() == ".mat" else 1) + TEXT_BYTES * content.count
-    free = files.free_bytes(folder)
+    free = files.free_bytes(folder) + left.bytes
     if needed > free:
         raise AlexNetError(
             f"{outputs[0]}: needs {size_text(needed)} for {plural(content.count, 'image')}, but only {size_text(free)} "
             "are free on that disk; free some space, write to another disk, or ask for fewer layers or pooled maps "
             "(--pool)"
         )
-
-
-def _is_ours(output: Path, content: Content) -> bool:
-    """Whether a file may be one that a killed process finished: an array, or a list of images as it is written here."""
-    start = content.csv_head() if output.suffix == ".csv" else np.lib.format.MAGIC_PREFIX
-    with open(output, "rb") as file:
-        return output.suffix == ".json" or file.read(len(start)) == start
+    left.remove()
 
 
 def _description(

@@ -198,8 +198,10 @@ def named(name: str) -> Recipe:
         content = tomllib.loads(files.read_bytes(name).decode("utf-8-sig"))
     except UsageError:
         raise
-    except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"--recipe {name}: not TOML: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"--recipe {name}: not TOML: {files.MANY_DIGITS}") from error
     return from_json(content, f"--recipe {name}")
 
 

@@ -8,7 +8,7 @@ from alexnet import files
 from alexnet.data.sources.listing import SPLIT_NAMES, Source, labeled
 from alexnet.data.sources.text import csv_rows, label_of, lines_of, named
 from alexnet.data.sources.tree import LIST, FileTree, Tree, read_image_file
-from alexnet.errors import UsageError
+from alexnet.errors import AlexNetError, UsageError
 from alexnet.progress import plural
 
 EXPECTED = "a .csv or .tsv file whose first line names the columns path, label and, if wanted, split"
@@ -21,15 +21,20 @@ COLUMNS = {
 
 
 class ListedTree(Tree):
-    """The files that a list names; their paths are relative to its folder."""
+    """The files that a list names, each in a line of it; their paths are relative to its folder."""
 
     kind = LIST
 
-    def __init__(self, path: str, names: list[str]):
+    def __init__(self, path: str, names: list[str], lines: list[int]):
         super().__init__(path, names)
+        self._lines = lines
 
     def read(self, member: int) -> bytes:
-        return read_image_file(_beside(self.path, self.names[member]))
+        try:
+            return read_image_file(_beside(self.path, self.names[member]))
+        except AlexNetError as error:
+            kind = UsageError if isinstance(error, UsageError) else AlexNetError
+            raise kind(f"{self.path}: line {self._lines[member]:,}: {error}") from error
 
 
 def _beside(path: str, name: str) -> str:
@@ -91,6 +96,7 @@ def listed(path: str) -> Listed:
         raise UsageError(f"{path}: the first line is {first[:80]!r}; it must name a column path (or {others})")
     names: list[str] = []
     labels: list[str | None] = []
+    lines: list[int] = []
     cells: list[list[str]] = []
     for number, row in rows:
         where = f"{path}: line {number:,}"
@@ -100,10 +106,11 @@ def listed(path: str) -> Listed:
             raise UsageError(f"{where}: no path; write it there, or remove the line")
         names.append(row[path_column].strip())
         labels.append(None if label is None else label_of(row[label], where))
+        lines.append(number)
         cells.append(row)
     if not names:
         raise UsageError(f"{path}: lists no images; write one path per line below the first line")
-    tree, used = ListedTree(path, names), {"path": header[path_column]}
+    tree, used = ListedTree(path, names, lines), {"path": header[path_column]}
     others = [number for number in range(len(header)) if number not in (path_column, label)]
     columns = [(header[number], [row[number].strip() for row in cells]) for number in others]
     if label is None:
@@ -120,6 +127,7 @@ def source(tree: Tree) -> Source:
     if path is None or label is None:
         raise UsageError(f"{tree.path}: the first line is {first[:80]!r}; it must name the columns path and label")
     names: list[str] = []
+    lines: list[int] = []
     labels: list[tuple[str, str]] = []
     unlabeled = 0
     for number, row in rows:
@@ -137,7 +145,8 @@ def source(tree: Tree) -> Source:
             continue
         labels.append((SPLIT_NAMES[said], name))
         names.append(row[path].strip())
-    return labeled(ListedTree(tree.path, names), "csv", [(*pair, i) for i, pair in enumerate(labels)], unlabeled)
+        lines.append(number)
+    return labeled(ListedTree(tree.path, names, lines), "csv", [(*pair, i) for i, pair in enumerate(labels)], unlabeled)
 
 
 def _misfit(where: str, row: list[str], header: list[str]) -> UsageError:

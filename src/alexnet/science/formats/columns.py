@@ -1,6 +1,7 @@
 """What a file says of each image beside its activations: the columns that all have, and those of a list of stimuli."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable
 
@@ -12,8 +13,12 @@ RESERVED = (  # by one kind of file or another; a list's column of such a name i
     *(*OWN, "row", "activations", "presentation", "neuroid", "stimulus_path", "model", "layer", "neuroid_num"),
     *("neuroid_id", "channel", "channel_x", "channel_y", "names", "labels", "source_rows", "description"),
 )
-INT = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)  # that comes back as it was: 007 is a name
+INT = re.compile(r"-?(0|[1-9]\d{0,18})", re.ASCII)  # that comes back as it was: 007 is a name
 FLOAT = re.compile(r"-?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
+WHOLE = re.compile(r"-?(\d+)(\.0*)?", re.ASCII)
+NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+LARGEST_WHOLE = 2**53  # up to which float64 has every integer
+MOST_COLUMNS = 1000  # of a list, beside paths and labels
 UNFIT = re.compile(r"[\s/\\\x00-\x1f]+")  # for a name in HDF5 and netCDF
 
 
@@ -47,30 +52,49 @@ def columns_of(listed: Iterable[tuple[str, list[str]]], layers: Iterable[str]) -
         layers: whose names are taken.
     """
     columns: dict[str, Column] = {}
+    names = Names((*RESERVED, *layers))
     reserved = {name.lower() for name in (*RESERVED, *layers)}
     for header, texts in listed:
         name = UNFIT.sub("_", header) or "unnamed"
         name = STIMULUS_ID if name.lower() == STIMULUS_ID else name
         if name.lower() in reserved or name in (".", ".."):
             name = f"csv_{name}"
-        name = distinct_name(name, [*columns, *reserved])
+        name = names.distinct(name)
         columns[name] = Column(header, "text" if name == STIMULUS_ID else _kind(texts), texts)
     return columns
 
 
-def distinct_name(name: str, others: Iterable[str]) -> str:
-    """A name, with a number behind it where others have it already, in letters of either case."""
-    taken, number, distinct = {other.lower() for other in others}, 1, name
-    while distinct.lower() in taken:
-        number += 1
-        distinct = f"{name}_{number}"
-    return distinct
+class Names:
+    """Names of which no two are the same, in letters of either case."""
+
+    def __init__(self, taken: Iterable[str] = ()):
+        self._taken = {name.lower() for name in taken}
+        self._last: dict[str, int] = {}  # number behind each name that was wanted
+
+    def distinct(self, name: str) -> str:
+        """A name, with a number behind it where others have it already; taken from now on."""
+        number, distinct = self._last.get(name.lower(), 1), name
+        while distinct.lower() in self._taken:
+            number += 1
+            distinct = f"{name}_{number}"
+        self._last[name.lower()] = number
+        self._taken.add(distinct.lower())
+        return distinct
 
 
 def _kind(texts: list[str]) -> str:
-    if texts and all(INT.fullmatch(text) for text in texts):
+    """Numbers where they say all that the texts say: no two integers become the same."""
+    if texts and all(INT.fullmatch(text) and -(2**63) <= int(text) < 2**63 for text in texts):
         return "int64"
-    numbers = [text for text in texts if text]
-    if numbers and all(FLOAT.fullmatch(text) and any(map(str.isdigit, text)) for text in numbers):
-        return "float64"
-    return "text"
+    numbers = [text for text in texts if text and not NOT_FINITE.fullmatch(text)]
+    return "float64" if numbers and all(map(_is_float, numbers)) else "text"
+
+
+def _is_float(text: str) -> bool:
+    """Whether float64 has a number: not as infinity, nor as zero where it is none, and an integer as it is."""
+    if not FLOAT.fullmatch(text) or not any(map(str.isdigit, text)):
+        return False
+    whole, value = WHOLE.fullmatch(text), float(text)
+    if not math.isfinite(value) or (value == 0 and re.search("[1-9]", re.split("[eE]", text)[0])):
+        return False
+    return not whole or (len(whole[1]) <= len(str(LARGEST_WHOLE)) and int(whole[1]) <= LARGEST_WHOLE)

@@ -16,13 +16,14 @@ import numpy as np
 from alexnet import files
 from alexnet.errors import UsageError
 from alexnet.evaluation.activations import Activations
-from alexnet.science.formats.columns import distinct_name
+from alexnet.science.formats.columns import LARGEST_WHOLE, Names
 from alexnet.science.formats.content import Content
 
 MOST_BYTES = (1 << 31) - 4096  # of an array with its tags
 BLOCK_BYTES = 1 << 26  # that are turned at once
-INT8, INT32, UINT32, SINGLE, DOUBLE, MATRIX, UTF8 = 1, 5, 6, 7, 9, 14, 16  # data types (MAT-File Format, table 1-1)
-CELL, STRUCT, CHAR, DOUBLE_ARRAY, SINGLE_ARRAY = 1, 2, 4, 6, 7  # classes of arrays (table 1-3)
+INT8, INT32, UINT32, SINGLE, DOUBLE, INT64 = 1, 5, 6, 7, 9, 12  # data types (MAT-File Format, table 1-1)
+MATRIX, UTF8 = 14, 16  # likewise
+CELL, STRUCT, CHAR, DOUBLE_ARRAY, SINGLE_ARRAY, INT64_ARRAY = 1, 2, 4, 6, 7, 14  # classes of arrays (table 1-3)
 FIELD_LENGTH = 64  # of the name of a struct's field, with the zero behind it
 OWN_NAMES = {"name": "names", "label": "labels", "done": "done", "source_row": "source_rows"}
 
@@ -68,19 +69,23 @@ class Mat:
             self._write_layer(layer, rows)
 
     def _column(self, name: str, column: str) -> bytes:
-        """A column of the table as an array of that name: cells of text, or double."""
+        """A column of the table as an array of that name: cells of text, double, or int64 of what no double has."""
         values = self._columns[column]
-        if self._content.kinds[column] != "text":
+        kind = self._content.kinds[column]
+        if kind == "int64" and max(map(abs, map(int, values)), default=0) > LARGEST_WHOLE:
+            return _array(name, INT64_ARRAY, (len(values), 1), _element(INT64, np.array(values, "<i8").tobytes()))
+        if kind != "text":
             return _array(name, DOUBLE_ARRAY, (len(values), 1), _element(DOUBLE, np.array(values, "<f8").tobytes()))
         return _array(name, CELL, (len(values), 1), b"".join(_array("", CHAR, *_text(text)) for text in values))
 
     def _fields(self) -> dict[str, bytes]:
         """The list's columns by names that MATLAB allows."""
         fields: dict[str, bytes] = {}
+        names = Names()
         for name in self._content.columns:
             field = variable(name)[: FIELD_LENGTH - 4]
             field = field if field[:1].isalpha() else f"x{field}"
-            fields[distinct_name(field, fields)] = self._column("", name)
+            fields[names.distinct(field)] = self._column("", name)
         return fields
 
     def _write_layer(self, layer: str, rows: BinaryIO) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import math
 from pathlib import Path, PurePath
 
-import h5netcdf
+import h5netcdf.core
 import h5py
 import numpy as np
 
@@ -18,6 +18,17 @@ CHUNK_BYTES, MOST_ROWS = 1 << 20, 64
 PATH = {"name": "stimulus_path"}
 TEXTS = ("model", "layer", "neuroid_id")
 NUMBERS = ("neuroid_num", "channel", "channel_x", "channel_y")
+
+
+class _Presentation(h5netcdf.core.Dimension):
+    """A dimension without limit that all its variables have the length of.
+
+    h5netcdf asks every variable each time, which takes an hour with some thousands of them.
+    """
+
+    @property
+    def size(self) -> int:
+        return len(self)
 
 
 class NetCdf:
@@ -37,6 +48,7 @@ class NetCdf:
         with checked(self._guarded):
             self._file.dimensions = {"presentation": None, "neuroid": content.numbers}
             self._file.resize_dimension("presentation", content.count)
+            self._file.dimensions["presentation"].__class__ = _Presentation
             chunk = balanced(content.count, MOST_ROWS), balanced(content.numbers, CHUNK_BYTES // (4 * MOST_ROWS))
             self._activations = self._file.create_variable(
                 "activations", ("presentation", "neuroid"), np.float32, chunks=chunk

@@ -13,6 +13,7 @@ import numpy as np
 from alexnet import files
 from alexnet.evaluation.activations import Activations
 from alexnet.science.formats.content import Content
+from alexnet.science.leftovers import write_note
 
 
 def paths(path: Path, layers: list[str]) -> dict[str, Path]:
@@ -28,6 +29,8 @@ class Npy:
     def __init__(self, path: Path, content: Content, stack: contextlib.ExitStack):
         self._content, self._count = content, 0
         self._paths = paths(path, list(content.layers))
+        self._path, self._stack = path, contextlib.ExitStack()
+        stack.enter_context(self._stack)
         # what is opened last appears first: whoever sees x.json has all
         self._json, self._csv = (stack.enter_context(files.atomic(path.with_suffix(end))) for end in (".json", ".csv"))
         self._arrays = {layer: stack.enter_context(files.atomic(own)) for layer, own in self._paths.items()}
@@ -51,6 +54,10 @@ class Npy:
         for layer, file in self._arrays.items():
             file.seek(0)
             self._header(layer, file, self._count)
+        others = [(own, self._arrays[layer]) for layer, own in self._paths.items()]
+        others.append((self._path.with_suffix(".csv"), self._csv))
+        note = write_note(self._path.with_suffix(".json"), self._json, others)
+        self._stack.callback(note.unlink, missing_ok=True)
         names = {layer: own.name for layer, own in self._paths.items()}
         description = {"files": names, **self._content.description, "left_out": self._content.left_out_rows()}
         self._json.write((files.to_json({"images": self._count, **description}) + "\n").encode())
