@@ -97,10 +97,10 @@ class Features(OfCheckpoint, OnDevice, Working):
         else:
             self._say(written, run.net)
         if written.bad:
+            others = "the other one is" if written.images == 1 else f"the other {written.images:,} are"
             raise AlexNetError(
                 f"{plural(written.bad, 'image')} could not be read (see above) and "
-                f"{'was' if written.bad == 1 else 'were'} left out; {self.file} holds the other "
-                f"{plural(written.images, 'image')}"
+                f"{'was' if written.bad == 1 else 'were'} left out; {others} written"
             )
         return 0
 
