@@ -252,9 +252,6 @@ def test_a_process_with_torch_ends_at_once_and_leaves_nothing_undone():
     code = """
 import atexit, sys, threading, time, torch
 from alexnet.__main__ import _leave
-class Slow:
-    def __del__(self): print("taken apart")
-kept = sys.kept = Slow()
 atexit.register(print, "at exit")
 if len(sys.argv) > 1: threading.Thread(target=lambda: (time.sleep(0.5), print("work"))).start()
 _leave(3)
@@ -262,5 +259,4 @@ sys.exit(4)
 """
     for more, said, status in ([], "at exit\n", 3), (["thread"], "work\nat exit\n", 4):
         ended = subprocess.run([sys.executable, "-c", code, *more], capture_output=True, text=True)
-        assert (ended.returncode, ended.stderr) == (status, "") and ended.stdout.startswith(said)
-        assert ("taken apart" in ended.stdout) == (status == 4)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (status, said, "")
