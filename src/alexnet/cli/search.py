@@ -222,15 +222,8 @@ def _print_codes(compared: "Compared") -> None:
         cells = [*(f"{share:.1%}" for share in recalls), *("" if one is None else f"{one:.3f}" for one in precisions)]
         bits = f"{worth.bits:,}" if worth.bits else ""
         milliseconds = f"{worth.milliseconds:.2f}" if worth.bits else ""
-        add_row(
-            shown,
-            {"exact": "exact distance", **WORDS}[worth.kind],
-            bits,
-            f"{worth.bytes:,}",
-            *cells,
-            f"{worth.distinct:,}",
-            milliseconds,
-        )
+        kind = WORDS.get(worth.kind, "exact distance")
+        add_row(shown, kind, bits, f"{worth.bytes:,}", *cells, f"{worth.distinct:,}", milliseconds)
     print_table(shown)
     say(
         f"{plural(compared.images, 'image')}, {compared.queries:,} others searched for; ranked: the {compared.ranked} "

@@ -192,9 +192,8 @@ def _panels(look: Look) -> list[Panel]:
             heat.signed(attribution.values, full),
             heat.signed(attribution.randomized, _full(np.abs(attribution.randomized))),
         )
-        panels.append(
-            Panel(title, text, pictures, f"-{style.number(full, 2)}", style.number(full, 2), True, attribution)
-        )
+        high = style.number(full, 2)
+        panels.append(Panel(title, text, pictures, f"-{high}", high, True, attribution))
     return [*panels, _cam_panel(look, side), _occlusion_panel(look, side)]
 
 

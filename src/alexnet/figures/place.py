@@ -74,26 +74,22 @@ def named_picture(kind: str, *texts: str | None) -> str:
 
 def own_name(folder: str | os.PathLike, name: str, about: str) -> str:
     """A picture's name; with a number behind it where one of ours in a local folder has it and shows something else."""
+    if files.is_remote(folder):
+        return name
     stem, ending = os.path.splitext(name)
-    for number in itertools.count(1):
-        name = f"{stem}{f'-{number}' if number > 1 else ''}{ending}"
-        path = os.path.join(folder, name)
-        if (
-            files.is_remote(folder)
-            or not os.path.isfile(path)
-            or kinds.is_another_picture(path)
-            or _about(path) == about
-        ):
-            return name
-    raise AssertionError
+    names = itertools.chain([name], (f"{stem}-{number}{ending}" for number in itertools.count(2)))
+    return next(name for name in names if not _shows_else(os.path.join(folder, name), about))
 
 
-def _about(path: str) -> str | None:
+def _shows_else(path: str, about: str) -> bool:
+    """Whether a picture of ours is there that shows something else."""
+    if not os.path.isfile(path) or kinds.is_another_picture(path):
+        return False
     try:
         with Image.open(path) as image:
-            return image.info.get(ABOUT)
+            return image.info.get(ABOUT) != about
     except (OSError, ValueError, SyntaxError):
-        return None
+        return True
 
 
 def _write(drawings: Mapping[str, Drawing], folder: Path, wrote: Callable[[Path | str], None]) -> list[Path]:

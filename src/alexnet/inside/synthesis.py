@@ -10,8 +10,8 @@ from alexnet import machine, randomness
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.evaluation.classifier import Classifier
 from alexnet.inside.plain import plain, up_to
-from alexnet.inside.units import fields, seen_by_unit
-from alexnet.nets.costs import costs
+from alexnet.inside.units import seen_by_unit
+from alexnet.nets.costs import LayerCost, costs
 
 STEPS = 128
 RATE = 0.08  # of Adam
@@ -88,7 +88,7 @@ def responses_to(classifier: Classifier, layer: str, units: Sequence[int], crops
 
 def seen_side(classifier: Classifier, layer: str) -> int:
     """The side of the square that a unit of a layer can depend on, pixels; of the image where it is not smaller."""
-    field, side = fields(classifier)[layer], classifier.preprocessing.crop
+    field, side = _cost(classifier, layer).receptive_field, classifier.preprocessing.crop
     return side if field is None else min(field.size, side)
 
 
@@ -102,15 +102,16 @@ def driven_part(classifier: Classifier, layer: str, image: Tensor) -> np.ndarray
     Returns:
         (side, side, 3) uint8.
     """
-    preprocessing = classifier.preprocessing
-    shape = next(
-        row.output
-        for row in costs(classifier.net.table, len(classifier.classes), preprocessing.crop)
-        if row.name == layer
-    )
+    preprocessing, cost = classifier.preprocessing, _cost(classifier, layer)
+    shape = cost.output
     middle, columns = (shape[1] // 2 * shape[2] + shape[2] // 2, shape[2]) if len(shape) == 3 else (0, 1)
     square = framed(image[None], preprocessing)[0].numpy()
-    return seen_by_unit(square, preprocessing, fields(classifier)[layer], middle, columns)
+    return seen_by_unit(square, preprocessing, cost.receptive_field, middle, columns)
+
+
+def _cost(classifier: Classifier, layer: str) -> LayerCost:
+    rows = costs(classifier.net.table, len(classifier.classes), classifier.preprocessing.crop)
+    return next(row for row in rows if row.name == layer)
 
 
 def framed(crops: Tensor, preprocessing: Preprocessing) -> Tensor:

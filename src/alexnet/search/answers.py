@@ -3,6 +3,8 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +16,14 @@ from alexnet.errors import AlexNetError, check_number
 from alexnet.evaluation.activations import activations
 from alexnet.evaluation.classifier import AnyRun
 from alexnet.evaluation.stimuli import FileStimuli, Fitted, as_in_training
+from alexnet.search.coded import CodeNeighbor
 from alexnet.search.images import Names
 from alexnet.search.index import MOST, Index, Neighbor, classifier_of
 from alexnet.search.manifest import read_manifest
 from alexnet.search.pieces import half
 from alexnet.search.source import Source
 
+N = TypeVar("N", bound=Neighbor | CodeNeighbor)
 MOST_DRAWN = 20  # pictures that a sheet has answers to
 SIDE = 160  # pixels of a picture that is drawn
 
@@ -111,10 +115,10 @@ def _flipped(fitted: Fitted) -> Fitted:
     return Fitted(np.ascontiguousarray(fitted.pixels[:, ::-1]), f"{fitted.done}, flipped")
 
 
-def nearer(several: Sequence[Sequence[Neighbor]], count: int) -> list[Neighbor]:
-    """Of the neighbors of a picture and of its mirror image, each image once, at the lesser distance."""
-    nearest: dict[int, Neighbor] = {}
-    for neighbor in sorted((n for neighbors in several for n in neighbors), key=lambda n: n.distance):
+def nearer(several: Sequence[Sequence[N]], count: int, far: Callable[[N], Any] = attrgetter("distance")) -> list[N]:
+    """Of the neighbors of a picture and of its mirror image, each image once, where it is less ``far``."""
+    nearest: dict[int, N] = {}
+    for neighbor in sorted((n for neighbors in several for n in neighbors), key=far):
         nearest.setdefault(neighbor.place, neighbor)
     return list(nearest.values())[:count]
 
@@ -133,18 +137,29 @@ class _Kept(FileStimuli):
             yield batch
 
 
-def pictures_of(names: Names, places: Sequence[int]) -> list[np.ndarray | None]:
-    """(side, side, 3) uint8 of images of an index, None where one is not there any more."""
+def pictures_of(
+    names: Names, places: Sequence[int], size: int = SIDE, resize: str = codec.SHORTER_SIDE
+) -> list[np.ndarray | None]:
+    """Images of an index as squares.
+
+    Args:
+        names: of the index.
+        places: in its table.
+        size, resize: as for ``codec.decode_square``.
+
+    Returns:
+        (size, size, 3) uint8 of each; None where one is not there any more, or damaged.
+    """
     pictures: list[np.ndarray | None] = [None] * len(places)
     archives: dict[str, list[int]] = {}
     for number, place in enumerate(places):
         if os.path.isfile(names.path(place)):
-            pictures[number] = _square(lambda place=place: read_image_file(names.path(place)))
+            pictures[number] = _square(lambda place=place: read_image_file(names.path(place)), size, resize)
         else:
             archives.setdefault(names.source(place), []).append(number)
     for path, numbers in archives.items():
         for number, content in _inside(path, [names.inner(places[number]) for number in numbers], numbers):
-            pictures[number] = _square(lambda content=content: content)
+            pictures[number] = _square(lambda content=content: content, size, resize)
     return pictures
 
 
@@ -164,9 +179,9 @@ def _inside(path: str, inner: Sequence[str], numbers: Sequence[int]) -> Iterator
             yield number, content
 
 
-def _square(read: Callable[[], object]) -> np.ndarray | None:
+def _square(read: Callable[[], object], size: int, resize: str) -> np.ndarray | None:
     try:
         content = read()
-        return np.asarray(codec.decode_square(content, SIDE, codec.SHORTER_SIDE))  # pyright: ignore[reportArgumentType]
+        return np.asarray(codec.decode_square(content, size, resize))  # pyright: ignore[reportArgumentType]
     except (codec.BadImage, OSError, TypeError):
         return None

@@ -1,16 +1,13 @@
 """Similar images from an index, for the page and programs."""
 
 import dataclasses
-import os
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from alexnet.data import codec
 from alexnet.data.preprocessing import Preprocessing
-from alexnet.data.sources.tree import read_image_file
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.search.answers import nearer, pictures_of
@@ -18,7 +15,6 @@ from alexnet.search.coded import Coded, CodeNeighbor, overlap
 from alexnet.search.codes import BITS, KINDS, possible
 from alexnet.search.index import Index, Neighbor
 from alexnet.search.pieces import half
-from alexnet.search.source import Source
 from alexnet.web.pictures import joined, png, url_of
 from alexnet.web.refusals import Refused
 
@@ -105,11 +101,9 @@ class Similar:
 
     def _by_code(self, queries: np.ndarray, kind: str, bits: int, count: int) -> tuple[list[CodeNeighbor], np.ndarray]:
         """As ``Coded.search``, of (n, numbers) float16 of an image and perhaps its flip; the fewer bits count."""
-        several = [self._coded.search(query, kind, bits, count) for query in queries]
-        nearest: dict[int, CodeNeighbor] = {}
-        for neighbor in sorted((n for own, _ in several for n in own), key=lambda n: (n.differing, n.place)):
-            nearest.setdefault(neighbor.place, neighbor)
-        return list(nearest.values())[:count], np.minimum.reduce([apart for _, apart in several])
+        several, aparts = zip(*(self._coded.search(query, kind, bits, count) for query in queries))
+        nearest = nearer(several, count, lambda neighbor: (neighbor.differing, neighbor.place))
+        return nearest, np.minimum.reduce(aparts)
 
     def square(self, place: int, preprocessing: Preprocessing) -> bytes:
         """An image of the index as a PNG of the (size, size) square that a net's crops are cut from.
@@ -121,18 +115,16 @@ class Similar:
         Raises:
             Refused: it is not where it was, or damaged.
         """
+        names = self._index.names
         with self._lock:
-            path, source, inner = (
-                of(place) for of in (self._index.names.path, self._index.names.source, self._index.names.inner)
-            )
-        try:
-            tree = None if os.path.isfile(path) else Source(source).tree
-            content = read_image_file(path) if tree is None else tree.read(tree.names.index(inner))
-            if isinstance(content, OSError):
-                raise content
-            return png(np.asarray(codec.decode_square(content, preprocessing.size, preprocessing.resize)))
-        except (codec.BadImage, AlexNetError, OSError, ValueError) as error:
-            raise Refused(404, f"{path}: is not there any more, or cannot be read") from error
+            path = names.path(place)
+            try:
+                (square,) = pictures_of(names, [place], preprocessing.size, preprocessing.resize)
+            except (AlexNetError, ValueError):
+                square = None
+        if square is None:
+            raise Refused(404, f"{path}: is not there any more, or cannot be read")
+        return png(square)
 
     def _shown(self, neighbors: Sequence[Neighbor | CodeNeighbor]) -> dict[str, Any]:
         """Images as JSON, and their pictures."""

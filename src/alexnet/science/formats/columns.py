@@ -52,8 +52,8 @@ def columns_of(listed: Iterable[tuple[str, list[str]]], layers: Iterable[str]) -
         layers: whose names are taken.
     """
     columns: dict[str, Column] = {}
-    names = Names((*RESERVED, *layers))
     reserved = {name.lower() for name in (*RESERVED, *layers)}
+    names = Names(reserved)
     for header, texts in listed:
         name = UNFIT.sub("_", header) or "unnamed"
         name = STIMULUS_ID if name.lower() == STIMULUS_ID else name
