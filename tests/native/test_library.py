@@ -56,6 +56,11 @@ CALLS: dict[Callable, dict[str, Any]] = {
         "x": floats(2, 8, 9, 7, last=True), "stage": PAPER, "y": floats(2, 8, 4, 3, last=True),
         "places": torch.zeros(2 * 8 * 4 * 3, dtype=torch.uint8), "gradient": floats(2, 8, 4, 3, last=True),
     },
+    native.within_map_norm_forward: {"x": floats(2, 8, 9, 7, last=True), "size": 3, "k": 1.0, "alpha": 0.1},
+    native.within_map_norm_backward: {
+        "x": floats(2, 8, 9, 7, last=True), "gradient": floats(2, 8, 9, 7, last=True),
+        "size": 3, "k": 1.0, "alpha": 0.1,
+    },
     native.few_rows: {
         "x": floats(3, 20, dtype=torch.bfloat16), "weight": torch.ones(7, 20, dtype=torch.int8), "bias": floats(7),
         "scale": floats(7),
@@ -68,7 +73,8 @@ CALLS: dict[Callable, dict[str, Any]] = {
 FREE = {  # lengths of first dimensions that nothing else of the call depends on
     (native.crop_images, "images"),
     (native.crop_image, "image"), (native.image_products, "image"), (native.stage_forward, "x"),
-    (native.area_average, "image"), (native.few_rows, "x"), (native.add_image, "nothing"),
+    (native.area_average, "image"), (native.few_rows, "x"), (native.within_map_norm_forward, "x"),
+    (native.add_image, "nothing"),
 }  # fmt: skip
 
 
@@ -183,6 +189,10 @@ def test_what_does_not_fit_is_refused(function, name, wrong):
         (native.stage_forward, {"x": floats(2, 7, 9, 7, last=True)}, "norm: 7 maps do not divide into 2 towers"),
         (native.stage_forward, {"x": floats(2, 8, 1, 1, last=True), "stage": THREES}, "pool: .*leaves nothing"),
         (native.stage_forward, {"x": floats(2, 8, 0, 7, last=True), "stage": THREES}, "pool: .*leaves nothing"),
+        (native.within_map_norm_forward, {"size": 4}, "size: 4, must be odd"),
+        (native.within_map_norm_forward, {"size": 0}, "size: 0, must be a whole number, 1 or more"),
+        (native.within_map_norm_backward, {"size": -3}, "size: -3"),
+        (native.within_map_norm_backward, {"alpha": float("inf")}, "alpha: inf, must be finite"),
         (native.few_rows, {"scale": None}, "weight: torch.int8"),
         (native.momentum_step, {"weight": floats(4, 6, 3, 4)[..., ::2]}, "weight: shape"),
         (native.momentum_step, {"weight": torch.zeros(4, 6, 3, 1).expand(4, 6, 3, 2)}, "weight: shape"),
@@ -279,7 +289,7 @@ def test_a_struct_of_another_size_is_refused(monkeypatch):
     assert path is not None
     library.open_library(path)
     monkeypatch.setattr(library, "Fields", Longer)
-    with pytest.raises(library.build.CannotBuild, match="a Stage of 136 bytes where Python's has 144"):
+    with pytest.raises(library.build.CannotBuild, match="a Stage of 144 bytes where Python's has 152"):
         library.open_library(path)
 
 

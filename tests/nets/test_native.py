@@ -11,7 +11,7 @@ from alexnet.data.preprocessing import Preprocessing
 from alexnet.native import Stage
 from alexnet.nets.fusion import plan
 from alexnet.nets.inference import for_inference
-from alexnet.nets.kernels import few_rows_native
+from alexnet.nets.kernels import few_rows_native, within_map_norm_native
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.stage_native import run_stage
 from alexnet.nets.layers import Draw, FullyConnected, Int8FullyConnected
@@ -30,6 +30,8 @@ STAGES = {
     "norm alone": Stage(False, (5, 1, 1.0, 2e-5)),
     "relu and norm of nine": Stage(True, (9, 1, 1.0, 1e-3)),
     "even window": Stage(False, (4, 2, 1.0, 1e-3), (3, 1)),
+    "relu and average": Stage(True, None, (3, 2), average=True),
+    "norm, average and relu": Stage(False, (5, 2, 2.0, 1e-4), (3, 1), True, True),
 }
 SHAPES = [(2, 96, 55, 55), (1, 16, 13, 13), (3, 10, 6, 6), (2, 4, 3, 3), (1, 2, 4, 4)]
 
@@ -42,7 +44,7 @@ def expected(x: np.ndarray, stage: Stage):
         size, towers, k, alpha = stage.norm
         steps.append(nets.norm(size, k, alpha, towers=towers))
     if stage.pool:
-        steps.append(nets.pool("max", *stage.pool))
+        steps.append(nets.pool("average" if stage.average else "max", *stage.pool))
     if stage.relu_after:
         steps.append(nets.relu)
     for step in steps:
@@ -124,6 +126,61 @@ def test_rows_of_few_images_are_shared_out_and_the_same_to_the_bit(name, images)
     assert all(torch.equal(a, b) for other in outputs[1:] for a, b in zip(outputs[0], other))
 
 
+WITHIN = {
+    "small": (3, 1.0, 1e-3),
+    "wide": (5, 2.0, 1e-2),
+    "wider than the maps": (15, 1.0, 1e-4),
+    "alone": (1, 1.0, 0.1),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:])
+@pytest.mark.parametrize("name", WITHIN)
+def test_the_norm_within_maps_is_the_oracles_both_ways(name, shape):
+    rng, (size, k, alpha) = np.random.default_rng(0), WITHIN[name]
+    x, gradient = np.float32(rng.normal(0, 20, shape)).astype(np.float64), rng.normal(0, 1, shape)
+    y, backward = nets.within(size, k, alpha)(x)
+    given = torch.from_numpy(x).float().requires_grad_()
+    found = within_map_norm_native.within_map_norm(given, size=size, k=k, alpha=alpha)
+    found.backward(torch.from_numpy(gradient).float())
+    assert given.grad is not None and found.is_contiguous(memory_format=torch.channels_last)
+    assert relative(found, y) < 1e-6 and relative(given.grad, backward(gradient)[0]) < 1e-5
+    low, high = given.detach().bfloat16().requires_grad_(), given.detach().bfloat16().float().requires_grad_()
+    above = torch.from_numpy(gradient).bfloat16()
+    for values in (low, high):
+        y = within_map_norm_native.within_map_norm(values, size=size, k=k, alpha=alpha)
+        y.backward(above.to(values.dtype))
+    assert low.grad is not None and high.grad is not None and low.grad.dtype == torch.bfloat16
+    assert torch.equal(low.grad, high.grad.bfloat16()) or relative(low.grad, high.grad.double().numpy()) < 2e-3
+
+
+def test_the_norm_within_maps_does_not_depend_on_threads_or_layout():
+    threads, outputs = torch.get_num_threads(), []
+    x = torch.from_numpy(np.random.default_rng(2).normal(0, 20, (3, 8, 30, 11))).float()[:, :, ::2]
+    for count in (1, 2, 3, 7, 50):
+        torch.set_num_threads(count)
+        given = x.clone(memory_format=torch.contiguous_format if count == 2 else torch.channels_last).requires_grad_()
+        try:
+            y = within_map_norm_native.within_map_norm(given, size=5, k=1.0, alpha=1e-2)
+            y.square().sum().backward()
+        finally:
+            torch.set_num_threads(threads)
+        outputs.append((y.detach(), given.grad))
+    assert all(torch.equal(a, b) for other in outputs[1:] for a, b in zip(outputs[0], other))
+    assert within_map_norm_native.within_map_norm(x[:0], size=5, k=1.0, alpha=1.0).shape == (0, 8, 15, 11)
+
+
+def test_the_norm_within_maps_takes_no_other_exponent_and_keeps_what_is_not_finite_in_its_windows():
+    x = torch.randn(2, 4, 9, 9)
+    assert within_map_norm_native.runs(x, 0.75) and not within_map_norm_native.runs(x, 0.5)
+    assert not within_map_norm_native.runs(x.double(), 0.75)
+    x[1, 2, 4, 4] = float("nan")
+    y = within_map_norm_native.within_map_norm(x, size=3, k=1.0, alpha=0.1)
+    assert torch.isnan(y[1, 2, 3:6, 3:6]).all()
+    y[1, 2, 3:6, 3:6] = 0
+    assert torch.isfinite(y).all()
+
+
 def test_maps_that_do_not_divide_into_towers_are_refused_on_either_path():
     x = torch.ones(1, 5, 4, 4)
     with pytest.raises(ValueError, match="5 maps do not divide into 2 towers"):
@@ -158,10 +215,10 @@ def late(*names: str) -> list:
 
 @pytest.mark.parametrize("name", ["source", "cifar-11", "cifar-18", *late("paper", "caffenet", "torchvision")])
 def test_whole_nets_are_those_of_the_portable_path(name):
-    """Scores and gradients in float32, the path switched off against on; the stages cover every max pooling."""
+    """Scores and gradients in float32, the path switched off against on; the stages cover every pooling."""
     net = Net(name, 10, seed=1, init="he")
     steps = plan(tuple(net.table.layers.values()))
-    assert sum(layer.kind == "max_pool" for layer in net.table.layers.values()) == sum(
+    assert sum(layer.kind in ("max_pool", "average_pool") for layer in net.table.layers.values()) == sum(
         step.stage is not None and step.stage.pool is not None for step in steps
     )
     side, worst = net.table.input[1], []

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # the others need torch, which whoever only reads a net's tab
         prepare_images,
         stage_backward,
         stage_forward,
+        within_map_norm_backward,
+        within_map_norm_forward,
     )
     from alexnet.native.library import Status, available, keep_freed_memory, kernels, portable, status
 
@@ -47,6 +49,8 @@ __all__ = [
     "stage_backward",
     "stage_forward",
     "status",
+    "within_map_norm_backward",
+    "within_map_norm_forward",
 ]
 
 _LIBRARY = ("Status", "available", "keep_freed_memory", "kernels", "portable", "status")

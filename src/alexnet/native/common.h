@@ -78,4 +78,29 @@ static inline void narrow_run(int64_t bf16, void *to, int64_t place, const float
     for (; i < count; i++) y[i] = relu ? narrow(rectified(x[i])) : narrow(x[i]);
 }
 
+/* s ** -0.5, to float32's last bits: the processor's estimate of 14 bits and one step of Newton's. */
+#ifdef __AVX512F__
+static inline __m512 estimate(__m512 s) {
+    __m512 r = _mm512_rsqrt14_ps(s), half = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(0.5f), s), r);
+    return _mm512_mul_ps(r, _mm512_fnmadd_ps(half, r, _mm512_set1_ps(1.5f)));
+}
+#endif
+
+/* Of count window sums: the inverses of k + alpha sum, in their place, and the powers -0.75 of these. */
+static inline void powers(float k, float alpha, float *restrict sums, float *restrict power, int64_t count) {
+    int64_t i = 0;
+#ifdef __AVX512F__
+    for (__m512 start = _mm512_set1_ps(k), slope = _mm512_set1_ps(alpha); i + 16 <= count; i += 16) {
+        __m512 root = estimate(_mm512_fmadd_ps(slope, _mm512_loadu_ps(sums + i), start));
+        _mm512_storeu_ps(sums + i, _mm512_mul_ps(root, root));
+        _mm512_storeu_ps(power + i, _mm512_mul_ps(root, _mm512_mul_ps(root, estimate(root))));
+    }
+#endif
+    for (; i < count; i++) {
+        float root = 1.0f / sqrtf(k + alpha * sums[i]);
+        sums[i] = root * root;
+        power[i] = root * sqrtf(root);
+    }
+}
+
 #endif

@@ -159,12 +159,13 @@ def prepare_images(crops: Tensor, mean: Tensor, noise: Tensor | None, scale: Ten
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What lies between two convolutions: ReLU, norm across maps, max pooling, ReLU, each or not.
+    """What lies between two convolutions: ReLU, norm across maps, pooling, ReLU, each or not.
 
     Attributes:
         relu_before, relu_after: of the norm, of the pooling.
         norm: (size, towers, k, alpha); beta is 0.75.
         pool: (window, stride), rounded up; window at most ``MOST_WINDOW``, stride at most the window.
+        average: whether it takes the mean of what a window has inside, in place of the largest.
 
     Raises:
         ValueError: a size, towers, window or stride out of these ranges; k or alpha that are no numbers.
@@ -174,6 +175,7 @@ class Stage:
     norm: tuple[int, int, float, float] | None = None
     pool: tuple[int, int] | None = None
     relu_after: bool = False
+    average: bool = False
 
     def __post_init__(self):
         if self.norm:
@@ -186,6 +188,11 @@ class Stage:
             window, stride = self.pool
             within("pool's window", window, 1, MOST_WINDOW)
             within("pool's stride", stride, 1, window)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a place of each window is the one that counts."""
+        return self.pool is not None and not self.average
 
     def out_shape(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
         """(N, C, H', W') for (N, C, H, W). Raises ``ValueError`` where nothing would be left."""
@@ -207,7 +214,7 @@ class Stage:
         reach = max(1, 2 * maps // towers)  # a window of so many maps has all of a tower in it
         return fields(
             images, rows, columns, maps, *self.out_shape(x.shape)[2:], window, stride, min(size, reach), towers,
-            self.relu_before, self.norm is not None, self.pool is not None, self.relu_after,
+            self.relu_before, self.norm is not None, self.pool is not None, self.average, self.relu_after,
             x.dtype == torch.bfloat16, torch.get_num_threads(), k, alpha,
         )  # fmt: skip
 
@@ -218,7 +225,8 @@ def stage_forward(x: Tensor, stage: Stage, places: bool) -> tuple[Tensor, Tensor
     Args:
         x: (N, C, H, W) bfloat16 or float32, channels-last in memory.
         stage: what is done.
-        places: whether ``stage_backward`` will want to know which places of the pooling's windows were the largest.
+        places: whether ``stage_backward`` will want to know which places of the windows were the largest, where the
+            pooling takes these.
 
     Returns:
         (N, C, H', W') of the same type, channels-last in memory; (N H' W' C,) uint8 places or None.
@@ -226,7 +234,7 @@ def stage_forward(x: Tensor, stage: Stage, places: bool) -> tuple[Tensor, Tensor
     start = maps("x", x)
     fields = stage._fields(x)
     y = torch.empty(stage.out_shape(x.shape), dtype=x.dtype, memory_format=torch.channels_last)
-    kept = torch.empty(y.numel(), dtype=torch.uint8) if places and stage.pool else None
+    kept = torch.empty(y.numel(), dtype=torch.uint8) if places and stage.chooses else None
     if y.numel():
         call("stage_forward", fields, start, y.data_ptr(), None if kept is None else kept.data_ptr())
     return y, kept
@@ -239,7 +247,7 @@ def stage_backward(x: Tensor, stage: Stage, y: Tensor | None, places: Tensor | N
         x: as ``stage_forward`` had it.
         stage: what was done.
         y: what came of it, where the stage has a ReLU at its end.
-        places: what came with it, where the stage pools.
+        places: what came with it, where the stage takes the largest.
         gradient: of the outputs, (N, C, H', W') of x's type, channels-last in memory.
 
     Returns:
@@ -249,11 +257,60 @@ def stage_backward(x: Tensor, stage: Stage, y: Tensor | None, places: Tensor | N
     fields, shape = stage._fields(x), stage.out_shape(x.shape)
     above = maps("gradient", gradient, x.dtype, shape)
     outputs = maps("y", y, x.dtype, shape) if stage.relu_after else None
-    chosen = tensor("places", places, torch.uint8, (math.prod(shape),)) if stage.pool else None
+    chosen = tensor("places", places, torch.uint8, (math.prod(shape),)) if stage.chooses else None
     out = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
     if out.numel():
         call("stage_backward", fields, start, outputs, chosen, above, out.data_ptr())
     return out
+
+
+def within_map_norm_forward(x: Tensor, size: int, k: float, alpha: float) -> Tensor:
+    """``x (k + alpha S) ** -0.75``, where S sums the squares of a map's values in a window, clipped at the borders.
+
+    Args:
+        x: (N, C, H, W) bfloat16 or float32, channels-last in memory.
+        size: side of the square window, odd.
+        k, alpha: see above.
+
+    Returns:
+        (N, C, H, W) of the same type, channels-last in memory.
+    """
+    start, sizes = maps("x", x), _within_map(x, size, k, alpha)
+    y = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+    if y.numel():
+        call("within_map_norm_forward", start, y.data_ptr(), *sizes)
+    return y
+
+
+def within_map_norm_backward(x: Tensor, gradient: Tensor, size: int, k: float, alpha: float) -> Tensor:
+    """The gradient of the input of ``within_map_norm_forward``.
+
+    Args:
+        x, size, k, alpha: as it had them.
+        gradient: of its output, (N, C, H, W) of x's type, channels-last in memory.
+
+    Returns:
+        (N, C, H, W) of the same type, channels-last in memory.
+    """
+    start, sizes = maps("x", x), _within_map(x, size, k, alpha)
+    above = maps("gradient", gradient, x.dtype, x.shape)
+    out = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+    if out.numel():
+        call("within_map_norm_backward", start, above, out.data_ptr(), *sizes)
+    return out
+
+
+def _within_map(x: Tensor, size: int, k: float, alpha: float) -> tuple[int | float, ...]:
+    """What C takes of maps and the norm within them."""
+    within("size", size, 1)
+    if size % 2 == 0:
+        raise ValueError(f"size: {size}, must be odd")
+    for name, value in (("k", k), ("alpha", alpha)):
+        if not math.isfinite(value):
+            raise ValueError(f"{name}: {value}, must be finite")
+    images, count, rows, columns = x.shape
+    reach = min(size // 2, max(rows, columns))  # a window of so many pixels has all of a map in it
+    return images, rows, columns, count, reach, k, alpha, x.dtype == torch.bfloat16, torch.get_num_threads()
 
 
 def few_rows(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor | None = None) -> Tensor:

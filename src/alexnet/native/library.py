@@ -25,7 +25,10 @@ class Fields(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("images", "rows", "columns", "maps", "out_rows", "out_columns")),
         *((name, ctypes.c_int64) for name in ("window", "stride", "size", "towers")),
-        *((name, ctypes.c_int64) for name in ("relu_before", "norm", "pool", "relu_after", "bf16", "threads")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("relu_before", "norm", "pool", "average", "relu_after", "bf16", "threads")
+        ),
         *((name, ctypes.c_float) for name in ("k", "alpha")),
     ]
 
@@ -35,6 +38,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {  # what a function returns, wha
     "stage_size": (WHOLE, []),
     "stage_forward": (FAILED, [ctypes.POINTER(Fields), *[POINTER] * 3]),
     "stage_backward": (FAILED, [ctypes.POINTER(Fields), *[POINTER] * 5]),
+    "within_map_norm_forward": (FAILED, [*[POINTER] * 2, *[WHOLE] * 5, *[FLOAT] * 2, *[WHOLE] * 2]),
+    "within_map_norm_backward": (FAILED, [*[POINTER] * 3, *[WHOLE] * 5, *[FLOAT] * 2, *[WHOLE] * 2]),
     "few_rows": (FAILED, [*[POINTER] * 5, *[WHOLE] * 4]),
     "crop_image": (None, [POINTER, *[WHOLE] * 5, POINTER]),
     "crop_images": (None, [POINTER, WHOLE, *[POINTER] * 3, WHOLE, WHOLE, POINTER]),

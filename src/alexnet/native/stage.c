@@ -1,16 +1,16 @@
-/* What lies between two convolutions, in one pass over memory each way: ReLU, response norm across maps, max pooling.
+/* What lies between two convolutions, in one pass over memory each way: ReLU, response norm across maps, pooling.
  *
  * Tensors are channels-last: (images, rows, columns, maps), bf16 (as uint16_t) or float32; all arithmetic is float32.
- * Forward reads the convolution's output once and writes the pooled maps and, for each, which of its window's places
- * was the largest. Backward reads these and the convolution's output once and writes its gradient. The norm's sums
- * are computed again on the way back (paper 3.1, 3.3, 3.4).
+ * Forward reads the convolution's output once and writes the pooled maps and, where the largest is taken, which of its
+ * window's places that was. Backward reads these and the convolution's output once and writes its gradient. The norm's
+ * sums are computed again on the way back (paper 3.1, 3.3, 3.4). An average is over what of the window lies inside.
  */
 #include "common.h"
 
 typedef struct {
     int64_t images, rows, columns, maps, out_rows, out_columns;
     int64_t window, stride, size, towers;
-    int64_t relu_before, norm, pool, relu_after, bf16, threads;
+    int64_t relu_before, norm, pool, average, relu_after, bf16, threads;
     float k, alpha;
 } Stage;
 
@@ -88,32 +88,12 @@ static inline void window_sums(int64_t size, const float *restrict q, float *res
     }
 }
 
-/* s ** -0.5, to float32's last bits: the processor's estimate of 14 bits and one step of Newton's. */
-#ifdef __AVX512F__
-static inline __m512 estimate(__m512 s) {
-    __m512 r = _mm512_rsqrt14_ps(s), half = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(0.5f), s), r);
-    return _mm512_mul_ps(r, _mm512_fnmadd_ps(half, r, _mm512_set1_ps(1.5f)));
-}
-#endif
-
 /* Of count values x: the inverse of their sums' scale, and the scale's power -0.75. q is room for as many. */
 static inline void scales(const Stage *s, const float *restrict x, float *restrict inverse, float *restrict power,
                           float *restrict q, int64_t count) {
-    int64_t i = 0;
-    for (int64_t j = 0; j < count; j++) q[j] = x[j] * x[j];
+    for (int64_t i = 0; i < count; i++) q[i] = x[i] * x[i];
     window_sums(s->size, q, inverse, s->size / 2, count);
-#ifdef __AVX512F__
-    for (__m512 k = _mm512_set1_ps(s->k), alpha = _mm512_set1_ps(s->alpha); i + 16 <= count; i += 16) {
-        __m512 root = estimate(_mm512_fmadd_ps(alpha, _mm512_loadu_ps(inverse + i), k));
-        _mm512_storeu_ps(inverse + i, _mm512_mul_ps(root, root));
-        _mm512_storeu_ps(power + i, _mm512_mul_ps(root, _mm512_mul_ps(root, estimate(root))));
-    }
-#endif
-    for (; i < count; i++) {
-        float root = 1.0f / sqrtf(s->k + s->alpha * inverse[i]);
-        inverse[i] = root * root;
-        power[i] = root * sqrtf(root);
-    }
+    powers(s->k, s->alpha, inverse, power, count);
 }
 
 /* What a thread works in: each part has zeros before and after. */
@@ -185,6 +165,19 @@ static void largest(const Stage *s, const Room *r, const float *restrict rows, i
 #endif
 }
 
+/* Of a pixel's maps, the mean within a window of a ring of rows. */
+static void mean(const Stage *s, const Room *r, const float *restrict rows, int64_t top, int64_t bottom, int64_t left,
+                 int64_t right, float *restrict out) {
+    float part = 1.0f / (float)((bottom - top) * (right - left));
+    for (int64_t i = 0; i < r->pixel; i++) out[i] = 0;
+    for (int64_t h = top; h < bottom; h++)
+        for (int64_t w = left; w < right; w++) {
+            const float *restrict v = rows + h % s->window * r->line + w * r->pixel;
+            for (int64_t i = 0; i < r->pixel; i++) out[i] += v[i];
+        }
+    for (int64_t i = 0; i < r->pixel; i++) out[i] *= part;
+}
+
 /* Rows of outputs are shared out, of however many images: a part's first rows of inputs may be another's last, too. */
 int stage_forward(const Stage *s, const void *x, void *y, uint8_t *places) {
     Room room = room_of(s), *r = &room;
@@ -213,7 +206,8 @@ int stage_forward(const Stage *s, const void *x, void *y, uint8_t *places) {
                     row_forward(s, r, &work, x, n * s->rows + ready, rows + ready % s->window * r->line);
                 for (int64_t ow = 0; ow < s->out_columns; ow++) {
                     int64_t left = ow * s->stride, right = left + s->window < s->columns ? left + s->window : s->columns;
-                    largest(s, r, rows, top, bottom, left, right, best, where);
+                    if (s->average) mean(s, r, rows, top, bottom, left, right, best);
+                    else largest(s, r, rows, top, bottom, left, right, best, where);
                     int64_t to = (row * s->out_columns + ow) * c;
                     store(s, r, y, to, 1, best, s->relu_after);
                     for (int64_t t = 0; places && t < s->towers; t++)
@@ -226,7 +220,8 @@ int stage_forward(const Stage *s, const void *x, void *y, uint8_t *places) {
     return failed;
 }
 
-/* A row's gradient through the pooling: each output's goes to the place that was the largest. */
+/* A row's gradient through the pooling: each output's goes to the place that was the largest, or in equal parts to
+ * all that its window has inside. */
 static void row_unpooled(const Stage *s, const Room *r, const Work *work, const void *y, const uint8_t *places,
                          const void *gradient, int64_t n, int64_t h) {
     float *restrict g = work->gradient, *restrict above = work->above, *restrict value = work->inverse;
@@ -242,6 +237,14 @@ static void row_unpooled(const Stage *s, const Room *r, const Work *work, const 
             }
             int64_t left = ow * s->stride;
             int64_t right = left + s->window < s->columns ? left + s->window : s->columns;
+            if (s->average) {
+                int64_t bottom = oh * s->stride + s->window < s->rows ? oh * s->stride + s->window : s->rows;
+                float part = 1.0f / (float)((bottom - oh * s->stride) * (right - left));
+                for (int64_t i = 0; i < r->pixel; i++) above[i] *= part;
+                for (int64_t w = left; w < right; w++)
+                    for (int64_t i = 0; i < r->pixel; i++) g[w * r->pixel + i] += above[i];
+                continue;
+            }
             for (int64_t w = left; w < right; w++) {
                 uint8_t place = (uint8_t)((h - oh * s->stride) * s->window + w - left);
                 for (int64_t t = 0; t < s->towers; t++) {
@@ -278,7 +281,7 @@ int stage_backward(const Stage *s, const void *x, const void *y, const uint8_t *
                         for (int64_t i = 0; i < count; i++) d[i] = v[i] <= 0 ? 0.0f : d[i];
                     }
                 }
-                load(s, r, x, place, pixels, v, s->relu_before);
+                if (s->norm || s->relu_before) load(s, r, x, place, pixels, v, s->relu_before);
                 if (s->norm) {
                     scales(s, v, inverse, power, q, count);
                     for (int64_t i = 0; i < count; i++) {

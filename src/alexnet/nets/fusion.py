@@ -4,9 +4,16 @@ import dataclasses
 import functools
 
 from alexnet.native import MOST_WINDOW, Stage
-from alexnet.nets.table import ConvolutionLayer, Layer, LocallyConnectedLayer, MaxPoolLayer, ResponseNormLayer
+from alexnet.nets.kernels.within_map_norm_native import BETA
+from alexnet.nets.table import (
+    AveragePoolLayer,
+    ConvolutionLayer,
+    Layer,
+    LocallyConnectedLayer,
+    MaxPoolLayer,
+    ResponseNormLayer,
+)
 
-BETA = 0.75  # the only exponent of the norm that the compiled path has
 BEFORE = ":before"  # of a layer's name: its outputs before the activation function
 
 
@@ -56,6 +63,7 @@ def _step(layers: tuple[Layer, ...], wanted: frozenset[str]) -> Step:
         norm=None if norm is None else (norm.size, norm.groups, norm.k, norm.alpha),
         pool=None if pool is None else (pool.window.size, pool.window.stride),
         relu_after=pool is not None and pool.activation == "relu",
+        average=isinstance(pool, AveragePoolLayer),
     )
     return Step(layers[:covered], head, stage)
 
@@ -68,7 +76,7 @@ def _head(layer: Layer) -> ConvolutionLayer | LocallyConnectedLayer | None:
 
 def _norm_and_pool(
     layers: tuple[Layer, ...], wanted: frozenset[str]
-) -> tuple[ResponseNormLayer | None, MaxPoolLayer | None]:
+) -> tuple[ResponseNormLayer | None, MaxPoolLayer | AveragePoolLayer | None]:
     """The norm and the pooling that come next, as far as one pass can do them."""
     first = layers[0] if layers else None
     norm = first if isinstance(first, ResponseNormLayer) and first.beta == BETA else None
@@ -76,7 +84,7 @@ def _norm_and_pool(
         return None, None
     rest = layers[1:] if norm else layers
     pool = rest[0] if rest and not (norm and norm.name in wanted) else None
-    if not isinstance(pool, MaxPoolLayer) or pool.activation not in (None, "relu"):
+    if not isinstance(pool, MaxPoolLayer | AveragePoolLayer) or pool.activation not in (None, "relu"):
         return norm, None
     fits = pool.window.stride <= pool.window.size <= MOST_WINDOW
     return norm, pool if fits and pool.name + BEFORE not in wanted else None

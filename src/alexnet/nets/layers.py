@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from alexnet import randomness
 from alexnet.native import Window
-from alexnet.nets.kernels import convolution_cuda
+from alexnet.nets.kernels import convolution_cuda, within_map_norm_native
 from alexnet.nets.kernels.few_rows_native import few_rows, runs
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
@@ -145,6 +145,8 @@ class WithinMapNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to the same."""
+        if within_map_norm_native.runs(x, self.beta):
+            return within_map_norm_native.within_map_norm(x, size=self.size, k=self.k, alpha=self.alpha)
         return within_map_norm(x, size=self.size, k=self.k, alpha=self.alpha, beta=self.beta)
 
 
