@@ -134,7 +134,8 @@ def test_a_crop_depends_on_epoch_and_row_alone(dataset, scale):
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"crop_scale": 0.3}, {"crop_position": "center"}, {"crop_group": 5}, {"flip": False}]
+    "more",
+    [{}, {"crop_scale": 0.3}, {"crop_position": "center"}, {"crop_group": 5}, {"flip": False}, {"crop_margin": 9}],
 )
 @pytest.mark.parametrize("path", ["compiled", "portable"])
 def test_images_that_are_kept_give_the_same_and_are_decoded_once(dataset, monkeypatch, more, path):
@@ -153,6 +154,20 @@ def test_images_that_are_kept_give_the_same_and_are_decoded_once(dataset, monkey
         assert len(decoded) == before
         anew.load(21)
         assert len(decoded) > before
+
+
+def test_crops_with_a_margin_reach_beyond_the_image_where_it_is_mirrored(dataset):
+    """Each is a piece of the image with its reflection around, flipped or not; all positions come."""
+    batches, corners = Batches(dataset, "train", 48, seed=0, crop=62, crop_margin=2), set()
+    for step in range(12):
+        batch = batches.load(step)
+        for row, found in zip(batch.rows.tolist(), batch.images.permute(0, 2, 3, 1).numpy()):
+            around = np.pad(dataset.image(row), ((2, 2), (2, 2), (0, 0)), "reflect")
+            pieces = {(top, left): around[top : top + 62, left : left + 62] for top in range(7) for left in range(7)}
+            places = {at for at, piece in pieces.items() if (piece == found).all() or (piece[:, ::-1] == found).all()}
+            assert places
+            corners |= places
+    assert len(corners) == 49
 
 
 def test_crops_are_pieces_of_the_image_and_reach_everywhere(dataset):
@@ -226,7 +241,7 @@ def test_a_region_has_the_area_and_aspect_that_was_asked_for():
     assert region(64, 0.01, 0.0, 0.0, 0.999, 0.999) == (57, 58, 7, 6)  # 64 x 0.1 x the root of 4/3, and by that root
 
 
-@pytest.mark.parametrize("crops", [{"crop_position": "center"}, {"crop_scale": 0.3}])
+@pytest.mark.parametrize("crops", [{"crop_position": "center"}, {"crop_scale": 0.3}, {"crop_margin": 8}])
 def test_a_recipes_crops_are_those_of_its_trainings_batches(dataset, net_file, tmp_path, crops):
     recipe = Recipe(net=net_file, crop_size=48, batch_size=8, epochs=1, seed=4, **crops)
     batches = set_up_given(dataset, tmp_path / "run", recipe, "cpu", None).batches

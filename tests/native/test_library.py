@@ -173,6 +173,9 @@ def test_what_does_not_fit_is_refused(function, name, wrong):
         (native.crop_image, {"left": 1.0}, "left: 1.0"),
         (native.crop_image, {"out": bytes_of(10, 10, 3)}, "top: 1, must be a whole number, from 0 to -1"),
         (native.crop_image, {"out": bytes_of(6, 5, 3)}, "out: 6x5 pixels"),
+        (native.crop_images, {"margin": 9}, "margin: 9, must be a whole number, from 0 to 8"),
+        (native.crop_images, {"margin": 2, "corners": np.array([[0, -3], [3, 1]])}, "corners: -3, .* from -2 to 5"),
+        (native.crop_images, {"margin": 2, "corners": np.array([[0, 3], [6, 1]])}, "corners: 6"),
         (native.crop_images, {"rows": np.array([5, 0])}, "rows: 5, must be a whole number, from 0 to 4"),
         (native.crop_images, {"rows": np.array([0, -1])}, "rows: -1"),
         (native.crop_images, {"corners": np.array([[0, 3], [4, 1]])}, "corners: 4, .* from 0 to 3"),
@@ -241,18 +244,21 @@ def test_a_stage_that_cannot_be_is_never_made(stage, words):
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_crops_are_within_or_refused(data):
-    """Any image, side and corner: NumPy's slice, or a refusal where the square leaves the image."""
+    """Any image, margin, side and corner: NumPy's slice of the image mirrored around, or a refusal."""
     rows, columns, side = (data.draw(st.integers(0, 24)) for _ in range(3))
+    margin = data.draw(st.one_of(st.just(0), st.integers(0, 25)))
     top, left = (data.draw(st.integers(-30, 30)) for _ in range(2))
     mirrored = data.draw(st.booleans())
     image, out = bytes_of(rows, columns, 3), np.full((side, side, 3), 9, np.uint8)
-    if 0 <= top <= rows - side and 0 <= left <= columns - side:
-        native.crop_image(image, top, left, mirrored, out)
-        view = image[top : top + side, left : left + side]
+    reaches = margin <= max(0, min(rows, columns) - 1)
+    if reaches and -margin <= top <= rows - side + margin and -margin <= left <= columns - side + margin:
+        native.crop_image(image, top, left, mirrored, out, margin)
+        whole = np.pad(image, ((margin,) * 2, (margin,) * 2, (0, 0)), "reflect") if margin else image
+        view = whole[margin + top : margin + top + side, margin + left : margin + left + side]
         assert (out == (view[:, ::-1] if mirrored else view)).all()
     else:
-        with pytest.raises(ValueError, match=r"top|left"):
-            native.crop_image(image, top, left, mirrored, out)
+        with pytest.raises(ValueError, match=r"top|left|margin"):
+            native.crop_image(image, top, left, mirrored, out, margin)
         assert (out == 9).all()
 
 

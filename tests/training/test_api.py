@@ -214,7 +214,11 @@ def test_names_of_before_are_read_through_one_table():
     fields = annotations(Recipe)
     assert set(FIELDS.values()) <= set(fields) and not set(FIELDS) & set(fields)
     before = json.loads(Path("tests/before/run/recipe.json").read_text())
-    assert set(fields) - set(current_recipe(before)) == {"crop_position", "crop_scale"}  # which came later
+    assert set(fields) - set(current_recipe(before)) == {
+        "crop_position",
+        "crop_scale",
+        "crop_margin",
+    }  # which came later
     assert from_json(before, "recipe.json").color_noise_by == "std"
     for name, values in VALUES.items():
         for old, new in values.items():

@@ -101,7 +101,17 @@ def test_what_is_taken_is_right(name, value):
             {"crop_scale": 0.5, "freeze": "conv2"},
             "--crop-scale 0.5: frozen layers see the ten views of each image; give 1, or leave",
         ),
+        (
+            {"crop_margin": 4, "freeze": "conv2"},
+            "--crop-margin 4: frozen layers see the ten views of each image; give 0,",
+        ),
         ({"crop_position": "center", "crop_scale": 0.5}, "--crop-scale 0.5: goes with random crops"),
+        (
+            {"crop_margin": 4, "crop_scale": 0.5},
+            "--crop-margin 4: goes with random crops that are not resized; leave out",
+        ),
+        ({"crop_margin": 4, "crop_position": "center"}, "leave out --crop-position center"),
+        ({"crop_margin": -1}, "--crop-margin -1: must be between 0 and 4,096"),
         ({"epochs": 1, "warmup_epochs": 2}, "--warmup-epochs 2: must be at most the epochs, 1"),
     ],
 )

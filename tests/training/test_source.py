@@ -313,8 +313,8 @@ def test_runs_of_an_older_version_go_on(alexnet, dataset, small, tmp_path):
     assert alexnet("train", dataset.path, tmp_path / "run", *small)[0] == 0
     file = tmp_path / "run" / "recipe.json"
     told = json.loads(file.read_text())
-    for new in ("crop_group", "crop_position", "crop_scale", "shuffle", "color_noise_by", "color_noise_until",
-                "bias_lr", "layer_lr", "milestones", "start_from"):  # fmt: skip
+    for new in ("crop_group", "crop_position", "crop_scale", "crop_margin", "shuffle", "color_noise_by",
+                "color_noise_until", "bias_lr", "layer_lr", "milestones", "start_from"):  # fmt: skip
         del told[new]
     file.write_text(json.dumps(told))
     assert alexnet("train", dataset.path, tmp_path / "run", *small)[0] == 0

@@ -18,7 +18,7 @@ from tyro.conf import Positional
 
 GROUPS = {  # titles in the order of the page, and the fields that belong there; others are plain options
     "data and augmentation": (
-        *("input_scale", "crop_size", "crop_position", "crop_scale", "flip", "crop_group", "shuffle"),
+        *("input_scale", "crop_size", "crop_position", "crop_scale", "crop_margin", "flip", "crop_group", "shuffle"),
         *("color_noise", "color_noise_by", "color_noise_divisor", "color_noise_until", "label_smoothing"),
     ),
     "optimizer": (

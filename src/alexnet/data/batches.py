@@ -76,7 +76,7 @@ class Share:
 
 
 class Region(NamedTuple):
-    """A part of an image, in pixels."""
+    """A part of an image, in pixels; where it reaches beyond, the image is mirrored at its borders."""
 
     top: int
     left: int
@@ -84,8 +84,22 @@ class Region(NamedTuple):
     width: int
 
     def of(self, image: np.ndarray) -> np.ndarray:
-        """The part, in the image's memory."""
-        return image[self.top : self.top + self.height, self.left : self.left + self.width]
+        """The part, in the image's memory where all of it lies there."""
+        bottom, right = self.top + self.height, self.left + self.width
+        if min(self.top, self.left) >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
+            return image[self.top : bottom, self.left : right]
+        return image[np.ix_(_mirrored(self.top, bottom, image.shape[0]), _mirrored(self.left, right, image.shape[1]))]
+
+    def margin(self, image: np.ndarray) -> int:
+        """By how many pixels it reaches beyond an image's borders, at most."""
+        rows, columns, _ = image.shape
+        return max(0, -self.top, -self.left, self.top + self.height - rows, self.left + self.width - columns)
+
+
+def _mirrored(first: int, end: int, count: int) -> np.ndarray:
+    """Places from ``first`` on, of which those beyond a line of so many are mirrored at its ends, once."""
+    places = np.abs(np.arange(first, end))
+    return np.where(places < count, places, 2 * (count - 1) - places)
 
 
 class Batches:
@@ -111,6 +125,8 @@ class Batches:
         crop_position: ``random``: uniform over all positions (paper 4.1). ``center``: always the central crop, whose
             flips are those of random ones.
         crop_scale: least share of an image's area that a crop shows (see ``region``); 1: crops are not resized.
+        crop_margin: pixels around an image in which it is mirrored at its borders, for random crops that are not
+            resized.
         keep: bytes that decoded images may take in memory; a split that needs more is decoded anew each epoch.
     """
 
@@ -127,10 +143,11 @@ class Batches:
         crop_group: int = 1,
         crop_position: str = "random",
         crop_scale: float = 1.0,
+        crop_margin: int = 0,
         keep: int = 0,
     ):
         self.shuffle, self.crop_group = shuffle, crop_group
-        self.crop_position, self.crop_scale = crop_position, crop_scale
+        self.crop_position, self.crop_scale, self.crop_margin = crop_position, crop_scale, crop_margin
         self.dataset, self.crop, self.flip, self.seed, self.pin = dataset, crop, flip, seed, pin
         self.split_rows = torch.from_numpy(dataset.rows(split))
         self.labels = torch.from_numpy(dataset.labels)
@@ -186,7 +203,7 @@ class Batches:
         out = torch.empty((len(rows), self.crop, self.crop, 3), dtype=torch.uint8, pin_memory=self.pin)
         drawn, flips = self._drawn(step)
         if self._kept and self.crop_scale == 1 and native.available():
-            self._kept.crops(rows.numpy(), drawn, flips, out.numpy())
+            self._kept.crops(rows.numpy(), drawn, flips, out.numpy(), self.crop_margin)
         else:
             room, pixels = images.room_for(self.dataset.size), out.numpy()
             copied = crop if self.crop_scale == 1 else resized_crop
@@ -210,21 +227,21 @@ class Batches:
         """What is random of the images of ``DRAWN_STEPS`` steps of an epoch: a call for each batch takes longer.
 
         Returns:
-            (n, 2) int64, where each crop begins: top, left; or of resized crops (n, 4) float64, uniform in [0, 1). And
-            (n,) bool, whether left and right change places.
+            (n, 2) int64, where each crop begins: top, left, negative in the margin; or of resized crops (n, 4)
+            float64, uniform in [0, 1). And (n,) bool, whether left and right change places.
         """
         last = min((block + 1) * DRAWN_STEPS, self.steps) - 1
         places = range(self._places(block * DRAWN_STEPS).start, self._places(last).stop)
         ids, of = self._orders(epoch)[places.start : places.stop], ""
         if self.crop_group > 1:
             ids, of = torch.tensor(places) // self.crop_group, " of a chunk"
-        free = self.dataset.size - self.crop
+        free, margin = self.dataset.size - self.crop, self.crop_margin
         if self.crop_scale < 1:
             crops = randomness.uniform(self.seed, "resized crop" + of, epoch, ids, 4)
         elif self.crop_position == "center":
             crops = torch.full((len(ids), 2), free // 2)
         else:
-            crops = randomness.integers(self.seed, "crop" + of, epoch, ids, [free + 1] * 2)
+            crops = randomness.integers(self.seed, "crop" + of, epoch, ids, [free + 2 * margin + 1] * 2) - margin
         flips = torch.zeros(len(ids), dtype=torch.bool)
         if self.flip:
             flips = randomness.integers(self.seed, "mirror" + of, epoch, ids, [2])[:, 0].bool()
@@ -269,7 +286,7 @@ def crop(image: np.ndarray, shown: Region, mirrored: bool, out: np.ndarray) -> N
         out: (side, side, 3) uint8, contiguous.
     """
     if native.available():
-        native.crop_image(image, shown.top, shown.left, mirrored, out)
+        native.crop_image(image, shown.top, shown.left, mirrored, out, shown.margin(image))
         return
     view = shown.of(image)
     out[...] = view[:, ::-1] if mirrored else view

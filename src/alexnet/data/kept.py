@@ -36,7 +36,7 @@ class Kept:
                 self._there[row] = True
         return self._pixels[row]
 
-    def crops(self, rows: np.ndarray, corners: np.ndarray, flips: np.ndarray, out: np.ndarray) -> None:
+    def crops(self, rows: np.ndarray, corners: np.ndarray, flips: np.ndarray, out: np.ndarray, margin: int) -> None:
         """Copies a square out of each of some images, by the compiled path.
 
         Args:
@@ -44,10 +44,11 @@ class Kept:
             corners: (n, 2) int64, where each square begins: top, left.
             flips: (n,) bool, whether left and right change places.
             out: (n, side, side, 3) uint8.
+            margin: pixels around the images in which they are mirrored.
         """
         for row in rows[~self._there[rows]].tolist():
             self.image(row)
-        native.crop_images(self._pixels, rows, corners, flips, out)
+        native.crop_images(self._pixels, rows, corners, flips, out, margin)
 
 
 def keeping(dataset: Dataset, split: str, most: int) -> Kept | None:

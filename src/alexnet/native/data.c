@@ -1,12 +1,25 @@
 /* The path of an image: averaged over areas, summed for statistics, cropped, prepared for the net. */
 #include "common.h"
 
-/* A square out of an image, mirrored or not: image (?, line) and out (side, 3 side) bytes of RGB. */
-void crop_image(const uint8_t *image, int64_t line, int64_t top, int64_t left, int64_t side, int64_t mirrored,
-                uint8_t *restrict out) {
+/* Where a place before or behind a line of so many lies in it, mirrored at its ends, which are not repeated. */
+static int64_t reflected(int64_t place, int64_t count) {
+    return place < 0 ? -place : place < count ? place : 2 * (count - 1) - place;
+}
+
+/* A square out of an image, mirrored or not: image (rows, 3 columns) and out (side, 3 side) bytes of RGB. What of the
+ * square lies beyond the image's borders, by less than the image is wide, shows the image mirrored there. */
+void crop_image(const uint8_t *image, int64_t rows, int64_t columns, int64_t top, int64_t left, int64_t side,
+                int64_t mirrored, uint8_t *restrict out) {
+    int beyond = left < 0 || left + side > columns;
     for (int64_t h = 0; h < side; h++) {
-        const uint8_t *restrict from = image + (top + h) * line + 3 * left;
+        const uint8_t *restrict line = image + reflected(top + h, rows) * 3 * columns;
+        const uint8_t *restrict from = line + 3 * left; /* not read where it is beyond */
         uint8_t *restrict to = out + h * 3 * side;
+        if (beyond) {
+            for (int64_t w = 0; w < side; w++)
+                memcpy(to + 3 * w, line + 3 * reflected(left + (mirrored ? side - w - 1 : w), columns), 3);
+            continue;
+        }
         if (!mirrored) {
             memcpy(to, from, 3 * side);
             continue;
@@ -30,8 +43,8 @@ void crop_image(const uint8_t *image, int64_t line, int64_t top, int64_t left, i
 void crop_images(const uint8_t *images, int64_t size, const int64_t *rows, const int64_t *corners,
                  const uint8_t *mirrored, int64_t count, int64_t side, uint8_t *out) {
     for (int64_t i = 0; i < count; i++)
-        crop_image(images + rows[i] * 3 * size * size, 3 * size, corners[2 * i], corners[2 * i + 1], side, mirrored[i],
-                   out + i * 3 * side * side);
+        crop_image(images + rows[i] * 3 * size * size, size, size, corners[2 * i], corners[2 * i + 1], side,
+                   mirrored[i], out + i * 3 * side * side);
 }
 
 /* Averages over areas, in integers: each output is a weighted sum of the pixels it covers, whose weights of rows and

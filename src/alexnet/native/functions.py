@@ -25,37 +25,40 @@ RGB = (None, None, 3)
 MOST_WINDOW = 15  # of pooling: a place in the window is a byte
 
 
-def crop_image(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray) -> None:
+def crop_image(image: np.ndarray, top: int, left: int, mirrored: bool, out: np.ndarray, margin: int = 0) -> None:
     """Copies a square out of an image, mirrored or not.
 
     Args:
         image: (H, W, 3) uint8.
-        top, left: where the square begins; it lies within the image.
+        top, left: where the square begins; it lies within the image and its margin.
         mirrored: left and right change places.
         out: (side, side, 3) uint8, no part of the image.
+        margin: pixels around the image in which it is mirrored at its borders; less than it is wide and high.
     """
     start, to = array("image", image, UINT8, RGB), array("out", out, UINT8, RGB, True)
     rows, columns, _ = image.shape
     side, width, _ = out.shape
     if side != width:
         raise ValueError(f"out: {side}x{width} pixels, no square")
-    within("top", top, 0, rows - side)
-    within("left", left, 0, columns - side)
+    within("margin", margin, 0, max(0, min(rows, columns) - 1))
+    within("top", top, -margin, rows - side + margin)
+    within("left", left, -margin, columns - side + margin)
     apart("out", to, 3 * side * side, "image", start, 3 * rows * columns)
-    call("crop_image", start, 3 * columns, top, left, side, mirrored, to)
+    call("crop_image", start, rows, columns, top, left, side, mirrored, to)
 
 
 def crop_images(
-    images: np.ndarray, rows: np.ndarray, corners: np.ndarray, mirrored: np.ndarray, out: np.ndarray
+    images: np.ndarray, rows: np.ndarray, corners: np.ndarray, mirrored: np.ndarray, out: np.ndarray, margin: int = 0
 ) -> None:
     """Copies a square out of each of some images, mirrored or not.
 
     Args:
         images: (N, size, size, 3) uint8.
         rows: (n,) int64, which of them.
-        corners: (n, 2) int64, where each square begins: top, left; it lies within the image.
+        corners: (n, 2) int64, where each square begins: top, left; it lies within the image and its margin.
         mirrored: (n,) bool, whether left and right change places.
         out: (n, side, side, 3) uint8, no part of the images.
+        margin: as for ``crop_image``.
     """
     many = (None, None, None, 3)
     start, to = array("images", images, UINT8, many), array("out", out, UINT8, many, True)
@@ -66,9 +69,13 @@ def crop_images(
     where, turned = array("corners", corners, INT64, (count, 2)), array("mirrored", mirrored, BOOL, (count,))
     if not count:
         return
-    for name, values, most in (("rows", rows, total - 1), ("corners", corners, size - side)):
-        within(name, int(values.min()), 0, most)
-        within(name, int(values.max()), 0, most)
+    within("margin", margin, 0, max(0, size - 1))
+    for name, values, least, most in (
+        ("rows", rows, 0, total - 1),
+        ("corners", corners, -margin, size - side + margin),
+    ):
+        within(name, int(values.min()), least, most)
+        within(name, int(values.max()), least, most)
     apart("out", to, out.nbytes, "images", start, images.nbytes)
     call("crop_images", start, size, which, where, turned, count, side, to)
 

@@ -41,7 +41,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {  # what a function returns, wha
     "within_map_norm_forward": (FAILED, [*[POINTER] * 2, *[WHOLE] * 5, *[FLOAT] * 2, *[WHOLE] * 2]),
     "within_map_norm_backward": (FAILED, [*[POINTER] * 3, *[WHOLE] * 5, *[FLOAT] * 2, *[WHOLE] * 2]),
     "few_rows": (FAILED, [*[POINTER] * 5, *[WHOLE] * 4]),
-    "crop_image": (None, [POINTER, *[WHOLE] * 5, POINTER]),
+    "crop_image": (None, [POINTER, *[WHOLE] * 6, POINTER]),
     "crop_images": (None, [POINTER, WHOLE, *[POINTER] * 3, WHOLE, WHOLE, POINTER]),
     "area_average": (FAILED, [POINTER, WHOLE, POINTER, POINTER, WHOLE, POINTER, POINTER, WHOLE, WHOLE, POINTER]),
     "image_products": (None, [POINTER, WHOLE, POINTER]),

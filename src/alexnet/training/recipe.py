@@ -71,6 +71,10 @@ class Recipe:
     """Least share of an image's area that a crop shows. Below 1, crops show random areas from this share to the whole
     image, 3:4 to 4:3 wide, resized to --crop-size (Szegedy et al., 2015: 0.08). 1: crops are not resized."""
 
+    crop_margin: Annotated[int, Within(0, 4096)] = 0
+    """Pixels around each image in which it is mirrored at its borders, so that random crops may reach beyond it by so
+    much. 0: crops lie within the image (paper 4.1)."""
+
     flip: bool = True
     """Flips every second crop left to right (paper 4.1)."""
 
@@ -204,14 +208,31 @@ class Recipe:
             raise UsageError(f"--warmup-epochs {self.warmup_epochs:g}: must be at most the epochs, {self.epochs}")
         if self.crop_position == "center" and self.crop_scale < 1:
             raise UsageError(f"--crop-scale {self.crop_scale:g}: goes with random crops; leave out --crop-position")
-        if self.freeze is not None and (self.crop_position == "center" or self.crop_scale < 1):
-            center = self.crop_position == "center"
-            crops, other = ("position center", "random") if center else (f"scale {self.crop_scale:g}", "1")
+        if self.crop_margin and (self.crop_position == "center" or self.crop_scale < 1):
+            other = "position center" if self.crop_position == "center" else f"scale {self.crop_scale:g}"
             raise UsageError(
-                f"--crop-{crops}: frozen layers see the ten views of each image; give {other}, or leave out --freeze"
+                f"--crop-margin {self.crop_margin}: goes with random crops that are not resized; leave out "
+                f"--crop-{other}"
             )
+        self._check_frozen_crops()
         parse_layer_lr(self.layer_lr)
         parse_layer_weight_decay(self.layer_weight_decay)
+
+    def _check_frozen_crops(self) -> None:
+        """That crops are those whose features frozen layers compute. Raises ``UsageError``."""
+        if self.freeze is None:
+            return
+        for option, value, only in (
+            ("position", self.crop_position, "random"),
+            ("scale", self.crop_scale, 1),
+            ("margin", self.crop_margin, 0),
+        ):
+            if value != only:
+                shown = value if isinstance(value, str) else f"{value:g}"
+                raise UsageError(
+                    f"--crop-{option} {shown}: frozen layers see the ten views of each image; give {only}, or leave "
+                    "out --freeze"
+                )
 
     def settled(self, images: int, precision: str, crop_size: int, net: str, fine_tuning: bool = False) -> "Settled":
         """With what was left open decided: epochs and batch size by the number of images, precision by the machine.

@@ -110,7 +110,7 @@ def set_up(
     net = Network.empty(table, len(dataset.classes))
     precision = machine.choose_precision(recipe.precision, device)
     settled = recipe.settled(len(dataset.rows("train")), precision, crop_size, table.name, start_from is not None)
-    _check_crop(dataset, table, settled.crop_size)
+    _check_crop(dataset, table, settled)
     _check_layers(net, settled)
     if settled.schedule == "plateau" and "val" not in dataset.splits:
         raise UsageError(
@@ -134,6 +134,7 @@ def set_up(
         crop_group=settled.crop_group,
         crop_position=settled.crop_position,
         crop_scale=settled.crop_scale,
+        crop_margin=settled.crop_margin,
         keep=machine.memory() // (KEPT_SHARE * current().size),
     )
     layout = choose_layout(
@@ -159,8 +160,14 @@ def _table(dataset: Dataset, net: str | None, start_from: Source) -> tuple[Table
     return table, prepared["crop"] if table.layers == own.layers else table.input[1]
 
 
-def _check_crop(dataset: Dataset, table: Table, crop_size: int) -> None:
+def _check_crop(dataset: Dataset, table: Table, recipe: Settled) -> None:
     """Refuses a crop that the dataset does not have or the net cannot take."""
+    crop_size = recipe.crop_size
+    if recipe.crop_margin >= dataset.size:
+        raise UsageError(
+            f"--crop-margin {recipe.crop_margin}: an image of {dataset.size}x{dataset.size} pixels "
+            f"({dataset.path}) can be mirrored at its borders for {dataset.size - 1}; give at most that"
+        )
     if crop_size > dataset.size:
         what = f"{dataset.path}: its images have {dataset.size}x{dataset.size} pixels"
         if crop_size != table.input[1]:
