@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet import native
-from alexnet.native import Stage, library
+from alexnet.native import Stage, Window, library
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.status().words)
 
@@ -61,6 +61,8 @@ CALLS: dict[Callable, dict[str, Any]] = {
         "x": floats(2, 8, 9, 7, last=True), "gradient": floats(2, 8, 9, 7, last=True),
         "size": 3, "k": 1.0, "alpha": 0.1,
     },
+    native.windows_gather: {"x": floats(2, 8, 9, 7, last=True), "window": Window(3, 1, 1)},
+    native.windows_scatter: {"parts": floats(4, 3, 2, 3, 3, 8), "shape": (2, 8, 9, 7), "window": Window(3, 2, 0)},
     native.few_rows: {
         "x": floats(3, 20, dtype=torch.bfloat16), "weight": torch.ones(7, 20, dtype=torch.int8), "bias": floats(7),
         "scale": floats(7),
@@ -74,7 +76,7 @@ FREE = {  # lengths of first dimensions that nothing else of the call depends on
     (native.crop_images, "images"),
     (native.crop_image, "image"), (native.image_products, "image"), (native.stage_forward, "x"),
     (native.area_average, "image"), (native.few_rows, "x"), (native.within_map_norm_forward, "x"),
-    (native.add_image, "nothing"),
+    (native.windows_gather, "x"), (native.add_image, "nothing"),
 }  # fmt: skip
 
 
@@ -196,6 +198,11 @@ def test_what_does_not_fit_is_refused(function, name, wrong):
         (native.within_map_norm_forward, {"size": 0}, "size: 0, must be a whole number, 1 or more"),
         (native.within_map_norm_backward, {"size": -3}, "size: -3"),
         (native.within_map_norm_backward, {"alpha": float("inf")}, "alpha: inf, must be finite"),
+        (native.windows_gather, {"window": Window(3, 2, 0, round_up=True)}, "window: rounded up"),
+        (native.windows_gather, {"window": Window(3, 1, -1)}, "window's padding: -1"),
+        (native.windows_gather, {"window": Window(10)}, "window: 10 pixels at stride 1 leave nothing of 9x7"),
+        (native.windows_scatter, {"window": Window(3, 1, 0)}, r"parts: shape \(4, 3, 2, 3, 3, 8\), must be \(7, 5, "),
+        (native.windows_scatter, {"window": Window(3, 0, 0)}, "window's stride: 0"),
         (native.few_rows, {"scale": None}, "weight: torch.int8"),
         (native.momentum_step, {"weight": floats(4, 6, 3, 4)[..., ::2]}, "weight: shape"),
         (native.momentum_step, {"weight": torch.zeros(4, 6, 3, 1).expand(4, 6, 3, 2)}, "weight: shape"),
@@ -318,7 +325,8 @@ from alexnet.native import Stage
 from tests.native.test_library import CALLS, copied
 assert native.available(), native.status()
 for function, arguments in CALLS.items():
-    if function.__name__ in ("area_average", "prepare_images", "stage_forward", "stage_backward", "few_rows"):
+    if function.__name__ not in ("crop_image", "crop_images", "image_products", "add_image", "windows_gather",
+                                 "momentum_step"):
         try:
             function(**copied(arguments))
         except MemoryError as error:
@@ -333,5 +341,6 @@ def test_no_memory_is_an_error_and_no_result(tmp_path):
     done = subprocess.run([sys.executable, "-c", NO_MEMORY], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
-        "area_average", "prepare_images", "stage_forward", "stage_backward", "few_rows",
+        "area_average", "prepare_images", "stage_forward", "stage_backward", "within_map_norm_forward",
+        "within_map_norm_backward", "windows_scatter", "few_rows",
     ]  # fmt: skip

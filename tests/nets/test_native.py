@@ -8,13 +8,13 @@ import torch
 
 from alexnet import Net, native
 from alexnet.data.preprocessing import Preprocessing
-from alexnet.native import Stage
+from alexnet.native import Stage, Window
 from alexnet.nets.fusion import plan
 from alexnet.nets.inference import for_inference
 from alexnet.nets.kernels import few_rows_native, within_map_norm_native
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.stage_native import run_stage
-from alexnet.nets.layers import Draw, FullyConnected, Int8FullyConnected
+from alexnet.nets.layers import Draw, FullyConnected, Int8FullyConnected, LocallyConnected
 from alexnet.nets.table_file import parse_table
 from tests.conftest import SMALL_NET
 from tests.oracle import nets
@@ -179,6 +179,45 @@ def test_the_norm_within_maps_takes_no_other_exponent_and_keeps_what_is_not_fini
     assert torch.isnan(y[1, 2, 3:6, 3:6]).all()
     y[1, 2, 3:6, 3:6] = 0
     assert torch.isfinite(y).all()
+
+
+@pytest.mark.parametrize(("size", "padding"), [(3, 1), (5, 2), (1, 0), (3, 0), (3, 2)])
+def test_a_locally_connected_layer_is_the_oracles_both_ways(size, padding):
+    rng, shape = np.random.default_rng(0), (3, 5, 7, 6)
+    x, layer = rng.normal(0, 1, shape), LocallyConnected(shape[1:], 4, Window(size, 1, padding))
+    weight, bias = rng.normal(0, 1, tuple(layer.weight.shape)), rng.normal(0, 1, tuple(layer.bias.shape))
+    y, backward = nets.local(size, padding)(x, weight, bias)
+    gradient = rng.normal(0, 1, y.shape)
+    expected = [y, *backward(gradient)]
+    for dtype, limit in ((torch.float32, 1e-6), (torch.bfloat16, 8e-3)):
+        own = LocallyConnected(shape[1:], 4, Window(size, 1, padding)).to(dtype)
+        with torch.no_grad():
+            own.weight.copy_(torch.from_numpy(weight))
+            own.bias.copy_(torch.from_numpy(bias))
+        given = torch.from_numpy(x).to(dtype).requires_grad_()
+        out = own(given)
+        out.backward(torch.from_numpy(gradient).to(dtype))
+        for ours, wanted in zip((out, given.grad, own.weight.grad, own.bias.grad), expected, strict=True):
+            assert ours is not None and ours.dtype == dtype and relative(ours, wanted) < limit
+
+
+def test_windows_at_a_stride_there_and_back_do_not_depend_on_threads():
+    """Each number comes once for each window that has it; what no window has gets nothing."""
+    x = torch.from_numpy(np.random.default_rng(3).normal(0, 1, (2, 3, 9, 8))).float()
+    x, window, threads, outputs = x.contiguous(memory_format=torch.channels_last), Window(2, 3, 1), 0, []
+    counts = torch.zeros(1, 1, 9, 8)
+    for row in range(-1, 9, 3):
+        for column in range(-1, 8, 3):
+            counts[..., max(row, 0) : row + 2, max(column, 0) : column + 2] += 1
+    threads = torch.get_num_threads()
+    for count in (1, 2, 3, 50):
+        torch.set_num_threads(count)
+        try:
+            outputs.append(native.windows_scatter(native.windows_gather(x, window), x.shape, window))
+        finally:
+            torch.set_num_threads(threads)
+    assert all(torch.equal(outputs[0], other) for other in outputs[1:])
+    assert torch.equal(outputs[0], x * counts) and set(counts.unique().tolist()) == {0.0, 1.0}
 
 
 def test_maps_that_do_not_divide_into_towers_are_refused_on_either_path():

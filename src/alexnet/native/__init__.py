@@ -12,18 +12,22 @@ from alexnet.native.window import Window
 
 if TYPE_CHECKING:  # the others need torch, which whoever only reads a net's table or a dataset's labels does not
     from alexnet.native.functions import (
-        MOST_WINDOW,
-        Stage,
         add_image,
         area_average,
         crop_image,
         crop_images,
-        few_rows,
         image_products,
         momentum_step,
         prepare_images,
+    )
+    from alexnet.native.layers import (
+        MOST_WINDOW,
+        Stage,
+        few_rows,
         stage_backward,
         stage_forward,
+        windows_gather,
+        windows_scatter,
         within_map_norm_backward,
         within_map_norm_forward,
     )
@@ -49,15 +53,24 @@ __all__ = [
     "stage_backward",
     "stage_forward",
     "status",
+    "windows_gather",
+    "windows_scatter",
     "within_map_norm_backward",
     "within_map_norm_forward",
 ]
 
-_LIBRARY = ("Status", "available", "keep_freed_memory", "kernels", "portable", "status")
+_ROOMS = {
+    "library": ("Status", "available", "keep_freed_memory", "kernels", "portable", "status"),
+    "layers": (
+        *("MOST_WINDOW", "Stage", "few_rows", "stage_backward", "stage_forward", "windows_gather", "windows_scatter"),
+        *("within_map_norm_backward", "within_map_norm_forward"),
+    ),
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'alexnet.native' has no attribute {name!r}")
-    module = import_module(f"alexnet.native.{'library' if name in _LIBRARY else 'functions'}")
+    room = next((room for room, names in _ROOMS.items() if name in names), "functions")
+    module = import_module(f"alexnet.native.{room}")
     return globals().setdefault(name, getattr(module, name))

@@ -28,7 +28,7 @@ except ImportError:  # Windows, where nothing is built
     fcntl = None
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
-SOURCES = ("stage.c", "within_map.c", "few_rows.c", "data.c", "update.c")
+SOURCES = ("stage.c", "within_map.c", "local.c", "few_rows.c", "data.c", "update.c")
 HEADERS = ("common.h",)
 MORE_FLAGS = "ALEXNET_NATIVE_FLAGS"  # the environment's, behind ours: sanitizers
 BUILD_SECONDS = 120

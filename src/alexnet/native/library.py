@@ -40,6 +40,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {  # what a function returns, wha
     "stage_backward": (FAILED, [ctypes.POINTER(Fields), *[POINTER] * 5]),
     "within_map_norm_forward": (FAILED, [*[POINTER] * 2, *[WHOLE] * 5, *[FLOAT] * 2, *[WHOLE] * 2]),
     "within_map_norm_backward": (FAILED, [*[POINTER] * 3, *[WHOLE] * 5, *[FLOAT] * 2, *[WHOLE] * 2]),
+    "windows_gather": (None, [*[POINTER] * 2, *[WHOLE] * 11]),
+    "windows_scatter": (FAILED, [*[POINTER] * 2, *[WHOLE] * 11]),
     "few_rows": (FAILED, [*[POINTER] * 5, *[WHOLE] * 4]),
     "crop_image": (None, [POINTER, *[WHOLE] * 6, POINTER]),
     "crop_images": (None, [POINTER, WHOLE, *[POINTER] * 3, WHOLE, WHOLE, POINTER]),

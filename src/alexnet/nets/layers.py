@@ -2,15 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet import randomness
+from alexnet import native, randomness
 from alexnet.native import Window
-from alexnet.nets.kernels import convolution_cuda, within_map_norm_native
+from alexnet.nets.kernels import convolution_cuda, stage_native, within_map_norm_native
 from alexnet.nets.kernels.few_rows_native import few_rows, runs
 from alexnet.nets.kernels.response_norm_torch import response_norm
 from alexnet.nets.kernels.within_map_norm_torch import within_map_norm
@@ -176,40 +176,57 @@ class LocallyConnected(Products):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float to (N, filters, H', W'): at each place one matrix product."""
         dtype = autocast_dtype(x.device) or x.dtype
-        products = LocalProducts.apply(x.to(dtype), self.operand().to(dtype), self.window)
-        return products + self.bias.to(dtype)  # pyright: ignore[reportOperatorIssue]
+        bias = self.bias.to(dtype).permute(1, 2, 0).flatten(0, 1)  # (places, filters)
+        products: Tensor = LocalProducts.apply(x.to(dtype), self.operand().to(dtype), bias, self.window)  # pyright: ignore[reportAssignmentType]
+        return products.unflatten(0, self.places).permute(2, 3, 0, 1)
 
 
 class LocalProducts(torch.autograd.Function):
-    """Batched products over places, ``(places, N, window) @ (places, window, filters)``, both ways."""
+    """Batched products over places, ``(places, N, window) @ (places, window, filters)``, plus biases, both ways.
+
+    Its output is (places, N, filters): the caller's permuted view of it may be written in place.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, window: Window) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, window: Window) -> Tensor:
         filters, maps, size, _, rows, columns = weight.shape
-        padding = window.padding
-        places = x.permute(2, 3, 0, 1)  # (H, W, N, C)
-        padded = F.pad(places, (0, 0, 0, 0, padding, padding, padding, padding)) if padding else places
-        seen = torch.cat(
-            [padded[area] for area in _areas(window, rows, columns)], 3
-        ).flatten(0, 1)  # (places, N, size size C)  # fmt: skip
+        compiled = stage_native.runs(x)
+        if compiled:
+            seen = native.windows_gather(x.contiguous(memory_format=torch.channels_last), window)
+            seen = seen.view(rows * columns, len(x), size * size * maps)
+        else:
+            seen = _windows(x, window, rows, columns)
         matrices = weight.permute(4, 5, 2, 3, 1, 0).reshape(rows * columns, size * size * maps, filters)
         ctx.save_for_backward(seen, matrices)
-        ctx.parameters = (x.shape, tuple(weight.shape), window)
-        return torch.bmm(seen, matrices).unflatten(0, (rows, columns)).permute(2, 3, 0, 1)
+        ctx.parameters = (x.shape, tuple(weight.shape), window, compiled)
+        return torch.baddbmm(bias.unsqueeze(1), seen, matrices)
 
     @staticmethod
     def backward(ctx, *gradients: Tensor):
         seen, matrices = ctx.saved_tensors
-        (count, maps, height, width), (filters, _, size, _, rows, columns), window = ctx.parameters
-        padding = window.padding
-        gradient = gradients[0].permute(2, 3, 0, 1).reshape(rows * columns, count, filters)
+        shape, (filters, maps, size, _, rows, columns), window, compiled = ctx.parameters
+        gradient = gradients[0].contiguous()
         weight = torch.bmm(seen.transpose(1, 2), gradient).view(rows, columns, size, size, maps, filters)
-        parts = torch.bmm(gradient, matrices.transpose(1, 2)).view(rows, columns, count, size * size, maps)
-        out = gradient.new_zeros((height + 2 * padding, width + 2 * padding, count, maps))
-        for number, area in enumerate(_areas(window, rows, columns)):
-            out[area] += parts[:, :, :, number]
-        inner = out[padding : padding + height, padding : padding + width]
-        return inner.permute(2, 3, 0, 1), weight.permute(5, 4, 2, 3, 0, 1), None
+        parts = torch.bmm(gradient, matrices.transpose(1, 2)).view(rows, columns, shape[0], size, size, maps)
+        x = native.windows_scatter(parts, shape, window) if compiled else _of_windows(parts, shape, window)
+        return x, weight.permute(5, 4, 2, 3, 0, 1), gradient.sum(1), None
+
+
+def _windows(x: Tensor, window: Window, rows: int, columns: int) -> Tensor:
+    """(places, N, size size C) what each place sees, in plain torch: any device, any float type."""
+    padding = window.padding
+    places = x.permute(2, 3, 0, 1)  # (H, W, N, C)
+    padded = F.pad(places, (0, 0, 0, 0, padding, padding, padding, padding)) if padding else places
+    return torch.cat([padded[area] for area in _areas(window, rows, columns)], 3).flatten(0, 1)
+
+
+def _of_windows(parts: Tensor, shape: Sequence[int], window: Window) -> Tensor:
+    """The way back of ``_windows``, from (H', W', N, size, size, C) to (N, C, H, W)."""
+    (rows, columns), (count, maps, height, width), padding = parts.shape[:2], shape, window.padding
+    out = parts.new_zeros((height + 2 * padding, width + 2 * padding, count, maps))
+    for area, part in zip(_areas(window, rows, columns), parts.flatten(3, 4).unbind(3)):
+        out[area] += part
+    return out[padding : padding + height, padding : padding + width].permute(2, 3, 0, 1)
 
 
 def _areas(window: Window, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
