@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the others need torch, which whoever only reads a net's tab
         prepare_images,
     )
     from alexnet.native.layers import (
+        BETA,
         MOST_WINDOW,
         Stage,
         few_rows,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # the others need torch, which whoever only reads a net's tab
     from alexnet.native.library import Status, available, keep_freed_memory, kernels, portable, status
 
 __all__ = [
+    "BETA",
     "MOST_WINDOW",
     "Stage",
     "Status",
@@ -62,7 +64,16 @@ __all__ = [
 _ROOMS = {
     "library": ("Status", "available", "keep_freed_memory", "kernels", "portable", "status"),
     "layers": (
-        *("MOST_WINDOW", "Stage", "few_rows", "stage_backward", "stage_forward", "windows_gather", "windows_scatter"),
+        *(
+            "BETA",
+            "MOST_WINDOW",
+            "Stage",
+            "few_rows",
+            "stage_backward",
+            "stage_forward",
+            "windows_gather",
+            "windows_scatter",
+        ),
         *("within_map_norm_backward", "within_map_norm_forward"),
     ),
 }

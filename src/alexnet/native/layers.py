@@ -12,6 +12,7 @@ from alexnet.native.checks import TYPES, maps, plain, tensor, within
 from alexnet.native.library import call, fields
 from alexnet.native.window import Window
 
+BETA = 0.75  # the exponent of the norms, the only one that there is code for
 MOST_WINDOW = 15  # of pooling: a place in the window is a byte
 MOST_SIDE = 1 << 16  # of windows of a locally connected layer
 

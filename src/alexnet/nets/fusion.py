@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 
-from alexnet.native import MOST_WINDOW, Stage
-from alexnet.nets.kernels.within_map_norm_native import BETA
+from alexnet.native import BETA, MOST_WINDOW, Stage
 from alexnet.nets.table import (
     AveragePoolLayer,
     ConvolutionLayer,

@@ -6,12 +6,10 @@ from torch import Tensor
 from alexnet import native
 from alexnet.nets.kernels import stage_native
 
-BETA = 0.75  # the only exponent of the norms that the compiled path has
-
 
 def runs(x: Tensor, beta: float) -> bool:
     """Whether the compiled path takes this tensor and this exponent."""
-    return beta == BETA and stage_native.runs(x)
+    return beta == native.BETA and stage_native.runs(x)
 
 
 class WithinMapNormFunction(torch.autograd.Function):
