@@ -23,12 +23,20 @@ from alexnet.diagnostics.bench_parallel import layout_step
 from alexnet.figures import style
 from alexnet.nets.table_file import load_table
 from alexnet.ranks import joined
-from alexnet.training.parallel.costs import bytes_sent
+from alexnet.training.parallel.costs import WHOLE, Passes, bytes_sent
 from alexnet.training.parallel.layout import Layout
 from benchmarks import harness, hosts
 
 STEPS = 4
 LAYOUTS = ("data", "towers", "hybrid", "sharded")
+FROZEN, PARTS = Passes("conv4"), Passes(parts=3)  # conv3 and what is before it learn nothing; gradient accumulation
+KNOWN = Passes("fc7", computed=True)  # what fc7 sees was computed before
+CASES_OF_PASSES = {  # of two ranks and a batch of 6: layout, precision, passes
+    **{f"frozen to conv3, {name}": (name, "float32", FROZEN) for name in LAYOUTS},
+    **{f"fc6's units computed, {name}": (name, "float32", KNOWN) for name in LAYOUTS},
+    **{f"three parts, {name}": (name, "float32", PARTS) for name in LAYOUTS},
+    "three parts, data, bf16": ("data", "bf16", PARTS),
+}
 EVEN = 997  # images from which towers send more than data; 1,005 without the scores
 CASES = {  # ranks: layout, batch of all ranks, precision
     2: [
@@ -47,12 +55,15 @@ def layout_of(name: str, ranks: int) -> Layout:
 
 
 def counted(batches: list[int], net: str) -> list[dict]:
-    """Every case of these batches, in this rank."""
-    table, device, found = load_table(net), torch.device("cpu"), []
+    """Every case of these batches, in this rank; of two ranks those of other passes through the net, too."""
+    table, device, rows = load_table(net), torch.device("cpu"), []
     with joined() as ranks:
-        for name, batch, precision in (case for case in CASES[ranks.size] if case[1] in batches):
+        cases = [("", *case, WHOLE) for case in CASES[ranks.size] if case[1] in batches]
+        if ranks.size == 2:
+            cases += [(key, name, 6, *more) for key, (name, *more) in CASES_OF_PASSES.items()]
+        for key, name, batch, precision, passes in cases:
             layout = layout_of(name, ranks.size)
-            step = layout_step(ranks, layout, table, 1000, batch, precision, device)
+            step = layout_step(ranks, layout, table, 1000, batch, precision, device, passes)
             step()  # buffers and connections
             dist.barrier()
             counts = []
@@ -62,17 +73,18 @@ def counted(batches: list[int], net: str) -> list[dict]:
                 dist.barrier()
                 counts.append([after - first for after, first in zip(hosts.sent(), before)])
             payload, packets = min((bytes_ - hosts.FRAME * packets, packets) for bytes_, packets in counts)
-            formula = bytes_sent(table, 1000, layout, batch / layout.data, precision)
+            formula = bytes_sent(table, 1000, layout, batch / layout.data, precision, passes=passes)
             all_ranks = ranks.gather(payload)
-            found.append({
+            rows.append({
+                **({"passes": key} if key else {}),
                 "layout": name, "ranks": ranks.size, "batch": batch, "precision": precision, "steps": STEPS,
                 "sent": max(all_ranks), "sent_by_rank": all_ranks, "headers": hosts.FRAME * packets,
                 "formula": formula, "ratio": max(all_ranks) / formula,
             })  # fmt: skip
-            harness.note({key: found[-1][key] for key in ("layout", "ranks", "batch", "sent", "ratio")})
+            harness.note(key, {key: rows[-1][key] for key in ("layout", "ranks", "batch", "sent", "ratio")})
             del step
             gc.collect()
-    return found
+    return rows
 
 
 def measure() -> dict:
@@ -96,7 +108,11 @@ def plot(content: dict, path: str) -> None:
         sent = [bytes_sent(table, 1000, layout, batch / layout.data) / 1e6 for batch in batches]
         by_batch.plot(batches, sent, label=name, **looks)
         case = (name, 2, "float32")
-        rows = [row for row in content["rows"] if (row["layout"], row["ranks"], row["precision"]) == case]
+        rows = [
+            row
+            for row in content["rows"]
+            if "passes" not in row and (row["layout"], row["ranks"], row["precision"]) == case
+        ]
         by_batch.plot([row["batch"] for row in rows], [row["sent"] / 1e6 for row in rows], style.MARKERS[number],
                       color=style.LINES[number])  # fmt: skip
         layouts = [layout_of(name, ranks) for ranks in numbers]

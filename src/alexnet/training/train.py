@@ -111,9 +111,10 @@ def train(
             check_alike(ranks, setup)
         ranks.by_first(lambda: _own(stack, setup, display))
         if ranks.size > 1 and parallel == "auto":
+            from alexnet.training.frozen import computed
             from alexnet.training.parallel.choice import with_layout
 
-            setup = with_layout(ranks, setup)
+            setup = with_layout(ranks, setup, computed(setup, options))
         return _train(setup, options, display)
 
 

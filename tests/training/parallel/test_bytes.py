@@ -21,5 +21,6 @@ def test_each_layout_sends_what_the_formula_says(tmp_path):
         *((name, "float32") for name in parallel_bytes.LAYOUTS),
         *((name, "bf16") for name in ("data", "towers", "hybrid")),
     }
+    assert {row["passes"] for row in rows if "passes" in row} == set(parallel_bytes.CASES_OF_PASSES)
     for row in rows:
         assert row["sent"] == pytest.approx(row["formula"], rel=0.02), row
