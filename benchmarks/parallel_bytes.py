@@ -1,18 +1,21 @@
 """Bytes that a rank sends in a step, counted at the network interface, beside the formula. Linux, root.
 
     python -m benchmarks.parallel_bytes >docs/raw/parallel-bytes.json
+    python -m benchmarks.parallel_bytes --passes >docs/raw/parallel-bytes-passes.json
     python -m benchmarks.parallel_bytes --plot docs/raw/parallel-bytes.json docs/parallel-bytes.png
 
 Each rank is alone in a network namespace; all are on a bridge. It reads what its interface has sent
 (``/sys/class/net/eth0/statistics``) before and after some steps, and takes 66 bytes of each packet for its Ethernet, IP
 and TCP headers; the kernel hands the interface packets of up to 64 KiB, so headers are 0.1%. Of the steps the one
 counts that sent least: on busy cores TCP sends some packets again. The net is the paper's, with its 1,000 classes.
+``--passes`` counts frozen layers and accumulated gradients, between two ranks, with 512 units in fc6 and fc7.
 """
 
 import argparse
 import gc
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -29,6 +32,9 @@ from benchmarks import harness, hosts
 
 STEPS = 4
 LAYOUTS = ("data", "towers", "hybrid", "sharded")
+NARROW = 'base = "paper"\n' + "".join(
+    f"[layers.{name}]\nunits = 512\n" for name in ("fc6", "fc7")
+)  # an eighth: seconds
 FROZEN, PARTS = Passes("conv4"), Passes(parts=3)  # conv3 and what is before it learn nothing; gradient accumulation
 KNOWN = Passes("fc7", computed=True)  # what fc7 sees was computed before
 CASES_OF_PASSES = {  # of two ranks and a batch of 6: layout, precision, passes
@@ -54,12 +60,12 @@ def layout_of(name: str, ranks: int) -> Layout:
     return Layout(name, ranks, ranks if name == "hybrid" else 1)
 
 
-def counted(batches: list[int], net: str) -> list[dict]:
-    """Every case of these batches, in this rank; of two ranks those of other passes through the net, too."""
+def counted(batches: list[int], net: str, passes_too: bool) -> list[dict]:
+    """Every case of these batches, in this rank; and those of other passes through the net."""
     table, device, rows = load_table(net), torch.device("cpu"), []
     with joined() as ranks:
         cases = [("", *case, WHOLE) for case in CASES[ranks.size] if case[1] in batches]
-        if ranks.size == 2:
+        if passes_too:
             cases += [(key, name, 6, *more) for key, (name, *more) in CASES_OF_PASSES.items()]
         for key, name, batch, precision, passes in cases:
             layout = layout_of(name, ranks.size)
@@ -87,14 +93,17 @@ def counted(batches: list[int], net: str) -> list[dict]:
     return rows
 
 
-def measure() -> dict:
-    """Both numbers of ranks."""
-    rows = []
-    for count in CASES:
-        with hosts.bridged(count) as spaces:
-            rows += json.loads(hosts.on_hosts(spaces, ["-m", "benchmarks.parallel_bytes", "--rank"], 900))
+def measure(passes: bool) -> dict:
+    """Both numbers of ranks; or two, with other passes through the net."""
+    rows, words = [], ["-m", "benchmarks.parallel_bytes", "--rank"]
+    for count in (2,) if passes else CASES:
+        with hosts.bridged(count, "bytes") as spaces, tempfile.TemporaryDirectory() as room:
+            net = Path(room, "narrow.toml")
+            net.write_text(NARROW, encoding="utf-8")
+            more = ["--passes", "--batches", "0", "--net", str(net)] if passes else []
+            rows += json.loads(hosts.on_hosts(spaces, [*words, *more], 900))
         harness.note([(row["layout"], row["batch"], round(row["ratio"], 4)) for row in rows])
-    return {"net": "paper", "classes": 1000, "rows": rows}
+    return {"net": NARROW if passes else "paper", "classes": 1000, "rows": rows}
 
 
 def plot(content: dict, path: str) -> None:
@@ -142,18 +151,19 @@ def plot(content: dict, path: str) -> None:
 def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--passes", action="store_true", help="frozen layers and accumulated gradients alone")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32], help=argparse.SUPPRESS)
     parser.add_argument("--net", default="paper", help=argparse.SUPPRESS)
     parser.add_argument("--plot", nargs=2, metavar=("JSON", "PNG"))
     options = parser.parse_args()
     if options.rank:
-        rows = counted(options.batches, options.net)
+        rows = counted(options.batches, options.net, options.passes)
         if os.environ["RANK"] == "0":
             print(json.dumps(rows))
     elif options.plot:
         plot(json.loads(Path(options.plot[0]).read_text(encoding="utf-8")), options.plot[1])
     else:
-        harness.emit(measure())
+        harness.emit(measure(options.passes))
 
 
 if __name__ == "__main__":
