@@ -43,6 +43,10 @@ if kind and os.environ.get("RANK") == rank:
         time.sleep(float(value))
     else:
         import signal, time
+        if kind == "gap" and os.path.exists(os.environ["FAULT_ONCE"]):  # started again: until the second job has ended
+            open(os.environ["FAULT_ONCE"] + ".gap", "w").close()
+            while not os.path.exists(os.environ["FAULT_ONCE"] + ".tried"):
+                time.sleep(0.05)
         from alexnet.training.step import Step
         inner, once = Step.__call__, os.environ["FAULT_ONCE"]
         again = os.path.splitext(once)[0] + ".again"
@@ -62,7 +66,7 @@ if kind and os.environ.get("RANK") == rank:
                             return inner(self, batch, number)
                 if kind == "raise":
                     raise RuntimeError("a fault of this trial")
-                os.kill(os.getppid() if kind == "end" else os.getpid(), {"kill": signal.SIGKILL,
+                os.kill(os.getppid() if kind == "end" else os.getpid(), {"kill": signal.SIGKILL, "gap": signal.SIGKILL,
                     "stop": signal.SIGSTOP, "pause": signal.SIGSTOP, "term": signal.SIGTERM,
                     "end": signal.SIGTERM}[kind])
             return inner(self, batch, number)
@@ -250,6 +254,27 @@ def two_jobs(room: Room, run: Path) -> tuple[Ended, bool]:
     return ended, ended.status == 1 and said and first.returncode == 0 and same_as_undisturbed(room, run)
 
 
+def two_jobs_amid_a_restart(room: Room, run: Path) -> tuple[Ended, bool]:
+    """A second job comes while none of the first one's ranks lives: refused, by two processes and by one."""
+    gap, tried = Path(f"{room.once}.gap"), Path(f"{room.once}.tried")
+    patient = {**room.environment(f"gap:0={STEP}"), "ALEXNET_TIMEOUT": str(LIMIT)}
+    first = subprocess.Popen(
+        [sys.executable, "-m", "alexnet", *map(str, room.options(run)), "--devices", "2"],
+        env=patient, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not gap.exists() and first.poll() is None:
+        time.sleep(0.05)
+    both = devices(room, run, ""), command(["alexnet", *room.options(run)], room)
+    tried.touch()
+    first.wait(LIMIT)
+    gap.unlink(missing_ok=True)
+    tried.unlink()
+    lines = [line for ended in both for line in ended.lines]
+    said = len(lines) == 2 and all(f"process {first.pid} " in line and "is writing there" in line for line in lines)
+    refused = all(ended.status == 1 for ended in both) and said
+    return both[0], refused and first.returncode == 0 and same_as_undisturbed(room, run)
+
+
 def full_disk(room: Room, run: Path) -> tuple[Ended, bool]:
     """The first rank's disk is too small: one line, and what was saved goes on where there is more."""
     disk = room.path / "disk"
@@ -326,6 +351,7 @@ TRIALS: dict[str, Trial] = {
     "a rank 5 s late": late,
     "a rank that never comes": never,
     "two jobs in one folder": two_jobs,
+    "a second job during a restart": two_jobs_amid_a_restart,
 }
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -49,8 +51,9 @@ def losses(run: Path) -> list[float]:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(dataset, net_file, tmp_path):
-    alone = train(dataset, tmp_path / "alone", net_file)
-    both = train(dataset, tmp_path / "both", net_file, "--devices", "2", "--parallel", "towers")
+    exact = ("--precision", "float32")  # some processors have bf16 by default
+    alone = train(dataset, tmp_path / "alone", net_file, *exact)
+    both = train(dataset, tmp_path / "both", net_file, "--devices", "2", "--parallel", "towers", *exact)
     assert alone.returncode == both.returncode == 0, alone.stderr + both.stderr
     assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
     assert both.stdout.count("3 epochs; this command took") == 1  # one process speaks
@@ -71,3 +74,23 @@ def test_a_killed_process_is_started_again(dataset, net_file, tmp_path):
         assert ended.returncode == 0, ended.stderr
     assert "rank 1 was killed (SIGKILL)" in ended.stderr
     assert of_run(tmp_path / "killed") == of_run(tmp_path / "undisturbed")
+
+
+@pytest.mark.net
+def test_a_second_job_is_refused_while_the_first_one_starts_again(dataset, net_file, tmp_path):
+    """Rank 0, which had the folder, is dead, and the new one does not train yet."""
+    ended: list = []
+    words = (dataset, tmp_path / "run", net_file)
+    first = threading.Thread(
+        target=lambda: ended.append(train(*words, "--devices", "2", fault="gap:0=5", room=tmp_path))
+    )  # fmt: skip
+    first.start()
+    while not (tmp_path / "once.gap").exists() and first.is_alive():
+        time.sleep(0.05)
+    second = [train(*words, *more) for more in ((), ("--devices", "2"))]
+    (tmp_path / "once.tried").touch()
+    first.join()
+    for job in second:
+        assert job.returncode == 1 and job.stderr.count("\n") == 1 and "is writing there" in job.stderr, job.stderr
+    assert ended[0].returncode == 0 and "rank 0 was killed (SIGKILL)" in ended[0].stderr, ended[0].stderr
+    assert not [name for name in os.listdir(tmp_path / "run") if name.startswith(".")]

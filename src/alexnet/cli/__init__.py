@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from alexnet import ranks
 from alexnet.cli.commands import COMMANDS as COMMANDS
@@ -78,8 +79,7 @@ def _run(given: list[str]) -> int:
     if name not in SHARED or not ranks.under_torchrun():
         command = parse(name, arguments)
         set_quiet(getattr(command, "quiet", False))
-        devices = getattr(command, "devices", None)
-        return command() if devices is None else _launch(devices, given)
+        return command() if getattr(command, "devices", None) is None else _launch(command, given)
     with ranks.joined() as job, _heard_out():
         command = job.agree(lambda: parse(name, arguments))
         set_quiet(getattr(command, "quiet", False) or not job.first)
@@ -101,12 +101,14 @@ def _heard_out() -> Iterator[None]:
         raise
 
 
-def _launch(devices: str, given: list[str]) -> int:
-    """Runs the command once more, as several processes of this machine."""
+def _launch(command: Any, given: list[str]) -> int:
+    """Runs the command once more, as several processes of this machine; it holds what they write until they end."""
     from alexnet import machine
     from alexnet.ranks.launch import devices_of, launch, without_devices
 
-    return launch(devices_of(devices), without_devices(given), machine.cores(), warn)
+    count = devices_of(command.devices)
+    with command.held():
+        return launch(count, without_devices(given), machine.cores(), warn)
 
 
 def _help_of(given: Sequence[str]) -> str:

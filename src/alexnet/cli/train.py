@@ -1,5 +1,6 @@
 """The command train."""
 
+import contextlib
 import dataclasses
 from typing import Annotated, Any, Literal
 
@@ -103,6 +104,12 @@ class Train(OnDevice, Working):
         evaluate = f"alexnet evaluate {run} {self.dataset}; " if outcomes[0].errors else ""
         say(f"next: {evaluate}alexnet predict {run} IMAGE; alexnet show {run}")
         return 0
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Within it nobody but the processes that this one starts trains there."""
+        from alexnet.training.train import held
+
+        return held(self.dataset, self.run, None if self.seeds is None else seed_list(self.seeds))
 
     def _print(self, outcome: Any) -> None:
         """How a run ended."""

@@ -18,7 +18,7 @@ from alexnet.nets.table_file import load_table
 from alexnet.ranks import Ranks, alone, joined
 from alexnet.training.optimizer import Momentum
 from alexnet.training.parallel.choice import candidates, quickest, sending
-from alexnet.training.parallel.costs import bytes_sent
+from alexnet.training.parallel.costs import WHOLE, Passes, bytes_sent
 from alexnet.training.parallel.division import Division
 from alexnet.training.parallel.layout import Layout, choose_layout
 from alexnet.training.parallel.link import Link, measure_link
@@ -27,7 +27,14 @@ from alexnet.training.step import Step
 
 
 def layout_step(
-    ranks: Ranks, layout: Layout, table: Table, classes: int, batch: int, precision: str, device: torch.device
+    ranks: Ranks,
+    layout: Layout,
+    table: Table,
+    classes: int,
+    batch: int,
+    precision: str,
+    device: torch.device,
+    passes: Passes = WHOLE,
 ) -> Callable[[], object]:
     """What takes the trainer's step under a layout, on random images that lie on the device.
 
@@ -38,6 +45,7 @@ def layout_step(
         batch: images of all ranks.
         precision: of products.
         device: of this rank.
+        passes: through the net.
     """
     division = Division(ranks, layout, table, classes, device)
     net = division.net.to(device)
@@ -46,13 +54,19 @@ def layout_step(
             tensor.normal_(0.0, 0.01, generator=torch.Generator(device).manual_seed(number))
     division.settle()
     optimizer = Momentum(net.tensors(), lr=1e-6)
-    optimizer.keep(division.copies(precision))
+    if passes.parts == 1:
+        optimizer.keep(division.copies(precision))
     own = division.share.of(range(batch))
     rows = torch.arange(own.start, own.stop)
     images = torch.randn(len(rows), *table.input, device=device)
     images = images.to(input_dtype(precision), memory_format=torch.channels_last)
+    if passes.computed and passes.learning is not None:
+        with torch.no_grad():
+            images = net.eval().before(images, passes.learning)
     shared = Batch(images, (rows % classes).to(device), rows.to(device), batch)
-    step = Step(net, optimizer, precision, sums=division.sums({**optimizer.tensors, **optimizer.copies}))
+    sums = division.sums({**optimizer.tensors, **optimizer.copies})
+    how = {"parts": passes.parts, "learning": passes.learning, "computed": passes.computed}
+    step = Step(net, optimizer, precision, sums=sums, **how)
     return lambda: step(shared)
 
 

@@ -35,6 +35,7 @@ from alexnet.files.hashes import sha256_bytes as sha256_bytes
 from alexnet.files.hashes import sha256_text as sha256_text
 from alexnet.files.locks import LOCK as LOCK
 from alexnet.files.locks import owned as owned
+from alexnet.files.locks import owner_of as owner_of
 from alexnet.files.outputs import check_new_folder as check_new_folder
 from alexnet.files.outputs import check_output as check_output
 from alexnet.files.places import cache_limit as cache_limit

@@ -65,6 +65,18 @@ def busy(folder: str | os.PathLike, owner: Owner | None, left: float | None) -> 
     return AlexNetError(f"{folder}: {owner_words(owner)} is writing there; {to_do}")
 
 
+def owner_of(folder: str | os.PathLike, name: str = LOCK) -> Owner | None:
+    """Who a lock file says its owner is; None where it is not there, or says nothing. Arguments as for ``owned``."""
+    try:
+        file = os.open(Path(folder, name), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return _seen(file).owner
+    finally:
+        os.close(file)
+
+
 @contextlib.contextmanager
 def owned(
     folder: str | os.PathLike, name: str = LOCK, say: Callable[[str], None] = lambda line: None

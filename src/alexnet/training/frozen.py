@@ -106,13 +106,19 @@ def bytes_needed(net: Network, layer: str, crop: int, dataset: Dataset, recipe: 
     return each * (dataset.splits["train"] * views + dataset.splits.get("val", 0))
 
 
+def computed(setup: Setup, options: Options) -> bool:
+    """Whether what frozen layers give is computed once: there are any, it fits, and nobody changes the images."""
+    if setup.learning is None or options.transform or options.batches:
+        return False
+    recipe = setup.recipe
+    return bytes_needed(setup.net, setup.learning, recipe.crop_size, setup.dataset, recipe) <= MOST_BYTES
+
+
 def compute(
     setup: Setup, options: Options, net: Network, preprocessing: Preprocessing, display: Display
 ) -> FrozenFeatures | None:
-    """What the frozen layers give, where there are any, it fits into memory, and nobody changes the images."""
-    if setup.learning is None or options.transform or options.batches:
-        return None
-    if bytes_needed(net, setup.learning, setup.recipe.crop_size, setup.dataset, setup.recipe) > MOST_BYTES:
+    """What the frozen layers give, where it is ``computed``."""
+    if setup.learning is None or not computed(setup, options):
         return None
     with contextlib.closing(Display(display.show, unit="images")) as counting:
         return FrozenFeatures(

@@ -188,8 +188,9 @@ def _check_free(folder: Path) -> None:
         imported = not (folder / "metrics.jsonl").exists()
         holds = "holds imported weights" if imported else "cannot be resumed, since its recipe.json is missing"
         raise UsageError(f"{folder}: {holds}; train on from them in another folder, with --from {folder}")
-    leftover = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
-    if set(leftover) - {"run.json", "preparation.safetensors", files.LOCK}:
+    names = [entry.name for entry in folder.iterdir() if not entry.name.endswith(files.PARTIAL)]
+    leftover = [name for name in names if not name.startswith(files.LOCK)]
+    if set(leftover) - {"run.json", "preparation.safetensors"}:
         mistakes.refuse(folder, "new run")
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from alexnet import files, machine
@@ -15,6 +15,7 @@ from alexnet.errors import Interrupted, check_threads
 from alexnet.files import mistakes
 from alexnet.progress import Display, plural
 from alexnet.ranks import current, joined
+from alexnet.runs import owners
 from alexnet.runs.run import note_errors
 from alexnet.training.journal import Outcome, StepReport
 from alexnet.training.listeners import Curve, Signals
@@ -110,15 +111,16 @@ def train(
             check_alike(ranks, setup)
         ranks.by_first(lambda: _own(stack, setup, display))
         if ranks.size > 1 and parallel == "auto":
+            from alexnet.training.frozen import computed
             from alexnet.training.parallel.choice import with_layout
 
-            setup = with_layout(ranks, setup)
+            setup = with_layout(ranks, setup, computed(setup, options))
         return _train(setup, options, display)
 
 
 def _own(stack: contextlib.ExitStack, setup: Setup, display: Display) -> None:
     """Makes this process the owner of the run's folder."""
-    stack.enter_context(files.owned(files.make_folder(setup.folder), say=display.line))
+    stack.enter_context(owners.owned(setup.folder, display.line))
     stack.enter_context(files.published(setup.folder, display.line))
     files.remove_leftovers(setup.folder)
 
@@ -202,8 +204,35 @@ def train_seeds(
         files.make_folder(folder)
     for number, seed in enumerate(seeds, 1):
         display.line(f"run {number:,} of {len(seeds):,}: seed {seed}")
-        place, seeded = files.join(folder, f"seed-{seed}"), dataclasses.replace(recipe or Recipe(), seed=seed)
+        place, seeded = _of_seed(folder, seed), dataclasses.replace(recipe or Recipe(), seed=seed)
         outcomes.append(train(dataset, place, seeded, **options))
         if outcomes[-1].asked_to_stop and number < len(seeds):
             raise Interrupted(f"{place}: finished; the same command goes on with seed {seeds[number]}")
     return outcomes
+
+
+def _of_seed(folder: str | os.PathLike, seed: int) -> str:
+    """The run's folder of a seed."""
+    return files.join(folder, f"seed-{seed}")
+
+
+@contextlib.contextmanager
+def held(
+    dataset: str | os.PathLike, folder: str | os.PathLike, seeds: Sequence[int] | None = None
+) -> Iterator[None]:  # fmt: skip
+    """Within the block only processes that this one starts may train there, even while none of them lives.
+
+    Args:
+        dataset, folder: as for ``train``.
+        seeds: as for ``train_seeds``; None: one run.
+
+    Raises:
+        UsageError: the folder cannot be a run's.
+        AlexNetError: another job has it.
+    """
+    wanted = "new run" if seeds is None else "new runs"
+    mistakes.check_order("train", ("dataset", dataset), (wanted, folder))
+    mistakes.refuse_other(folder, wanted)
+    files.check_written(folder)
+    with owners.held([folder] if seeds is None else [_of_seed(folder, seed) for seed in seeds]):
+        yield

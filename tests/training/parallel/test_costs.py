@@ -3,12 +3,14 @@
 import pytest
 from benchmarks import scaling
 
+from alexnet.nets.costs import multiply_adds
 from alexnet.nets.table_file import load_table
+from alexnet.training.parallel import choice
 from alexnet.training.parallel.choice import candidates, shortest
-from alexnet.training.parallel.costs import bytes_sent, exchanges, own_share
+from alexnet.training.parallel.costs import Passes, bytes_sent, exchanges, own_share
 from alexnet.training.parallel.layout import Layout
 from alexnet.training.parallel.link import Link
-from alexnet.training.parallel.model import predict
+from alexnet.training.parallel.model import operations, predict
 
 ALL, CONVOLUTIONS = 60_965_224, 2_334_080  # the paper's parameters: ../shared/facts/parallel.md, A1
 CONNECTED = 9216 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000
@@ -72,6 +74,86 @@ def test_bf16_halves_what_lies_in_it():
     assert sent(Layout("data", 2), 8, "bf16") == 2 * (ALL - biases) + 4 * biases
     assert sent(Layout("towers", 1, 2), 8, "bf16") * 2 == sent(Layout("towers", 1, 2), 8)
     assert sent(Layout("data", 2), 8, "fp16") == 4 * ALL  # autocast: gradients are those of float32 weights
+
+
+FROZEN = Passes("conv4")  # conv1 to conv3 learn nothing
+FROM_CONV4 = ALL - 96 * 364 - 256 * 1201 - 384 * 2305  # parameters: weights and a bias of each map
+
+
+def test_frozen_layers_have_no_gradients_to_sum():
+    assert sent(Layout("data", 2), 16, passes=FROZEN) == 4 * FROM_CONV4
+    assert sent(Layout("sharded", 2), 64, passes=Passes("fc7")) == 4 * (CONNECTED - 9216 * 4096 - 4096) * 1.5
+    assert sent(Layout("hybrid", 2, 2), 64, passes=FROZEN) == pytest.approx(
+        sent(Layout("hybrid", 2, 2), 64) - 4 * (ALL - FROM_CONV4)
+    )
+    assert own_share(load_table("paper"), 1000, Layout("data", 4), FROZEN) == FROM_CONV4 / ALL
+
+
+def test_maps_of_frozen_layers_go_forward_alone_and_those_that_were_computed_not_at_all():
+    table, towers = load_table("paper"), Layout("towers", 1, 2)
+
+    def layers(passes: Passes, layout: Layout = towers) -> list[str]:
+        return [part.layer for part in exchanges(table, 1000, layout, 1, passes=passes) if part.kind == "maps"]
+
+    assert layers(FROZEN) == ["conv3", "fc6", "fc7", "fc8", "scores", "fc8", "fc7", "fc6"]
+    assert layers(Passes("conv4", computed=True)) == ["fc6", "fc7", "fc8", "scores", "fc8", "fc7", "fc6"]
+    assert layers(Passes("fc7")) == ["conv3", "fc6", "fc7", "fc8", "scores", "fc8"]  # fc7 sees what needs no gradient
+    assert layers(Passes("fc7", computed=True)) == ["fc7", "fc8", "scores", "fc8"]
+    # hybrid's ranks would have each other's images behind fc6, so its frozen part ends before it
+    hybrid = Layout("hybrid", 2, 2)
+    computed = layers(Passes("fc7", computed=True), hybrid)
+    assert computed == ["fc6", "fc7", "fc8", "scores", "scores", "fc8", "fc7"]
+    assert layers(Passes("fc7"), hybrid) == computed
+    numbers = 128 * 6 * 6 + 2048 + 2048  # each way but conv3's
+    assert sent(towers, 32, passes=FROZEN) == 4 * 32 * (2 * numbers + 128 * 13 * 13 + 500)
+
+
+def test_with_accumulation_maps_go_in_parts_and_gradients_once():
+    table, parts = load_table("paper"), Passes(parts=4)
+    for layout in (Layout("data", 2), Layout("towers", 2, 2), Layout("hybrid", 2, 2)):
+        assert sent(layout, 32, passes=parts) == sent(layout, 32)
+        several, one = (exchanges(table, 1000, layout, 32, passes=passes) for passes in (parts, Passes()))
+        factors = {"maps": 4, "gradients": 1}
+        assert [part.rounds for part in several] == [factors[part.kind] * part.rounds for part in one]
+    assert sent(Layout("data", 2), 8, "bf16", passes=parts) == 4 * ALL  # parts' gradients add up in float32
+    sums = 4 * CONVOLUTIONS
+    assert sent(Layout("sharded", 2), 64, passes=parts) == pytest.approx(sums + 4 * 4 * CONNECTED * 1.5)
+
+
+def test_gradients_are_hidden_behind_the_last_part_and_the_layers_that_learn():
+    table, slow, data = load_table("paper"), Link(0.0, 125e6), Layout("data", 2)
+    sums = 4 * ALL / 125e6  # 1.95 s
+    parts = predict(table, 1000, data, 128, 6.0, slow, passes=Passes(parts=12))
+    assert 6.0 + sums - 0.34 < parts.seconds < 6.0 + sums  # a twelfth of 4 s of backward pass hides what it can
+    last = predict(table, 1000, data, 128, 6.0, slow, passes=Passes("fc8", computed=True))
+    assert last.exposed + last.compute == pytest.approx(
+        6.0 + 4 * (4096 * 1000 + 1000) / 125e6
+    )  # nothing comes after it
+    assert operations(table, 1000, Passes("fc8", computed=True))[-1].forward == 4096 * 1000
+    assert sum(row.forward + row.backward for row in operations(table, 1000, Passes("fc8", computed=True))) == 8192000
+    whole = sum(row.forward + row.backward for row in operations(table, 1000))
+    assert whole == multiply_adds(table, 1000)[1]
+    frozen = operations(table, 1000, FROZEN)
+    assert [row.name for row in frozen if row.backward] == ["conv4", "conv5", "fc6", "fc7", "fc8"]
+    assert sum(row.forward for row in frozen) == multiply_adds(table, 1000)[0]
+
+
+def test_auto_follows_what_learns():
+    """Of the last layer alone data has 16 MB to sum in place of 244; towers then have 62 MB of maps in place of 125."""
+    table, slow = load_table("paper"), Link(1e-4, 0.94 * 125e6)
+    allowed = candidates(2, table, 1000, 512)[:2]
+    assert shortest(allowed, table, 1000, 512, 0.5, slow).name == "towers"
+    assert shortest(allowed, table, 1000, 512, 0.5, slow, passes=Passes("fc8")).name == "data"
+    assert shortest(allowed, table, 1000, 512, 0.5, slow, passes=Passes("fc8", computed=True)).name == "towers"
+    late = Link(0.02, 1e10)  # 20 ms a message: maps of 16 parts wait for each
+    assert shortest(allowed, table, 1000, 512, 4.0, late, passes=Passes(parts=16)).name == "data"
+
+
+def test_a_training_that_goes_on_keeps_its_layout(small_run):
+    class Begun:
+        folder = small_run
+
+    assert choice._begun_as(Begun()) == "one process"  # pyright: ignore[reportArgumentType]
 
 
 def test_a_step_is_what_is_computed_and_what_is_waited_for():

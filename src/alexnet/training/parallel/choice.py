@@ -8,14 +8,14 @@ import torch
 import torch.distributed as dist
 
 from alexnet.errors import UsageError
-from alexnet.nets.costs import multiply_adds
 from alexnet.nets.precision import input_dtype
 from alexnet.nets.table import Table
 from alexnet.ranks import Ranks
 from alexnet.runs.checkpoint import find_checkpoint, read_note
+from alexnet.training.parallel.costs import WHOLE, Passes
 from alexnet.training.parallel.layout import Layout, choose_layout
 from alexnet.training.parallel.link import Link, measure_link
-from alexnet.training.parallel.model import predict
+from alexnet.training.parallel.model import operations, predict
 from alexnet.training.setup import Setup
 
 GAIN = 0.1  # of a step that another layout than data must save
@@ -58,6 +58,7 @@ def shortest(
     link: Link,
     precision: str = "float32",
     device: str = "cpu",
+    passes: Passes = WHOLE,
 ) -> Layout:
     """The first layout, unless another one's step is a tenth shorter; it says why.
 
@@ -69,9 +70,10 @@ def shortest(
         link: between ranks.
         precision: of the products.
         device: ``cpu``, or another kind, whose own links cost its cores nothing.
+        passes: through the net.
     """
     handling, backend = sending(device)
-    how = {"handling": handling, "precision": precision, "backend": backend}
+    how = {"handling": handling, "precision": precision, "backend": backend, "passes": passes}
     steps = [predict(table, classes, one, batch, compute, link, **how).seconds for one in layouts]
     shown = ", ".join(f"{one.name} {step:.2g} s" for one, step in zip(layouts, steps))
     return dataclasses.replace(layouts[quickest(steps)], why=f"steps predicted on a link of {link.words()}: {shown}")
@@ -89,18 +91,24 @@ def rate(device: torch.device, precision: str) -> float:
 
 
 def compute_seconds(
-    ranks: Ranks, table: Table, classes: int, batch: int, precision: str, device: torch.device
+    ranks: Ranks, table: Table, classes: int, batch: int, precision: str, device: torch.device, passes: Passes = WHOLE
 ) -> float:
     """About how long a rank computes in a step, by the first rank's rate; all must call."""
     answer = torch.tensor([rate(device, precision)], dtype=torch.float64, device=device)
     dist.broadcast(answer, 0)
-    return 2 * multiply_adds(table, classes)[1] * batch / ranks.size / (EFFICIENCY * float(answer[0]))
+    done = sum(row.forward + row.backward for row in operations(table, classes, passes))
+    return 2 * done * batch / ranks.size / (EFFICIENCY * float(answer[0]))
 
 
-def with_layout(ranks: Ranks, setup: Setup) -> Setup:
+def with_layout(ranks: Ranks, setup: Setup, computed: bool = False) -> Setup:
     """A training whose layout was left to ``auto``, with the one to take, the same at all ranks; all must call.
 
     A training that goes on keeps the layout it was begun with, so that it stays bitwise the same.
+
+    Args:
+        ranks: the job's.
+        setup: as every rank decided it.
+        computed: whether what frozen layers give is computed before the training.
     """
     table, classes, device = setup.net.table, setup.net.classes, setup.device
     allowed = candidates(ranks.size, table, classes, setup.batches.smallest, setup.recipe.grad_accumulation)
@@ -108,16 +116,16 @@ def with_layout(ranks: Ranks, setup: Setup) -> Setup:
     for layout in allowed:
         if layout.words() == begun:
             return dataclasses.replace(setup, layout=dataclasses.replace(layout, why="as it was begun"))
-    if len(allowed) < 2 or setup.learning is not None:
+    if len(allowed) < 2:
         return setup
     link, precision = measure_link(ranks, device), setup.recipe.precision
-    batch = setup.recipe.batch_size
-    compute = compute_seconds(ranks, table, classes, batch, precision, device)
-    chosen = shortest(allowed, table, classes, batch, compute, link, precision, device.type)
+    batch, passes = setup.recipe.batch_size, Passes(setup.learning, computed, setup.recipe.grad_accumulation)
+    compute = compute_seconds(ranks, table, classes, batch, precision, device, passes)
+    chosen = shortest(allowed, table, classes, batch, compute, link, precision, device.type, passes)
     return dataclasses.replace(setup, layout=chosen)
 
 
 def _begun_as(setup: Setup) -> str | None:
     """The layout in the last checkpoint's words."""
     checkpoint = find_checkpoint(setup.folder)
-    return None if checkpoint is None else read_note(checkpoint).get("layout")
+    return None if checkpoint is None else read_note(checkpoint)["state"].get("layout")

@@ -5,14 +5,15 @@
 - On a CPU, bytes cost its cores time as well (``handling``), which nothing hides.
 - What the net waits for (maps, slices) adds up: bytes over bandwidth, and a latency for each message.
 - Gradients are sent one after another as soon as the backward pass has made them; what is still on its way when that
-  pass ends is waited for.
+  pass ends is waited for. Where a batch goes through in parts, that is the pass of the last one.
+- Layers that are frozen have no backward pass, and no gradients.
 """
 
 import dataclasses
 
 from alexnet.nets.costs import costs
 from alexnet.nets.table import Table
-from alexnet.training.parallel.costs import Exchange, exchanges, own_share, rounds
+from alexnet.training.parallel.costs import WHOLE, Exchange, Passes, exchanges, first_with_gradients, own_share, rounds
 from alexnet.training.parallel.layout import Layout
 from alexnet.training.parallel.link import Link
 
@@ -48,6 +49,15 @@ class Predicted:
         return 0.0 if not self.link else 1 - (self.waited + self.exposed) / self.link
 
 
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Multiply-adds of a layer in a step, for one image: those of its forward pass, and of its backward pass."""
+
+    name: str
+    forward: int
+    backward: int
+
+
 def predict(
     table: Table,
     classes: int,
@@ -61,6 +71,7 @@ def predict(
     overlap: bool = True,
     precision: str = "float32",
     backend: str = "gloo",
+    passes: Passes = WHOLE,
 ) -> Predicted:
     """A step of a layout.
 
@@ -73,11 +84,11 @@ def predict(
         update: seconds that all of the net's parameters cost a rank beside that, of which it has its share.
         handling: seconds of a rank's cores a byte sent.
         overlap: whether gradients are sent while the backward pass goes on.
-        precision, backend: as for ``exchanges``.
+        precision, backend, passes: as for ``exchanges``.
     """
     if layout.ranks == 1:
         return Predicted(compute + update, 0.0, 0.0, 0.0, 0.0)
-    parts = exchanges(table, classes, layout, batch / layout.data, precision, backend)
+    parts = exchanges(table, classes, layout, batch / layout.data, precision, backend, passes)
     sums = [part for part in parts if part.kind == "gradients"]
     figures = WAITED_SUMS * rounds(layout.ranks, backend) * link.latency
     waited = figures + sum(
@@ -86,21 +97,44 @@ def predict(
     handled = handling * sum(part.sent for part in parts)
     sending = sum(link.seconds(part.sent, part.rounds) for part in sums)
     gradients_handled = handling * sum(part.sent for part in sums)
-    compute += update * own_share(table, classes, layout) if update else 0.0
-    exposed = _exposed(table, classes, sums, compute, gradients_handled, link) if overlap else sending
+    compute += update * own_share(table, classes, layout, passes) if update else 0.0
+    work = operations(table, classes, passes, first_with_gradients(table, classes, layout, passes))
+    exposed = _exposed(work, passes.parts, sums, compute, gradients_handled, link) if overlap else sending
     return Predicted(compute, handled, waited, exposed, waited + sending)
 
 
-def _exposed(table: Table, classes: int, sums: list[Exchange], compute: float, handled: float, link: Link) -> float:
-    """Seconds for which gradients are on their way after the backward pass."""
+def operations(table: Table, classes: int, passes: Passes = WHOLE, first: int | None = None) -> list[Work]:
+    """Of each layer in a step, for one image.
+
+    Args:
+        table, classes: of the net.
+        passes: through it.
+        first: layer with gradients, if it is not the first one that learns.
+    """
     layers = costs(table, classes)
-    first = next(row.name for row in layers if row.multiply_adds)
-    backward = {row.name: row.multiply_adds * (1 if row.name == first else 2) for row in layers}
-    total = sum(backward.values()) + sum(row.multiply_adds for row in layers)
-    stretch = 1.0 if not compute else 1 + handled / (compute * sum(backward.values()) / total)
+    if first is None:
+        first = first_with_gradients(table, classes, Layout("data", 1), passes)
+    weighty = next(i for i, row in enumerate(layers) if row.multiply_adds and i >= first)
+    return [
+        Work(
+            row.name,
+            0 if passes.computed and i < first else row.multiply_adds,
+            row.multiply_adds * (0 if i < first else 1 if i <= weighty else 2),
+        )
+        for i, row in enumerate(layers)
+    ]
+
+
+def _exposed(
+    work: list[Work], parts: int, sums: list[Exchange], compute: float, handled: float, link: Link
+) -> float:  # fmt: skip
+    """Seconds for which gradients are on their way after the backward pass: of the last part, which sends them."""
+    back = sum(row.backward for row in work)
+    second = compute / (back + sum(row.forward for row in work)) / parts  # of a multiply-add of one part
+    stretch = 1.0 if not compute else 1 + handled / (back * second)
     ends, clock = {}, 0.0
-    for row in reversed(layers):
-        clock += stretch * compute * backward[row.name] / total
+    for row in reversed(work):
+        clock += stretch * second * row.backward
         ends[row.name] = clock
     free = 0.0
     for part in sums:
