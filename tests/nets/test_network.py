@@ -184,3 +184,13 @@ def test_names_that_no_layer_can_have(name):
     text = f'input = [3, 9, 9]\n[layers."{name}"]\nkind = "fully_connected"\nunits = "classes"\n'
     with pytest.raises(UsageError, match="give it a name of letters and digits"):
         parse_table(text, "t.toml")
+
+
+@pytest.mark.parametrize("name", ["paper", "cifar-11"])
+def test_an_empty_net_lies_in_memory_as_an_initialized_one(name):
+    """Products take weights as they lie: those of a training, which begins with an empty net, are not copied."""
+    own = Net(name, 10).tensors()
+    for key, tensor in Net.empty(name, 10).tensors().items():
+        assert tensor.stride() == own[key].stride() and tensor.dtype == torch.float32
+    if name == "cifar-11":
+        assert own["local3.weight"].stride() != own["local3.weight"].contiguous().stride()

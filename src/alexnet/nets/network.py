@@ -308,9 +308,8 @@ class Network(nn.Module):
 
 
 def _empty(like: Tensor) -> Tensor:
-    """An uninitialized tensor on the CPU of a shape and type; of four dimensions: channels-last in memory."""
-    order = torch.channels_last if like.dim() == 4 else torch.contiguous_format
-    return torch.empty(like.shape, dtype=like.dtype, device="cpu", memory_format=order)
+    """An uninitialized tensor on the CPU of a shape and type, whose elements lie in memory in the same order."""
+    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device="cpu")
 
 
 def fan_in(layer: Convolution | FullyConnected | LocallyConnected) -> int:
