@@ -170,6 +170,22 @@ def test_the_norm_within_maps_does_not_depend_on_threads_or_layout():
     assert within_map_norm_native.within_map_norm(x[:0], size=5, k=1.0, alpha=1.0).shape == (0, 8, 15, 11)
 
 
+def test_a_window_much_larger_than_one_row_of_maps_takes_no_more_memory():
+    x = torch.from_numpy(np.random.default_rng(4).normal(0, 1, (1, 1, 1, 60000))).float().requires_grad_()
+    y = within_map_norm_native.within_map_norm(x, size=120001, k=1.0, alpha=1e-3)
+    y.sum().backward()
+    expected = x.detach() * (1 + 1e-3 * x.detach().double().square().sum()).float() ** -0.75
+    torch.testing.assert_close(y.detach(), expected, rtol=1e-4, atol=1e-6)
+    assert x.grad is not None and torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("maps", [3, 16])
+def test_sums_beyond_float32_give_zero_on_any_processor(maps):
+    x = torch.full((1, maps, 3, 3), 1e20)
+    y = within_map_norm_native.within_map_norm(x, size=3, k=1.0, alpha=1e-2)
+    assert torch.isfinite(y).all() and (y < 1e-3 * x).all()
+
+
 def test_the_norm_within_maps_takes_no_other_exponent_and_keeps_what_is_not_finite_in_its_windows():
     x = torch.randn(2, 4, 9, 9)
     assert within_map_norm_native.runs(x, 0.75) and not within_map_norm_native.runs(x, 0.5)

@@ -15,6 +15,7 @@ from benchmarks.kill import of_run
 import alexnet
 from alexnet.errors import UsageError
 from alexnet.ranks.launch import devices_of, without_devices
+from alexnet.runs import owners
 
 
 def test_devices_are_a_number_or_all():
@@ -30,6 +31,11 @@ def test_each_process_runs_the_command_without_devices():
     assert without_devices([*rest[:3], "--devices=all", *rest[3:]]) == rest
 
 
+def words_of(dataset, run: Path, net: Path, *more: str) -> list[str]:
+    words = ["train", dataset.path, run, "--net", net, "--batch-size", "16", "--quiet", *more]
+    return [sys.executable, "-m", "alexnet", *map(str, words)]
+
+
 def train(dataset, run: Path, net: Path, *more: str, fault: str = "", room: Path | None = None):
     """``alexnet train`` in a process of its own, whose rank 1 may be killed at a step."""
     paths = [str(Path(alexnet.__file__).parents[1])]
@@ -38,9 +44,8 @@ def train(dataset, run: Path, net: Path, *more: str, fault: str = "", room: Path
         (room / "sitecustomize.py").write_text(PATCH)
         paths.insert(0, str(room))
         environment["FAULT_ONCE"] = str(room / "once")
-    words = ["train", dataset.path, run, "--net", net, "--epochs", "3", "--batch-size", "16", "--quiet", *more]
     return subprocess.run(
-        [sys.executable, "-m", "alexnet", *map(str, words)],
+        words_of(dataset, run, net, "--epochs", "3", *more),
         env={**environment, "PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
@@ -94,3 +99,28 @@ def test_a_second_job_is_refused_while_the_first_one_starts_again(dataset, net_f
         assert job.returncode == 1 and job.stderr.count("\n") == 1 and "is writing there" in job.stderr, job.stderr
     assert ended[0].returncode == 0 and "rank 0 was killed (SIGKILL)" in ended[0].stderr, ended[0].stderr
     assert not [name for name in os.listdir(tmp_path / "run") if name.startswith(".")]
+
+
+@pytest.mark.net
+def test_ranks_save_and_end_when_their_launcher_is_killed(dataset, net_file, tmp_path):
+    run, environment = tmp_path / "run", {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = words_of(dataset, run, net_file, "--epochs", "4000", "--devices", "2")
+    launcher = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() or len(losses(run)) < 3:
+        assert time.monotonic() < until and launcher.poll() is None
+        time.sleep(0.05)
+    launcher.kill()
+    assert "Traceback" not in launcher.communicate(timeout=60)[1]  # it ends when the last rank has ended
+    with owners.owned(run, print):
+        assert list((run / "checkpoints").glob("last-*"))
+
+
+def test_devices_beside_torchrun_are_refused(dataset, net_file, tmp_path):
+    words = words_of(dataset, tmp_path / "run", net_file, "--devices", "2")
+    launch = ["--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *words[1:]]
+    ended = subprocess.run(
+        [words[0], "-m", "torch.distributed.run", *launch], capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode and ended.stderr.count("--devices 2: torchrun has started 2 processes already") == 1
+    assert not (tmp_path / "run").exists()

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from alexnet import AlexNetError
+from alexnet import AlexNetError, files
 from alexnet.runs import owners
 
 HOLD = """
 import subprocess, sys, time
 from alexnet.runs import owners
-with owners.held([sys.argv[1]]):
+with owners.held(sys.argv[1]):
     own = subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[1]]) if len(sys.argv) > 2 else None
     if own is None:
         print("held", flush=True)
@@ -46,7 +46,7 @@ def launcher(tmp_path):
 
 
 def test_nobody_else_gets_in_while_no_process_trains(tmp_path, launcher):
-    for attempt in (lambda: owners.owned(tmp_path / "run", print), lambda: owners.held([tmp_path / "run"])):
+    for attempt in (lambda: owners.owned(tmp_path / "run", print), lambda: owners.held(tmp_path / "run")):
         with pytest.raises(AlexNetError, match=f"process {launcher.pid} on .* is writing there"), attempt():
             pass
 
@@ -75,17 +75,34 @@ def test_its_own_process_gets_in_and_outlives_it(tmp_path):
 def test_a_dead_launcher_is_no_owner(tmp_path, launcher):
     launcher.kill()
     launcher.wait()
-    for attempt in (lambda: owners.owned(tmp_path / "run", print), lambda: owners.held([tmp_path / "run"])):
+    for attempt in (lambda: owners.owned(tmp_path / "run", print), lambda: owners.held(tmp_path / "run")):
         with attempt():
             pass
     assert owners.LAUNCHER not in os.environ
 
 
 def test_new_folders_in_which_nothing_came_are_removed(tmp_path):
-    with owners.held([tmp_path / "new" / "run"]):
+    with owners.held(tmp_path / "new" / "run"):
         assert (tmp_path / "new" / "run").is_dir()
     assert not (tmp_path / "new").exists()
     (tmp_path / "empty").mkdir()
-    with owners.held([tmp_path / "empty", tmp_path / "run"]):
+    with owners.held(tmp_path / "empty"):
+        pass
+    with owners.held(tmp_path / "run"):
         (tmp_path / "run" / "run.json").touch()
     assert (tmp_path / "empty").is_dir() and os.listdir(tmp_path / "run") == ["run.json"]
+
+
+def test_who_holds_the_seeds_folder_holds_theirs_alone(tmp_path, launcher, monkeypatch):
+    with pytest.raises(AlexNetError, match="is writing there"), owners.owned(tmp_path / "run" / "seed-3", print):
+        pass
+    with owners.owned(tmp_path / "run" / "other", print):
+        pass
+    owner = files.owner_of(tmp_path / "run", owners.LAUNCHER_LOCK)
+    assert owner is not None
+    monkeypatch.setenv(owners.LAUNCHER, f"{owner['process']} another-host {owner['since']}")
+    with pytest.raises(AlexNetError, match="is writing there"), owners.owned(tmp_path / "run" / "seed-3", print):
+        pass
+    monkeypatch.setenv(owners.LAUNCHER, f"{owner['process']} {owner['host']} {owner['since']}")
+    with owners.owned(tmp_path / "run" / "seed-3", print):
+        pass

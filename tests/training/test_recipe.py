@@ -159,10 +159,8 @@ def test_nets_are_compared_by_their_tables_and_runs_by_their_weights():
     """A project that was moved can be resumed."""
     old = {**whole(), "table": "T", "start_from": "/a/run", "start_from_weights": "1", "pretrained_lr_factor": 0.1}
     assert difference(old, {**old, "net": "/elsewhere/mine.toml", "start_from": "/b/run"}) == []
-    assert difference(old, {**old, "table": "U", "net": "other"}) == ["net source -> other", "table T -> U"]
-    assert difference(old, {**old, "start_from": "/b/run", "start_from_weights": "2"}) == [
-        "start_from /a/run -> /b/run"
-    ]
+    assert difference(old, {**old, "table": "U", "net": "other"}) == ["--net source -> other", "table T -> U"]
+    assert difference(old, {**old, "start_from": "/b/run", "start_from_weights": "2"}) == ["--from /a/run -> /b/run"]
     assert difference({**old, "start_from_weights": None}, old) == []  # of an earlier version: by the path
 
 

@@ -159,7 +159,7 @@ def test_journal_is_cut_back_to_the_checkpoint(tmp_path):
 def test_other_options_are_refused_and_shown(alexnet, dataset, whole, net_file):
     options = ["--net", net_file, "--crop-size", 48, "--batch-size", 8, "--epochs", EPOCHS]
     status, _, err = alexnet("train", dataset.path, whole, *options, "--lr", 0.5)
-    assert status == 2 and "learning_rate 0.01 -> 0.5" in err and err.count("\n") == 1
+    assert status == 2 and "--lr 0.01 -> 0.5" in err and err.count("\n") == 1
     assert alexnet("train", dataset.path, whole, *options)[0] == 0
     status, _, err = alexnet("train", dataset.path, whole, "--recipe", whole / "recipe.json")
     assert status == 0  # a run's recipe can be given back

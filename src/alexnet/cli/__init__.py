@@ -81,13 +81,21 @@ def _run(given: list[str]) -> int:
         set_quiet(getattr(command, "quiet", False))
         return command() if getattr(command, "devices", None) is None else _launch(command, given)
     with ranks.joined() as job, _heard_out():
-        command = job.agree(lambda: parse(name, arguments))
+        command = job.agree(lambda: _without_devices(parse(name, arguments), job.size))
         set_quiet(getattr(command, "quiet", False) or not job.first)
         with contextlib.ExitStack() as stack:
             if not job.first:  # one process speaks
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
             return command()
+
+
+def _without_devices(command: Any, size: int) -> Any:
+    """A command as a rank runs it. Raises ``UsageError`` where it asks for processes of its own."""
+    devices = getattr(command, "devices", None)
+    if devices is not None:
+        raise UsageError(f"--devices {devices}: torchrun has started {size} processes already; leave it out")
+    return command
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ nothing (another machine, a file system without locks), an owner whose file was 
 import contextlib
 import dataclasses
 import datetime
+import errno
 import os
 import socket
 import threading
@@ -116,7 +117,11 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
     for _ in range(100):
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise AlexNetError(f"{path.parent}: {error.strerror}, so nobody could own it") from error
+            if isinstance(error, FileNotFoundError) and _made_again(path.parent):
+                continue  # somebody has just removed the empty folder
             return None
         try:
             locked = _lock(file)
@@ -146,6 +151,14 @@ def _taken(path: Path, say: Callable[[str], None]) -> int | None:
             if file >= 0:
                 os.close(file)
     raise AlexNetError(f"{path.parent}: its lock {path.name} changes all the time; try again")
+
+
+def _made_again(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _is_there(path: Path, file: int) -> bool:

@@ -6,6 +6,7 @@
 #ifndef ALEXNET_COMMON_H
 #define ALEXNET_COMMON_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ static inline void *zeroed(int64_t bytes) {
 #ifdef ALEXNET_NO_MEMORY /* the build of a test */
     return NULL;
 #endif
+    if (bytes < 0) return NULL;
     size_t vector = sizeof(float) * VECTOR, whole = ((size_t)bytes + vector) / vector * vector;
     void *memory = aligned_alloc(vector, whole);
     return memory ? memset(memory, 0, whole) : NULL;
@@ -91,7 +93,8 @@ static inline void powers(float k, float alpha, float *restrict sums, float *res
     int64_t i = 0;
 #ifdef __AVX512F__
     for (__m512 start = _mm512_set1_ps(k), slope = _mm512_set1_ps(alpha); i + 16 <= count; i += 16) {
-        __m512 root = estimate(_mm512_fmadd_ps(slope, _mm512_loadu_ps(sums + i), start));
+        __m512 sum = _mm512_fmadd_ps(slope, _mm512_loadu_ps(sums + i), start);
+        __m512 root = estimate(_mm512_min_ps(_mm512_set1_ps(FLT_MAX), sum)); /* of infinity none; of NaN: NaN */
         _mm512_storeu_ps(sums + i, _mm512_mul_ps(root, root));
         _mm512_storeu_ps(power + i, _mm512_mul_ps(root, _mm512_mul_ps(root, estimate(root))));
     }

@@ -1,5 +1,7 @@
 """One Python function for each C function: it checks types, shapes, layout, lengths, ranges; no one else calls C.
 
+Here are those of images and of the update; ``layers`` has those of layers.
+
 What does not fit is a ``ValueError`` that names the argument, before an address is taken: the C itself checks nothing.
 Where ``available`` is false these functions must not be called.
 """

@@ -14,13 +14,16 @@ typedef struct {
  * ring of as many rows as a window has. */
 typedef struct {
     float *all, *columns, *values, *sums, *power, *above, *inner;
-} Work;
+} Scratch;
 
 static int64_t line_of(const Norm *n) { return n->columns * n->maps; }
 
-static Work work_of(const Norm *n, int64_t ring, int *failed) {
+/* Rows that a window has at most. */
+static int64_t ring_of(const Norm *n) { return 2 * n->reach + 1 < n->rows ? 2 * n->reach + 1 : n->rows; }
+
+static Scratch work_of(const Norm *n, int64_t ring, int *failed) {
     int64_t line = line_of(n), total = line * (4 + 2 * ring) + 2 * n->reach * n->maps;
-    Work w = {.all = zeroed(total * sizeof(float))};
+    Scratch w = {.all = zeroed(total * sizeof(float))};
     if (!w.all) {
 #pragma omp atomic write
         *failed = 1;
@@ -50,7 +53,7 @@ static void sum_across(const Norm *n, const float *restrict columns, float *rest
 }
 
 /* Of a row of an image: the inverses of k + alpha S and their powers, in the room's sums and power. */
-static void scales(const Norm *n, const Work *w, const void *x, int64_t image, int64_t row) {
+static void map_scales(const Norm *n, const Scratch *w, const void *x, int64_t image, int64_t row) {
     int64_t line = line_of(n);
     float *restrict down = w->columns + n->reach * n->maps, *restrict values = w->values;
     memset(down, 0, line * sizeof(float));
@@ -69,11 +72,11 @@ int within_map_norm_forward(const void *x, void *y, int64_t images, int64_t rows
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
-        Work w = work_of(n, 0, &failed);
+        Scratch w = scratch_of(n, 0, &failed);
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < images * rows; row++) {
             if (!w.all) continue;
-            scales(n, &w, x, row / rows, row % rows);
+            map_scales(n, &w, x, row / rows, row % rows);
             widen_run(bf16, x, row * line, w.values, line, 0);
             float *restrict values = w.values, *restrict power = w.power;
             for (int64_t i = 0; i < line; i++) values[i] *= power[i];
@@ -85,9 +88,9 @@ int within_map_norm_forward(const void *x, void *y, int64_t images, int64_t rows
 }
 
 /* Of a row: what its gradient gives a value itself (above), and what the windows sum of it (inner). */
-static void part_back(const Norm *n, const Work *w, const void *x, const void *gradient, int64_t image, int64_t row) {
-    int64_t line = line_of(n), place = row % (2 * n->reach + 1) * line, at = (image * n->rows + row) * line;
-    scales(n, w, x, image, row);
+static void part_back(const Norm *n, const Scratch *w, const void *x, const void *gradient, int64_t image, int64_t row) {
+    int64_t line = line_of(n), place = row % ring_of(n) * line, at = (image * n->rows + row) * line;
+    map_scales(n, w, x, image, row);
     widen_run(n->bf16, x, at, w->values, line, 0);
     float *restrict above = w->above + place, *restrict inner = w->inner + place;
     const float *restrict values = w->values, *restrict power = w->power, *restrict inverse = w->sums;
@@ -103,12 +106,12 @@ int within_map_norm_backward(const void *x, const void *gradient, void *out, int
                              int64_t columns, int64_t maps, int64_t reach, float k, float alpha, int64_t bf16,
                              int64_t threads) {
     Norm norm = {rows, columns, maps, reach, bf16, k, alpha}, *n = &norm;
-    int64_t line = line_of(n), ring = 2 * reach + 1, total = images * rows;
+    int64_t line = line_of(n), ring = ring_of(n), total = images * rows;
     float slope = 1.5f * alpha;
     int failed = 0;
 #pragma omp parallel num_threads(threads)
     {
-        Work w = work_of(n, ring, &failed);
+        Scratch w = scratch_of(n, ring, &failed);
 #pragma omp for schedule(static)
         for (int64_t part = 0; part < threads; part++) {
             int64_t first = total * part / threads, end = total * (part + 1) / threads, ready = 0;

@@ -148,5 +148,6 @@ def check_side(table: Table, side: int) -> None:
         if own.parameters != other.parameters:
             raise UsageError(
                 f"net {table.name} takes images of {table.input[1]} pixels, not of {side}: {own.name} would have "
-                f"{other.parameters:,} parameters in place of {own.parameters:,}"
+                f"{other.parameters:,} parameters in place of {own.parameters:,}; set `input` in a table of your own "
+                "(docs/variants.md)"
             )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from alexnet import native, randomness
 from alexnet.native import Window
@@ -202,14 +203,18 @@ class LocalProducts(torch.autograd.Function):
         return torch.baddbmm(bias.unsqueeze(1), seen, matrices)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *gradients: Tensor):
         seen, matrices = ctx.saved_tensors
         shape, (filters, maps, size, _, rows, columns), window, compiled = ctx.parameters
-        gradient = gradients[0].contiguous()
-        weight = torch.bmm(seen.transpose(1, 2), gradient).view(rows, columns, size, size, maps, filters)
-        parts = torch.bmm(gradient, matrices.transpose(1, 2)).view(rows, columns, shape[0], size, size, maps)
-        x = native.windows_scatter(parts, shape, window) if compiled else _of_windows(parts, shape, window)
-        return x, weight.permute(5, 4, 2, 3, 0, 1), gradient.sum(1), None
+        gradient, x, weight = gradients[0].contiguous(), None, None
+        if ctx.needs_input_grad[0]:
+            parts = torch.bmm(gradient, matrices.transpose(1, 2)).view(rows, columns, shape[0], size, size, maps)
+            x = native.windows_scatter(parts, shape, window) if compiled else _of_windows(parts, shape, window)
+        if ctx.needs_input_grad[1]:
+            weight = torch.bmm(seen.transpose(1, 2), gradient).view(rows, columns, size, size, maps, filters)
+            weight = weight.permute(5, 4, 2, 3, 0, 1)
+        return x, weight, gradient.sum(1) if ctx.needs_input_grad[2] else None, None
 
 
 def _windows(x: Tensor, window: Window, rows: int, columns: int) -> Tensor:

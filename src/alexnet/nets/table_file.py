@@ -59,6 +59,14 @@ LEARNED = {"activation": str, "weights": dict, "bias": (int, float, str)}
 DROPOUT = {"dropout": NUMBER, "dropout_of": str, "dropout_scaled": str}
 NORM = {"size": int, "k": NUMBER, "alpha": NUMBER, "beta": NUMBER}
 Keys = dict[str, type | tuple]
+TYPES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 KINDS: dict[str, tuple[Keys, Keys]] = {
     "convolution": (
         {"filters": int, "size": int},
@@ -277,7 +285,10 @@ def _check_keys(where: str, keys: dict, required: dict, optional: dict) -> None:
         if expected is None:
             raise UsageError(f"{where}: {key} is not a key here; known: {', '.join([*required, *optional])}")
         if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
-            raise UsageError(f"{where}: {key} = {value!r}: wrong type")
+            types = expected if isinstance(expected, tuple) else (expected,)
+            wanted = " or ".join(dict.fromkeys(TYPES[one] for one in types))
+            example = ", such as [3, 224, 224]" if key == "input" else ""
+            raise UsageError(f"{where}: {key} = {value!r}: must be {wanted}{example}")
 
 
 def _check_ranges(where: str, keys: dict) -> None:

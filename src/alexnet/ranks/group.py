@@ -3,6 +3,9 @@
 import contextlib
 import datetime
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +18,10 @@ if TYPE_CHECKING:  # imported where there is more than one rank: a command of on
 T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
 TIMEOUT, UNSHARED = "ALEXNET_TIMEOUT", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+LAUNCHER = (
+    "ALEXNET_LAUNCHER"  # in the environment: who holds the folders for the processes that it starts, its number first
+)
+LOOK_SECONDS = 1.0  # between looks whether it lives
 _CURRENT: list["Ranks"] = []
 _BROKEN: list[int] = []  # ranks of this process whose job failed
 
@@ -159,6 +166,8 @@ def joined() -> Iterator[Ranks]:
         yield current()
         return
     ranks = _from_environment()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before torch comes: its warnings have stack traces
+    _end_with_launcher()
     import torch.distributed as dist
 
     _start(ranks)
@@ -185,6 +194,23 @@ def joined() -> Iterator[Ranks]:
         with contextlib.suppress(Exception):  # of a group that has failed
             dist.destroy_process_group()
         ranks.watch.close(linger=failed)
+
+
+def _end_with_launcher() -> None:
+    """Asks this process to end, as SIGTERM does, when the launcher that started it has ended; without one: nothing.
+
+    A launcher that is killed can ask nobody. Its processes save and end, in place of training on unseen.
+    """
+    launcher = os.environ.get(LAUNCHER, "").partition(" ")[0]
+    if not launcher.isdecimal():
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(launcher):
+            time.sleep(LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="launcher", daemon=True).start()
 
 
 def _from_environment() -> Ranks:

@@ -58,11 +58,10 @@ def launch(count: int, arguments: Sequence[str], cores: int, say: Callable[[str]
         cores: of this machine, shared by the processes.
         say: is told of restarts.
     """
-    environment = {UNSHARED: "1"}
+    environment = {UNSHARED: "1", "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
     if "OMP_NUM_THREADS" not in os.environ:
         environment["OMP_NUM_THREADS"] = str(max(1, cores // count))
     os.environ.update(environment)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what failed is said by the ranks
     exits = _run(count, arguments)
     for attempt in range(1, 1 + MOST_RESTARTS):
         killed = [rank for rank, code in exits.items() if code < 0 and -code not in ASKED]
@@ -70,8 +69,8 @@ def launch(count: int, arguments: Sequence[str], cores: int, say: Callable[[str]
             break
         name = signal.Signals(-exits[killed[0]]).name
         say(
-            f"rank {killed[0]} was killed ({name}); starting all {count} again from the last checkpoint "
-            f"({attempt} of {MOST_RESTARTS})"
+            f"rank {killed[0]} was killed ({name}); starting all {count} again, from the last checkpoint if there is "
+            f"one (restart {attempt} of {MOST_RESTARTS})"
         )
         exits = _run(count, arguments)
     statuses = {code if code > 0 else 128 - code for code in exits.values()} - {0}
@@ -87,6 +86,9 @@ def _run(count: int, arguments: Sequence[str]) -> dict[int, int]:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    for logger in list(logging.root.manager.loggerDict):  # torch gives each a level of its own
+        if logger.startswith("torch.distributed.elastic"):
+            logging.getLogger(logger).setLevel(logging.CRITICAL)  # what failed is said by the ranks
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -1,7 +1,7 @@
 """Who writes in a run's folder: the process that trains, and above it a launcher that starts such processes again.
 
 Each has a lock of its own. The launcher's stays while none of its processes lives; that of the process that trains
-stays where the launcher alone was killed.
+stays where the launcher alone was killed. A launcher of several seeds holds the folder that theirs are in.
 """
 
 import contextlib
@@ -10,25 +10,29 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from alexnet import files
+from alexnet.ranks import LAUNCHER
 
 LAUNCHER_LOCK = f"{files.LOCK}-launcher"
-LAUNCHER = "ALEXNET_LAUNCHER"  # in the environment: the process that holds the folders for those that it starts
+SEED = "seed-"  # begins the name of a seed's folder
 
 
 @contextlib.contextmanager
-def held(folders: Sequence[str | os.PathLike[str]]) -> Iterator[None]:
-    """Within the block only processes that this one starts may train in runs' folders, even while none of them lives.
+def held(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Within the block only processes that this one starts may train in a run's folder, even while none of them lives.
 
-    Folders are made where they are not there; new ones in which nothing came are removed again.
+    A folder that is not there is made; a new one in which nothing came is removed again.
+
+    Args:
+        folder: the run's, or the one of several seeds' runs.
 
     Raises:
-        AlexNetError: another job trains, or is about to start again, in one of them.
+        AlexNetError: another job trains, or is about to start again, there.
     """
+    place = files.work_place(folder)
     with contextlib.ExitStack() as stack:
-        for folder in map(files.work_place, folders):
-            stack.callback(_remove_empty, [path for path in (folder, *folder.parents) if not path.exists()])
-            stack.enter_context(files.owned(files.make_folder(folder), LAUNCHER_LOCK))
-        os.environ[LAUNCHER] = str(os.getpid())
+        stack.callback(_remove_empty, [path for path in (place, *place.parents) if not path.exists()])
+        stack.enter_context(files.owned(files.make_folder(place), LAUNCHER_LOCK))
+        os.environ[LAUNCHER] = _words(place)
         stack.callback(os.environ.pop, LAUNCHER, None)
         yield
 
@@ -45,17 +49,18 @@ def owned(folder: str | os.PathLike[str], say: Callable[[str], None]) -> Iterato
         AlexNetError: another process trains there, or a launcher that did not start this one holds it.
     """
     folder = files.make_folder(folder)
-    if (folder / LAUNCHER_LOCK).exists() and not _held_for_us(folder):
-        with files.owned(folder, LAUNCHER_LOCK):  # refused unless the launcher is dead
-            pass
+    for place in (folder, folder.parent) if folder.name.startswith(SEED) else (folder,):
+        if (place / LAUNCHER_LOCK).exists() and _words(place) != os.environ.get(LAUNCHER):
+            with files.owned(place, LAUNCHER_LOCK):  # refused unless the launcher is dead
+                pass
     with files.owned(folder, say=say):
         yield
 
 
-def _held_for_us(folder: Path) -> bool:
-    """Whether the launcher that holds a folder has started this process."""
+def _words(folder: Path) -> str:
+    """The launcher that holds a folder: its process, host and start."""
     owner = files.owner_of(folder, LAUNCHER_LOCK)
-    return owner is not None and str(owner["process"]) == os.environ.get(LAUNCHER)
+    return "" if owner is None else f"{owner['process']} {owner['host']} {owner['since']}"
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

@@ -364,7 +364,7 @@ def _same_net(old: Any, new: Any) -> bool:
 
 
 def difference(old: dict, new: dict) -> list[str]:
-    """What two recipes (as dicts) differ in: ``learning_rate 0.01 -> 0.02``.
+    """What two recipes (as dicts) differ in: ``--lr 0.01 -> 0.02``.
 
     The old one may be of an earlier version: its names are those of then, and what it did not know has its default.
     Nets are compared by their tables, and a run that weights come from by these weights: either may have moved.
@@ -381,4 +381,5 @@ def difference(old: dict, new: dict) -> list[str]:
     if old.get("start_from_weights") and old["start_from_weights"] == new.get("start_from_weights"):
         ignored.add("start_from")
     keys = [key for key in {**old, **new} if key not in ignored]
-    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+    options = {key: option(key) for key in annotations()} | {"start_from": "--from"}
+    return [f"{options.get(key, key)} {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]

@@ -173,7 +173,7 @@ def _check_same(setup: Setup) -> None:
 def _check_longer(setup: Setup, old: dict[str, Any], changed: list[str]) -> None:
     """Says how to train longer, where nothing but the number of epochs is another and larger one."""
     before, now = old.get("epochs"), setup.recipe.epochs
-    if len(changed) == 1 and isinstance(before, int) and changed[0].startswith("epochs ") and now > before:
+    if len(changed) == 1 and isinstance(before, int) and changed[0].startswith("--epochs ") and now > before:
         words = ("train", setup.dataset.path, f"{setup.folder}-longer", "--from", str(setup.folder))
         raise UsageError(
             f"{setup.folder}: was begun with other options: {changed[0]}, and its learning rate follows the epochs. "

@@ -213,7 +213,7 @@ def train_seeds(
 
 def _of_seed(folder: str | os.PathLike, seed: int) -> str:
     """The run's folder of a seed."""
-    return files.join(folder, f"seed-{seed}")
+    return files.join(folder, f"{owners.SEED}{seed}")
 
 
 @contextlib.contextmanager
@@ -234,5 +234,5 @@ def held(
     mistakes.check_order("train", ("dataset", dataset), (wanted, folder))
     mistakes.refuse_other(folder, wanted)
     files.check_written(folder)
-    with owners.held([folder] if seeds is None else [_of_seed(folder, seed) for seed in seeds]):
+    with owners.held(folder):
         yield

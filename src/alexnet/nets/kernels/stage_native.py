@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from alexnet import native
 from alexnet.native import Stage
@@ -24,6 +25,7 @@ class StageFunction(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *gradients: Tensor):
         x, y, places = ctx.saved_tensors
         gradient = gradients[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
@@ -31,7 +33,7 @@ class StageFunction(torch.autograd.Function):
 
 
 def run_stage(x: Tensor, stage: Stage) -> Tensor:
-    """ReLU, response norm (paper 3.3) and max pooling in one pass each way.
+    """ReLU, response norm (paper 3.3) and pooling in one pass each way.
 
     Args:
         x: (N, C, H, W) bfloat16 or float32 on the CPU, for which ``runs`` is true; any strides.

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from alexnet import native
 from alexnet.nets.kernels import stage_native
@@ -22,6 +23,7 @@ class WithinMapNormFunction(torch.autograd.Function):
         return native.within_map_norm_forward(x, size, k, alpha)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *gradients: Tensor):
         (x,) = ctx.saved_tensors
         gradient = gradients[0].to(x.dtype).contiguous(memory_format=torch.channels_last)

@@ -9,6 +9,7 @@ from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.ranks import Ranks
+from alexnet.training.optimizer import flat
 from alexnet.training.parallel.division import Division
 from alexnet.training.setup import Setup
 from alexnet.training.start import optimizer_of
@@ -53,6 +54,6 @@ def _send(division: Division, own: dict[str, torch.Tensor], whole: dict[str, tor
     """The first rank's whole tensors, one after another, to every rank, which keeps its part."""
     for name, part in own.items():
         tensor = division.room(name, part) if whole is None else whole[name].detach().clone()
-        dist.broadcast(tensor, 0)
+        dist.broadcast(flat(tensor, tensor), 0)
         with torch.no_grad():
             part.copy_(division.own(name, tensor))
