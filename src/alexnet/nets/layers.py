@@ -204,7 +204,7 @@ class LocalProducts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *gradients: Tensor):
+    def backward(ctx, *gradients: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         seen, matrices = ctx.saved_tensors
         shape, (filters, maps, size, _, rows, columns), window, compiled = ctx.parameters
         gradient, x, weight = gradients[0].contiguous(), None, None

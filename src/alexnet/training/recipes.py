@@ -101,7 +101,13 @@ RECIPES: dict[str, Recipe] = {
         **FAST_CIFAR, net="cifar-quick", epochs=6, learning_rate=0.03, warmup_epochs=0.2, weight_decay=0.0005
     ),
     "cifar-18-fast": Recipe(
-        **FAST_CIFAR, net="cifar-18", epochs=16, learning_rate=0.02, warmup_epochs=0.5, weight_decay=0.001
+        **FAST_CIFAR,
+        net="cifar-18",
+        epochs=22,
+        crop_margin=4,
+        learning_rate=0.02,
+        warmup_epochs=0.5,
+        weight_decay=0.001,
     ),
 }
 
