@@ -1,11 +1,15 @@
 """The house stays as it was laid: a small root, no overgrown module or function, each decision in one place."""
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from alexnet import native
 
 PACKAGE = Path(__file__).parent.parent / "src" / "alexnet"
 ROOT = {"__init__.py", "__main__.py", "errors.py", "machine.py", "progress.py", "py.typed", "randomness.py"}
@@ -47,3 +51,10 @@ def test_each_decision_is_in_one_place():
 def test_help_needs_no_torch():
     code = "import sys; from alexnet import cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.skipif(os.environ.get("ALEXNET_KERNELS") == "portable", reason="the portable path was asked for")
+def test_there_is_a_compiled_path_wherever_there_is_a_compiler():
+    """Without this, sources that do not compile would have all tests of theirs skipped."""
+    if sys.platform.startswith("linux") and shutil.which(os.environ.get("CC", "cc")):
+        assert native.available(), native.status().words

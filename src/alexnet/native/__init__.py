@@ -61,27 +61,11 @@ __all__ = [
     "within_map_norm_forward",
 ]
 
-_ROOMS = {
-    "library": ("Status", "available", "keep_freed_memory", "kernels", "portable", "status"),
-    "layers": (
-        *(
-            "BETA",
-            "MOST_WINDOW",
-            "Stage",
-            "few_rows",
-            "stage_backward",
-            "stage_forward",
-            "windows_gather",
-            "windows_scatter",
-        ),
-        *("within_map_norm_backward", "within_map_norm_forward"),
-    ),
-}
-
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'alexnet.native' has no attribute {name!r}")
-    room = next((room for room, names in _ROOMS.items() if name in names), "functions")
-    module = import_module(f"alexnet.native.{room}")
-    return globals().setdefault(name, getattr(module, name))
+    if name in __all__:
+        for room in ("library", "layers", "functions"):
+            module = import_module(f"alexnet.native.{room}")
+            if hasattr(module, name):
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module 'alexnet.native' has no attribute {name!r}")

@@ -21,7 +21,7 @@ static int64_t line_of(const Norm *n) { return n->columns * n->maps; }
 /* Rows that a window has at most. */
 static int64_t ring_of(const Norm *n) { return 2 * n->reach + 1 < n->rows ? 2 * n->reach + 1 : n->rows; }
 
-static Scratch work_of(const Norm *n, int64_t ring, int *failed) {
+static Scratch scratch_of(const Norm *n, int64_t ring, int *failed) {
     int64_t line = line_of(n), total = line * (4 + 2 * ring) + 2 * n->reach * n->maps;
     Scratch w = {.all = zeroed(total * sizeof(float))};
     if (!w.all) {
