@@ -18,6 +18,12 @@ TRAINING = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def heard(monkeypatch):
+    """Whatever command ran before in this process, ``--quiet`` or not."""
+    monkeypatch.setattr(progress, "_QUIET", [False])
+
+
 @pytest.mark.parametrize("width", [34, 40, 60, 80, 100, 120, 200])
 def test_a_line_is_never_cut(width):
     """Rendered at a width, it is one line of whole parts, the most important among them."""

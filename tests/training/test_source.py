@@ -283,7 +283,7 @@ def test_a_run_begins_from_another_layer_by_layer(alexnet, dataset, small, tmp_p
     ended = load(first).net.state()
     assert all(torch.equal(begun[name], ended[name]) != name.startswith("fc4") for name in ended)
     status, _, err = alexnet("train", tmp_path / "store", tmp_path / "second", *small, "--lr", 0)
-    assert status == 2 and "start_from" in err  # the same command goes on; another is refused
+    assert status == 2 and "--from" in err  # the same command goes on; another is refused
     status, _, err = alexnet("train", tmp_path / "store", tmp_path / "third", *small, "--from", tmp_path / "nowhere")
     assert status == 2 and "no run there" in err
 
