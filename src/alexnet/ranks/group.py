@@ -18,9 +18,7 @@ if TYPE_CHECKING:  # imported where there is more than one rank: a command of on
 T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
 TIMEOUT, UNSHARED = "ALEXNET_TIMEOUT", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-LAUNCHER = (
-    "ALEXNET_LAUNCHER"  # in the environment: who holds the folders for the processes that it starts, its number first
-)
+LAUNCHER = "ALEXNET_LAUNCHER"  # in the environment: the process that started this one, and holds the run's folder
 LOOK_SECONDS = 1.0  # between looks whether it lives
 _CURRENT: list["Ranks"] = []
 _BROKEN: list[int] = []  # ranks of this process whose job failed
@@ -166,7 +164,7 @@ def joined() -> Iterator[Ranks]:
         yield current()
         return
     ranks = _from_environment()
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # before torch comes: its warnings have stack traces
+    hush_torch()
     _end_with_launcher()
     import torch.distributed as dist
 
@@ -194,6 +192,11 @@ def joined() -> Iterator[Ranks]:
         with contextlib.suppress(Exception):  # of a group that has failed
             dist.destroy_process_group()
         ranks.watch.close(linger=failed)
+
+
+def hush_torch() -> None:
+    """Errors alone of torch's C++, whose warnings have stack traces; to be called before torch is imported."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _end_with_launcher() -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from alexnet.errors import UsageError, check_number
-from alexnet.ranks.group import UNSHARED
+from alexnet.ranks.group import UNSHARED, hush_torch
 
 MOST_DEVICES, MOST_RESTARTS = 1024, 3
 GRACE_SECONDS = 1  # after one has failed, for the others to say why and to leave
@@ -58,7 +58,8 @@ def launch(count: int, arguments: Sequence[str], cores: int, say: Callable[[str]
         cores: of this machine, shared by the processes.
         say: is told of restarts.
     """
-    environment = {UNSHARED: "1", "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
+    hush_torch()
+    environment = {UNSHARED: "1"}
     if "OMP_NUM_THREADS" not in os.environ:
         environment["OMP_NUM_THREADS"] = str(max(1, cores // count))
     os.environ.update(environment)

@@ -127,7 +127,7 @@ class Momentum(torch.optim.Optimizer):
             return
         block = BLOCK_ELEMENTS if tensor.device.type == "cpu" else tensor.numel()
         parts = (tensor, velocity, gradient, tensor if copy is None else copy.detach())
-        for w, v, g, low in zip(*(flat(part, tensor).split(block) for part in parts)):
+        for w, v, g, low in zip(*(flat(part, like=tensor).split(block) for part in parts)):
             v.mul_(momentum).add_(g, alpha=-lr)
             if weight_decay:
                 v.add_(w, alpha=-lr * weight_decay)
@@ -182,7 +182,8 @@ def laid_out_as(gradient: Tensor, tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, dtype=gradient.dtype).copy_(gradient)
 
 
-def flat(tensor: Tensor, like: Tensor) -> Tensor:
-    """One-dimensional, in the order in which ``like`` lies in memory: for ``like`` itself a view."""
+def flat(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """One-dimensional, in the order in which ``like`` lies in memory; in its own, it is a view."""
+    like = tensor if like is None else like
     order = sorted(range(like.dim()), key=like.stride, reverse=True)
     return tensor.permute(order).reshape(-1)

@@ -85,8 +85,7 @@ def set_up_given(
     """
     if not isinstance(recipe, Recipe | None):
         raise UsageError(f"recipe {recipe!r}: give a Recipe")
-    mistakes.check_order("train", ("dataset", dataset), ("new run", folder))
-    mistakes.refuse_other(folder, "new run")
+    check_places(dataset, folder, "new run")
     files.check_written(folder)
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     place, chosen = files.work_place(folder), machine.choose_device(device)
@@ -141,6 +140,12 @@ def set_up(
         parallel, current().size, table, len(dataset.classes), batches.smallest, settled.grad_accumulation
     )
     return Setup(dataset, folder, settled, device, start_from, net, learning, batches, layout)
+
+
+def check_places(dataset: Dataset | str | os.PathLike, folder: str | os.PathLike, wanted: str) -> None:
+    """Refuses a dataset and a folder that have changed places, and a folder that is something else than wanted."""
+    mistakes.check_order("train", ("dataset", dataset), (wanted, folder))
+    mistakes.refuse_other(folder, wanted)
 
 
 def _table(dataset: Dataset, net: str | None, start_from: Source) -> tuple[Table, int]:

@@ -12,7 +12,6 @@ from alexnet.data.batches import Batch
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import Interrupted, check_threads
-from alexnet.files import mistakes
 from alexnet.progress import Display, plural
 from alexnet.ranks import current, joined
 from alexnet.runs import owners
@@ -26,7 +25,7 @@ from alexnet.training.parallel.names import LayoutName
 from alexnet.training.plan import check_disk, say_start
 from alexnet.training.recipe import Recipe
 from alexnet.training.records import Folder, Records
-from alexnet.training.setup import Setup, set_up_given
+from alexnet.training.setup import Setup, check_places, set_up_given
 from alexnet.training.start import start
 from alexnet.training.state import State
 from alexnet.training.step import Loss, Transform
@@ -196,24 +195,19 @@ def train_seeds(
         folder: of all runs.
         seeds: which.
     """
-    mistakes.check_order("train", ("dataset", dataset), ("new runs", folder))
-    mistakes.refuse_other(folder, "new runs")
+    check_places(dataset, folder, "new runs")
     dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     display, outcomes = Display(options.get("show", True)), []
     if not files.is_remote(folder):
         files.make_folder(folder)
     for number, seed in enumerate(seeds, 1):
         display.line(f"run {number:,} of {len(seeds):,}: seed {seed}")
-        place, seeded = _of_seed(folder, seed), dataclasses.replace(recipe or Recipe(), seed=seed)
+        place = files.join(folder, f"{owners.SEED}{seed}")
+        seeded = dataclasses.replace(recipe or Recipe(), seed=seed)
         outcomes.append(train(dataset, place, seeded, **options))
         if outcomes[-1].asked_to_stop and number < len(seeds):
             raise Interrupted(f"{place}: finished; the same command goes on with seed {seeds[number]}")
     return outcomes
-
-
-def _of_seed(folder: str | os.PathLike, seed: int) -> str:
-    """The run's folder of a seed."""
-    return files.join(folder, f"{owners.SEED}{seed}")
 
 
 @contextlib.contextmanager
@@ -230,9 +224,7 @@ def held(
         UsageError: the folder cannot be a run's.
         AlexNetError: another job has it.
     """
-    wanted = "new run" if seeds is None else "new runs"
-    mistakes.check_order("train", ("dataset", dataset), (wanted, folder))
-    mistakes.refuse_other(folder, wanted)
+    check_places(dataset, folder, "new run" if seeds is None else "new runs")
     files.check_written(folder)
     with owners.held(folder):
         yield

@@ -51,7 +51,7 @@ class GradientSums:
             self._send(tensor.grad)
 
     def _send(self, tensor: Tensor) -> None:
-        in_order = flat(tensor, tensor)  # NCCL takes no other order of six dimensions
+        in_order = flat(tensor)  # NCCL takes no other order of six dimensions
         work = dist.all_reduce(in_order, group=self._group, async_op=True)
         if work is not None:
             self._works.append(work)

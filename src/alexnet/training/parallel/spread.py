@@ -54,6 +54,6 @@ def _send(division: Division, own: dict[str, torch.Tensor], whole: dict[str, tor
     """The first rank's whole tensors, one after another, to every rank, which keeps its part."""
     for name, part in own.items():
         tensor = division.room(name, part) if whole is None else whole[name].detach().clone()
-        dist.broadcast(flat(tensor, tensor), 0)
+        dist.broadcast(flat(tensor), 0)
         with torch.no_grad():
             part.copy_(division.own(name, tensor))
