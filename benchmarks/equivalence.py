@@ -97,8 +97,9 @@ CASES = {
     "fp16": Case(precision="fp16"),
     "short": Case(options={"epochs": 2, "validate_every": 2}),
     "short caffe": Case(net="caffe", options={"epochs": 2, "validate_every": 2}),
+    "short muon": Case(options={"epochs": 2, "validate_every": 2, "optimizer": "muon"}),
 }
-SHORT = ("short", "short caffe")  # for `make test`: 10 steps
+SHORT = ("short", "short caffe", "short muon")  # for `make test`: 10 steps
 MATRIX = tuple(name for name in CASES if name not in SHORT)
 SCHEMES = ("plain", "accumulation", "dropout of inputs", "frozen to fc6", "bf16")
 
@@ -262,6 +263,8 @@ def launch(root: Path, ranks: int, jobs: Sequence[Job]) -> list[dict[str, str]]:
 
 def layouts_of(case: str) -> list[str]:
     """Those that the case's net can be trained by; hybrid's schemes where they might matter."""
+    if CASES[case].options.get("optimizer") == "muon":
+        return ["data"]
     unfit = {"towers"} if CASES[case].net == "torchvision" else set()
     if case not in SCHEMES:
         unfit |= {"hybrid-turns", "hybrid-mixed"}

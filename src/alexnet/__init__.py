@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from alexnet.interchange.importing import import_weights as import_weights
     from alexnet.nets.network import Network as Net  # noqa: F401
     from alexnet.training import recipes as recipes
+    from alexnet.training.muon import Muon as Muon
     from alexnet.training.optimizer import Momentum as Momentum
     from alexnet.training.recipe import Recipe as Recipe
     from alexnet.training.train import train as train
@@ -42,6 +43,7 @@ _PLACES = {
     "Recipe": ("alexnet.training.recipe", "Recipe"),
     "recipes": ("alexnet.training.recipes", None),
     "Momentum": ("alexnet.training.optimizer", "Momentum"),
+    "Muon": ("alexnet.training.muon", "Muon"),
     "train": ("alexnet.training.train", "train"),
     "load": ("alexnet.evaluation.classifier", "load"),
     "Classifier": ("alexnet.evaluation.classifier", "Classifier"),

@@ -18,7 +18,7 @@ from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
 from alexnet.training.recipe import Settled, annotations, from_json
 from alexnet.training.recipes import RECIPES, named
-from alexnet.training.schedule import Constant, Cosine, Exponential, MultiStep, Plateau, Staircase
+from alexnet.training.schedule import Constant, Cosine, Exponential, Linear, MultiStep, Plateau, Staircase
 
 
 def small_net() -> torch.nn.Sequential:
@@ -124,6 +124,7 @@ def test_closure_copy_and_what_cannot_be_meant():
         (MultiStep(25, 51, 79), {"schedule": "multistep", "milestones": (25.0, 51.0, 79.0)}),
         (Plateau(patience=3, drops=2), {"schedule": "plateau", "plateau_patience": 3, "plateau_drops": 2}),
         (Cosine(), {"schedule": "cosine"}),
+        (Linear(), {"schedule": "linear"}),
         (Exponential(final_lr=1e-4), {"schedule": "exponential", "final_lr": 1e-4}),
         (Staircase(stages=5, final_lr=1e-4), {"schedule": "staircase", "stages": 5, "final_lr": 1e-4}),
         (Constant(), {"schedule": "constant"}),
@@ -218,6 +219,7 @@ def test_names_of_before_are_read_through_one_table():
         "crop_position",
         "crop_scale",
         "crop_margin",
+        "optimizer",
     }  # which came later
     assert from_json(before, "recipe.json").color_noise_by == "std"
     for name, values in VALUES.items():

@@ -75,6 +75,8 @@ def test_schedules():
     assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
     assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5) and rates[99] < 0.001
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+    line = Recipe(epochs=10, learning_rate=1.0, warmup_epochs=1.0, schedule="linear")
+    assert [lr_at(line, step, 10) for step in (0, 9, 10, 55, 99)] == pytest.approx([1 / 11, 10 / 11, 1, 0.5, 1 / 90])
     paper = Recipe(
         epochs=10, learning_rate=0.01, schedule="plateau", warmup_epochs=0, plateau_patience=2, plateau_drops=2
     )

@@ -22,8 +22,8 @@ GROUPS = {  # titles in the order of the page, and the fields that belong there;
         *("color_noise", "color_noise_by", "color_noise_divisor", "color_noise_until", "label_smoothing"),
     ),
     "optimizer": (
-        *("batch_size", "grad_accumulation", "init", "learning_rate", "bias_lr", "layer_lr", "momentum"),
-        *("weight_decay", "layer_weight_decay", "freeze", "pretrained_lr_factor"),
+        *("optimizer", "batch_size", "grad_accumulation", "init", "learning_rate", "bias_lr", "layer_lr"),
+        *("momentum", "weight_decay", "layer_weight_decay", "freeze", "pretrained_lr_factor"),
     ),
     "schedule": (
         *("schedule", "warmup_epochs", "milestones", "plateau_patience", "plateau_drops", "stages", "final_lr"),

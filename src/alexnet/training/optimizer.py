@@ -44,10 +44,10 @@ class Momentum(torch.optim.Optimizer):
     ):
         for name, value in {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}.items():
             if not 0 <= value < math.inf:
-                raise UsageError(f"Momentum: {name} {value}: must be at least 0")
+                raise UsageError(f"{type(self).__name__}: {name} {value}: must be at least 0")
         pairs: list[Any] = list(named_parameters.items() if isinstance(named_parameters, Mapping) else named_parameters)
         if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
-            raise UsageError("Momentum: its parameters have no names; give net.named_parameters()")
+            raise UsageError(f"{type(self).__name__}: its parameters have no names; give net.named_parameters()")
         own = weight_decays or {}
         groups: list[dict[str, Any]] = [
             {
@@ -113,13 +113,14 @@ class Momentum(torch.optim.Optimizer):
             copy = self.copies.get(group["name"])
             gradient = (tensor if copy is None else copy).grad
             if group["lr"] != 0 and gradient is not None and tensor.numel():  # a rank may have nothing of a layer
-                self._update(tensor, gradient, copy, group["momentum"], float(group["lr"]), group["weight_decay"])
+                self._update(group, gradient, copy)
         return loss
 
-    def _update(
-        self, tensor: Tensor, gradient: Tensor, copy: Tensor | None, momentum: float, lr: float, weight_decay: float
-    ) -> None:
+    def _update(self, group: dict[str, Any], gradient: Tensor, copy: Tensor | None) -> None:
+        """Updates a group's parameter, and its copy of lower precision where it has one."""
+        (tensor,) = group["params"]
         velocity = self._velocity(tensor)
+        momentum, lr, weight_decay = group["momentum"], float(group["lr"]), group["weight_decay"]
         in_one_pass = compiled_step(tensor, gradient, copy)
         if in_one_pass:
             in_one_pass(tensor, velocity, laid_out_as(gradient, tensor), copy, momentum, lr, weight_decay)

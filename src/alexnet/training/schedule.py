@@ -36,6 +36,12 @@ class Moment:
         """Epochs done."""
         return self.step / self.steps_per_epoch
 
+    @property
+    def after_warmup(self) -> float:
+        """How much of what comes after warm-up is done, 0..1."""
+        warmup, total = self.warmup_epochs * self.steps_per_epoch, self.epochs * self.steps_per_epoch
+        return min(1.0, (self.step - warmup) / max(1.0, total - warmup))
+
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
@@ -56,14 +62,24 @@ class Cosine:
 
     def lr(self, peak: float, moment: Moment) -> float:
         """The learning rate at a moment; ``peak`` is the highest."""
-        warmup = moment.warmup_epochs * moment.steps_per_epoch
-        total = moment.epochs * moment.steps_per_epoch
-        share = (moment.step - warmup) / max(1.0, total - warmup)
-        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        return peak * 0.5 * (1 + math.cos(math.pi * moment.after_warmup))
 
     def flat(self) -> dict[str, object]:
         """The recipe's fields that say the same."""
         return {"schedule": "cosine"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """A straight line from the highest rate to 0."""
+
+    def lr(self, peak: float, moment: Moment) -> float:
+        """The learning rate at a moment; ``peak`` is the highest."""
+        return peak * (1 - moment.after_warmup)
+
+    def flat(self) -> dict[str, object]:
+        """The recipe's fields that say the same."""
+        return {"schedule": "linear"}
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -153,7 +169,7 @@ class Staircase:
         return {"schedule": "staircase", "stages": self.stages, "final_lr": self.final_lr}
 
 
-Schedule = Cosine | Plateau | MultiStep | Exponential | Staircase | Constant
+Schedule = Cosine | Linear | Plateau | MultiStep | Exponential | Staircase | Constant
 
 
 @dataclasses.dataclass(frozen=True)

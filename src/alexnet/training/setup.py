@@ -137,7 +137,13 @@ def set_up(
         keep=machine.memory() // (KEPT_SHARE * current().size),
     )
     layout = choose_layout(
-        parallel, current().size, table, len(dataset.classes), batches.smallest, settled.grad_accumulation
+        parallel,
+        current().size,
+        table,
+        len(dataset.classes),
+        batches.smallest,
+        settled.grad_accumulation,
+        settled.optimizer == "muon",
     )
     return Setup(dataset, folder, settled, device, start_from, net, learning, batches, layout)
 

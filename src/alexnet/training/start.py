@@ -15,10 +15,12 @@ from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError
 from alexnet.files import mistakes
 from alexnet.nets.precision import keep_copies
+from alexnet.nets.table import ConvolutionLayer
 from alexnet.runs import checkpoint
 from alexnet.runs import run as run_folder
 from alexnet.runs.code import code
 from alexnet.training import state as checkpoints
+from alexnet.training.muon import Muon
 from alexnet.training.optimizer import Momentum
 from alexnet.training.options import Options
 from alexnet.training.recipe import difference, from_json
@@ -101,9 +103,13 @@ def _state(setup: Setup, saved: checkpoints.Checkpoint | None, taken: list[str],
 
 def optimizer_of(setup: Setup) -> Momentum:
     """The recipe's, of the net's parameters."""
-    recipe = setup.recipe
-    decays = recipe.layer_weight_decays
-    return Momentum(setup.net.tensors(), recipe.learning_rate, recipe.momentum, recipe.weight_decay, decays)
+    recipe, tensors = setup.recipe, setup.net.tensors()
+    rates = (recipe.learning_rate, recipe.momentum, recipe.weight_decay, recipe.layer_weight_decays)
+    if recipe.optimizer == "momentum":
+        return Momentum(tensors, *rates)
+    layers = setup.net.table.layers.items()
+    groups = {f"{name}.weight": layer.groups for name, layer in layers if isinstance(layer, ConvolutionLayer)}
+    return Muon(tensors, *rates, groups)
 
 
 def training_step(

@@ -85,7 +85,7 @@ def trained(root):
         four += [Job(cut(layout), "short", layout, lose=CUT), Job(cut(layout, "four"), "short", layout, of=cut(layout))]
     four += [Job("asked", "short", "towers", ask=(2, CUT)), Job("asked-on", "short", "towers", of="asked"), *refused()]
     said = equivalence.launch(root, 4, four)
-    two = equivalence.matrix(QUICK[:1], 2, AT_TWO)
+    two = [*equivalence.matrix(QUICK[:1], 2, AT_TWO), *equivalence.matrix(["short muon"], 2)]
     two += [Job(cut(layout, "two"), "short", RESUMED_AS[layout], of=cut(layout)) for layout in LOST]
     equivalence.launch(root, 2, two)
     for layout in LOST:
@@ -106,6 +106,11 @@ def test_several_train_what_one_trains(root, layout, ranks, record_property):
     place, _ = root
     line = equivalence.figures(place, "short", layout, ranks)
     record_property("figures", line)
+    assert line["right"], line
+
+
+def test_updates_of_whole_layers_are_those_of_one_process(root):
+    line = equivalence.figures(root[0], "short muon", "data", 2)
     assert line["right"], line
 
 

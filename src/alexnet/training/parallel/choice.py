@@ -24,7 +24,9 @@ HANDLING = 1.0e-9  # seconds of a CPU's core a byte sent by gloo: 244 MB in 0.25
 SIDE = {"cuda": 4096}  # of the matrices whose product gives the rate; 1024 elsewhere
 
 
-def candidates(ranks: int, table: Table, classes: int, smallest: int, grad_accumulation: int = 1) -> list[Layout]:
+def candidates(
+    ranks: int, table: Table, classes: int, smallest: int, grad_accumulation: int = 1, whole_weights: bool = False
+) -> list[Layout]:
     """The layouts that a net, its batches and the ranks allow, ``data`` first.
 
     ``sharded`` saves memory, never time. Arguments as for ``choose_layout``.
@@ -32,7 +34,7 @@ def candidates(ranks: int, table: Table, classes: int, smallest: int, grad_accum
     allowed = []
     for name in ("data", "towers", "hybrid"):
         try:
-            allowed.append(choose_layout(name, ranks, table, classes, smallest, grad_accumulation))
+            allowed.append(choose_layout(name, ranks, table, classes, smallest, grad_accumulation, whole_weights))
         except UsageError:
             continue
     return allowed
@@ -110,16 +112,17 @@ def with_layout(ranks: Ranks, setup: Setup, computed: bool = False) -> Setup:
         setup: as every rank decided it.
         computed: whether what frozen layers give is computed before the training.
     """
-    table, classes, device = setup.net.table, setup.net.classes, setup.device
-    allowed = candidates(ranks.size, table, classes, setup.batches.smallest, setup.recipe.grad_accumulation)
+    table, classes, device, recipe = setup.net.table, setup.net.classes, setup.device, setup.recipe
+    smallest, whole = setup.batches.smallest, recipe.optimizer == "muon"
+    allowed = candidates(ranks.size, table, classes, smallest, recipe.grad_accumulation, whole)
     begun = ranks.by_first(lambda: _begun_as(setup))
     for layout in allowed:
         if layout.words() == begun:
             return dataclasses.replace(setup, layout=dataclasses.replace(layout, why="as it was begun"))
     if len(allowed) < 2:
         return setup
-    link, precision = measure_link(ranks, device), setup.recipe.precision
-    batch, passes = setup.recipe.batch_size, Passes(setup.learning, computed, setup.recipe.grad_accumulation)
+    link, precision = measure_link(ranks, device), recipe.precision
+    batch, passes = recipe.batch_size, Passes(setup.learning, computed, recipe.grad_accumulation)
     compute = compute_seconds(ranks, table, classes, batch, precision, device, passes)
     chosen = shortest(allowed, table, classes, batch, compute, link, precision, device.type, passes)
     return dataclasses.replace(setup, layout=chosen)

@@ -49,7 +49,13 @@ class Layout:
 
 
 def choose_layout(
-    name: str, ranks: int, table: Table, classes: int, smallest_batch: int, grad_accumulation: int = 1
+    name: str,
+    ranks: int,
+    table: Table,
+    classes: int,
+    smallest_batch: int,
+    grad_accumulation: int = 1,
+    whole_weights: bool = False,
 ) -> Layout:
     """The layout of a training.
 
@@ -59,6 +65,7 @@ def choose_layout(
         table, classes: of the net.
         smallest_batch: images of the smallest batch of all ranks.
         grad_accumulation: parts in which each rank's images go through the net.
+        whole_weights: whether the update needs all of a layer's weights.
 
     Raises:
         UsageError: the net, the batch or the ranks do not allow it.
@@ -69,6 +76,11 @@ def choose_layout(
             raise UsageError(f"--parallel {name}: needs two processes or more; give --devices 2, or use torchrun")
         return Layout("data", 1)
     layout = _automatic(ranks, table, classes) if name == "auto" else _asked(name, ranks, table)
+    if whole_weights and layout.name != "data":
+        raise UsageError(
+            f"--parallel {name}: each rank would update a part of a layer's weights, and --optimizer muon needs all of "
+            "them; give --parallel data"
+        )
     if smallest_batch < layout.data:
         raise UsageError(
             f"--batch-size: an epoch's smallest batch has {smallest_batch} images, fewer than the {layout.data} ranks "

@@ -1,0 +1,135 @@
+"""Muon's update, worked by hand through the singular values; what it leaves to ``Momentum``; a training with it."""
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet import Momentum, Muon, Net, Recipe, UsageError, load, train
+from alexnet.nets.precision import keep_copies
+from alexnet.nets.table import ConvolutionLayer
+from alexnet.nets.table_file import load_table
+from alexnet.training.muon import ITERATIONS, QUINTIC, orthogonal
+from alexnet.training.parallel.choice import candidates
+from alexnet.training.parallel.layout import choose_layout
+
+
+def by_singular_values(matrix: np.ndarray) -> np.ndarray:
+    """What the iterations make of a matrix: Jordan's quintic, on each singular value by itself."""
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    values = values / np.sqrt((values**2).sum())
+    for _ in range(ITERATIONS):
+        values = sum(factor * values**power for factor, power in zip(QUINTIC, (1, 3, 5)))
+    return left * values @ right
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (5, 5), (1, 7)])
+def test_the_polynomial_of_the_singular_values(shape):
+    matrices = drawn(3, *shape)
+    made = orthogonal(matrices)
+    for one, matrix in zip(made, matrices):
+        np.testing.assert_allclose(one, by_singular_values(matrix.numpy()), atol=1e-9)
+    singular = torch.linalg.svdvals(made)
+    assert 0.6 < singular.min() and singular.max() < 1.25
+    in_float32 = orthogonal(matrices.float()).double()
+    assert (in_float32 - made).abs().max() < 1e-4
+
+
+def test_a_gradient_of_zero_moves_nothing():
+    assert not orthogonal(torch.zeros(2, 3, 4)).any()
+
+
+def test_two_updates_by_hand():
+    """Velocity, the look ahead, the decay that is no part of the velocity, and the factor of tall matrices."""
+    weight, last = torch.nn.Parameter(drawn(6, 1, 2, 2)), torch.nn.Parameter(drawn(3, 6, seed=1))
+    bias = torch.nn.Parameter(drawn(6, seed=2))
+    optimizer = Muon({"a.weight": weight, "a.bias": bias, "b.weight": last}, lr=0.1, momentum=0.8, weight_decay=0.01)
+    assert set(optimizer.matrices) == {"a.weight"}
+    other = Momentum({"a.bias": bias.detach().clone(), "b.weight": last.detach().clone()}, 0.1, 0.8, 0.01)
+    w, v = weight.detach().numpy().reshape(6, 4).copy(), np.zeros((6, 4))
+    for step in range(2):
+        gradient = drawn(6, 4, seed=10 + step)
+        weight.grad, last.grad, bias.grad = (
+            gradient.view(6, 1, 2, 2),
+            drawn(3, 6, seed=20 + step),
+            drawn(6, seed=30 + step),
+        )
+        other.tensors["a.bias"].grad, other.tensors["b.weight"].grad = bias.grad.clone(), last.grad.clone()
+        optimizer.step()
+        other.step()
+        v = 0.8 * v + gradient.numpy()
+        w = (1 - 0.1 * 0.01) * w - 0.1 * np.sqrt(6 / 4) * by_singular_values(gradient.numpy() + 0.8 * v)
+        np.testing.assert_allclose(weight.detach().view(6, 4), w, atol=1e-9)
+    assert torch.equal(bias.detach(), other.tensors["a.bias"]) and torch.equal(last.detach(), other.tensors["b.weight"])
+
+
+def test_each_group_and_each_place_is_a_matrix():
+    grouped, local = torch.nn.Parameter(drawn(8, 3, 2, 2)), torch.nn.Parameter(drawn(4, 3, 2, 2, 5, 6, seed=1))
+    last = torch.nn.Parameter(drawn(2, 2))
+    named = {
+        "conv.weight": grouped,
+        "local.weight": local,
+        "local.bias": torch.nn.Parameter(drawn(4, 5, 6)),
+        "fc": last,
+    }
+    optimizer = Muon(named, lr=1.0, momentum=0.0, weight_decay=0.0, groups={"conv.weight": 2})
+    assert optimizer.matrices == {"conv.weight": 2, "local.weight": 1}
+    grouped.grad, local.grad = drawn(8, 3, 2, 2, seed=2), drawn(4, 3, 2, 2, 5, 6, seed=3)
+    before = grouped.detach().clone(), local.detach().clone()
+    optimizer.step()
+    for half in (slice(0, 4), slice(4, 8)):
+        step = (before[0] - grouped.detach())[half].reshape(4, 12)
+        np.testing.assert_allclose(step, by_singular_values(grouped.grad[half].reshape(4, 12).numpy()), atol=1e-9)
+    for row, column in ((0, 0), (4, 5), (2, 3)):
+        step = (before[1] - local.detach())[..., row, column].reshape(4, 12)
+        own = local.grad[..., row, column].reshape(4, 12).numpy()
+        np.testing.assert_allclose(step, by_singular_values(own), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["paper", "cifar-13"])
+def test_of_a_whole_net_with_its_copies(name):
+    """All layers of filters, in the layouts that a net keeps; copies of bf16 stay equal."""
+    net = Net(name, classes=10)
+    layers = net.table.layers.items()
+    groups = {f"{key}.weight": layer.groups for key, layer in layers if isinstance(layer, ConvolutionLayer)}
+    optimizer = Muon(net.named_parameters(), lr=0.01, groups=groups)
+    weights = [key for key in net.tensors() if key.endswith("weight")]
+    assert list(optimizer.matrices) == [key for key in weights if not key.startswith("fc")]
+    assert [count for count in optimizer.matrices.values() if count > 1] == ([2, 2, 2] if name == "paper" else [])
+    copies = keep_copies(net, torch.bfloat16)
+    optimizer.keep(copies)
+    (first, *_, last) = [key for key in copies if key in weights]
+    for key in (first, last):
+        copies[key].grad = torch.randn_like(copies[key])
+    optimizer.step()
+    for key in (first, last):
+        assert torch.equal(copies[key], net.tensors()[key].bfloat16()) and copies[key].isfinite().all()
+
+
+def test_a_training_learns_and_resumes_to_the_bit(dataset, net_file, tmp_path):
+    recipe = Recipe(net=net_file, crop_size=48, batch_size=16, epochs=3, optimizer="muon", schedule="linear")
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tmp_path / "twice", recipe, show=False, keep_every=1, on_step=_stop_in_the_second_epoch)
+    train(dataset, tmp_path / "twice", recipe, show=False, keep_every=1)
+    train(dataset, tmp_path / "once", recipe, show=False)
+    once, twice = (load(tmp_path / name).net.state() for name in ("once", "twice"))
+    assert all(torch.equal(once[key], twice[key]) for key in once)
+    metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("once", "twice")]
+    assert metrics[0] == metrics[1]
+
+
+def _stop_in_the_second_epoch(report) -> None:
+    if report.epoch > 1.2:
+        raise KeyboardInterrupt
+
+
+def test_ranks_that_have_a_part_of_a_layer_are_refused():
+    table = load_table("paper")
+    for name in ("towers", "hybrid", "sharded"):
+        with pytest.raises(UsageError, match=f"--parallel {name}: .*--optimizer muon"):
+            choose_layout(name, 2, table, 10, 8, whole_weights=True)
+    assert choose_layout("data", 2, table, 10, 8, whole_weights=True).name == "data"
+    assert [layout.name for layout in candidates(2, table, 10, 8, whole_weights=True)] == ["data"]
