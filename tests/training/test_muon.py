@@ -33,7 +33,7 @@ def test_the_polynomial_of_the_singular_values(shape):
     for one, matrix in zip(made, matrices):
         np.testing.assert_allclose(one, by_singular_values(matrix.numpy()), atol=1e-9)
     singular = torch.linalg.svdvals(made)
-    assert 0.6 < singular.min() and singular.max() < 1.25
+    assert singular.min() > 0.6 and singular.max() < 1.25
     in_float32 = orthogonal(matrices.float()).double()
     assert (in_float32 - made).abs().max() < 1e-4
 

@@ -152,9 +152,10 @@ class Recipe:
     # schedule
 
     schedule: NameOrSchedule = "cosine"
-    """How the learning rate falls. cosine: half a cosine wave down to 0. linear: a straight line down to 0. plateau: divided by 10 when the validation
-    error stalls (paper 5). multistep: divided by 10 at each milestone. exponential: down to --final-lr (source numbers
-    155, 156). staircase: the same, in equally long stages (source numbers 169, 170). constant: not at all."""
+    """How the learning rate falls. cosine: half a cosine wave down to 0. linear: a straight line down to 0. plateau:
+    divided by 10 when the validation error stalls (paper 5). multistep: divided by 10 at each milestone. exponential:
+    down to --final-lr (source numbers 155, 156). staircase: the same, in equally long stages (source numbers 169, 170).
+    constant: not at all."""
 
     warmup_epochs: Annotated[float, Within(0, 1e6)] = 1.0
     """Epochs in which the learning rate rises from 0 to its highest."""

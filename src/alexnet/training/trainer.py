@@ -32,6 +32,7 @@ from alexnet.training.step import NotFinite, Result, first_not_finite
 
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
+TINY = 48  # pixels: such an image is decoded in less time than threads take to hand Python's lock over
 DRAIN_STEPS = 16  # on a GPU: steps between looks at the loss, each of which waits for the device
 
 
@@ -141,7 +142,8 @@ class Trainer:
         steps = range(self.state.step, setup.steps)
         if setup.device.type == "cpu":
             fetch = None if own or self.features else setup.batches.fetch
-            return between(load, steps, self.options.decoders, fetch)
+            alone = setup.dataset.size <= TINY and not self.options.workers
+            return between(load, steps, 1 if alone else self.options.decoders, fetch)
         return ahead(load, steps, self.options.decoders)
 
     def _step(self, batch: Batch) -> None:
