@@ -47,7 +47,7 @@ def test_two_updates_by_hand():
     weight, last = torch.nn.Parameter(drawn(6, 1, 2, 2)), torch.nn.Parameter(drawn(3, 6, seed=1))
     bias = torch.nn.Parameter(drawn(6, seed=2))
     optimizer = Muon({"a.weight": weight, "a.bias": bias, "b.weight": last}, lr=0.1, momentum=0.8, weight_decay=0.01)
-    assert set(optimizer.matrices) == {"a.weight"}
+    assert set(optimizer.groups) == {"a.weight"}
     other = Momentum({"a.bias": bias.detach().clone(), "b.weight": last.detach().clone()}, 0.1, 0.8, 0.01)
     w, v = weight.detach().numpy().reshape(6, 4).copy(), np.zeros((6, 4))
     for step in range(2):
@@ -66,39 +66,29 @@ def test_two_updates_by_hand():
     assert torch.equal(bias.detach(), other.tensors["a.bias"]) and torch.equal(last.detach(), other.tensors["b.weight"])
 
 
-def test_each_group_and_each_place_is_a_matrix():
-    grouped, local = torch.nn.Parameter(drawn(8, 3, 2, 2)), torch.nn.Parameter(drawn(4, 3, 2, 2, 5, 6, seed=1))
-    last = torch.nn.Parameter(drawn(2, 2))
-    named = {
-        "conv.weight": grouped,
-        "local.weight": local,
-        "local.bias": torch.nn.Parameter(drawn(4, 5, 6)),
-        "fc": last,
-    }
-    optimizer = Muon(named, lr=1.0, momentum=0.0, weight_decay=0.0, groups={"conv.weight": 2})
-    assert optimizer.matrices == {"conv.weight": 2, "local.weight": 1}
-    grouped.grad, local.grad = drawn(8, 3, 2, 2, seed=2), drawn(4, 3, 2, 2, 5, 6, seed=3)
-    before = grouped.detach().clone(), local.detach().clone()
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("maps", [1, 3])
+def test_each_group_is_a_matrix(maps, layout):
+    weight = torch.nn.Parameter(drawn(12, maps, 2, 2).to(memory_format=layout))
+    optimizer = Muon({"conv.weight": weight}, lr=1.0, momentum=0.0, weight_decay=0.0, groups={"conv.weight": 2})
+    weight.grad, before = drawn(12, maps, 2, 2, seed=2), weight.detach().clone()
     optimizer.step()
-    for half in (slice(0, 4), slice(4, 8)):
-        step = (before[0] - grouped.detach())[half].reshape(4, 12)
-        np.testing.assert_allclose(step, by_singular_values(grouped.grad[half].reshape(4, 12).numpy()), atol=1e-9)
-    for row, column in ((0, 0), (4, 5), (2, 3)):
-        step = (before[1] - local.detach())[..., row, column].reshape(4, 12)
-        own = local.grad[..., row, column].reshape(4, 12).numpy()
-        np.testing.assert_allclose(step, by_singular_values(own), atol=1e-9)
+    for half in (slice(0, 6), slice(6, 12)):
+        step = (before - weight.detach())[half].reshape(6, -1)
+        own = by_singular_values(weight.grad[half].reshape(6, -1).numpy())
+        np.testing.assert_allclose(step, own * max(1, 6 / own.shape[1]) ** 0.5, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["paper", "cifar-13"])
 def test_of_a_whole_net_with_its_copies(name):
-    """All layers of filters, in the layouts that a net keeps; copies of bf16 stay equal."""
+    """All convolutions, in the layouts that a net keeps; copies of bf16 stay equal."""
     net = Net(name, classes=10)
     layers = net.table.layers.items()
     groups = {f"{key}.weight": layer.groups for key, layer in layers if isinstance(layer, ConvolutionLayer)}
     optimizer = Muon(net.named_parameters(), lr=0.01, groups=groups)
     weights = [key for key in net.tensors() if key.endswith("weight")]
-    assert list(optimizer.matrices) == [key for key in weights if not key.startswith("fc")]
-    assert [count for count in optimizer.matrices.values() if count > 1] == ([2, 2, 2] if name == "paper" else [])
+    assert list(optimizer.groups) == [key for key in weights if key.startswith("conv")]
+    assert [count for count in optimizer.groups.values() if count > 1] == ([2, 2, 2] if name == "paper" else [])
     copies = keep_copies(net, torch.bfloat16)
     optimizer.keep(copies)
     (first, *_, last) = [key for key in copies if key in weights]

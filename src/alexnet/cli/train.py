@@ -38,7 +38,7 @@ class Train(OnDevice, Working):
     number."""
 
     workers: int | None = None
-    """Threads that decode images (default: 2 to 8, by the cores)."""
+    """Threads that decode images (default: 2 to 8, by the cores; 1 for images of 48 pixels or fewer)."""
 
     start_from: Annotated[str | None, arg(name="from", metavar="RUN")] = None
     """Run to take weights from, for fine-tuning: of every layer whose name and shape agree. The other layers are

@@ -1,10 +1,10 @@
-"""Muon: an update rule by which the filters of a layer move equally far in all directions.
+"""Muon: an update rule by which a convolution's filters move equally far in all directions.
 
 Beyond the paper: Keller Jordan and others, "Muon: An optimizer for hidden layers in neural networks", 2024.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,13 +18,13 @@ LEAST = 1e-14  # of a sum of squares: a gradient of 0 stays 0
 
 
 class Muon(Momentum):
-    """Of filters: ``v <- momentum v + g``, ``w <- (1 - lr weight_decay) w - lr s O(g + momentum v)``, where ``O`` makes
-    a matrix nearly orthogonal and ``s`` is ``sqrt(max(1, filters / weights of a filter))``.
+    """Of convolutions: ``v <- momentum v + g``, ``w <- (1 - lr weight_decay) w - lr s O(g + momentum v)``, where ``O``
+    makes a matrix nearly orthogonal and ``s`` is ``sqrt(max(1, filters / weights of a filter))``.
 
-    A convolution is a matrix with a row for each filter; one with groups is a matrix for each group, a locally
-    connected layer one for each place. All else is updated as ``Momentum`` does: biases, and fully connected layers,
-    of which the paper's would take longer to orthogonalize than to train. Slices of a layer are other matrices:
-    nothing but whole layers will do.
+    A convolution is a matrix with a row for each filter; one with groups is a matrix for each group. All else is
+    updated as ``Momentum`` does: biases; fully connected layers, of which the paper's would take longer to
+    orthogonalize than to train; and locally connected layers, which learned more slowly so, as each place sees few
+    examples (docs/recipes.md). Slices of a layer are other matrices: nothing but whole layers will do.
 
     Args:
         named_parameters, lr, momentum, weight_decay, weight_decays: as for ``Momentum``.
@@ -41,62 +41,28 @@ class Muon(Momentum):
         groups: Mapping[str, int] | None = None,
     ):
         super().__init__(named_parameters, lr, momentum, weight_decay, weight_decays)
-        filters = [name for name, tensor in self.tensors.items() if tensor.dim() in (4, 6)]
-        self.matrices = {name: (groups or {}).get(name, 1) for name in filters}
+        filters = [name for name, tensor in self.tensors.items() if tensor.dim() == 4]
+        self.groups = {name: (groups or {}).get(name, 1) for name in filters}
 
     def _update(self, group: dict[str, Any], gradient: Tensor, copy: Tensor | None) -> None:
-        if group["name"] not in self.matrices:
+        if group["name"] not in self.groups:
             super()._update(group, gradient, copy)
             return
         (tensor,) = group["params"]
         velocity, gradient = self._velocity(tensor), gradient.to(tensor.dtype)
         velocity.mul_(group["momentum"]).add_(gradient)
         ahead = gradient.add(velocity, alpha=group["momentum"])
-        as_matrices, as_weights = views(tensor.dim(), self.matrices[group["name"]])
-        matrices = as_matrices(ahead)
-        rows, columns = matrices.shape[1:]
-        lr = float(group["lr"])
-        tensor.mul_(1 - lr * group["weight_decay"])
-        step = as_weights(orthogonal(matrices), tensor.shape)
-        tensor.add_(step, alpha=-lr * math.sqrt(max(1.0, rows / columns)))
+        ahead = ahead.permute(0, 2, 3, 1)  # maps last, as the net keeps filters in memory
+        parts = self.groups[group["name"]]
+        matrices = ahead.reshape(parts, len(tensor) // parts, -1)
+        step = orthogonal(matrices).reshape(ahead.shape).permute(0, 3, 1, 2)
+        lr, (rows, columns) = float(group["lr"]), matrices.shape[1:]
+        tensor.mul_(1 - lr * group["weight_decay"]).add_(step, alpha=-lr * math.sqrt(max(1.0, rows / columns)))
         if copy is not None:
             copy.detach().copy_(tensor)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "matrices": self.matrices}
-
-
-def views(dimensions: int, groups: int) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, torch.Size], Tensor]]:
-    """How weights become (number, filters, weights of a filter) matrices, and matrices weights again.
-
-    A filter's weights come in the order in which the net keeps them in memory (maps last): nothing is copied there.
-
-    Args:
-        dimensions: of the weights: 4 (filters, maps, height, width) or 6 (filters, maps, height, width, rows,
-            columns).
-        groups: of a convolution's filters.
-    """
-    if dimensions == 6:
-        places, back = (4, 5, 2, 3, 1, 0), (5, 4, 2, 3, 0, 1)
-
-        def of_places(weights: Tensor) -> Tensor:
-            laid = weights.permute(places)
-            return laid.reshape(laid.shape[0] * laid.shape[1], -1, laid.shape[-1]).transpose(1, 2)
-
-        def to_places(matrices: Tensor, shape: torch.Size) -> Tensor:
-            laid = torch.Size([shape[axis] for axis in places])
-            return matrices.transpose(1, 2).reshape(laid).permute(back)
-
-        return of_places, to_places
-
-    def of_filters(weights: Tensor) -> Tensor:
-        return weights.permute(0, 2, 3, 1).reshape(groups, weights.shape[0] // groups, -1)
-
-    def to_filters(matrices: Tensor, shape: torch.Size) -> Tensor:
-        filters, maps, height, width = shape
-        return matrices.reshape(filters, height, width, maps).permute(0, 3, 1, 2)
-
-    return of_filters, to_filters
+        return {**super().__getstate__(), "groups": self.groups}
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def train(
         recipe: ``Recipe()`` if not given.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``.
         threads: of torch, until the training ends; those that it has if not given.
-        workers: threads that decode; 2 to 8 by the cores if not given.
+        workers: threads that decode; if not given, 2 to 8 by the cores, or 1 for images of 48 pixels or fewer.
         keep_every: keeps a checkpoint for good every so many epochs.
         keep: ``log`` keeps one at the steps 1, 2, 4, 8, ..., for those who study learning.
         start_from: a run, trained or imported, whose weights are taken, layer by layer, where name and shape agree;
