@@ -263,9 +263,7 @@ def launch(root: Path, ranks: int, jobs: Sequence[Job]) -> list[dict[str, str]]:
 
 def layouts_of(case: str) -> list[str]:
     """Those that the case's net can be trained by; hybrid's schemes where they might matter."""
-    if CASES[case].options.get("optimizer") == "muon":
-        return ["data"]
-    unfit = {"towers"} if CASES[case].net == "torchvision" else set()
+    unfit = {"towers"} if CASES[case].net == "torchvision" or CASES[case].options.get("optimizer") == "muon" else set()
     if case not in SCHEMES:
         unfit |= {"hybrid-turns", "hybrid-mixed"}
     return [layout for layout in LAYOUTS if layout not in unfit]

@@ -125,6 +125,20 @@ def test_an_imported_or_unfinished_run_is_compared_as_far_as_it_goes(alexnet, se
     assert status == 0 and "not measured" in out and "None" not in out, err
 
 
+def test_what_a_run_of_before_did_not_know_counts_as_it_was(seeds, tmp_path):
+    """A field that came later is no difference to a run that has what trainings then did, and one to others."""
+    kinds = {"old": None, "same": "momentum", "other": "muon"}
+    for name, optimizer in kinds.items():
+        shutil.copytree(seeds / "seed-0", tmp_path / name)
+        note = tmp_path / name / "recipe.json"
+        recipe = {key: value for key, value in json.loads(note.read_text()).items() if key != "optimizer"}
+        note.write_text(json.dumps(recipe if optimizer is None else {**recipe, "optimizer": optimizer}))
+    assert compare([tmp_path / "old", tmp_path / "same"]).recipe_differences == {}
+    compared = compare([tmp_path / name for name in kinds])
+    assert compared.recipe_differences == {"optimizer": ["momentum", "momentum", "muon"]}
+    assert [seeds.runs for seeds in compared.seeds] == [["old", "same"]]
+
+
 def test_what_cannot_be_compared_is_said(alexnet, seeds, dataset):
     for arguments, said in [
         ([], "two runs or more"),

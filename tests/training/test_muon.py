@@ -6,7 +6,6 @@ import torch
 
 from alexnet import Momentum, Muon, Net, Recipe, UsageError, load, train
 from alexnet.nets.precision import keep_copies
-from alexnet.nets.table import ConvolutionLayer
 from alexnet.nets.table_file import load_table
 from alexnet.training.muon import ITERATIONS, QUINTIC, orthogonal
 from alexnet.training.parallel.choice import candidates
@@ -83,9 +82,7 @@ def test_each_group_is_a_matrix(maps, layout):
 def test_of_a_whole_net_with_its_copies(name):
     """All convolutions, in the layouts that a net keeps; copies of bf16 stay equal."""
     net = Net(name, classes=10)
-    layers = net.table.layers.items()
-    groups = {f"{key}.weight": layer.groups for key, layer in layers if isinstance(layer, ConvolutionLayer)}
-    optimizer = Muon(net.named_parameters(), lr=0.01, groups=groups)
+    optimizer = Muon(net.named_parameters(), lr=0.01, groups=net.filters())
     weights = [key for key in net.tensors() if key.endswith("weight")]
     assert list(optimizer.groups) == [key for key in weights if key.startswith("conv")]
     assert [count for count in optimizer.groups.values() if count > 1] == ([2, 2, 2] if name == "paper" else [])
@@ -116,10 +113,23 @@ def _stop_in_the_second_epoch(report) -> None:
         raise KeyboardInterrupt
 
 
-def test_ranks_that_have_a_part_of_a_layer_are_refused():
+def test_ranks_that_have_a_part_of_a_convolution_are_refused():
     table = load_table("paper")
-    for name in ("towers", "hybrid", "sharded"):
-        with pytest.raises(UsageError, match=f"--parallel {name}: .*--optimizer muon"):
-            choose_layout(name, 2, table, 10, 8, whole_weights=True)
-    assert choose_layout("data", 2, table, 10, 8, whole_weights=True).name == "data"
-    assert [layout.name for layout in candidates(2, table, 10, 8, whole_weights=True)] == ["data"]
+    with pytest.raises(UsageError, match=r"--parallel towers: .*--optimizer muon"):
+        choose_layout("towers", 2, table, 10, 8, whole_filters=True)
+    assert choose_layout("sharded", 2, table, 10, 8, whole_filters=True).name == "sharded"
+    assert [layout.name for layout in candidates(2, table, 10, 8, whole_filters=True)] == ["data", "hybrid"]
+
+
+def test_groups_that_cannot_be_meant_are_refused():
+    weight = torch.nn.Parameter(drawn(8, 2, 3, 3))
+    for groups, said in (({"c.weight": 3}, "8 filters"), ({"c.weight": 0}, "c.weight"), ({"d.weight": 1}, "d.weight")):
+        with pytest.raises(UsageError, match=f"Muon: groups: .*{said}"):
+            Muon({"c.weight": weight}, groups=groups)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e18, 1e30])
+def test_gradients_of_any_size_give_steps_of_one(scale):
+    matrices = drawn(2, 8, 30)
+    made = orthogonal((matrices * scale).float())
+    assert (made.double() - orthogonal(matrices)).abs().max() < 1e-4

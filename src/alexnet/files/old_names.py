@@ -36,6 +36,13 @@ VALUES = {  # of a recipe's fields, by their names of today
     "schedule": {"steps": "multistep", "stairs": "staircase"},
 }
 
+LATER = {  # fields of a recipe that came later, as trainings before were
+    "crop_position": "random",
+    "crop_scale": 1.0,
+    "crop_margin": 0,
+    "optimizer": "momentum",
+}
+
 OPTIONS = {  # of the command line
     **{f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}" for old, new in FIELDS.items()},
     "--rate": "--lr",

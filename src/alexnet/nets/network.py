@@ -302,6 +302,11 @@ class Network(nn.Module):
         """Every parameter by its name, on disk as here: ``conv1.weight``, ``conv1.bias``, ..."""
         return dict(self.named_parameters())
 
+    def filters(self) -> dict[str, int]:
+        """The convolutions' weights by name, and in how many groups of filters each is."""
+        layers = self.table.layers.items()
+        return {f"{name}.weight": layer.groups for name, layer in layers if isinstance(layer, ConvolutionLayer)}
+
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the parameters, and the running moments of batch norms."""
         return {**self.tensors(), **{name: value for name, value in self.named_buffers() if value.is_floating_point()}}

@@ -93,7 +93,8 @@ def _seconds_per_step(setup: Setup, options: Options) -> float:
     state.optimizer.set_lr(rates.by_name(rates.lr(0), 0.0, state.optimizer.tensors, {}))
     ends = [time.monotonic()]
     steps = range(min(setup.steps, STEPS + 1))
-    with contextlib.closing(between(setup.batches.load, steps, options.decoders, setup.batches.fetch)) as batches:
+    decoders = options.decoders(setup.dataset.size)
+    with contextlib.closing(between(setup.batches.load, steps, decoders, setup.batches.fetch)) as batches:
         for step, batch in enumerate(batches):
             float(update(batch, step).loss)  # waits for the device
             ends.append(time.monotonic())

@@ -128,6 +128,6 @@ def compute(
             setup.dataset,
             setup.batches,
             setup.recipe,
-            options.decoders,
+            options.decoders(setup.dataset.size),
             counting.counter("caching features of the frozen layers"),
         )

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alexnet.errors import UsageError
 from alexnet.training.optimizer import Momentum
 
 ITERATIONS = 5
-QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan's: singular values from 0.003 to 1 become 0.7 to 1.2
-LEAST = 1e-14  # of a sum of squares: a gradient of 0 stays 0
+QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's
 
 
 class Muon(Momentum):
@@ -23,12 +23,18 @@ class Muon(Momentum):
 
     A convolution is a matrix with a row for each filter; one with groups is a matrix for each group. All else is
     updated as ``Momentum`` does: biases; fully connected layers, of which the paper's would take longer to
-    orthogonalize than to train; and locally connected layers, which learned more slowly so, as each place sees few
-    examples (docs/recipes.md). Slices of a layer are other matrices: nothing but whole layers will do.
+    orthogonalize than to train; and locally connected layers, which learned more slowly so (docs/recipes.md). Some of
+    a convolution's filters are another matrix: each process needs all of them.
+
+    A step's length does not depend on the gradient's: only the rate's fall lets weights come to rest.
 
     Args:
         named_parameters, lr, momentum, weight_decay, weight_decays: as for ``Momentum``.
-        groups: of convolutions' weights, by name, how many groups of filters see different maps; else 1.
+        groups: of convolutions' weights, by name, how many groups of filters see different maps (``net.filters()``);
+            else 1.
+
+    Raises:
+        UsageError: parameters without names, a number that cannot be meant, or groups of what has none.
     """
 
     def __init__(
@@ -41,8 +47,14 @@ class Muon(Momentum):
         groups: Mapping[str, int] | None = None,
     ):
         super().__init__(named_parameters, lr, momentum, weight_decay, weight_decays)
-        filters = [name for name, tensor in self.tensors.items() if tensor.dim() == 4]
-        self.groups = {name: (groups or {}).get(name, 1) for name in filters}
+        self.groups = {name: 1 for name, tensor in self.tensors.items() if tensor.dim() == 4}
+        for name, count in (groups or {}).items():
+            filters = len(self.tensors[name]) if name in self.groups else 0
+            if not filters or count < 1 or filters % count:
+                raise UsageError(
+                    f"Muon: groups: {name}: {count}: a convolution of {filters} filters has no such groups"
+                )
+            self.groups[name] = count
 
     def _update(self, group: dict[str, Any], gradient: Tensor, copy: Tensor | None) -> None:
         if group["name"] not in self.groups:
@@ -66,24 +78,33 @@ class Muon(Momentum):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices with the same singular vectors, whose singular values are nearly 1 (0.7 to 1.2).
+    """Matrices with the same singular vectors, whose singular values are nearly 1, of whatever size they were.
 
-    Newton-Schulz iterations of Jordan's quintic ``a X + b (X X') X + c (X X')^2 X``. All of them are a polynomial of
-    ``X X'`` times ``X``, and are computed there, in the smaller of the two dimensions.
+    Newton-Schulz iterations of Jordan's quintic ``a X + b (X X') X + c (X X')^2 X``, from ``X`` of Frobenius norm 1.
+    Singular values above 0.002 there become 0.68 to 1.21; smaller ones up to 485 times what they were, and 0 stays 0.
+    All iterations are a polynomial of ``X X'`` times ``X``, and are computed there, in the smaller dimension.
 
     Args:
-        matrices: (number, rows, columns).
+        matrices: (number, rows, columns), finite; others give no finite ones.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.transpose(1, 2)).transpose(1, 2)
-    a, b, c = QUINTIC
+    tiny = torch.finfo(matrices.dtype).tiny
+    matrices = matrices / matrices.abs().amax((1, 2), keepdim=True).clamp(min=tiny)  # or their squares may be 0 or inf
     gram = matrices @ matrices.transpose(1, 2)
-    squares = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + LEAST  # at least that of the largest value
-    gram, whole = gram / squares, torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    for number in range(ITERATIONS):
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal(dim1=1, dim2=2).add_(a)
+    squares = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None].clamp(min=1.0)  # below 1 where all are 0
+    gram, (a, b, c) = gram / squares, QUINTIC
+    whole = _factor(gram, a, b, c)
+    factor = whole
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
+        factor = _factor(gram, a, b, c)
         whole = factor @ whole
-        if number < ITERATIONS - 1:
-            gram = factor @ gram @ factor
     return (whole * squares.rsqrt()) @ matrices
+
+
+def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """``a + b G + c G^2``."""
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    return factor

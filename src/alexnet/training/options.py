@@ -12,6 +12,8 @@ from alexnet.training.loggers import check_loggers
 from alexnet.training.parallel.names import LayoutName, check_layout
 from alexnet.training.step import Loss, Transform
 
+TINY = 48  # pixels: such an image is decoded in less time than threads take to hand Python's lock over
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -38,7 +40,6 @@ class Options:
         if self.keep_every is not None:
             check_number("--keep-every", self.keep_every, 1)
 
-    @property
-    def decoders(self) -> int:
-        """Threads that decode: as asked for, or 2 to 8 by the machine's cores."""
-        return self.workers or max(2, min(8, machine.cores()))
+    def decoders(self, size: int) -> int:
+        """Threads that decode images of a size: as asked for; or 2 to 8 by the machine's cores, 1 for tiny ones."""
+        return self.workers or (1 if size <= TINY else max(2, min(8, machine.cores())))

@@ -289,6 +289,11 @@ class Settled(Recipe):
         """``layer_weight_decay``, parsed: by the parameter's name."""
         return parse_layer_weight_decay(self.layer_weight_decay)
 
+    @property
+    def whole_filters(self) -> bool:
+        """Whether an update needs all of a convolution's filters."""
+        return self.optimizer == "muon"
+
     def learning_rates(self, steps_per_epoch: int) -> LearningRates:
         """The learning rate of each parameter as a function of the step."""
         return LearningRates(

@@ -143,7 +143,7 @@ def set_up(
         len(dataset.classes),
         batches.smallest,
         settled.grad_accumulation,
-        settled.optimizer == "muon",
+        settled.whole_filters,
     )
     return Setup(dataset, folder, settled, device, start_from, net, learning, batches, layout)
 

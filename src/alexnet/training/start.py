@@ -15,7 +15,6 @@ from alexnet.data.preprocessing import Preprocessing
 from alexnet.errors import UsageError
 from alexnet.files import mistakes
 from alexnet.nets.precision import keep_copies
-from alexnet.nets.table import ConvolutionLayer
 from alexnet.runs import checkpoint
 from alexnet.runs import run as run_folder
 from alexnet.runs.code import code
@@ -105,11 +104,7 @@ def optimizer_of(setup: Setup) -> Momentum:
     """The recipe's, of the net's parameters."""
     recipe, tensors = setup.recipe, setup.net.tensors()
     rates = (recipe.learning_rate, recipe.momentum, recipe.weight_decay, recipe.layer_weight_decays)
-    if recipe.optimizer == "momentum":
-        return Momentum(tensors, *rates)
-    layers = setup.net.table.layers.items()
-    groups = {f"{name}.weight": layer.groups for name, layer in layers if isinstance(layer, ConvolutionLayer)}
-    return Muon(tensors, *rates, groups)
+    return Muon(tensors, *rates, setup.net.filters()) if recipe.optimizer == "muon" else Momentum(tensors, *rates)
 
 
 def training_step(

@@ -144,7 +144,7 @@ def _train(setup: Setup, options: Options, display: Display) -> Outcome:
             stop = signals.stop
         ranks.by_first(Curve(setup.folder).draw)
     if errors is None and "val" in setup.dataset.splits:  # else of the last step: it is always measured
-        errors = measure(setup, state, preprocessing, options.decoders)
+        errors = measure(setup, state, preprocessing, options)
     if errors and ranks.first:
         note_errors(setup.folder, "val", dataclasses.asdict(errors))
     epochs, best = state.step // setup.batches.steps, state.best if state.validation else None

@@ -32,16 +32,16 @@ from alexnet.training.step import NotFinite, Result, first_not_finite
 
 SAVE_SECONDS = 600.0  # an epoch may last hours: no more than this is lost
 SPEED_IMAGES = 300  # fewer say little of the speed
-TINY = 48  # pixels: such an image is decoded in less time than threads take to hand Python's lock over
 DRAIN_STEPS = 16  # on a GPU: steps between looks at the loss, each of which waits for the device
 
 
-def measure(setup: Setup, state: State, preprocessing: Preprocessing, workers: int) -> Errors:
+def measure(setup: Setup, state: State, preprocessing: Preprocessing, options: Options) -> Errors:
     """Errors of the net as it is on the validation split, one view."""
     dataset = setup.dataset
     here = preprocessing.to(setup.device)
     run = Run(str(setup.folder), state.whole_net(), dataset.classes, dataset.words, here, {}, {}, state.step)
     classifier = Classifier(run, precision=setup.recipe.precision)
+    workers = options.decoders(dataset.size)
     return evaluate(classifier, dataset, split="val", workers=workers, keep_probabilities=False).errors
 
 
@@ -142,9 +142,8 @@ class Trainer:
         steps = range(self.state.step, setup.steps)
         if setup.device.type == "cpu":
             fetch = None if own or self.features else setup.batches.fetch
-            alone = setup.dataset.size <= TINY and not self.options.workers
-            return between(load, steps, 1 if alone else self.options.decoders, fetch)
-        return ahead(load, steps, self.options.decoders)
+            return between(load, steps, self.options.decoders(setup.dataset.size), fetch)
+        return ahead(load, steps, self.options.decoders(setup.dataset.size))
 
     def _step(self, batch: Batch) -> None:
         """Updates the net by a batch; its figures are pending."""
@@ -199,7 +198,7 @@ class Trainer:
         if self.features and state.step < self.setup.steps:
             errors = self.features.measure()
         else:
-            errors = measure(self.setup, state, self.preprocessing, self.options.decoders)
+            errors = measure(self.setup, state, self.preprocessing, self.options)
         self.errors = errors
         self.records.validation(state.step, epoch, errors)
         top5 = f"  top-5 {errors.top5_error:6.1%}" if len(self.setup.dataset.classes) > 5 else ""

@@ -16,6 +16,7 @@ from alexnet import files, native
 MAIN = ("data", "towers", "hybrid", "sharded")
 QUICK = equivalence.SHORT
 AT_TWO = ("data", "towers")
+MUON = ("data", "hybrid", "sharded")
 WRONG = Job(folder("float32", "data", 3), "float32", other=(0, "recipe", {"learning_rate": 0.00501}))  # 0.2% more
 STEPS = 10  # of the short cases
 CUT = 5  # steps saved before a training is lost
@@ -85,7 +86,7 @@ def trained(root):
         four += [Job(cut(layout), "short", layout, lose=CUT), Job(cut(layout, "four"), "short", layout, of=cut(layout))]
     four += [Job("asked", "short", "towers", ask=(2, CUT)), Job("asked-on", "short", "towers", of="asked"), *refused()]
     said = equivalence.launch(root, 4, four)
-    two = [*equivalence.matrix(QUICK[:1], 2, AT_TWO), *equivalence.matrix(["short muon"], 2)]
+    two = [*equivalence.matrix(QUICK[:1], 2, AT_TWO), *equivalence.matrix(["short muon"], 2, MUON)]
     two += [Job(cut(layout, "two"), "short", RESUMED_AS[layout], of=cut(layout)) for layout in LOST]
     equivalence.launch(root, 2, two)
     for layout in LOST:
@@ -109,8 +110,9 @@ def test_several_train_what_one_trains(root, layout, ranks, record_property):
     assert line["right"], line
 
 
-def test_updates_of_whole_layers_are_those_of_one_process(root):
-    line = equivalence.figures(root[0], "short muon", "data", 2)
+@pytest.mark.parametrize("layout", MUON)
+def test_updates_of_whole_convolutions_are_those_of_one_process(root, layout):
+    line = equivalence.figures(root[0], "short muon", layout, 2)
     assert line["right"], line
 
 

@@ -25,7 +25,7 @@ SIDE = {"cuda": 4096}  # of the matrices whose product gives the rate; 1024 else
 
 
 def candidates(
-    ranks: int, table: Table, classes: int, smallest: int, grad_accumulation: int = 1, whole_weights: bool = False
+    ranks: int, table: Table, classes: int, smallest: int, grad_accumulation: int = 1, whole_filters: bool = False
 ) -> list[Layout]:
     """The layouts that a net, its batches and the ranks allow, ``data`` first.
 
@@ -34,7 +34,7 @@ def candidates(
     allowed = []
     for name in ("data", "towers", "hybrid"):
         try:
-            allowed.append(choose_layout(name, ranks, table, classes, smallest, grad_accumulation, whole_weights))
+            allowed.append(choose_layout(name, ranks, table, classes, smallest, grad_accumulation, whole_filters))
         except UsageError:
             continue
     return allowed
@@ -113,8 +113,8 @@ def with_layout(ranks: Ranks, setup: Setup, computed: bool = False) -> Setup:
         computed: whether what frozen layers give is computed before the training.
     """
     table, classes, device, recipe = setup.net.table, setup.net.classes, setup.device, setup.recipe
-    smallest, whole = setup.batches.smallest, recipe.optimizer == "muon"
-    allowed = candidates(ranks.size, table, classes, smallest, recipe.grad_accumulation, whole)
+    smallest = setup.batches.smallest
+    allowed = candidates(ranks.size, table, classes, smallest, recipe.grad_accumulation, recipe.whole_filters)
     begun = ranks.by_first(lambda: _begun_as(setup))
     for layout in allowed:
         if layout.words() == begun:

@@ -55,7 +55,7 @@ def choose_layout(
     classes: int,
     smallest_batch: int,
     grad_accumulation: int = 1,
-    whole_weights: bool = False,
+    whole_filters: bool = False,
 ) -> Layout:
     """The layout of a training.
 
@@ -65,7 +65,7 @@ def choose_layout(
         table, classes: of the net.
         smallest_batch: images of the smallest batch of all ranks.
         grad_accumulation: parts in which each rank's images go through the net.
-        whole_weights: whether the update needs all of a layer's weights.
+        whole_filters: whether the update needs all of a convolution's filters.
 
     Raises:
         UsageError: the net, the batch or the ranks do not allow it.
@@ -76,10 +76,10 @@ def choose_layout(
             raise UsageError(f"--parallel {name}: needs two processes or more; give --devices 2, or use torchrun")
         return Layout("data", 1)
     layout = _automatic(ranks, table, classes) if name == "auto" else _asked(name, ranks, table)
-    if whole_weights and layout.name != "data":
+    if whole_filters and layout.name == "towers":
         raise UsageError(
-            f"--parallel {name}: each rank would update a part of a layer's weights, and --optimizer muon needs all of "
-            "them; give --parallel data"
+            "--parallel towers: each rank has a part of a convolution's filters, and --optimizer muon needs all of "
+            "them; give --parallel data or hybrid"
         )
     if smallest_batch < layout.data:
         raise UsageError(
