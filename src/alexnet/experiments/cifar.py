@@ -17,7 +17,7 @@ CIFAR_ARMS = {
 FAST_ARMS = {
     f"{name} fast": Arm(dict(vars(RECIPES[f"{name}-fast"])), says=f"the source's own recipe: {SOURCES[name]}")
     for name in ("cifar-quick", "cifar-18")
-} | {"cifar-18 fast, image and flip": Arm(of="cifar-18 fast", views=10, says="measured in one view")}
+} | {"cifar-18 fast and flips": Arm(of="cifar-18 fast", views=10, says="measured in one view")}
 NO_NORMS = 'remove = ["rnorm1", "rnorm2"]\n'
 LRN_ARMS = {
     "with norms": Arm(views=9, says="11% (3.3, footnote)"),
