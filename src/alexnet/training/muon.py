@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alexnet import machine
 from alexnet.errors import UsageError
 from alexnet.training.optimizer import Momentum
 
 ITERATIONS = 5
+SMALL = 1 << 23  # multiply-adds of ``X X'``, up to which one of a CPU's threads is done before the others are awake
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's
 
 
@@ -67,8 +69,11 @@ class Muon(Momentum):
         ahead = ahead.permute(0, 2, 3, 1)  # maps last, as the net keeps filters in memory
         parts = self.groups[group["name"]]
         matrices = ahead.reshape(parts, len(tensor) // parts, -1)
-        step = orthogonal(matrices).reshape(ahead.shape).permute(0, 3, 1, 2)
-        lr, (rows, columns) = float(group["lr"]), matrices.shape[1:]
+        rows, columns = matrices.shape[1:]
+        small = tensor.numel() * min(rows, columns) <= SMALL and tensor.device.type == "cpu"
+        with machine.torch_threads(1 if small else None):
+            step = orthogonal(matrices).reshape(ahead.shape).permute(0, 3, 1, 2)
+        lr = float(group["lr"])
         tensor.mul_(1 - lr * group["weight_decay"]).add_(step, alpha=-lr * math.sqrt(max(1.0, rows / columns)))
         if copy is not None:
             copy.detach().copy_(tensor)
