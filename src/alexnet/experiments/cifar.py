@@ -63,7 +63,7 @@ FAST = experiment_of(
     paper="; ".join(f"{name}: {SOURCES[name]}" for name in ("cifar-quick", "cifar-18")),
     needs=CIFAR_10,
     scales={
-        "minutes": Scale(1.0, (0,), None, "all of their epochs, one seed"),
+        "minutes": Scale(1.0, (0,), None, "all of their epochs, one seed", minutes=6),
         "hours": Scale(1.0, tuple(range(5)), None, "all of their epochs, five seeds"),
     },
 )
