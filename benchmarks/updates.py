@@ -2,7 +2,7 @@
 
     python -m benchmarks.updates >docs/raw/updates.json
 
-Gradients are those of one step, in the precision that the machine trains in.
+Gradients are random, in the precision that the machine trains in.
 """
 
 import torch

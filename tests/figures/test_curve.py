@@ -112,6 +112,10 @@ def test_a_runs_curve_says_net_data_set_and_recipe(dataset, net_file, tmp_path):
     (about,) = (text.get_text() for text in figure.axes[0].texts)
     assert about == "net small; small, 3 classes; cosine schedule, learning rate 0.01, batch size 16"
     assert "chance, 66.67%" in said(figure) and figure.axes[0].get_title(loc="left") == "run"
+    note = tmp_path / "run" / "recipe.json"
+    note.write_text(note.read_text().replace('"optimizer": "momentum"', '"optimizer": "muon"'))
+    (about,) = (text.get_text() for text in curve_of(tmp_path / "run", read_metrics(tmp_path / "run")).axes[0].texts)
+    assert about.endswith("; muon, cosine schedule, learning rate 0.01, batch size 16")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     measured = [100 * line["top1_error"] for line in lines if line["split"] == "val"]
     assert figure.axes[0].lines[1].get_ydata() == pytest.approx(measured)

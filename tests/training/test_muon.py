@@ -121,6 +121,16 @@ def test_ranks_that_have_a_part_of_a_convolution_are_refused():
     assert [layout.name for layout in candidates(2, table, 10, 8, whole_filters=True)] == ["data", "hybrid"]
 
 
+def test_weights_of_low_precision_move_as_those_of_float32():
+    steps = []
+    for dtype in (torch.float32, torch.bfloat16):
+        weight = torch.nn.Parameter(torch.zeros(4, 2, 3, 3, dtype=dtype))
+        weight.grad = drawn(4, 2, 3, 3).bfloat16().to(dtype)
+        Muon({"c.weight": weight}, lr=1.0).step()
+        steps.append(weight.detach().float())
+    torch.testing.assert_close(*steps, atol=0, rtol=0.02)
+
+
 def test_groups_that_cannot_be_meant_are_refused():
     weight = torch.nn.Parameter(drawn(8, 2, 3, 3))
     for groups, said in (({"c.weight": 3}, "8 filters"), ({"c.weight": 0}, "c.weight"), ({"d.weight": 1}, "d.weight")):

@@ -44,7 +44,8 @@ def curve_of(folder: str | os.PathLike, metrics: Sequence[dict]) -> Figure:
 def _recipe(folder: str | os.PathLike) -> str:
     """What a run's ``recipe.json`` says of its rates and batches."""
     recipe = current_recipe(files.read_json(Path(folder) / "recipe.json", dict))
-    words = [f"{recipe['schedule']} schedule"] if "schedule" in recipe else []
+    words = [recipe["optimizer"]] if recipe.get("optimizer", "momentum") != "momentum" else []
+    words += [f"{recipe['schedule']} schedule"] if "schedule" in recipe else []
     names = {"learning_rate": "learning rate", "batch_size": "batch size"}
     words += [f"{text} {recipe[key]:g}" for key, text in names.items() if isinstance(recipe.get(key), int | float)]
     return "".join(f", {text}" if index else f"; {text}" for index, text in enumerate(words))

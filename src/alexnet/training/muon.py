@@ -68,7 +68,7 @@ class Muon(Momentum):
         ahead = gradient.add(velocity, alpha=group["momentum"])
         ahead = ahead.permute(0, 2, 3, 1)  # maps last, as the net keeps filters in memory
         parts = self.groups[group["name"]]
-        matrices = ahead.reshape(parts, len(tensor) // parts, -1)
+        matrices = ahead.reshape(parts, len(tensor) // parts, -1).to(torch.promote_types(tensor.dtype, torch.float32))
         rows, columns = matrices.shape[1:]
         small = tensor.numel() * min(rows, columns) <= SMALL and tensor.device.type == "cpu"
         with machine.torch_threads(1 if small else None):
