@@ -16,6 +16,7 @@ from alexnet.files.old_names import FIELDS, LATER, VALUES, current_recipe
 from alexnet.training import recipes
 from alexnet.training.journal import StepReport
 from alexnet.training.optimizer import Momentum
+from alexnet.training.options import TINY, Options
 from alexnet.training.recipe import Settled, annotations, from_json
 from alexnet.training.recipes import RECIPES, named
 from alexnet.training.schedule import Constant, Cosine, Exponential, Linear, MultiStep, Plateau, Staircase
@@ -244,3 +245,8 @@ def test_a_run_of_before_resumes_under_the_names_of_today(dataset, net_file, tmp
 def test_both_names_of_the_learning_rate(alexnet, dataset, small, tmp_path, option):
     assert alexnet("train", dataset.path, tmp_path / "run", *small, option, 0.003)[0] == 0
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["learning_rate"] == 0.003
+
+
+def test_tiny_images_are_decoded_by_one_thread_unless_asked_otherwise():
+    assert Options().decoders(TINY) == 1 and Options().decoders(TINY + 1) >= 2
+    assert Options(workers=3).decoders(TINY) == Options(workers=3).decoders(256) == 3

@@ -266,7 +266,7 @@ def _recipe(facts: Facts) -> dict[str, Any]:
 
 
 def _recipe_differences(facts: Sequence[Facts]) -> dict[str, list[Any]]:
-    """Options in which runs differ. One that a run of an earlier version did not know tells nothing of it."""
+    """Options in which runs differ. One that a run does not say, imported weights any, tells nothing of it."""
     recipes = [_recipe(fact) for fact in facts]
     stores, tables = ({recipe.get(key) for recipe in recipes if recipe} for key in ("store", "table"))
     differences = {}

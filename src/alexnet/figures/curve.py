@@ -17,7 +17,7 @@ from alexnet import files
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.figures import style
 from alexnet.figures.style import GRID, INK, QUIET, RIGHT, WRONG
-from alexnet.files.old_names import current_recipe
+from alexnet.files.old_names import LATER, run_recipe
 from alexnet.runs.run import read_description
 
 WINDOWS = 120  # points of a training's curve, each a mean of steps
@@ -43,8 +43,8 @@ def curve_of(folder: str | os.PathLike, metrics: Sequence[dict]) -> Figure:
 @files.of_run
 def _recipe(folder: str | os.PathLike) -> str:
     """What a run's ``recipe.json`` says of its rates and batches."""
-    recipe = current_recipe(files.read_json(Path(folder) / "recipe.json", dict))
-    words = [recipe["optimizer"]] if recipe.get("optimizer", "momentum") != "momentum" else []
+    recipe = run_recipe(files.read_json(Path(folder) / "recipe.json", dict))
+    words = [recipe["optimizer"]] if recipe["optimizer"] != LATER["optimizer"] else []
     words += [f"{recipe['schedule']} schedule"] if "schedule" in recipe else []
     names = {"learning_rate": "learning rate", "batch_size": "batch size"}
     words += [f"{text} {recipe[key]:g}" for key, text in names.items() if isinstance(recipe.get(key), int | float)]

@@ -73,6 +73,11 @@ def current_recipe(content: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
+def run_recipe(content: dict[str, Any]) -> dict[str, Any]:
+    """A run's ``recipe.json`` as one of today would say it: what came later is as trainings were before."""
+    return LATER | current_recipe(content)
+
+
 def current_condition(condition: str) -> str:
     """``paper batch=128`` of raw figures of before, under the names of today."""
     name, *changes = condition.split(" ")

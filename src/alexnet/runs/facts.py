@@ -11,7 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from alexnet import files
 from alexnet.errors import AlexNetError
 from alexnet.files import Count, Misfit, Within, checked
-from alexnet.files.old_names import LATER, current_recipe
+from alexnet.files.old_names import run_recipe
 from alexnet.runs.checkpoint import find_checkpoint, kept_steps, step_of
 from alexnet.runs.journal import read_journal, read_metrics
 from alexnet.runs.run import DAMAGED, read_description
@@ -81,7 +81,7 @@ def read_facts(path: str | os.PathLike) -> Facts:
     _check_preparation(Path(path, "run.json"), description["preparation"])
     if Path(path, "recipe.json").exists():
         content = files.read_json(Path(path, "recipe.json"), dict, "the run was damaged; train again")
-        recipe = {key: value for key, value in (LATER | current_recipe(content)).items() if key != files.SEAL}
+        recipe = {key: value for key, value in run_recipe(content).items() if key != files.SEAL}
         _check_texts(Path(path, "recipe.json"), recipe)
     kept, metrics = kept_steps(path), read_metrics(path)
     newest = {kind: find_checkpoint(path, kind) for kind in ("last", "best") if kept}

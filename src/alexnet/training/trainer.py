@@ -139,11 +139,11 @@ class Trainer:
         setup, own = self.setup, self.options.batches
         cut = setup.batches.share.cut
         load = self.features.load if self.features else (lambda step: cut(own(step))) if own else setup.batches.load
-        steps = range(self.state.step, setup.steps)
+        steps, decoders = range(self.state.step, setup.steps), self.options.decoders(setup.dataset.size)
         if setup.device.type == "cpu":
             fetch = None if own or self.features else setup.batches.fetch
-            return between(load, steps, self.options.decoders(setup.dataset.size), fetch)
-        return ahead(load, steps, self.options.decoders(setup.dataset.size))
+            return between(load, steps, decoders, fetch)
+        return ahead(load, steps, decoders)
 
     def _step(self, batch: Batch) -> None:
         """Updates the net by a batch; its figures are pending."""
