@@ -10,12 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from alexnet import AlexNetError, Dataset, Recipe, UsageError, prepare, train
 from alexnet.errors import Interrupted
 from alexnet.runs.checkpoint import find_checkpoint, step_of
 from alexnet.training.journal import StepReport
 from alexnet.training.listeners import StallWatch
+from alexnet.training.saving import Writer
 from tests.conftest import fill, picture
 
 unix = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals and modes of Unix")
@@ -96,6 +98,28 @@ def test_a_run_whose_folder_goes_says_so_when_it_is_next_saved(dataset, recipe, 
     if act == "moved":
         shutil.rmtree(run, ignore_errors=True)
         assert train(dataset, tmp_path / "elsewhere", recipe, show=False).steps == 12
+
+
+def test_a_run_that_is_moved_between_two_checkpoints_of_one_save_is_not_made_anew(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}", encoding="utf-8")
+    writer = Writer(run)
+
+    write = writer._write
+
+    def moved_after(*arguments) -> None:
+        write(*arguments)
+        if run.exists():
+            run.rename(tmp_path / "elsewhere")
+
+    monkeypatch.setattr(writer, "_write", moved_after)
+    tensors = {"conv1.weight": torch.zeros(2)}
+    writer.save("last", 1, tensors, tensors, {}, best=(1, tensors))
+    with pytest.raises(AlexNetError, match="was removed or moved while it was trained"):
+        writer.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["elsewhere"]
+    assert [entry.name for entry in tmp_path.glob("elsewhere/checkpoints/*")] == ["best-00000001"]
 
 
 def test_a_shard_that_is_cut_while_it_is_read_is_a_line(dataset, recipe, tmp_path):

@@ -230,13 +230,18 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A folder that appears at ``path`` with all its files when the block ends, else not at all."""
+def atomic_folder(path: str | os.PathLike, parents: bool = True) -> Iterator[Path]:
+    """A folder that appears at ``path`` with all its files when the block ends, else not at all.
+
+    Args:
+        path: not there yet.
+        parents: the folders above it are made where they are missing; else that is an error.
+    """
     target = Path(path)
     partial = partial_of(target)
     with explained(target):
         try:
-            partial.mkdir(parents=True)
+            partial.mkdir(parents=parents)
             yield partial
             os.replace(partial, target)
         finally:

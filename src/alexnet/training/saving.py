@@ -90,7 +90,7 @@ class Writer:
     def _write(self, kind: str, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
         target = self.folder / f"{kind}-{step:08d}"
         if not target.exists():
-            with files.atomic_folder(target) as partial:
+            with files.atomic_folder(target, parents=False) as partial:  # a run that was moved is not made anew
                 write_checkpoint(partial, step, parts, state)
         if kind != "step":
             for old in self.folder.glob(f"{kind}-*"):
