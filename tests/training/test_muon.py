@@ -65,6 +65,15 @@ def test_two_updates_by_hand():
     assert torch.equal(bias.detach(), other.tensors["a.bias"]) and torch.equal(last.detach(), other.tensors["b.weight"])
 
 
+def test_a_convolution_that_is_added_later_moves_as_those_before():
+    first, later = torch.nn.Parameter(drawn(6, 1, 2, 2)), torch.nn.Parameter(drawn(6, 1, 2, 2))
+    optimizer = Muon({"a.weight": first}, lr=0.1)
+    optimizer.add_param_group({"params": [later], "name": "b.weight"})
+    first.grad = later.grad = drawn(6, 1, 2, 2, seed=1)
+    optimizer.step()
+    assert torch.equal(first, later) and not torch.equal(first, drawn(6, 1, 2, 2))
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("maps", [1, 3])
 def test_each_group_is_a_matrix(maps, layout):

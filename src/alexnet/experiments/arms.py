@@ -6,7 +6,6 @@ again from the raw figures. The least difference that the plan can see is said b
 
 import dataclasses
 import functools
-import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import HELD_OUT, SIZE, Case, Experiment, Row, by_condition, fitted
-from alexnet.experiments.nets import kept_run
+from alexnet.experiments.nets import kept_run, scaled
 from alexnet.experiments.statistics import (
     Difference,
     difference,
@@ -53,6 +52,7 @@ class Arm:
         against: the arm that it is compared with; the first, if not said.
         of: the arm whose runs are measured in another way; nothing is trained for this one.
         nets: how many of these runs are averaged: those of seeds 0 to 2 for each of these seeds, of 3 to 5, ...
+        share: of the recipe's epochs.
     """
 
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -63,31 +63,7 @@ class Arm:
     against: str = ""
     of: str = ""
     nets: int = 1
-
-
-def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
-    """A recipe for so many training images whose epochs are a share of its own, and its schedule with them.
-
-    What is counted in epochs shrinks alike: milestones, the end of the color noise, single layers' rates and the
-    patience of a plateau. The warm-up keeps its length, for a net needs as many steps of it, as far as there are so
-    many.
-    """
-    if share == 1:
-        return recipe
-    whole = recipe.epochs_for(images)
-    epochs = max(1, round(whole * share))
-    factor, until = epochs / whole, recipe.color_noise_until
-    return dataclasses.replace(
-        recipe,
-        epochs=epochs,
-        milestones=tuple(at * factor for at in recipe.milestones),
-        color_noise_until=None if until is None else round(until * factor),
-        layer_lr=tuple(
-            re.sub("(?<=@)[^=]+", lambda at: f"{float(at[0]) * factor:.6g}", rule) for rule in recipe.layer_lr
-        ),
-        plateau_patience=max(1, round(recipe.plateau_patience * factor)),
-        warmup_epochs=min(recipe.warmup_epochs, epochs),
-    )
+    share: float = 1.0
 
 
 def _for_cifar(recipe: Recipe) -> bool:
@@ -110,7 +86,7 @@ def own_recipe(arm: Arm, recipe: Recipe, case: Case, dataset: Dataset, folder: P
     own = dataclasses.replace(recipe, **arm.changes)
     size = None if _for_cifar(own) else dataset.size
     own = dataclasses.replace(own, net=_net(arm, own.net or "paper", size, folder))
-    return scaled(own, case.scale, dataset.splits["train"])
+    return scaled(own, case.scale * arm.share, dataset.splits["train"])
 
 
 def trained(arms: Mapping[str, Arm], recipe: Recipe, case: Case, dataset: Dataset, seed: int) -> tuple[Path, Recipe]:

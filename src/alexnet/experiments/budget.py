@@ -18,10 +18,9 @@ from alexnet.data.sources.tree import Tree
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.arms import scaled
 from alexnet.experiments.budget_report import figure, table
 from alexnet.experiments.experiment import NEVER, PHOTOS, Case, Experiment, Row, Scale, fitted
-from alexnet.experiments.nets import train_for
+from alexnet.experiments.nets import scaled, train_for
 from alexnet.runs.facts import read_facts
 from alexnet.training.recipes import named
 

@@ -22,9 +22,8 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from alexnet.errors import UsageError
-from alexnet.experiments.arms import scaled
 from alexnet.experiments.experiment import NEVER, PHOTOS, SIZE, Case, Experiment, Row, Scale, by_condition, fitted
-from alexnet.experiments.nets import train_for
+from alexnet.experiments.nets import scaled, train_for
 from alexnet.figures import style
 from alexnet.figures.filters import columns_of, draw_block, tiles_of
 from alexnet.figures.style import INK, QUIET, RIGHT, WRONG

@@ -9,7 +9,6 @@ The rows of images hold small copies of them; the others are figures alone, and 
 """
 
 import base64
-import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -23,34 +22,27 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from alexnet import machine, randomness
+from alexnet import randomness
 from alexnet.data.batches import whole_images
 from alexnet.data.dataset import Dataset
 from alexnet.data.preprocessing import views
 from alexnet.errors import UsageError
-from alexnet.evaluation.classifier import BATCH, Classifier, load
+from alexnet.evaluation.classifier import BATCH, Classifier
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.outputs import row_probabilities
-from alexnet.experiments.arms import scaled
 from alexnet.experiments.experiment import (
-    NEVER,
     PHOTOS,
-    SIZE,
     Case,
     Experiment,
     Row,
     Scale,
     by_condition,
-    fitted,
-    held_out_split,
 )
-from alexnet.experiments.nets import train_for
+from alexnet.experiments.nets import on_photos
 from alexnet.experiments.statistics import difference
 from alexnet.figures import style
 from alexnet.figures.style import INK, OTHER, QUIET, RIGHT, WRONG
-from alexnet.training.recipe import Recipe
 
-NET, BASE = "paper", Recipe(validate_every=NEVER)
 NEIGHBORS = 6
 SHOWN, QUERIES = 8, 5  # test images drawn with bars, and the first of them with neighbors, as in the paper
 PIXELS = 32  # side to which a view is averaged for the distance between pixels
@@ -62,19 +54,15 @@ def measure(case: Case) -> list[Row]:
     """Trains a net; a row of figures, then one for each test image that is drawn."""
     if case.condition != "default":
         raise UsageError(f"condition {case.condition!r}: give default")
-    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
-    split = held_out_split(dataset)
-    recipe = scaled(BASE, case.scale, dataset.splits["train"])
-    recipe = dataclasses.replace(recipe, net=fitted(NET, dataset.size, case.work), seed=case.seed)
-    outcome = train_for(case, dataset, case.work / "run", recipe)
-    run = load(case.work / "run", device=machine.choose_device(case.device))
+    trained = on_photos(case, {})
+    dataset, split, run = trained.dataset, trained.split, trained.net
     errors = evaluate(run, dataset, split=split).errors
     rows, labels, neighbors = dataset.rows(split), dataset.labels, nearest_of(run, dataset, split)
     same = {space: (labels[found] == labels[rows][:, None]).sum(1) for space, found in neighbors.items()}
     chance = np.bincount(labels[dataset.rows("train")], minlength=len(dataset.classes)) / dataset.splits["train"]
     figures: Row = {
         "layer": run.net.names[-2],
-        "epochs": outcome.epochs,
+        "epochs": trained.epochs,
         "train_images": dataset.splits["train"],
         "images": len(rows),
         "top1_error": errors.top1_error,

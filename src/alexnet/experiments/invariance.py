@@ -10,7 +10,6 @@ An image's *area* is its mean along a curve, by the trapezoid rule, over the ran
 """
 
 import base64
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,32 +20,24 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from alexnet import machine
 from alexnet.data.batches import whole_images
 from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
-from alexnet.evaluation.classifier import BATCH, Classifier, load
+from alexnet.evaluation.classifier import BATCH, Classifier
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.arms import scaled
 from alexnet.experiments.experiment import (
-    NEVER,
     PHOTOS,
-    SIZE,
     Case,
     Experiment,
     Row,
     Scale,
     by_condition,
-    fitted,
-    held_out_split,
 )
-from alexnet.experiments.nets import train_for
+from alexnet.experiments.nets import on_photos
 from alexnet.experiments.statistics import difference
 from alexnet.figures import style
 from alexnet.figures.style import INK, QUIET, RIGHT, WRONG
-from alexnet.training.recipe import Recipe
 
-NET, BASE = "paper", Recipe(validate_every=NEVER)
 ARMS: Mapping[str, dict[str, Any]] = {"augmented": {}, "plain": {"flip": False, "crop_position": "center"}}
 IMAGES = 500  # test images at most, at even distances
 REACH = 16  # pixels of 256 by which random crops move an image
@@ -69,12 +60,8 @@ def measure(case: Case) -> list[Row]:
     """Trains an arm and measures how its answers and features stay on the test images."""
     if case.condition not in ARMS:
         raise UsageError(f"condition {case.condition!r}: give one of {', '.join(ARMS)}")
-    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
-    split = held_out_split(dataset)
-    recipe = scaled(dataclasses.replace(BASE, **ARMS[case.condition]), case.scale, dataset.splits["train"])
-    recipe = dataclasses.replace(recipe, net=fitted(NET, dataset.size, case.work), seed=case.seed)
-    outcome = train_for(case, dataset, case.work / "run", recipe)
-    run = load(case.work / "run", device=machine.choose_device(case.device))
+    trained = on_photos(case, ARMS[case.condition])
+    dataset, split, run = trained.dataset, trained.split, trained.net
     curves: Row = {}
     areas: Row = {}
     for name, values in measured(run, dataset, split).items():
@@ -82,7 +69,7 @@ def measure(case: Case) -> list[Row]:
         areas[name] = {key: packed(area(STEPS[name], value)) for key, value in values.items()}
     return [
         {
-            "epochs": outcome.epochs,
+            "epochs": trained.epochs,
             "images": min(IMAGES, dataset.splits[split]),
             "top1_error": evaluate(run, dataset, split=split).errors.top1_error,
             "curves": curves,

@@ -1,7 +1,8 @@
 """Trainings of an experiment, nets that several conditions measure, and their errors, alone or averaged."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,40 @@ import numpy as np
 from alexnet import files, machine
 from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError, Interrupted
-from alexnet.evaluation.classifier import load
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.errors import described
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import NEVER, Case, Row, fitted
+from alexnet.experiments.experiment import NEVER, SIZE, Case, Row, fitted, held_out_split
 from alexnet.experiments.statistics import packed
 from alexnet.runs.verify import verify
 from alexnet.training.journal import Outcome
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import train
+
+
+def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
+    """A recipe for so many training images whose epochs are a share of its own, and its schedule with them.
+
+    What is counted in epochs shrinks alike: milestones, the end of the color noise, single layers' rates and the
+    patience of a plateau. The warm-up keeps its length, for a net needs as many steps of it, as far as there are so
+    many.
+    """
+    if share == 1:
+        return recipe
+    whole = recipe.epochs_for(images)
+    epochs = max(1, round(whole * share))
+    factor, until = epochs / whole, recipe.color_noise_until
+    return dataclasses.replace(
+        recipe,
+        epochs=epochs,
+        milestones=tuple(at * factor for at in recipe.milestones),
+        color_noise_until=None if until is None else round(until * factor),
+        layer_lr=tuple(
+            re.sub("(?<=@)[^=]+", lambda at: f"{float(at[0]) * factor:.6g}", rule) for rule in recipe.layer_lr
+        ),
+        plateau_patience=max(1, round(recipe.plateau_patience * factor)),
+        warmup_epochs=min(recipe.warmup_epochs, epochs),
+    )
 
 
 def train_for(
@@ -38,6 +64,39 @@ def train_for(
     if outcome.asked_to_stop:
         raise Interrupted(f"{case.folder}: stopped when a training had ended; the same command goes on from there")
     return outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class OnPhotos:
+    """The paper's net, trained on photos.
+
+    Attributes:
+        dataset: the photos, the net's own and those that are held out.
+        split: the latter.
+        net: on the case's device.
+        epochs: that it was trained.
+    """
+
+    dataset: Dataset
+    split: str
+    net: Classifier
+    epochs: int
+
+
+def on_photos(case: Case, changes: Mapping[str, object]) -> OnPhotos:
+    """Trains the paper's net on the case's photos, which are smaller below its full size, in the case's work folder.
+
+    Args:
+        case: with its scale, which the epochs follow, and its seed.
+        changes: of the default recipe's fields.
+    """
+    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
+    split, run = held_out_split(dataset), case.work / "run"
+    recipe = scaled(dataclasses.replace(Recipe(), **changes), case.scale, dataset.splits["train"])
+    net = fitted("paper", dataset.size, case.work)
+    recipe = dataclasses.replace(recipe, net=net, seed=case.seed, validate_every=NEVER)
+    outcome = train_for(case, dataset, run, recipe)
+    return OnPhotos(dataset, split, load(run, device=machine.choose_device(case.device)), outcome.epochs)
 
 
 def damage(run: Path) -> str | None:

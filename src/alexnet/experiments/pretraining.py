@@ -16,8 +16,8 @@ from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import Source, open_source, split_off_validation
 from alexnet.errors import UsageError
-from alexnet.experiments.arms import scaled
 from alexnet.experiments.experiment import DRAWN_IMAGES, HELD_OUT, SIZE, Case
+from alexnet.experiments.nets import scaled
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 

@@ -19,9 +19,8 @@ from alexnet.data.prepare import prepare
 from alexnet.errors import UsageError
 from alexnet.experiments import archives
 from alexnet.experiments.archives import Item
-from alexnet.experiments.arms import scaled
 from alexnet.experiments.experiment import DRAWN_IMAGES, SIZE, Case, Experiment, Row, Scale
-from alexnet.experiments.nets import error_cells, kept_net, measured
+from alexnet.experiments.nets import error_cells, kept_net, measured, scaled
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.progress import plural
 from alexnet.training.recipes import RECIPES

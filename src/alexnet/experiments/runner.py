@@ -27,6 +27,7 @@ from alexnet.experiments.figure3 import FIGURE3
 from alexnet.experiments.figure4 import FIGURE4
 from alexnet.experiments.fine_tuning import FINE_TUNING
 from alexnet.experiments.invariance import INVARIANCE
+from alexnet.experiments.photos import PHOTOS_FAST
 from alexnet.experiments.precision import PRECISION
 from alexnet.experiments.rehearsal import REHEARSAL
 from alexnet.experiments.stalling import STALLING
@@ -45,6 +46,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "figure4": FIGURE4,
     "cifar": CIFAR,
     "cifar-fast": FAST,
+    "photos-fast": PHOTOS_FAST,
     "lrn": LRN,
     "ablations": ABLATION,
     "ablations-cifar": ABLATION_CIFAR,

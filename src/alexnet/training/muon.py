@@ -59,15 +59,15 @@ class Muon(Momentum):
             self.groups[name] = count
 
     def _update(self, group: dict[str, Any], gradient: Tensor, copy: Tensor | None) -> None:
-        if group["name"] not in self.groups:
+        (tensor,) = group["params"]
+        if tensor.dim() != 4:
             super()._update(group, gradient, copy)
             return
-        (tensor,) = group["params"]
         velocity, gradient = self._velocity(tensor), gradient.to(tensor.dtype)
         velocity.mul_(group["momentum"]).add_(gradient)
         ahead = gradient.add(velocity, alpha=group["momentum"])
         ahead = ahead.permute(0, 2, 3, 1)  # maps last, as the net keeps filters in memory
-        parts = self.groups[group["name"]]
+        parts = self.groups.get(group["name"], 1)  # one that was added later has no groups
         matrices = ahead.reshape(parts, len(tensor) // parts, -1).to(torch.promote_types(tensor.dtype, torch.float32))
         rows, columns = matrices.shape[1:]
         small = tensor.numel() * min(rows, columns) <= SMALL and tensor.device.type == "cpu"
