@@ -222,8 +222,9 @@ def test_few_images_alone_are_told_of_the_better_way(others, old, small, tmp_pat
 
 
 def test_epochs_of_a_fine_tuning():
-    def epochs(images: int, fine_tuning: bool) -> int | None:
-        return Recipe().settled(images, "float32", 224, "paper", fine_tuning).epochs
+    def epochs(images: int, fine_tuning: bool, optimizer: str = "momentum") -> int | None:
+        return Recipe(optimizer=optimizer).settled(images, "float32", 224, "paper", fine_tuning).epochs
 
     assert [epochs(n, True) for n in (30, 160, 800, 5000)] == [100, 100, 20, 10]
     assert [epochs(n, False) for n in (30, 5000)] == [200, 32]
+    assert epochs(800, True, "muon") == 20

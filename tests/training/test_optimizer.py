@@ -103,6 +103,9 @@ def test_recipes_of_the_paper():
 def test_small_data_get_more_epochs_and_smaller_batches():
     few, many = Recipe().settled(100, "float32", 224, "paper"), Recipe().settled(1_200_000, "bf16", 224, "paper")
     assert (few.epochs, few.batch_size, many.epochs, many.batch_size) == (200, 32, 24, 64)
+    by_muon = [Recipe(optimizer="muon").settled(n, "float32", 224, "paper").epochs for n in (100, 5000, 1_200_000)]
+    assert by_muon == [100, 16, 12]
+    assert Recipe(optimizer="muon", epochs=3).settled(5000, "float32", 224, "paper").epochs == 3
     assert Recipe(epochs=3, batch_size=8).settled(100, "float32", 224, "paper").batch_size == 8
 
 

@@ -52,7 +52,6 @@ class Arm:
         against: the arm that it is compared with; the first, if not said.
         of: the arm whose runs are measured in another way; nothing is trained for this one.
         nets: how many of these runs are averaged: those of seeds 0 to 2 for each of these seeds, of 3 to 5, ...
-        share: of the recipe's epochs.
     """
 
     changes: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -63,7 +62,6 @@ class Arm:
     against: str = ""
     of: str = ""
     nets: int = 1
-    share: float = 1.0
 
 
 def _for_cifar(recipe: Recipe) -> bool:
@@ -86,7 +84,7 @@ def own_recipe(arm: Arm, recipe: Recipe, case: Case, dataset: Dataset, folder: P
     own = dataclasses.replace(recipe, **arm.changes)
     size = None if _for_cifar(own) else dataset.size
     own = dataclasses.replace(own, net=_net(arm, own.net or "paper", size, folder))
-    return scaled(own, case.scale * arm.share, dataset.splits["train"])
+    return scaled(own, case.scale, dataset.splits["train"])
 
 
 def trained(arms: Mapping[str, Arm], recipe: Recipe, case: Case, dataset: Dataset, seed: int) -> tuple[Path, Recipe]:

@@ -53,8 +53,8 @@ class Recipe:
     """Random seed, 0 to 4294967295."""
 
     epochs: Annotated[int, Within(1, 10**6)] | None = None
-    """Passes over the training images (default: as many as make about 160,000 crops, between 24 and 200; with --from,
-    about 16,000 crops, between 10 and 100)."""
+    """Passes over the training images (default: as many as make about 160,000 crops, between 24 and 200, and by muon
+    half of these; with --from, about 16,000 crops, between 10 and 100)."""
 
     # data and augmentation
 
@@ -263,7 +263,9 @@ class Recipe:
     def epochs_for(self, images: int, fine_tuning: bool = False) -> int:
         """Passes over so many training images: those asked for, or as many as make enough crops."""
         fewest, most, crops = FINE_TUNING if fine_tuning else FROM_SCRATCH
-        return self.epochs or max(fewest, min(most, math.ceil(crops / images)))
+        epochs = max(fewest, min(most, math.ceil(crops / images)))
+        half = self.optimizer == "muon" and not fine_tuning  # docs/results.md: better than twice as many by momentum
+        return self.epochs or (math.ceil(epochs / 2) if half else epochs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
