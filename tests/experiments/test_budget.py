@@ -49,6 +49,14 @@ def test_seeds_are_averaged_and_photos_kept_apart(tmp_path):
     assert len(budget_report.figure(rows).axes) == 2
 
 
+def test_a_recipe_is_told_apart_from_the_default():
+    rows = [row("a", 1, 0.6), {**row("a", 2, 0.4), "recipe": "fast"}]
+    drawing = budget_report.figure(rows)
+    assert [text.get_text() for text in drawing.legends[0].get_texts()][:2] == ["a", "a, fast"]
+    assert len({container[0].get_color() for container in drawing.axes[0].containers}) == 2
+    assert "| a at 128 pixels, 8 epochs, recipe fast | 2.0 |" in "\n".join(budget_report.table(rows))
+
+
 def test_fewer_photos_are_some_of_the_same(dataset, tmp_path):
     made = {count: prepare(folder.source(budget.Fewer(dataset, count, 0)), tmp_path / f"{count}", size=64)
             for count in (10, 31)}  # fmt: skip

@@ -134,28 +134,45 @@ NETS = ("paper", "one-gpu", "torchvision", "caffe")
 EPOCHS = {500: (60, 200), 5000: (8, 32), 50_000: (8, 32)}  # by photos
 
 
-def grid(counts: Sequence[int], sizes: Sequence[int], nets: Sequence[str]) -> list[str]:
-    """The conditions of so many photos, of these sizes, for these nets."""
+def grid(counts: Sequence[int], sizes: Sequence[int], nets: Sequence[str], recipe: str = "") -> list[str]:
+    """The conditions of so many photos, of these sizes, for these nets, by a recipe or the default."""
     return [
-        f"{net} size={size} photos={count} epochs={epochs}"
+        f"{net} size={size} photos={count} epochs={epochs}" + (f" recipe={recipe}" if recipe else "")
         for count, size, net in itertools.product(counts, sizes, nets)
         for epochs in EPOCHS[count]
     ]
 
 
-SMALL = tuple(grid((500, 5000), (64, 128), NETS) + grid((500, 5000), (256,), NETS[:2]))
+SMALL = tuple(
+    grid((500, 5000), (64, 128), NETS)
+    + grid((500, 5000), (256,), NETS[:2])
+    + grid((500, 5000), (64, 128, 256), ("paper",), "fast")
+)
 FEW = (
     "one-gpu size=64 photos=500 epochs=20",
     "one-gpu size=128 photos=500 epochs=20",
     "paper size=128 photos=500 epochs=20",
+    "paper size=128 photos=500 epochs=20 recipe=fast",
+    "paper size=128 photos=500 epochs=60 recipe=fast",
     "one-gpu size=64 photos=5000 epochs=4",
     "one-gpu size=128 photos=5000 epochs=4",
     "paper size=128 photos=5000 epochs=4",
     "torchvision size=128 photos=5000 epochs=4",
+    "paper size=128 photos=5000 epochs=4 recipe=fast",
+    "paper size=128 photos=5000 epochs=10 recipe=fast",
 )
 BUDGET = Experiment(
     "what to train in 5, 15 or 60 minutes: error against minutes for nets, sizes, epochs and numbers of photos",
-    conditions=tuple(dict.fromkeys((*FEW, *SMALL, *grid((50_000,), (64, 128, 256), NETS)))),
+    conditions=tuple(
+        dict.fromkeys(
+            (
+                *FEW,
+                *SMALL,
+                *grid((50_000,), (64, 128, 256), NETS),
+                *grid((50_000,), (64, 128, 256), ("paper",), "fast"),
+            )
+        )
+    ),
     seeds=(0,),
     measure=measure,
     figure=figure,
@@ -163,8 +180,8 @@ BUDGET = Experiment(
     paper="five to six days for 90 epochs of 1.2 million images on two GTX 580 (5)",
     needs=PHOTOS,
     scales={
-        "minutes": Scale(1.0, (0,), FEW, "seven points of 500 and 5,000 photos, at most 20 epochs, one seed"),
-        "hours": Scale(1.0, (0,), SMALL, "four nets, three sizes, 500 and 5,000 photos, one seed"),
+        "minutes": Scale(1.0, (0,), FEW, "eleven points of 500 and 5,000 photos, two recipes, one seed"),
+        "hours": Scale(1.0, (0,), SMALL, "four nets, three sizes, two recipes, 500 and 5,000 photos, one seed"),
         "paper": Scale(1.0, (0, 1, 2), None, "up to 50,000 photos, three seeds; with --data an ImageNet dataset"),
     },
 )

@@ -61,6 +61,11 @@ class Measured:
         return f"{self.net} at {self.size} pixels, {plural(self.epochs, 'epoch')}{recipe}"
 
     @property
+    def series(self) -> str:
+        """What is drawn in one color."""
+        return self.net if self.recipe == "default" else f"{self.net}, {self.recipe}"
+
+    @property
     def cell(self) -> str:
         """What it is and what came of it."""
         return f"{self}: {self.error:.1%} in {self.minutes:.1f} min"
@@ -117,11 +122,14 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def figure(rows: Sequence[Row]) -> Figure:
-    """Error against minutes of training for each number of photos: nets by color, sizes by marker, and the front."""
+    """Error against minutes of training for each number of photos, and the front.
+
+    Colors are for nets and recipes, markers for sizes.
+    """
     groups = by_photos(rows)
-    nets = list(dict.fromkeys(row["net"] for row in rows))
+    series = list(dict.fromkeys(Measured.of([row]).series for row in rows))
     sizes = sorted({row["size"] for row in rows})
-    colors, markers = dict(zip(nets, style.LINES)), dict(zip(sizes, style.MARKERS))
+    colors, markers = dict(zip(series, style.LINES)), dict(zip(sizes, style.MARKERS))
     drawing = style.blank(4.6 * len(groups) + 1.8, 4.6)
     panels = drawing.subplots(1, len(groups), squeeze=False, sharex=True, sharey=True)[0]
     minutes = [point.minutes for points in groups.values() for point in points]
@@ -132,7 +140,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         for point in points:
             low, high = (100 * end for end in point.interval)
             error = 100 * point.error
-            look = {"color": colors[point.net], "marker": markers[point.size], "markersize": 6, "linewidth": 1}
+            look = {"color": colors[point.series], "marker": markers[point.size], "markersize": 6, "linewidth": 1}
             axes.errorbar([point.minutes], [error], [[error - low], [high - error]], **look)
             axes.annotate(str(point.epochs), (point.minutes, error), (5, 4), textcoords="offset points", fontsize=8)
         axes.set(xscale="log", xlabel="minutes of training", title=f"{count:,} photos")
@@ -143,7 +151,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         axes.set_axisbelow(True)
         style.clean(axes)
     panels[0].set_ylabel("top-1 error, %, with its 95% interval")
-    legend = [Line2D([], [], color=color, linewidth=3, label=net) for net, color in colors.items()]
+    legend = [Line2D([], [], color=color, linewidth=3, label=name) for name, color in colors.items()]
     legend += [
         Line2D([], [], color=style.INK, marker=marker, linestyle="", label=f"{size} pixels")
         for size, marker in markers.items()
