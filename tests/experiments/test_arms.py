@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from alexnet import Interrupted, Recipe, UsageError, evaluate
-from alexnet.experiments import ablations, arms, cifar, experiment, nets, runner, statistics
+from alexnet.experiments import ablations, arms, cifar, experiment, nets, photos, runner, statistics
 from alexnet.experiments.statistics import unpacked
 from alexnet.nets.network import Network
 from alexnet.nets.table_file import load_table
@@ -140,16 +140,17 @@ def test_one_average_of_several_nets_is_one_figure():
 
 
 def test_a_scale_shortens_the_schedule_with_the_epochs():
-    recipe = arms.scaled(RECIPES["cifar-18"], 0.1, 50_000)
+    recipe = nets.scaled(RECIPES["cifar-18"], 0.1, 50_000)
     assert recipe.epochs == 14 and recipe.milestones == (12.0, 13.0)
-    assert arms.scaled(Recipe(), 0.5, 5000).epochs == 16  # of 160,000 crops
-    assert arms.scaled(Recipe(), 1, 5000) == Recipe()
+    assert nets.scaled(Recipe(), 0.5, 5000).epochs == 16  # of 160,000 crops
+    assert nets.scaled(RECIPES["fast"], 0.5, 5000).epochs == 8
+    assert nets.scaled(Recipe(), 1, 5000) == Recipe()
 
 
 def test_every_arm_is_a_net_and_a_recipe(dataset, tmp_path):
     for compared, base in (
         (ablations.ABLATIONS, "default"), (cifar.LRN_ARMS, "cifar-11"), (cifar.CIFAR_ARMS, "cifar-quick"),
-        (cifar.FAST_ARMS, "cifar-quick"),
+        (cifar.FAST_ARMS, "cifar-quick"), (photos.PHOTO_ARMS, "default"),
         (cifar.ABLATIONS_CIFAR, "cifar-11"),
     ):  # fmt: skip
         for arm in compared.values():

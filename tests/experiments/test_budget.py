@@ -9,6 +9,8 @@ from alexnet import UsageError, prepare
 from alexnet.data.sources import folder
 from alexnet.experiments import budget, budget_report, runner
 from alexnet.experiments.experiment import Row
+from alexnet.nets.table_file import load_table
+from alexnet.training.recipes import named
 from tests.conftest import killed_at
 
 
@@ -27,6 +29,14 @@ def test_a_condition_is_a_net_and_three_numbers():
                   "paper size=64 photos=5 epochs=1 depth=2", "paper size=64 photos=5 epochs=1 more"):  # fmt: skip
         with pytest.raises(UsageError, match="give a net with size, photos and epochs: paper size=128"):
             budget.Point.of(wrong)
+
+
+def test_each_condition_of_its_own_is_one():
+    for condition in budget.BUDGET.conditions:
+        point = budget.Point.of(condition)
+        assert load_table(point.net).sized(10) and named(point.recipe)
+    for scale in budget.BUDGET.scales.values():
+        assert set(scale.conditions or ()) <= set(budget.BUDGET.conditions)
 
 
 def test_what_to_take_is_the_least_error_that_there_is_time_for():
@@ -78,7 +88,7 @@ def test_fewer_photos_are_some_of_the_same(dataset, tmp_path):
 
 
 def test_a_point_that_was_stopped_goes_on(dataset, narrow, tmp_path):
-    options = {"data": dataset.path, "conditions": ["paper size=64 photos=40 epochs=2"], "show": False}
+    options = {"data": dataset.path, "conditions": ["paper size=64 photos=40 epochs=2 recipe=fast"], "show": False}
     (whole,) = runner.reproduce("budget", tmp_path / "whole", **options).rows
     with killed_at(2):
         runner.reproduce("budget", tmp_path / "stopped", **options)

@@ -11,7 +11,7 @@ from scipy.io import loadmat
 
 from alexnet import UsageError
 from alexnet.data import synthetic as drawn
-from alexnet.experiments import archives, arms, nets, rehearsal, runner
+from alexnet.experiments import archives, nets, rehearsal, runner
 from alexnet.training.recipes import RECIPES
 
 OPTIONS = {"scale": 0.017, "show": False}
@@ -88,7 +88,7 @@ def test_each_kind_of_mistake_is_counted():
 @pytest.mark.parametrize("name", ["source", "source-2010"])
 def test_a_compressed_schedule_has_the_rates_of_the_whole_one(name):
     """At the same share of the training, each parameter learns at the same rate, and the color noise ends there."""
-    whole, short = RECIPES[name], arms.scaled(RECIPES[name], 0.1, 1000)
+    whole, short = RECIPES[name], nets.scaled(RECIPES[name], 0.1, 1000)
     names = ("conv1.weight", "conv1.bias", "fc8.weight", "fc8.bias")
     rates = [recipe.settled(1000, "float32", 224, "source").learning_rates(1000) for recipe in (whole, short)]
     assert short.epochs == 9

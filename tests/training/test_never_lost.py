@@ -100,6 +100,12 @@ def test_a_run_whose_folder_goes_says_so_when_it_is_next_saved(dataset, recipe, 
         assert train(dataset, tmp_path / "elsewhere", recipe, show=False).steps == 12
 
 
+def test_checkpoints_that_are_removed_under_way_are_written_anew(dataset, recipe, tmp_path):
+    run = tmp_path / "run"
+    train(dataset, run, recipe, on_step=at_step(4, lambda: shutil.rmtree(run / "checkpoints")), show=False)
+    assert step_of(find_checkpoint(run)) == 12
+
+
 def test_a_run_that_is_moved_between_two_checkpoints_of_one_save_is_not_made_anew(tmp_path, monkeypatch):
     run = tmp_path / "run"
     run.mkdir()

@@ -66,6 +66,11 @@ def test_a_recipe_is_known_again(name):
     assert differences(changes) in ("--seed 9 --no-flip", "--seed 9 --flip")
 
 
+def test_the_fewer_epochs_of_muon_are_no_change_of_their_own():
+    settled = Recipe(optimizer="muon").settled(5000, "float32", 224, "paper")
+    assert nearest(settled, 5000, False) == ("default", {"optimizer": "muon"})
+
+
 def test_train_says_what_it_will_do_and_what_came_of_it(alexnet, dataset, net_file, tmp_path):
     run = tmp_path / "run"
     command = ("train", dataset.path, run, "--net", net_file, "--epochs", 2, *OPTIONS, "--threads", 1)

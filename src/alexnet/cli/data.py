@@ -171,8 +171,8 @@ class Prepare(Working):
         if recipe is None and dataset.size < SIDE:
             display.line(f"note: the paper's net sees {SIDE}x{SIDE} pixels: {hint(name, dataset.size)}")
             return
-        small = f" --recipe {recipe}" if dataset.size < SIDE else ""
-        display.line(f"next: alexnet train {shlex.quote(name)} RUN{small}")
+        recipe = recipe if dataset.size < SIDE else "fast"
+        display.line(f"next: alexnet train {shlex.quote(name)} RUN --recipe {recipe}")
 
 
 def _on_one_line(listing: Any) -> Any:

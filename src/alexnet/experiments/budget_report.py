@@ -1,6 +1,7 @@
 """What to train in so many minutes: worked out from what was measured of nets, sizes, epochs and photos, and drawn."""
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Sequence
 
@@ -129,7 +130,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     groups = by_photos(rows)
     series = list(dict.fromkeys(Measured.of([row]).series for row in rows))
     sizes = sorted({row["size"] for row in rows})
-    colors, markers = dict(zip(series, style.LINES)), dict(zip(sizes, style.MARKERS))
+    colors, markers = dict(zip(series, itertools.cycle(style.LINES))), dict(zip(sizes, style.MARKERS))
     drawing = style.blank(4.6 * len(groups) + 1.8, 4.6)
     panels = drawing.subplots(1, len(groups), squeeze=False, sharex=True, sharey=True)[0]
     minutes = [point.minutes for points in groups.values() for point in points]

@@ -30,14 +30,7 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import BATCH, Classifier
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.outputs import row_probabilities
-from alexnet.experiments.experiment import (
-    PHOTOS,
-    Case,
-    Experiment,
-    Row,
-    Scale,
-    by_condition,
-)
+from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.nets import on_photos
 from alexnet.experiments.statistics import difference
 from alexnet.figures import style
@@ -55,13 +48,13 @@ def measure(case: Case) -> list[Row]:
     if case.condition != "default":
         raise UsageError(f"condition {case.condition!r}: give default")
     trained = on_photos(case, {})
-    dataset, split, run = trained.dataset, trained.split, trained.net
-    errors = evaluate(run, dataset, split=split).errors
-    rows, labels, neighbors = dataset.rows(split), dataset.labels, nearest_of(run, dataset, split)
+    dataset, split, classifier = trained.dataset, trained.split, trained.classifier
+    errors = evaluate(classifier, dataset, split=split).errors
+    rows, labels, neighbors = dataset.rows(split), dataset.labels, nearest_of(classifier, dataset, split)
     same = {space: (labels[found] == labels[rows][:, None]).sum(1) for space, found in neighbors.items()}
     chance = np.bincount(labels[dataset.rows("train")], minlength=len(dataset.classes)) / dataset.splits["train"]
     figures: Row = {
-        "layer": run.net.names[-2],
+        "layer": classifier.net.names[-2],
         "epochs": trained.epochs,
         "train_images": dataset.splits["train"],
         "images": len(rows),
@@ -73,7 +66,7 @@ def measure(case: Case) -> list[Row]:
         },
     }
     order = randomness.permutation(case.seed, "figure 4", 0, len(rows))[:SHOWN].numpy()
-    return [figures, *_pictured(run, dataset, rows[order], neighbors["hidden"][order])]
+    return [figures, *_pictured(classifier, dataset, rows[order], neighbors["hidden"][order])]
 
 
 def nearest_of(run: Classifier, dataset: Dataset, split: str) -> dict[str, np.ndarray]:

@@ -25,14 +25,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import BATCH, Classifier
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import (
-    PHOTOS,
-    Case,
-    Experiment,
-    Row,
-    Scale,
-    by_condition,
-)
+from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.nets import on_photos
 from alexnet.experiments.statistics import difference
 from alexnet.figures import style
@@ -61,17 +54,17 @@ def measure(case: Case) -> list[Row]:
     if case.condition not in ARMS:
         raise UsageError(f"condition {case.condition!r}: give one of {', '.join(ARMS)}")
     trained = on_photos(case, ARMS[case.condition])
-    dataset, split, run = trained.dataset, trained.split, trained.net
+    dataset, split, classifier = trained.dataset, trained.split, trained.classifier
     curves: Row = {}
     areas: Row = {}
-    for name, values in measured(run, dataset, split).items():
+    for name, values in measured(classifier, dataset, split).items():
         curves[name] = {key: [_shown(value.mean(1)), _shown(value.std(1))] for key, value in values.items()}
         areas[name] = {key: packed(area(STEPS[name], value)) for key, value in values.items()}
     return [
         {
             "epochs": trained.epochs,
             "images": min(IMAGES, dataset.splits[split]),
-            "top1_error": evaluate(run, dataset, split=split).errors.top1_error,
+            "top1_error": evaluate(classifier, dataset, split=split).errors.top1_error,
             "curves": curves,
             "areas": areas,
         }

@@ -67,23 +67,23 @@ def train_for(
 
 
 @dataclasses.dataclass(frozen=True)
-class OnPhotos:
-    """The paper's net, trained on photos.
+class Trained:
+    """A net that a case trained on photos.
 
     Attributes:
-        dataset: the photos, the net's own and those that are held out.
-        split: the latter.
-        net: on the case's device.
-        epochs: that it was trained.
+        dataset: the photos.
+        split: the part of them that was held out.
+        classifier: it, on the case's device.
+        epochs: for which it was trained.
     """
 
     dataset: Dataset
     split: str
-    net: Classifier
+    classifier: Classifier
     epochs: int
 
 
-def on_photos(case: Case, changes: Mapping[str, object]) -> OnPhotos:
+def on_photos(case: Case, changes: Mapping[str, Any]) -> Trained:
     """Trains the paper's net on the case's photos, which are smaller below its full size, in the case's work folder.
 
     Args:
@@ -92,11 +92,11 @@ def on_photos(case: Case, changes: Mapping[str, object]) -> OnPhotos:
     """
     dataset = case.dataset(size=None if case.scale == 1 else SIZE)
     split, run = held_out_split(dataset), case.work / "run"
-    recipe = scaled(dataclasses.replace(Recipe(), **changes), case.scale, dataset.splits["train"])
+    recipe = scaled(Recipe(**changes), case.scale, dataset.splits["train"])
     net = fitted("paper", dataset.size, case.work)
     recipe = dataclasses.replace(recipe, net=net, seed=case.seed, validate_every=NEVER)
     outcome = train_for(case, dataset, run, recipe)
-    return OnPhotos(dataset, split, load(run, device=machine.choose_device(case.device)), outcome.epochs)
+    return Trained(dataset, split, load(run, device=machine.choose_device(case.device)), outcome.epochs)
 
 
 def damage(run: Path) -> str | None:

@@ -235,7 +235,7 @@ def atomic_folder(path: str | os.PathLike, parents: bool = True) -> Iterator[Pat
 
     Args:
         path: not there yet.
-        parents: the folders above it are made where they are missing; else that is an error.
+        parents: whether folders above it that are missing are made; else a missing one is an error.
     """
     target = Path(path)
     partial = partial_of(target)

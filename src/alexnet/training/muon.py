@@ -33,7 +33,7 @@ class Muon(Momentum):
     Args:
         named_parameters, lr, momentum, weight_decay, weight_decays: as for ``Momentum``.
         groups: of convolutions' weights, by name, how many groups of filters see different maps (``net.filters()``);
-            else 1.
+            else 1, and so of those that ``add_param_group`` adds.
 
     Raises:
         UsageError: parameters without names, a number that cannot be meant, or groups of what has none.
@@ -67,7 +67,7 @@ class Muon(Momentum):
         velocity.mul_(group["momentum"]).add_(gradient)
         ahead = gradient.add(velocity, alpha=group["momentum"])
         ahead = ahead.permute(0, 2, 3, 1)  # maps last, as the net keeps filters in memory
-        parts = self.groups.get(group["name"], 1)  # one that was added later has no groups
+        parts = self.groups.get(group["name"], 1)  # one that was added later is one matrix
         matrices = ahead.reshape(parts, len(tensor) // parts, -1).to(torch.promote_types(tensor.dtype, torch.float32))
         rows, columns = matrices.shape[1:]
         small = tensor.numel() * min(rows, columns) <= SMALL and tensor.device.type == "cpu"

@@ -242,6 +242,8 @@ def nearest(recipe: Settled, images: int, fine_tuning: bool) -> tuple[str, dict[
     changes = {}
     for name, known in RECIPES.items():
         settled = known.settled(images, recipe.precision, recipe.crop_size, recipe.net, fine_tuning)
+        own = dataclasses.replace(known, optimizer=recipe.optimizer).epochs_for(images, fine_tuning)
+        settled = dataclasses.replace(settled, epochs=own)  # half as many by muon, which is no change of its own
         fields = (field.name for field in dataclasses.fields(recipe))
         changes[name] = {
             field: getattr(recipe, field) for field in fields if getattr(recipe, field) != getattr(settled, field)

@@ -89,8 +89,9 @@ class Writer:
 
     def _write(self, kind: str, step: int, parts: dict[str, dict[str, Tensor]], state: dict) -> None:
         target = self.folder / f"{kind}-{step:08d}"
+        self.folder.mkdir(exist_ok=True)  # somebody may have removed it; where the run itself is gone, an error
         if not target.exists():
-            with files.atomic_folder(target, parents=False) as partial:  # a run that was moved is not made anew
+            with files.atomic_folder(target, parents=False) as partial:
                 write_checkpoint(partial, step, parts, state)
         if kind != "step":
             for old in self.folder.glob(f"{kind}-*"):
