@@ -27,15 +27,29 @@ def test_every_photo_is_in_the_store(dataset, alexnet):
     assert alexnet("verify", dataset.path)[0] == 0
 
 
-def test_one_epoch_is_far_better_than_guessing(photos, alexnet, tmp_path):
-    """Of every second photo: as many steps as of all, of half as many images each."""
-    folder, run = tmp_path / "half", tmp_path / "run"
+@pytest.fixture(scope="module")
+def half(photos, tmp_path_factory) -> Dataset:
+    """Every second photo: an epoch has as many steps as one of all, of half as many images each."""
+    from alexnet import cli
+
+    folder = tmp_path_factory.mktemp("half")
     with tarfile.open(photos / "imagenette-dev.tar") as archive:
         names = sorted(member.name for member in archive if member.isfile())
-        archive.extractall(folder, [archive.getmember(name) for name in names[::2]], filter="data")
-    assert alexnet("prepare", folder, tmp_path / "store")[0] == 0
-    dataset = Dataset(tmp_path / "store")
+        archive.extractall(folder / "photos", [archive.getmember(name) for name in names[::2]], filter="data")
+    assert cli.main(["prepare", str(folder / "photos"), str(folder / "store")]) == 0
+    dataset = Dataset(folder / "store")
     assert dataset.splits == {"train": 2500, "val": 1000}
+    return dataset
+
+
+def test_two_epochs_by_the_recipe_fast_go_far(half, alexnet, tmp_path):
+    status, out, err = alexnet("train", half.path, tmp_path / "run", "--recipe", "fast", "--epochs", 2, "--json")
+    assert status == 0, err
+    assert json.loads(out)["errors"]["top1_error"] < 0.65  # by default 0.73
+
+
+def test_one_epoch_is_far_better_than_guessing(half, alexnet, tmp_path):
+    dataset, run = half, tmp_path / "run"
     status, out, err = alexnet("train", dataset.path, run, "--epochs", 1, "--json")
     assert status == 0, err
     one = json.loads(out)["errors"]["top1_error"]
