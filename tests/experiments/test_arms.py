@@ -121,6 +121,14 @@ def row(condition: str, seed: int, wrong: list[int], **more: object) -> experime
     return {"condition": condition, "seed": seed, "images": len(wrong), "top1_error": error, "wrong": packed, **more}
 
 
+def test_what_is_concluded_is_of_the_seeds_that_both_arms_have():
+    rows = [row("whole", 0, [0] * 40), *(row("other", seed, [1] * 40) for seed in (0, 1, 2))]
+    assert "worse than the first, by one seed alone" in arms.table({}, rows)[3]
+    rows.insert(1, row("whole", 1, [0] * 40))
+    assert "worse than the first |" in arms.table({}, rows)[3]
+    assert arms.differences(rows)["other"][1].seeds == 2
+
+
 def test_an_arm_may_be_held_against_another_than_the_first():
     rows = [
         row("whole", 0, [0, 0, 0, 0]), row("stepped", 0, [1, 1, 0, 0]),

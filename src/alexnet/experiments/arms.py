@@ -161,20 +161,20 @@ def table(arms: Mapping[str, Arm], rows: Sequence[Row]) -> list[str]:
         means = " | "
         if condition in compared:
             other, own = compared[condition]
-            means = conclusion("the first" if other == rows[0]["condition"] else other, own, group)
+            means = conclusion("the first" if other == rows[0]["condition"] else other, own)
         lines.append(f"| {condition} | {statistics.mean(errors):.2%} | {shown} | {means} | {says} |")
     return lines
 
 
-def conclusion(other: str, compared: Difference, group: Sequence[Row]) -> str:
+def conclusion(other: str, compared: Difference) -> str:
     """The difference to another arm and its meaning, as two cells."""
     low, high = compared.interval
     shown = f"{100 * compared.mean:+.2f} points, {100 * low:+.2f} to {100 * high:+.2f}"
     shown += "" if other == "the first" else f" (to {other})"
     if compared.seen:
-        alone = ", by one seed alone" if len(group) == 1 else ""
+        alone = ", by one seed alone" if compared.seeds == 1 else ""
         return f"{shown} | {'worse' if compared.mean > 0 else 'better'} than {other}{alone}"
-    least = least_difference(group[0]["images"], len(group), compared.disagreement)
+    least = least_difference(compared.images, compared.seeds, compared.disagreement)
     return f"{shown} | no difference seen; the plan sees {100 * least:.1f} points"
 
 

@@ -26,12 +26,15 @@ class Difference:
         interval: 95%, bootstrapped over images and seeds.
         better: share of the draws in which the first arm errs less.
         disagreement: share of images on which a pair of runs of the same seed differ.
+        seeds, images: that both arms have.
     """
 
     mean: float
     interval: tuple[float, float]
     better: float
     disagreement: float
+    seeds: int
+    images: int
 
     @property
     def seen(self) -> bool:
@@ -67,7 +70,12 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
         draws[i] = weights[random.integers(images, size=images)].mean()
     low, high = np.quantile(draws, (0.025, 0.975))
     return Difference(
-        float(changes.mean()), (float(low), float(high)), float((draws > 0).mean()), float(np.abs(changes).mean())
+        mean=float(changes.mean()),
+        interval=(float(low), float(high)),
+        better=float((draws > 0).mean()),
+        disagreement=float(np.abs(changes).mean()),
+        seeds=seeds,
+        images=images,
     )
 
 

@@ -119,7 +119,7 @@ def table(lines: Mapping[str, Line], before: Sequence[str], rows: Sequence[Row])
         mean = {key: statistics.mean(row[key] or 0.0 for row in group) for key in ("top1_error", "top5_error")}
         mean["top5_error"] = mean["top5_error"] if group[0]["top5_error"] is not None else None
         seeds = ", ".join(f"{row['top1_error']:.1%}" for row in group)
-        means = conclusion(*compared[condition], group) if condition in compared else " | "
+        means = conclusion(*compared[condition]) if condition in compared else " | "
         paper = lines[condition].paper if condition in lines else ""
         out.append(f"| {condition} | {error_cells(mean)} | {seeds} | {means} | {paper} |")
     row = rows[0]
