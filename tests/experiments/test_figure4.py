@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from alexnet import Recipe, UsageError, load
-from alexnet.experiments import figure4, runner
+from alexnet.experiments import figure4, nets, runner
 
 
 @pytest.fixture
 def short(net_file, monkeypatch):
-    monkeypatch.setattr(figure4, "BASE", Recipe(batch_size=16, epochs=1))
-    monkeypatch.setattr(figure4, "fitted", lambda net, size, folder: net_file)
+    monkeypatch.setattr(nets, "BASE", Recipe(batch_size=16, epochs=1))
+    monkeypatch.setattr(nets, "fitted", lambda net, size, folder: net_file)
     monkeypatch.setattr(figure4, "PIXELS", 24)
     monkeypatch.setattr(figure4, "BATCH", 16)
 
@@ -40,16 +40,16 @@ def test_the_nearest_of_batches_are_the_nearest_of_all():
 def test_rows_are_those_of_plain_numpy_and_of_a_stopped_training(dataset, short, tmp_path, monkeypatch):
     options = {"data": dataset.path, "seeds": [1], "scale": 1.0, "show": False}
     whole = runner.reproduce("figure4", tmp_path / "whole", **options)
-    opened, kept = figure4.load, []
+    opened, kept = nets.load, []
 
     def stops(path, device):
         kept.append(load(path))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(figure4, "load", stops)
+    monkeypatch.setattr(nets, "load", stops)
     with pytest.raises(KeyboardInterrupt):
         runner.reproduce("figure4", tmp_path / "stopped", **options)
-    monkeypatch.setattr(figure4, "load", opened)
+    monkeypatch.setattr(nets, "load", opened)
     assert runner.reproduce("figure4", tmp_path / "stopped", **options).rows == whole.rows
     (figures, *pictured), (run,) = whole.rows, kept
     train, test = dataset.rows("train"), dataset.rows("val")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alexnet import Recipe, UsageError, load, prepare
-from alexnet.experiments import invariance, runner, statistics
+from alexnet.experiments import invariance, nets, runner, statistics
 from alexnet.experiments.invariance import transformed
 
 
@@ -58,22 +58,22 @@ def test_an_area_is_the_mean_along_the_curve():
 
 def test_rows_are_those_of_plain_numpy_and_of_a_stopped_training(dataset, net_file, tmp_path, monkeypatch):
     monkeypatch.setattr(statistics, "DRAWS", 100)
-    monkeypatch.setattr(invariance, "BASE", Recipe(batch_size=16, epochs=1))
-    monkeypatch.setattr(invariance, "fitted", lambda net, size, folder: net_file)
+    monkeypatch.setattr(nets, "BASE", Recipe(batch_size=16, epochs=1))
+    monkeypatch.setattr(nets, "fitted", lambda net, size, folder: net_file)
     monkeypatch.setattr(invariance, "IMAGES", 5)
     monkeypatch.setattr(invariance, "BATCH", 3)
     options = {"data": dataset.path, "seeds": [2], "conditions": ["plain"], "scale": 1.0, "show": False}
     whole = runner.reproduce("invariance", tmp_path / "whole", **options)
-    opened, kept = invariance.load, []
+    opened, kept = nets.load, []
 
     def stops(path, device):
         kept.append(load(path))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(invariance, "load", stops)
+    monkeypatch.setattr(nets, "load", stops)
     with pytest.raises(KeyboardInterrupt):
         runner.reproduce("invariance", tmp_path / "stopped", **options)
-    monkeypatch.setattr(invariance, "load", opened)
+    monkeypatch.setattr(nets, "load", opened)
     assert runner.reproduce("invariance", tmp_path / "stopped", **options).rows == whole.rows
     (row,), (run,) = whole.rows, kept
     assert dataset.rows("val").tolist() == list(range(48, 60))
@@ -124,7 +124,7 @@ def test_arms_are_recipes_and_others_are_refused(dataset, tmp_path):
 
 
 def test_images_to_measure_on_are_asked_for_before_anything_is_trained(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(invariance, "train_for", None)
+    monkeypatch.setattr(nets, "train_for", None)
     whole = prepare(pictures, tmp_path / "whole", size=64, val_fraction=0.0)
     with pytest.raises(UsageError, match=r"--data .*whole: has no test or validation images; .*--val-fraction"):
         runner.reproduce("invariance", tmp_path / "e", data=whole.path, show=False)

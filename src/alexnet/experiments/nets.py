@@ -21,6 +21,8 @@ from alexnet.training.journal import Outcome
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import train
 
+BASE = Recipe()  # of nets that are trained on photos
+
 
 def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
     """A recipe for so many training images whose epochs are a share of its own, and its schedule with them.
@@ -88,11 +90,11 @@ def on_photos(case: Case, changes: Mapping[str, Any]) -> Trained:
 
     Args:
         case: with its scale, which the epochs follow, and its seed.
-        changes: of the default recipe's fields.
+        changes: of the fields of ``BASE``.
     """
     dataset = case.dataset(size=None if case.scale == 1 else SIZE)
     split, run = held_out_split(dataset), case.work / "run"
-    recipe = scaled(Recipe(**changes), case.scale, dataset.splits["train"])
+    recipe = scaled(dataclasses.replace(BASE, **changes), case.scale, dataset.splits["train"])
     net = fitted("paper", dataset.size, case.work)
     recipe = dataclasses.replace(recipe, net=net, seed=case.seed, validate_every=NEVER)
     outcome = train_for(case, dataset, run, recipe)
