@@ -45,7 +45,7 @@ def half(photos, tmp_path_factory) -> Dataset:
 def test_two_epochs_by_the_recipe_fast_go_far(half, alexnet, tmp_path):
     status, out, err = alexnet("train", half.path, tmp_path / "run", "--recipe", "fast", "--epochs", 2, "--json")
     assert status == 0, err
-    assert json.loads(out)["errors"]["top1_error"] < 0.65  # by default 0.73
+    assert json.loads(out)["errors"]["top1_error"] < 0.6  # 0.43 here, by default 0.71
 
 
 def test_one_epoch_is_far_better_than_guessing(half, alexnet, tmp_path):
