@@ -19,7 +19,7 @@ PHOTOS_FAST = experiment_of(
     paper="nothing: the recipes are ours",
     needs=PHOTOS,
     scales={
-        "minutes": Scale(0.2, (0,), None, "a fifth of the epochs over photos of 128 pixels, one seed"),
+        "minutes": Scale(0.2, (0,), None, "a fifth of the epochs over photos of 128 pixels, one seed", 4),
         "hours": Scale(1.0, (0, 1, 2), None, "all of their epochs, images of 256 pixels, three seeds"),
     },
 )
