@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -62,6 +63,11 @@ class Arm:
     against: str = ""
     of: str = ""
     nets: int = 1
+
+
+def by_recipe(name: str, **more: Any) -> Arm:
+    """The arm that trains by a named recipe; ``more``: its other attributes."""
+    return Arm(dict(vars(RECIPES[name])), **more)
 
 
 def _for_cifar(recipe: Recipe) -> bool:

@@ -151,6 +151,7 @@ SMALL = tuple(
     + grid((500, 5000), (256,), NETS[:2])
     + grid((500, 5000), (64, 128, 256), ("paper",), "fast")
 )
+LARGE = grid((50_000,), (64, 128, 256), NETS) + grid((50_000,), (64, 128, 256), ("paper",), "fast")
 FEW = (
     "one-gpu size=64 photos=500 epochs=20",
     "one-gpu size=128 photos=500 epochs=20",
@@ -168,16 +169,7 @@ FEW = (
 )
 BUDGET = Experiment(
     "what to train in 5, 15 or 60 minutes: error against minutes for nets, sizes, epochs and numbers of photos",
-    conditions=tuple(
-        dict.fromkeys(
-            (
-                *FEW,
-                *SMALL,
-                *grid((50_000,), (64, 128, 256), NETS),
-                *grid((50_000,), (64, 128, 256), ("paper",), "fast"),
-            )
-        )
-    ),
+    conditions=tuple(dict.fromkeys((*FEW, *SMALL, *LARGE))),
     seeds=(0,),
     measure=measure,
     figure=figure,
@@ -185,7 +177,7 @@ BUDGET = Experiment(
     paper="five to six days for 90 epochs of 1.2 million images on two GTX 580 (5)",
     needs=PHOTOS,
     scales={
-        "minutes": Scale(1.0, (0,), FEW, "thirteen points of 500 and 5,000 photos, two recipes, one seed"),
+        "minutes": Scale(1.0, (0,), FEW, "thirteen points of 500 and 5,000 photos, two recipes, one seed", 20),
         "hours": Scale(1.0, (0,), SMALL, "four nets, three sizes, two recipes, 500 and 5,000 photos, one seed"),
         "paper": Scale(1.0, (0, 1, 2), None, "up to 50,000 photos, three seeds; with --data an ImageNet dataset"),
     },

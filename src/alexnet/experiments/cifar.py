@@ -1,8 +1,7 @@
 """CIFAR-10 by the source's nets and recipes: the four nets against each other; response norms and none; what else."""
 
-from alexnet.experiments.arms import Arm, experiment_of
+from alexnet.experiments.arms import Arm, by_recipe, experiment_of
 from alexnet.experiments.experiment import CIFAR_10, Scale
-from alexnet.training.recipes import RECIPES
 
 SOURCES = {
     "cifar-quick": "26% in 80 s",
@@ -11,11 +10,11 @@ SOURCES = {
     "cifar-11": "11% in 75 min",
 }
 CIFAR_ARMS = {
-    name: Arm(dict(vars(RECIPES[name])), views=9 if name in ("cifar-13", "cifar-11") else 1, says=says)
+    name: by_recipe(name, views=9 if name in ("cifar-13", "cifar-11") else 1, says=says)
     for name, says in SOURCES.items()
 }
 FAST_ARMS = {
-    f"{name} fast": Arm(dict(vars(RECIPES[f"{name}-fast"])), says=f"the source's own recipe: {SOURCES[name]}")
+    f"{name} fast": by_recipe(f"{name}-fast", says=f"the source's own recipe: {SOURCES[name]}")
     for name in ("cifar-quick", "cifar-18")
 } | {"cifar-18 fast and flips": Arm(of="cifar-18 fast", views=10, says="measured in one view")}
 NO_NORMS = 'remove = ["rnorm1", "rnorm2"]\n'

@@ -1,12 +1,11 @@
 """The recipe ``fast`` against ``default``, image by image: the same photos, net and seeds."""
 
-from alexnet.experiments.arms import Arm, experiment_of
+from alexnet.experiments.arms import Arm, by_recipe, experiment_of
 from alexnet.experiments.experiment import PHOTOS, Scale
-from alexnet.training.recipes import RECIPES
 
 PHOTO_ARMS = {
     "default": Arm(),
-    "fast": Arm(dict(vars(RECIPES["fast"]))),
+    "fast": by_recipe("fast"),
     "default in ten views": Arm(of="default", views=10),
     "fast in ten views": Arm(of="fast", views=10, against="default in ten views"),
 }
