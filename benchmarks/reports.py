@@ -3,7 +3,8 @@
     python -m benchmarks.reports docs/results.md
 
 A page has each such table between two comments, ``<!-- table: EXPERIMENT RAW -->`` and ``<!-- end of table -->``.
-RAW is a file of ``docs/raw`` as ``alexnet reproduce`` writes it. What lies between them is written again.
+RAW is a file of ``docs/raw`` as ``alexnet reproduce`` writes it. ``<!-- table: imagenet -->`` is made by
+``benchmarks.imagenet``, of several files. What lies between them is written again.
 """
 
 import argparse
@@ -12,9 +13,12 @@ from pathlib import Path
 
 from alexnet.experiments.experiment import read_rows
 from alexnet.experiments.runner import EXPERIMENTS
+from benchmarks import imagenet
 from benchmarks.harness import ROOT
 
-TABLE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+RAW = ROOT / "docs" / "raw"
+OF_SEVERAL = {"imagenet": imagenet.table}  # tables that several raw files make
+TABLE = re.compile(r"(<!-- table: (\S+)(?: (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def rebuilt(page: str) -> str:
@@ -22,7 +26,7 @@ def rebuilt(page: str) -> str:
 
     def table(match: re.Match[str]) -> str:
         begins, experiment, raw, ends = match.groups()
-        lines = EXPERIMENTS[experiment].table(read_rows(ROOT / "docs" / "raw" / raw))
+        lines = EXPERIMENTS[experiment].table(read_rows(RAW / raw)) if raw else OF_SEVERAL[experiment](RAW)
         return begins + "\n".join(["", *lines, "", ends])
 
     return TABLE.sub(table, page)
