@@ -11,7 +11,7 @@ import argparse
 import re
 from pathlib import Path
 
-from alexnet.experiments.experiment import read_rows
+from alexnet.experiments.raw import read_rows
 from alexnet.experiments.runner import EXPERIMENTS
 from benchmarks import imagenet
 from benchmarks.harness import ROOT

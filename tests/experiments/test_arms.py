@@ -29,7 +29,7 @@ def small(compared: dict[str, arms.Arm]) -> dict[str, experiment.Experiment]:
     """An experiment that compares these with a small net."""
     own = dataclasses.replace(
         cifar.LRN, conditions=tuple(compared), measure=functools.partial(arms.measure, compared, RECIPE),
-        table=functools.partial(arms.table, compared), needs=None,
+        table=functools.partial(arms.table, compared), needs=None, takes="photos",
     )  # fmt: skip
     return {"lrn": own}
 
@@ -125,7 +125,7 @@ def test_what_is_concluded_is_of_the_seeds_that_both_arms_have():
     rows = [row("whole", 0, [0] * 40), *(row("other", seed, [1] * 40) for seed in (0, 1, 2))]
     assert "worse than the first, by one seed alone" in arms.table({}, rows)[3]
     rows.insert(1, row("whole", 1, [0] * 40))
-    assert "worse than the first |" in arms.table({}, rows)[3]
+    assert "worse than the first, by the 2 seeds that both have |" in arms.table({}, rows)[3]
     assert arms.differences(rows)["other"][1].seeds == 2
 
 

@@ -102,7 +102,9 @@ def test_short_trainings_start_from_small_first_weights_and_scaled_others(tmp_pa
 
 
 def test_an_unknown_condition_is_refused(dataset, tmp_path):
-    with pytest.raises(UsageError, match="condition 'one tower': give one of two towers, towers joined"):
+    with pytest.raises(
+        UsageError, match="condition 'one tower': perhaps you meant two towers; give one of two towers, towers joined"
+    ):
         runner.reproduce("figure3", tmp_path / "e", data=dataset.path, conditions=["one tower"], show=False)
 
 

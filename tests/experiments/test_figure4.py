@@ -89,5 +89,5 @@ def test_figures_alone_make_the_table_and_a_figure(tmp_path):
 
 
 def test_an_unknown_condition_is_refused(dataset, tmp_path):
-    with pytest.raises(UsageError, match="condition 'fc6': give default"):
+    with pytest.raises(UsageError, match="condition 'fc6': give one of default"):
         runner.reproduce("figure4", tmp_path / "e", data=dataset.path, conditions=["fc6"], show=False)

@@ -137,7 +137,7 @@ def test_a_stopped_rehearsal_ends_with_the_same_rows(narrow, tmp_path, monkeypat
 
 
 def test_what_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="--data: rehearsal draws archives of its own"):
+    with pytest.raises(UsageError, match="--data: rehearsal draws images of its own; leave it out"):
         runner.reproduce("rehearsal", tmp_path / "e", data=tmp_path, **OPTIONS)
     with pytest.raises(UsageError, match="condition '2010': give one of ILSVRC-2010, ILSVRC-2012"):
         runner.reproduce("rehearsal", tmp_path / "e", conditions=["2010"], **OPTIONS)

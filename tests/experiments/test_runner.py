@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet import AlexNetError, Recipe, UsageError
 from alexnet.experiments import experiment, figure1, fine_tuning, precision, runner, stalling
-from alexnet.experiments.experiment import read_rows
+from alexnet.experiments.raw import read_rows
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
 from tests.conftest import fill
@@ -46,7 +46,7 @@ def test_a_stopped_experiment_goes_on_to_the_same_figures(dataset, conditions, t
     assert again.rows == whole.rows and again.table == whole.table
     assert (tmp_path / "stopped" / "raw.jsonl").read_bytes() == (tmp_path / "whole" / "raw.jsonl").read_bytes()
     assert np.asarray(Image.open(tmp_path / "stopped" / "figure.png")).std() > 5
-    assert not list((tmp_path / "stopped" / "work").iterdir())
+    assert not (tmp_path / "stopped" / "work").exists()
 
 
 def test_the_steps_are_those_of_the_trainer(dataset, net_file, tmp_path):
@@ -133,7 +133,7 @@ def test_fine_tuning_refuses_what_is_no_photos_in_a_line(tmp_path):
 
 
 def test_figure1_goes_on_at_the_rate_where_it_was_stopped(dataset, tmp_path, monkeypatch):
-    plain = dataclasses.replace(runner.EXPERIMENTS["figure1"], needs="")
+    plain = dataclasses.replace(runner.EXPERIMENTS["figure1"], needs=None, takes="photos")
     monkeypatch.setitem(runner.EXPERIMENTS, "figure1", plain)
     monkeypatch.setattr(figure1, "BASE", dataclasses.replace(figure1.BASE, batch_size=8))
     monkeypatch.setattr(figure1, "MOST", 4)
@@ -204,7 +204,7 @@ def test_a_mistake_leaves_the_folder_free_for_what_was_meant(dataset, tmp_path):
 @pytest.mark.parametrize("line", ['{"condition": "relu", ', "[]", "{}", "\x00"])
 def test_damaged_raw_figures_are_named_by_their_line(tmp_path, line):
     (tmp_path / "raw.jsonl").write_text('{"condition": "relu", "seed": 0}\n' + line + "\n", encoding="utf-8")
-    with pytest.raises(AlexNetError, match=r"raw.jsonl: line 2: .* remove the line"):
+    with pytest.raises(AlexNetError, match=r"raw.jsonl: line 2: .* remove it, and the others"):
         read_rows(tmp_path / "raw.jsonl")
 
 

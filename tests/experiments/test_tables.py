@@ -137,7 +137,7 @@ def test_one_prepared_data_set_has_no_release(dataset, tiny, tmp_path):
         runner.reproduce("fall", tmp_path / "e", **options)
     with pytest.raises(UsageError, match="is prepared"):
         runner.reproduce("table2", tmp_path / "f", conditions=["1 net*"], **options)
-    with pytest.raises(UsageError, match="condition '5': give one of 1 net, one view, 1 net, ten views"):
+    with pytest.raises(UsageError, match="condition '5': give one of 1 net, one view; 1 net, ten views"):
         runner.reproduce("table2", tmp_path / "f", conditions=["5"], **options)
 
 

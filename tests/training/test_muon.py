@@ -152,3 +152,11 @@ def test_gradients_of_any_size_give_steps_of_one(scale):
     matrices = drawn(2, 8, 30)
     made = orthogonal((matrices * scale).float())
     assert (made.double() - orthogonal(matrices)).abs().max() < 1e-4
+
+
+def test_a_decay_that_takes_all_of_a_convolutions_weights_in_a_step_is_refused():
+    weights = {"conv1.weight": torch.ones(2, 1, 1, 1), "fc8.weight": torch.ones(2, 2)}
+    with pytest.raises(UsageError, match=r"weight_decay 50 of conv1.weight: a step of lr 0.02 .* give less than 50"):
+        Muon(weights, lr=0.02, weight_decay=50)
+    Muon(weights, lr=0.02, weight_decay=49.9)
+    Muon(weights, lr=0.02, weight_decays={"fc8.weight": 60.0})

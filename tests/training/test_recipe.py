@@ -95,15 +95,15 @@ def test_what_is_taken_is_right(name, value):
         ({"crop_position": "centre"}, "perhaps you meant center"),
         (
             {"crop_position": "center", "freeze": "conv2"},
-            "--crop-position center: frozen layers see the ten views of each image; give random",
+            "--crop-position center: frozen layers see the ten views of each image; give --crop-position random",
         ),
         (
             {"crop_scale": 0.5, "freeze": "conv2"},
-            "--crop-scale 0.5: frozen layers see the ten views of each image; give 1, or leave",
+            "--crop-scale 0.5: frozen layers see the ten views of each image; give --crop-scale 1, or leave",
         ),
         (
             {"crop_margin": 4, "freeze": "conv2"},
-            "--crop-margin 4: frozen layers see the ten views of each image; give 0,",
+            "--crop-margin 4: frozen layers see the ten views of each image; give --crop-margin 0,",
         ),
         ({"crop_position": "center", "crop_scale": 0.5}, "--crop-scale 0.5: goes with random crops"),
         (

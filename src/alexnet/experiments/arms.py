@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 
 from alexnet import files, machine
 from alexnet.data.dataset import Dataset
-from alexnet.errors import UsageError
+from alexnet.errors import AlexNetError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import HELD_OUT, SIZE, Case, Experiment, Row, by_condition, fitted
+from alexnet.experiments.experiment import HELD_OUT, SIZE, Case, Experiment, Row, by_condition, fitted, held_out_split
 from alexnet.experiments.nets import kept_run, scaled
 from alexnet.experiments.statistics import (
     Difference,
@@ -32,11 +32,14 @@ from alexnet.experiments.statistics import (
 )
 from alexnet.figures.style import INK, RIGHT, clean
 from alexnet.nets.table_file import load_table
+from alexnet.progress import plural
 from alexnet.runs.facts import training_seconds
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 
 DISAGREE = 0.15  # of images, that two runs of one recipe tell otherwise; what a plan is made with
+FEW = 30  # images, below which the draws of a bootstrap say too little
+NONE_SEEN = 3.0  # images that may well differ where none of a sample does: the 95% bound, over the sample's size
 SIDE_OF_POOL5 = "SIDE OF POOL5"  # in an arm's net: of the maps that the first fully connected layer sees
 
 
@@ -108,11 +111,9 @@ def trained(arms: Mapping[str, Arm], recipe: Recipe, case: Case, dataset: Datase
 
 def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     """Trains an arm, where it has runs of its own, and tells the images that it was not trained on."""
-    if case.condition not in arms:
-        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(arms)}")
     arm, cifar = arms[case.condition], _for_cifar(recipe)
     dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar or case.scale == 1 else SIZE)
-    split = "test" if "test" in dataset.splits else "val"
+    split = held_out_split(dataset)
     if not (case.folder / "raw.jsonl").exists():  # before anything runs
         case.display.line(plan_words(dataset.splits[split], case.planned, arms))
     started, first = time.monotonic(), case.seed - case.seed % arm.nets
@@ -123,6 +124,7 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     row = {
         "images": len(evaluation.rows),
         "split": split,
+        "size": dataset.size,
         "views": arm.views,
         "epochs": runs[0][1].epochs_for(dataset.splits["train"]),
         "top1_error": evaluation.errors.top1_error,
@@ -146,9 +148,13 @@ def differences(rows: Sequence[Row]) -> dict[str, tuple[str, Difference]]:
     compared = {}
     for condition, group in list(groups.items())[1:]:
         other = next((name for name in (group[0].get("against"), *groups) if name in groups), condition)
-        seeds = sorted({row["seed"] for row in groups[other]} & {row["seed"] for row in group})
+        first, second = ({row["seed"] for row in rows} for rows in (groups[other], group))
+        seeds = sorted(first & second)
+        if len({(row["images"], row.get("split")) for row in (*groups[other], *group)}) > 1:
+            raise AlexNetError(f"{condition!r} and {other!r} were measured on other images, and cannot be compared")
         if seeds:
-            compared[condition] = other, difference(wrong_of(groups[other], seeds), wrong_of(group, seeds))
+            of_both = difference(wrong_of(groups[other], seeds), wrong_of(group, seeds))
+            compared[condition] = other, dataclasses.replace(of_both, unpaired=len(first ^ second))
     return compared
 
 
@@ -177,11 +183,15 @@ def conclusion(other: str, compared: Difference) -> str:
     low, high = compared.interval
     shown = f"{100 * compared.mean:+.2f} points, {100 * low:+.2f} to {100 * high:+.2f}"
     shown += "" if other == "the first" else f" (to {other})"
+    if compared.images < FEW:
+        return f"{shown} | on {plural(compared.images, 'image')} nothing can be told"
+    both = f", by the {compared.seeds} seeds that both have" if compared.unpaired else ""
+    by = ", by one seed alone" if compared.seeds == 1 else both
     if compared.seen:
-        alone = ", by one seed alone" if compared.seeds == 1 else ""
-        return f"{shown} | {'worse' if compared.mean > 0 else 'better'} than {other}{alone}"
-    least = least_difference(compared.images, compared.seeds, compared.disagreement)
-    return f"{shown} | no difference seen; the plan sees {100 * least:.1f} points"
+        return f"{shown} | {'worse' if compared.mean > 0 else 'better'} than {other}{by}"
+    disagreement = max(compared.disagreement, NONE_SEEN / compared.images)
+    least = least_difference(compared.images, compared.seeds, disagreement)
+    return f"{shown} | no difference seen{by}; the plan sees {100 * least:.1f} points"
 
 
 def figure(rows: Sequence[Row]) -> Figure:

@@ -19,10 +19,13 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.budget_report import figure, table
-from alexnet.experiments.experiment import NEVER, PHOTOS, Case, Experiment, Row, Scale, fitted
+from alexnet.experiments.experiment import NEVER, PHOTOS, Case, Experiment, Row, Scale, fitted, held_out_split
 from alexnet.experiments.nets import scaled, train_for
+from alexnet.nets.table_file import load_table
 from alexnet.runs.facts import read_facts
 from alexnet.training.recipes import named
+
+VALIDATION = ("val", "test")  # what is measured on, as far as there is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Point:
 
     @classmethod
     def of(cls, condition: str) -> "Point":
-        """From its words. Raises ``UsageError`` where they are others."""
+        """From its words. Raises ``UsageError`` where they are others, or count none."""
         net, *pairs = condition.split()
         values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
         numbers = {key: values[key] for key in ("size", "photos", "epochs") if values.get(key, "").isdecimal()}
@@ -54,7 +57,17 @@ class Point:
                 f"condition {condition!r}: give a net with size, photos and epochs: paper size=128 photos=500 epochs=8"
             )
         whole = {key: int(number) for key, number in numbers.items()}
+        none = next((key for key, number in whole.items() if not number), None)
+        if none:
+            raise UsageError(f"condition {condition!r}: {none} must be at least 1")
         return cls(net, whole["size"], whole["photos"], whole["epochs"], values.get("recipe", "default"))
+
+
+def check(condition: str) -> None:
+    """Raises ``UsageError`` where a condition is none, or there is no such net or recipe."""
+    point = Point.of(condition)
+    load_table(point.net)
+    named(point.recipe)
 
 
 class Fewer(Tree):
@@ -76,7 +89,7 @@ class Fewer(Tree):
             order = randomness.permutation(seed, f"fewer photos of class {label}", 0, len(own)).numpy()
             share = count // len(dataset.classes) + (label < count % len(dataset.classes))
             self.rows += np.sort(own[order[:share]]).tolist()
-        validation = dataset.rows("val" if "val" in dataset.splits else "test").tolist()
+        validation = dataset.rows(held_out_split(dataset, VALIDATION)).tolist()
         for split, rows in (("train", self.rows), ("val", validation)):
             names += [f"{split}/{labels[row]:05d}/{row:08d}.bmp" for row in rows]
         self.rows += validation
@@ -90,7 +103,7 @@ def photos(case: Case, point: Point) -> Dataset:
     """So many photos of a size, prepared once for all conditions; some of them are stored as JPEG once more.
 
     Raises:
-        UsageError: there are fewer, or smaller ones.
+        UsageError: there are fewer, or smaller ones, or fewer than classes, or none to measure on.
     """
     dataset = case.dataset(size=point.size)
     there = dataset.splits["train"]
@@ -99,6 +112,11 @@ def photos(case: Case, point: Point) -> Dataset:
             f"condition {case.condition!r}: --data has {there:,} photos to train on, of {dataset.size} pixels; give "
             "--conditions with no more, or other --data"
         )
+    if point.photos < len(dataset.classes):
+        raise UsageError(
+            f"condition {case.condition!r}: are fewer photos than --data has classes, {len(dataset.classes):,}"
+        )
+    held_out_split(dataset, VALIDATION)
     if (there, dataset.size) == (point.photos, point.size):
         return dataset
     name = f"photos-{point.photos}-{point.size}-{case.seed}"
@@ -115,7 +133,8 @@ def measure(case: Case) -> list[Row]:
     recipe = dataclasses.replace(scaled(recipe, share, point.photos), seed=case.seed, validate_every=NEVER)
     recipe = dataclasses.replace(recipe, net=fitted(point.net, point.size, case.work))
     outcome = train_for(case, dataset, run, recipe)
-    errors = evaluate(load(run, device=machine.choose_device(case.device)), dataset).errors
+    classifier = load(run, device=machine.choose_device(case.device))
+    errors = evaluate(classifier, dataset, split=held_out_split(dataset, VALIDATION)).errors
     seconds = read_facts(run).seconds or 0.0
     return [
         {
@@ -174,6 +193,7 @@ BUDGET = Experiment(
     measure=measure,
     figure=figure,
     table=table,
+    check=check,
     paper="five to six days for 90 epochs of 1.2 million images on two GTX 580 (5)",
     needs=PHOTOS,
     scales={

@@ -1,7 +1,6 @@
 """What an experiment is: a line of description, conditions, what is measured of one, and how the figures are shown."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from alexnet import files
 from alexnet.data import synthetic as drawn
 from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
-from alexnet.errors import AlexNetError, UsageError
+from alexnet.errors import UsageError
 from alexnet.files.old_names import current_condition
+from alexnet.nets.table_file import load_table
 from alexnet.progress import Display
 
 Row = dict[str, Any]  # what was measured, as a JSON object
@@ -21,7 +21,8 @@ DRAWN_IMAGES = 1920  # to train on, where no images are given
 HELD_OUT = 0.2  # of images that come without a split
 SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
 CIFAR_10, PHOTOS = "CIFAR-10", "photos of several classes"  # what experiments need, or take
-REMEDY = "remove the line: the same command measures again what is missing"
+RELEASE, CHALLENGE = "release", "challenge"  # folders of --data where both are prepared already
+SPLIT_WORDS = {"test": "test", "val": "validation"}
 NEVER = 1000  # epochs between measurements: the end is measured always
 
 
@@ -116,6 +117,8 @@ class Experiment:
         needs: the images without which it means nothing; None: it runs on those that are drawn.
         takes: images that may be given to one that needs none, and say more than drawn ones.
         scales: by name, the smallest first; without any, the whole is all there is.
+        check: raises ``UsageError`` for a condition that is none of ``conditions`` and not of their form; None: there
+            are no others.
     """
 
     description: str
@@ -128,6 +131,7 @@ class Experiment:
     needs: str | None = None
     takes: str | None = None
     scales: Mapping[str, Scale] = dataclasses.field(default_factory=dict)
+    check: Callable[[str], object] | None = None
 
 
 def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:
@@ -140,6 +144,8 @@ def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:
         size: pixels; None: the net's own crops fit whatever it is.
         folder: of the table, where one is written.
         changes: TOML that is laid over the net.
+
+    Raises ``UsageError`` where the images are too small for its layers.
     """
     side = None if size in (None, 256) else size * 7 // 8
     if side is None and not changes:
@@ -147,15 +153,26 @@ def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:
     file = folder / f"{Path(net).stem}-{'changed' if side is None else side}.toml"
     crops = "" if side is None else f"input = [3, {side}, {side}]\n"
     file.write_text(f'base = "{net}"\n{crops}{changes}', encoding="utf-8")
+    try:
+        load_table(str(file)).sized(2)
+    except UsageError as error:
+        if side is None:
+            raise
+        raise UsageError(
+            f"--data: images of {size} pixels are too small for the net {Path(net).stem} ({error}); give larger ones"
+        ) from error
     return str(file)
 
 
-def held_out_split(dataset: Dataset) -> str:
-    """The split that nothing is trained on: ``test`` or else ``val``. Raises ``UsageError`` where there is neither."""
-    for split in ("test", "val"):
+def held_out_split(dataset: Dataset, splits: Sequence[str] = ("test", "val")) -> str:
+    """The first of some splits that a data set has; nothing is trained on it. Raises ``UsageError`` without any."""
+    for split in splits:
         if split in dataset.splits:
             return split
-    raise UsageError(f"--data {dataset.path}: has no test or validation images; prepare it with some (--val-fraction)")
+    raise UsageError(
+        f"--data {dataset.path}: has no {' or '.join(SPLIT_WORDS[split] for split in splits)} images; "
+        "prepare it with some (--val-fraction)"
+    )
 
 
 def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -164,21 +181,3 @@ def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         groups.setdefault(current_condition(row["condition"]), []).append(row)
     return groups
-
-
-def read_rows(path: str | os.PathLike[str]) -> list[Row]:
-    """The rows of a file of raw figures, a JSON object a line.
-
-    Raises:
-        AlexNetError: a line is none, or has no condition.
-    """
-    rows = []
-    for number, line in enumerate(files.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
-        try:
-            row = files.checked(files.parse_json(line), dict)
-        except ValueError as error:
-            raise AlexNetError(f"{path}: line {number:,}: is no row of raw figures; {REMEDY}") from error
-        if not isinstance(row.get("condition"), str):
-            raise AlexNetError(f"{path}: line {number:,}: names no condition; {REMEDY}")
-        rows.append(row)
-    return rows

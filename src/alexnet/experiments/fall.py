@@ -10,12 +10,19 @@ validation images, were trained on by no net at any time. The net without the si
 from collections.abc import Sequence
 
 from alexnet.data.dataset import Dataset
-from alexnet.errors import UsageError
 from alexnet.experiments import arms
 from alexnet.experiments.arms import Arm, plan_words
-from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale
+from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, held_out_split
 from alexnet.experiments.nets import kept_net, measured
-from alexnet.experiments.pretraining import few_of, part_of, prepared, prepared_pair, recipe_of, whole_source
+from alexnet.experiments.pretraining import (
+    check_more,
+    few_of,
+    part_of,
+    prepared,
+    prepared_pair,
+    recipe_of,
+    whole_source,
+)
 
 FEW = 50  # training images of each of the challenge's classes, or a quarter of what there is
 ARMS = {
@@ -35,6 +42,7 @@ def datasets(case: Case) -> tuple[Dataset, Dataset]:
     if pair is not None:
         return pair
     source = whole_source(case)
+    check_more(case, source)
     count = len(source.listing.classes)
     classes = max(2, count // 2)
     few = max(1, min(FEW, min(source.listing.counts()["train"][-classes:]) // 4))
@@ -45,11 +53,10 @@ def datasets(case: Case) -> tuple[Dataset, Dataset]:
 
 def measure(case: Case) -> list[Row]:
     """Trains a net on the challenge, from scratch or from the release's net, and measures it on what was held out."""
-    if case.condition not in ARMS:
-        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(ARMS)}")
     release, challenge = datasets(case)
+    split = held_out_split(challenge, ("val",))
     if not (case.folder / "raw.jsonl").exists():  # before anything runs
-        case.display.line(plan_words(challenge.splits["val"], case.planned, ARMS))
+        case.display.line(plan_words(challenge.splits[split], case.planned, ARMS))
     images, net = challenge.splits["train"], case.condition.split()[0]
     base, stage, seen = None, "scratch", 0
     if case.condition.endswith("pretrained"):
@@ -58,7 +65,7 @@ def measure(case: Case) -> list[Row]:
         seen = first.epochs_for(release.splits["train"])
     recipe = recipe_of(case, net, case.seed, images, stage)
     run = kept_net(case, "challenge", challenge, recipe, base, shared=False)
-    row = measured(case, [run], challenge, "val", 1)
+    row = measured(case, [run], challenge, split, 1)
     against = ARMS[case.condition].against
     more = {"train": images, "epochs": recipe.epochs_for(images), "size": challenge.size}
     more |= {"release": release.splits["train"], "release_classes": len(release.classes), "release_epochs": seen}

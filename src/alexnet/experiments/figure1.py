@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from alexnet import files, machine
 from alexnet.data.batches import ahead
 from alexnet.data.dataset import Dataset
-from alexnet.errors import UsageError
 from alexnet.experiments.experiment import CIFAR_10, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.statistics import ratio
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
@@ -52,8 +51,6 @@ activation = "{unit}"
 
 def measure(case: Case) -> list[Row]:
     """A unit with a seed at every rate: epochs to the error, and the error of every epoch."""
-    if case.condition not in UNITS:
-        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(UNITS)}")
     dataset, net = case.dataset(val_fraction=0.0), case.work / "net.toml"
     net.write_text(NET.format(unit=case.condition), encoding="utf-8")
     done = case.work / "rows.json"

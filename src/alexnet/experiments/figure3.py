@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
-from alexnet.errors import UsageError
 from alexnet.experiments.experiment import NEVER, PHOTOS, SIZE, Case, Experiment, Row, Scale, by_condition, fitted
 from alexnet.experiments.nets import scaled, train_for
 from alexnet.figures import style
@@ -43,8 +42,6 @@ SHUFFLES, SEED = 10_000, 20121203  # of the permutation test
 
 def measure(case: Case) -> list[Row]:
     """Trains a net of two towers: its first filters, and their color selectivity before and after."""
-    if case.condition not in TOWERS:
-        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(TOWERS)}")
     dataset = case.dataset(size=None if case.scale == 1 else SIZE)
     net = fitted(NET, dataset.size, case.work)
     if TOWERS[case.condition]:

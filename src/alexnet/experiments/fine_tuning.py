@@ -26,6 +26,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, PHOTOS, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
+from alexnet.progress import plural
 from alexnet.training.recipe import Recipe
 
 KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the other net, what is changed of the recipe
@@ -38,6 +39,7 @@ KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the 
 BASE = Recipe()  # what every run trains by, but for the changes of its kind
 NEW_CLASSES = 3
 COUNTS = (10, 30, 100)  # photos per class
+FEWEST_DRAWN = 128  # images, so that each class has some of each split
 WANTED = "give a folder or tar archive of photos with train and val, and in each a folder for each class"
 
 
@@ -47,13 +49,13 @@ def photos(case: Case) -> Path:
     Raises:
         UsageError: what was given is no such folder, and no tar archive of one.
     """
-    folder = case.folder / "photos"
+    folder = case.folder.absolute() / "photos"  # a list's paths are taken from where the list lies
     if case.data is not None and Path(case.data).is_dir():
-        folder = Path(case.data)
+        folder = Path(case.data).absolute()
     elif not folder.exists():
         with files.atomic_folder(folder) as partial:
             if case.data is None:
-                _draw(partial, case.scaled(DRAWN_IMAGES))
+                _draw(partial, case.scaled(DRAWN_IMAGES, FEWEST_DRAWN))
             else:
                 _unpack(case.data, partial)
     inner = [entry for entry in folder.iterdir() if entry.is_dir()]
@@ -64,13 +66,32 @@ def photos(case: Case) -> Path:
 
 
 def class_names(case: Case) -> list[str]:
-    """The classes of a case's photos, sorted. Raises ``UsageError`` where one has no folder in ``val``."""
+    """The classes of a case's photos, sorted. Raises ``UsageError`` for too few, and where ``val`` lacks one."""
     root = photos(case)
     names = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
     for name in names:
         if not (root / "val" / name).is_dir():
             raise UsageError(f"--data {case.data}: val has no folder {name}; {WANTED}")
+    if len(names) < NEW_CLASSES + 2:
+        raise UsageError(
+            f"--data {case.data}: has {plural(len(names), 'class', 'classes')}; give {NEW_CLASSES + 2} or more, of "
+            f"which {NEW_CLASSES} are new ones"
+        )
     return names
+
+
+def counts_of(case: Case, classes: Sequence[str]) -> list[int]:
+    """The numbers of photos per class that all of some classes have. Raises ``UsageError`` where they have too few."""
+    root = photos(case)
+    fewest, name = min((sum(1 for _ in (root / "train" / name).iterdir()), name) for name in classes)
+    there = [count for count in COUNTS if count <= fewest]
+    if not there:
+        raise UsageError(
+            f"--data {case.data}: train/{name} has {plural(fewest, 'photo')}; give {COUNTS[0]} or more of each class"
+            if case.data is not None
+            else f"--scale {case.scale:g}: draws {plural(fewest, 'image')} of a class; give one that draws {COUNTS[0]}"
+        )
+    return there
 
 
 def _unpack(data: str, folder: Path) -> None:
@@ -114,16 +135,19 @@ def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> 
 
 def measure(case: Case) -> list[Row]:
     """A row for each number of photos per class: the error, and the seconds of the training."""
-    if case.condition not in KINDS:
-        raise UsageError(f"condition {case.condition!r}: unknown; one of {'; '.join(KINDS)}")
     tuned, change = KINDS[case.condition]
     classes = class_names(case)
+    counts = counts_of(case, classes[-NEW_CLASSES:])
+    if len(counts) < len(COUNTS):
+        case.display.line(
+            f"a class has fewer than {COUNTS[len(counts)]} photos: measured with {', '.join(map(str, counts))} alone"
+        )
     pretrained = case.folder / "pretrained"
     if tuned:
         base = BASE if case.scale == 1 else dataclasses.replace(BASE, epochs=case.scaled(32))
         train_for(case, listed(case, "old-classes", classes[:-NEW_CLASSES], None), pretrained, base)
     rows = []
-    for count in COUNTS:
+    for count in counts:
         dataset = listed(case, f"few-{count}-{case.seed}", classes[-NEW_CLASSES:], count)
         recipe = dataclasses.replace(BASE, seed=case.seed, validate_every=NEVER, **change)
         if case.scale < 1:
@@ -140,19 +164,22 @@ def measure(case: Case) -> list[Row]:
 
 def _by_count(rows: Sequence[Row]) -> dict[int, list[float]]:
     """The errors of all seeds by the number of photos per class."""
-    return {count: [row["top1_error"] for row in rows if row["count"] == count] for count in COUNTS}
+    counts = sorted({row["count"] for row in rows})
+    return {count: [row["top1_error"] for row in rows if row["count"] == count] for count in counts}
 
 
 def table(rows: Sequence[Row]) -> list[str]:
     """A line for each condition: the mean of the seeds, the lowest and the highest."""
+    counts = list(_by_count(rows))
     lines = [
-        f"| photos per class | {' | '.join(map(str, COUNTS))} |",
-        "| --- |" + " --- |" * len(COUNTS),
+        f"| photos per class | {' | '.join(map(str, counts))} |",
+        "| --- |" + " --- |" * len(counts),
     ]
     for condition, group in by_condition(rows).items():
+        by_count = _by_count(group)
         cells = [
-            f"{statistics.mean(errors):.1%} ({min(errors):.1%} to {max(errors):.1%})"
-            for errors in _by_count(group).values()
+            f"{statistics.mean(errors):.1%} ({min(errors):.1%} to {max(errors):.1%})" if errors else ""
+            for errors in (by_count.get(count, []) for count in counts)
         ]
         lines.append(f"| {condition} | {' | '.join(cells)} |")
     return lines
@@ -172,7 +199,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         ]
         axes.errorbar(list(by_count), means, bars, fmt="o-", color=color, linewidth=1.4, markersize=4, label=condition)
     axes.set(xscale="log", xlabel="photos per class", ylabel="top-1 error, %", ylim=(0, None))
-    axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
+    axes.set_xticks(list(_by_count(rows)), map(str, _by_count(rows)))
     axes.legend(frameon=False, fontsize=9)
     clean(axes)
     return drawing

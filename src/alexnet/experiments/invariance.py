@@ -22,7 +22,6 @@ from torch import Tensor
 
 from alexnet.data.batches import whole_images
 from alexnet.data.dataset import Dataset
-from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import BATCH, Classifier
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, by_condition
@@ -51,8 +50,6 @@ MEASURES = {
 
 def measure(case: Case) -> list[Row]:
     """Trains an arm and measures how its answers and features stay on the test images."""
-    if case.condition not in ARMS:
-        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(ARMS)}")
     trained = on_photos(case, ARMS[case.condition])
     dataset, split, classifier = trained.dataset, trained.split, trained.classifier
     curves: Row = {}

@@ -16,12 +16,11 @@ from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import Source, open_source, split_off_validation
 from alexnet.errors import UsageError
-from alexnet.experiments.experiment import DRAWN_IMAGES, HELD_OUT, SIZE, Case
+from alexnet.experiments.experiment import CHALLENGE, DRAWN_IMAGES, HELD_OUT, RELEASE, SIZE, Case
 from alexnet.experiments.nets import scaled
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 
-RELEASE, CHALLENGE = "release", "challenge"  # folders of --data where both are prepared already
 RELEASE_EPOCHS = 15  # the source's 6.65 on 10,184 classes and 8.11 on 20,000, in one
 # Number 146's rates on ILSVRC-2012; fc8 began at .01 after some hundred batches. What biases learned at stands nowhere.
 FINE_TUNED = dataclasses.replace(
@@ -79,6 +78,15 @@ def whole_source(case: Case) -> Source:
             f"themselves, or a folder with two data sets: {RELEASE} and {CHALLENGE}"
         )
     return split_off_validation(open_source(os.fspath(case.data)), HELD_OUT, 0)
+
+
+def check_more(case: Case, source: Source) -> None:
+    """Raises ``UsageError`` where a release would have no more classes than the challenge, which has two at least."""
+    count = len(source.listing.classes)
+    if count < 3:
+        raise UsageError(
+            f"--data {case.data}: has {count} classes; a net that is pretrained on more classes needs three or more"
+        )
 
 
 def few_of(source: Source, classes: int, few: int, seed: int) -> np.ndarray:

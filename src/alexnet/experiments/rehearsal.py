@@ -16,7 +16,6 @@ from alexnet import files
 from alexnet.data import synthetic as drawn
 from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
-from alexnet.errors import UsageError
 from alexnet.experiments import archives
 from alexnet.experiments.archives import Item
 from alexnet.experiments.experiment import DRAWN_IMAGES, SIZE, Case, Experiment, Row, Scale
@@ -83,10 +82,6 @@ def timed(case: Case, stage: str, make: Callable[[], Made]) -> Made:
 
 def measure(case: Case) -> list[Row]:
     """A row for one year: what was checked, the seconds of each stage, and the errors."""
-    if case.data is not None:
-        raise UsageError("--data: rehearsal draws archives of its own; leave it out, or give it to table1 and table2")
-    if case.condition not in CONDITIONS:
-        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(CONDITIONS)}")
     year, name, split, nets = CONDITIONS[case.condition]
     training = case.scaled(DRAWN_IMAGES // 32) * 32
     folder, size = case.work / "archives", None if case.scale == 1 else SIZE

@@ -50,18 +50,19 @@ CONDITIONS = {  # a recipe with changes, and what the figure calls it
 }
 
 
-def changed(condition: str, folder: Path) -> Recipe:
-    """``paper init=he learning_rate=0.003``: a named recipe with changes; ``bias=0``: of every layer of its net.
+def parsed(condition: str) -> tuple[Recipe, str | None]:
+    """``paper init=he learning_rate=0.003``: a named recipe with changes; and ``bias=0``: of every layer of its net.
 
     Args:
         condition: the recipe's name, then fields and values, texts as they are and others as JSON.
-        folder: where a net that is changed is written.
 
     Raises:
-        UsageError: no such recipe or field.
+        UsageError: no such recipe or field, or no value of it.
     """
     name, *changes = condition.split()
     recipe = named(name)
+    if not all("=" in change for change in changes):
+        raise UsageError(f"condition {condition!r}: give a recipe's name, then changes: paper init=he bias=0")
     values = current_recipe(dict(change.split("=", 1) for change in changes))
     bias = values.pop("bias", None)
     now = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
@@ -69,9 +70,16 @@ def changed(condition: str, folder: Path) -> Recipe:
     if unknown:
         raise UsageError(f"condition {condition!r}: a recipe has no {unknown[0]}")
     texts = {key for key, value in now.items() if isinstance(value, str) or key in ("net", "freeze")}
-    recipe = dataclasses.replace(
-        recipe, **{key: text if key in texts else json.loads(text) for key, text in values.items()}
-    )
+    try:
+        changed_fields = {key: text if key in texts else json.loads(text) for key, text in values.items()}
+    except ValueError as error:
+        raise UsageError(f"condition {condition!r}: a value is no JSON ({error})") from error
+    return dataclasses.replace(recipe, **changed_fields), bias
+
+
+def changed(condition: str, folder: Path) -> Recipe:
+    """The recipe of a condition; a net whose biases are changed is written into ``folder``."""
+    recipe, bias = parsed(condition)
     return recipe if bias is None else dataclasses.replace(recipe, net=_with_bias(recipe.net or "paper", bias, folder))
 
 
@@ -231,6 +239,7 @@ STALLING = Experiment(
     measure=measure,
     figure=figure,
     table=table,
+    check=parsed,
     paper="biases of 1 accelerate the early stages of learning (5); weights N(0, 0.01^2), pixels of 0..255",
     takes=PHOTOS,
     scales={

@@ -27,6 +27,7 @@ class Difference:
         better: share of the draws in which the first arm errs less.
         disagreement: share of images on which a pair of runs of the same seed differ.
         seeds, images: that both arms have.
+        unpaired: seeds that one of them has alone, and that are left out.
     """
 
     mean: float
@@ -35,6 +36,7 @@ class Difference:
     disagreement: float
     seeds: int
     images: int
+    unpaired: int = 0
 
     @property
     def seen(self) -> bool:

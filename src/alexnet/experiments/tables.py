@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 
 from alexnet import files
 from alexnet.data.dataset import Dataset
-from alexnet.errors import UsageError
 from alexnet.experiments import arms
 from alexnet.experiments.arms import conclusion, differences
 from alexnet.experiments.experiment import PHOTOS, SIZE, Case, Experiment, Row, Scale, by_condition, held_out_split
 from alexnet.experiments.nets import error_cells, kept_net, measured
-from alexnet.experiments.pretraining import part_of, prepared, prepared_pair, recipe_of, whole_source
+from alexnet.experiments.pretraining import check_more, part_of, prepared, prepared_pair, recipe_of, whole_source
 from alexnet.figures.style import WRONG
 from alexnet.training.recipes import RECIPES
 
@@ -69,14 +68,17 @@ def challenge_of(case: Case, name: str, lines: Mapping[str, Line]) -> tuple[Data
         return None, dataset, held_out_split(dataset)
     pair = prepared_pair(case.data)
     if pair is not None:
-        return *pair, "val"
+        return *pair, held_out_split(pair[1], ("val",))
     if case.data is not None and files.exists(files.join(case.data, "dataset.json")):
         if lines[case.condition].pretrained:
             whole_source(case)  # refused, with the remedy
-        return None, Dataset(case.data), "val"
+        challenge = Dataset(case.data)
+        return None, challenge, held_out_split(challenge, ("val",))
     source = whole_source(case)
-    count = len(source.listing.classes)
-    release = prepared(case, source, "release") if lines[case.condition].pretrained else None
+    count, pretrained = len(source.listing.classes), lines[case.condition].pretrained
+    if pretrained:
+        check_more(case, source)
+    release = prepared(case, source, "release") if pretrained else None
     return release, prepared(case, part_of(source, 0, max(2, count - BEYOND)), "challenge"), "val"
 
 
@@ -99,8 +101,6 @@ def nets_of(case: Case, line: Line, name: str, release: Dataset | None, dataset:
 
 def measure(name: str, lines: Mapping[str, Line], case: Case) -> list[Row]:
     """Trains the nets of a line that are not there yet, and measures them together."""
-    if case.condition not in lines:
-        raise UsageError(f"condition {case.condition!r}: give one of {', '.join(lines)}")
     started, line = time.monotonic(), lines[case.condition]
     release, dataset, split = challenge_of(case, name, lines)
     images = dataset.splits["train"]

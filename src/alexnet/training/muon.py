@@ -36,7 +36,8 @@ class Muon(Momentum):
             else 1, and so of those that ``add_param_group`` adds.
 
     Raises:
-        UsageError: parameters without names, a number that cannot be meant, or groups of what has none.
+        UsageError: parameters without names, a number that cannot be meant, a decay that takes all of the weights in
+            a step, or groups of what has none.
     """
 
     def __init__(
@@ -49,6 +50,12 @@ class Muon(Momentum):
         groups: Mapping[str, int] | None = None,
     ):
         super().__init__(named_parameters, lr, momentum, weight_decay, weight_decays)
+        for group in self.param_groups:
+            if group["params"][0].dim() == 4 and lr * group["weight_decay"] >= 1:
+                raise UsageError(
+                    f"Muon: weight_decay {group['weight_decay']:g} of {group['name']}: a step of lr {lr:g} would take "
+                    f"all of its weights; give less than {1 / lr:g}"
+                )
         self.groups = {name: 1 for name, tensor in self.tensors.items() if tensor.dim() == 4}
         for name, count in (groups or {}).items():
             filters = len(self.tensors[name]) if name in self.groups else 0

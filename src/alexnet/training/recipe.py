@@ -236,8 +236,8 @@ class Recipe:
             if value != only:
                 shown = value if isinstance(value, str) else f"{value:g}"
                 raise UsageError(
-                    f"--crop-{option} {shown}: frozen layers see the ten views of each image; give {only}, or leave "
-                    "out --freeze"
+                    f"--crop-{option} {shown}: frozen layers see the ten views of each image; give --crop-{option} "
+                    f"{only}, or leave out --freeze"
                 )
 
     def settled(self, images: int, precision: str, crop_size: int, net: str, fine_tuning: bool = False) -> "Settled":

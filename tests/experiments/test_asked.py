@@ -1,0 +1,208 @@
+"""What is asked of an experiment is checked before anything runs, and must be what its folder was begun with."""
+
+import json
+import shutil
+
+import pytest
+
+from alexnet import AlexNetError, Recipe, UsageError, prepare
+from alexnet.experiments import asked, experiment, fine_tuning, runner
+from tests.conftest import fill
+
+TINY = {"seeds": [0], "scale": 0.01, "show": False}
+
+
+def test_a_condition_with_commas_is_one_however_it_is_split():
+    tuning, table1 = runner.EXPERIMENTS["fine-tuning"], runner.EXPERIMENTS["table1"]
+    assert asked.conditions_of(table1, ["1 net", " one view"]) == ["1 net, one view"]
+    assert asked.conditions_of(table1, ["1 net", "one view", "1 net", "ten views"]) == list(table1.conditions)
+    texts = ["fine-tuned", "fine-tuned", " --freeze conv5", "from scratch", " --epochs 100", "from scratch"]
+    assert asked.conditions_of(tuning, texts) == [
+        "fine-tuned", "fine-tuned, --freeze conv5", "from scratch, --epochs 100", "from scratch"
+    ]  # fmt: skip
+    assert asked.conditions_of(tuning, list(tuning.conditions)) == list(tuning.conditions)
+    assert asked.conditions_of(table1, ["1 net, one view", "1 net, one view"]) == ["1 net, one view"]
+
+
+@pytest.mark.parametrize("name", sorted(runner.EXPERIMENTS))
+def test_every_experiment_takes_its_own_conditions_and_refuses_another_before_it_begins(tmp_path, name):
+    made = runner.EXPERIMENTS[name]
+    assert asked.conditions_of(made, ",".join(made.conditions).split(",")) == list(made.conditions)
+    (tmp_path / "photos").mkdir()
+    data = tmp_path / "photos" if made.needs or made.takes else None
+    wanted = [made.conditions[0], "nonsense"]
+    with pytest.raises(UsageError, match=r"^condition 'nonsense': "):
+        runner.reproduce(name, tmp_path / "e", data=data, conditions=wanted, show=False)
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_condition_that_is_nearly_one_is_named():
+    with pytest.raises(UsageError, match="condition 'Default': perhaps you meant default; give one of default, fast"):
+        asked.conditions_of(runner.EXPERIMENTS["photos-fast"], ["Default"])
+    with pytest.raises(UsageError, match=r"condition 'two nets': .*give one of 1 net, one view; 1 net, ten views$"):
+        asked.conditions_of(runner.EXPERIMENTS["table1"], ["two nets"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ("one-gpu size=64 photos=0 epochs=1", "photos must be at least 1"),
+        ("one-gpu size=64 photos=9 epochs=0", "epochs must be at least 1"),
+        ("nonet size=64 photos=9 epochs=1", "condition 'nonet .*nonet"),
+        ("paper size=64 photos=9 epochs=1 recipe=slow", "condition 'paper .*slow"),
+    ],
+)
+def test_conditions_of_ones_own_are_checked_first(tmp_path, condition, words):
+    with pytest.raises(UsageError, match=words):
+        runner.reproduce("budget", tmp_path / "e", data=tmp_path, conditions=[condition], show=False)
+    assert not (tmp_path / "e").exists()
+
+
+def test_seeds_are_counted_once_and_leave_room_for_several_nets():
+    assert asked.seeds_of([3, 0, 3]) == [3, 0]
+    for seed in (-1, asked.LAST_SEED + 1, 0.5):
+        with pytest.raises(UsageError, match="an experiment's seed is 0 to"):
+            asked.seeds_of([seed])
+    assert 5 * asked.LAST_SEED + 4 <= 2**32 - 1
+
+
+def test_what_draws_its_own_images_takes_no_others(tmp_path):
+    for name in ("demo", "rehearsal"):
+        with pytest.raises(UsageError, match=f"--data: {name} draws images of its own; leave it out"):
+            runner.reproduce(name, tmp_path / "e", data=tmp_path, show=False)
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for split, count in (("train", 6), ("val", 4)):
+        fill(tmp_path / "photos" / split, ("a", "b", "c", "d", "e"), count)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def tuning(net_file, monkeypatch):
+    monkeypatch.setattr(fine_tuning, "BASE", Recipe(net=net_file, crop_size=48, batch_size=8))
+    monkeypatch.setattr(fine_tuning, "COUNTS", (2, 4, 9))
+    return {"conditions": ["from scratch"], **TINY}
+
+
+def test_images_that_were_changed_in_between_are_noticed(tmp_path, net_file):
+    fill(tmp_path / "photos", ("a", "b"), 10)
+    prepare(tmp_path / "photos", tmp_path / "dataset", size=64)
+    data, folder = tmp_path / "dataset", tmp_path / "e"
+    options = {"conditions": [f"default net={net_file} crop_size=48 batch_size=8"], "scale": 0.005, "show": False}
+    runner.reproduce("stalling", folder, data=data, seeds=[0], **options)
+    shutil.move(data, tmp_path / "moved")
+    runner.reproduce("stalling", folder, data=tmp_path / "moved", seeds=[0, 1], **options)  # the same images
+    prepare(tmp_path / "photos", data, size=64, seed=9)
+    before = (folder / "raw.jsonl").read_bytes()
+    with pytest.raises(UsageError, match="dataset: holds other images than when this was begun; give another folder"):
+        runner.reproduce("stalling", folder, data=data, seeds=[0, 2], **options)
+    assert (folder / "raw.jsonl").read_bytes() == before
+
+
+def test_relative_and_absolute_paths_are_the_same_images(photos, tuning, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = runner.reproduce("fine-tuning", "relative", data="photos", **tuning)
+    assert [row["count"] for row in made.rows] == [2, 4]
+    again = runner.reproduce("fine-tuning", tmp_path / "relative", data=photos, **tuning)
+    assert again.rows == made.rows
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="was begun otherwise"):
+        runner.reproduce("fine-tuning", tmp_path / "relative", data="photos", **tuning)
+
+
+def test_few_photos_are_as_many_as_are_told(photos, tuning, tmp_path, capfd):
+    made = runner.reproduce("fine-tuning", tmp_path / "e", data=photos, **{**tuning, "show": True})
+    assert "a class has fewer than 9 photos: measured with 2, 4 alone" in capfd.readouterr().err
+    assert made.table[0] == "| photos per class | 2 | 4 |"
+    lines = (tmp_path / "e" / "few-4-0.csv").read_text().splitlines()
+    assert sum(line.endswith(",train") for line in lines) == 3 * 4
+    for name in ("a", "b", "c", "d", "e"):
+        for path in sorted((photos / "train" / name).iterdir())[1:]:
+            path.unlink()
+    with pytest.raises(UsageError, match="train/c has 1 photo; give 2 or more of each class"):
+        runner.reproduce("fine-tuning", tmp_path / "f", data=photos, **tuning)
+    for split in ("train", "val"):
+        shutil.rmtree(photos / split / "e")
+    with pytest.raises(UsageError, match="has 4 classes; give 5 or more, of which 3 are new ones"):
+        runner.reproduce("fine-tuning", tmp_path / "g", data=photos, **tuning)
+
+
+@pytest.mark.parametrize(
+    ("name", "condition"),
+    [
+        ("photos-fast", "fast"), ("ablations", "whole"), ("budget", "paper size=64 photos=16 epochs=1"),
+        ("precision", "float32"), ("table1", "1 net, one view"), ("table2", "5 nets"), ("figure4", "default"),
+        ("invariance", "plain"),
+    ],
+)  # fmt: skip
+def test_images_of_which_none_are_held_out_are_refused_before_anything_is_trained(tmp_path, name, condition):
+    fill(tmp_path / "photos", ("a", "b"), 8)
+    dataset = prepare(tmp_path / "photos", tmp_path / "dataset", size=64, val_fraction=0)
+    with pytest.raises(UsageError, match=r"has no .*images; prepare it with some \(--val-fraction\)"):
+        runner.reproduce(name, tmp_path / "e", data=dataset.path, conditions=[condition], **TINY)
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_release_has_more_classes_than_the_challenge(tmp_path):
+    fill(tmp_path / "photos", ("a", "b"), 10)
+    for name, condition in (("table2", "1 net*"), ("fall", "conv6 pretrained")):
+        with pytest.raises(UsageError, match=r"photos: has 2 classes; .* needs three or more"):
+            runner.reproduce(name, tmp_path / "e", data=tmp_path / "photos", conditions=[condition], **TINY)
+    assert not (tmp_path / "e").exists()
+
+
+def test_images_too_small_for_a_net_are_named_as_such(tmp_path):
+    fill(tmp_path / "photos", ("a", "b"), 10)
+    dataset = prepare(tmp_path / "photos", tmp_path / "dataset", size=40)
+    with pytest.raises(UsageError, match="--data: images of 40 pixels are too small for the net paper"):
+        runner.reproduce("photos-fast", tmp_path / "e", data=dataset.path, conditions=["fast"], **TINY)
+
+
+def test_a_mistake_that_is_found_late_leaves_an_empty_folder_empty(tmp_path):
+    fill(tmp_path / "photos", ("a", "b"), 10)
+    (tmp_path / "e").mkdir()
+    with pytest.raises(UsageError, match="give --conditions with no more, or other --data"):
+        runner.reproduce(
+            "budget", tmp_path / "e", data=tmp_path / "photos", conditions=["paper size=64 photos=99 epochs=1"],
+            show=False,
+        )  # fmt: skip
+    assert list((tmp_path / "e").iterdir()) == []
+
+
+def test_a_device_that_is_not_there_leaves_nothing(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UsageError, match="cuda"):
+        runner.reproduce("photos-fast", tmp_path / "e", data=tmp_path, device="cuda", show=False)
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_folder_whose_note_is_gone_or_damaged_says_so(tmp_path):
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "raw.jsonl").touch()
+    with pytest.raises(UsageError, match=r"e: is the folder of an experiment whose experiment.json is gone"):
+        runner.reproduce("demo", tmp_path / "e", show=False)
+    (tmp_path / "e" / "experiment.json").write_text("{")
+    with pytest.raises(AlexNetError, match=r"experiment.json.*; give another folder"):
+        runner.reproduce("demo", tmp_path / "e", show=False)
+
+
+def test_a_note_of_before_has_no_fingerprints_and_is_gone_on_with(tmp_path, dataset):
+    (tmp_path / "e").mkdir()
+    note = {"experiment": "precision", "data": dataset.path, "scale": 0.1}
+    (tmp_path / "e" / asked.NOTE).write_text(json.dumps(note))
+    asked.begin(tmp_path / "e", "precision", dataset.path, 0.1, {"": dataset})
+    with pytest.raises(UsageError, match=r"scale: 0.1, now 0.2"):
+        asked.begin(tmp_path / "e", "precision", dataset.path, 0.2, {"": dataset})
+
+
+def test_held_out_images_are_those_that_nothing_is_trained_on(dataset):
+    assert experiment.held_out_split(dataset) == "val"
+    with pytest.raises(UsageError, match="has no test images"):
+        experiment.held_out_split(dataset, ("test",))
