@@ -2,30 +2,37 @@
 
     python -m benchmarks.imagenet
 
-Rates are read from files of ``docs/raw``, so nothing is measured here, and nothing of ImageNet is needed: the step of
-the paper's net on one NVIDIA H200 (``gpu-after.txt``), and on two cores (``nets.json``). Other nets count by their
-multiply-adds. Decoding, validation and ten views are left out. ``python -m benchmarks.reports`` puts the table into
-the docs.
+Rates are read from files of ``docs/raw``, so nothing is measured here, and nothing of ImageNet is needed: the steps of
+nets on two cores (``nets.json``), and of the paper's net on one NVIDIA H200 (``gpu-after.txt``). A net of which none
+was measured counts by its multiply-adds. Decoding, validation and ten views are left out. ``python -m
+benchmarks.reports`` puts the table into the docs.
 """
 
 import dataclasses
-import functools
 import json
 import re
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet.experiments.ablations import ABLATIONS
-from alexnet.experiments.figure3 import TOWERS
+from alexnet.experiments.arms import net_file
+from alexnet.experiments.fall import ARMS as FALL
+from alexnet.experiments.fall import PRETRAINED
+from alexnet.experiments.figure3 import NET, TOWERS, joined
 from alexnet.experiments.invariance import ARMS as INVARIANCE
 from alexnet.experiments.pretraining import FINE_TUNED, RELEASE_EPOCHS
 from alexnet.experiments.runner import EXPERIMENTS
+from alexnet.experiments.tables import TABLE1, TABLE2, Line
 from alexnet.nets.costs import multiply_adds
+from alexnet.nets.table import Table
 from alexnet.nets.table_file import load_table
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 from benchmarks.harness import ROOT
 
-CHALLENGE, CHALLENGE_2010, RELEASE = 1_281_167, 1_261_406, 14_197_122  # training images: ILSVRC, Fall 2011
+CHALLENGE, CHALLENGE_2010 = 1_281_167, 1_261_406  # training images of ILSVRC-2012 and -2010
+RELEASE = round(0.99 * 14_197_122)  # of Fall 2011, but for --val-fraction 0.01
 CLASSES, RELEASE_CLASSES = 1000, 21_841
 DAY, HOUR = 86_400.0, 3_600.0
 BATCH = 128
@@ -37,14 +44,16 @@ class Trainings:
 
     Attributes:
         number: of them.
-        net: its name.
+        words: what is trained.
+        table: the net.
         epochs: of each.
         images: to train on.
         classes: of them.
     """
 
     number: int
-    net: str
+    words: str
+    table: Table
     epochs: int
     images: int = CHALLENGE
     classes: int = CLASSES
@@ -54,52 +63,72 @@ class Trainings:
         """Images, those of all epochs and trainings."""
         return self.number * self.epochs * self.images
 
-
-def by_default(number: int) -> Trainings:
-    """Trainings by the recipe ``default``."""
-    return Trainings(number, "paper", Recipe().epochs_for(CHALLENGE))
-
-
-def by_source(number: int, net: str = "source") -> Trainings:
-    """Trainings as number 145's."""
-    return Trainings(number, net, RECIPES["source"].epochs or 0)
+    @property
+    def work(self) -> float:
+        """Multiply-adds of all training steps, in those of an image's step of the paper's net."""
+        of_paper = multiply_adds(load_table("paper"), CLASSES)[1]
+        return self.seen * multiply_adds(self.table, self.classes)[1] / of_paper
 
 
-def pretrained(number: int) -> tuple[Trainings, ...]:
-    """Trainings on the release that go on with the challenge."""
-    release = Trainings(number, "conv6", RELEASE_EPOCHS, RELEASE, RELEASE_CLASSES)
-    return release, Trainings(number, "conv6", FINE_TUNED.epochs or 0)
+def named(number: int, net: str, epochs: int | None, images: int = CHALLENGE, classes: int = CLASSES) -> Trainings:
+    """Trainings of a net by its name."""
+    return Trainings(number, f"`{net}`", load_table(net), epochs or 0, images, classes)
 
 
-@functools.cache
-def plans() -> dict[str, tuple[Trainings, ...]]:
-    """What each experiment trains at the scale ``paper`` on ImageNet; arms that measure others' nets train none."""
+def pretrained(number: int) -> list[Trainings]:
+    """Trainings on the release that go on with the challenge; none of none."""
+    release = named(number, "conv6", RELEASE_EPOCHS, RELEASE, RELEASE_CLASSES)
+    return [release, named(number, "conv6", FINE_TUNED.epochs)] if number else []
+
+
+def of_lines(lines: Sequence[Line], seeds: int, epochs: int | None, images: int = CHALLENGE) -> list[Trainings]:
+    """What tables 1 and 2 train: as many nets of each kind as the line that averages most."""
+    scratch = named(seeds * max(line.nets for line in lines), "source", epochs, images)
+    return [scratch, *pretrained(seeds * max(line.pretrained for line in lines))]
+
+
+def plans(folder: Path) -> dict[str, list[Trainings]]:
+    """What each experiment trains at the scale ``paper`` on ImageNet; arms that measure others' nets train none.
+
+    Args:
+        folder: nets that are not named are written there.
+    """
     seeds = {name: len(made.scales["paper"].seeds or made.seeds) for name, made in EXPERIMENTS.items()
              if "paper" in made.scales}  # fmt: skip
-    arms = sum(1 for arm in ABLATIONS.values() if not arm.of)
+    source, by_default = RECIPES["source"].epochs, Recipe().epochs_for(CHALLENGE)
+    together = load_table(joined(NET, folder))
+    kinds = {condition: together if both else load_table(NET) for condition, both in TOWERS.items()}
+    arms = {name: load_table(net_file(arm, "paper", None, folder)) for name, arm in ABLATIONS.items() if not arm.of}
+    from_scratch = [name.split()[0] for name in FALL if not name.endswith(PRETRAINED)]
     return {
-        "table1": (Trainings(1, "source", RECIPES["source-2010"].epochs or 0, CHALLENGE_2010),),
-        "table2": (by_source(5), *pretrained(2)),
-        "fall": (by_source(1), by_source(1, "conv6"), *pretrained(1)),
-        "figure3": (Trainings(len(TOWERS) * seeds["figure3"], "paper", RECIPES["paper"].epochs or 0),),
-        "figure4": (by_default(seeds["figure4"]),),
-        "invariance": (by_default(len(INVARIANCE) * seeds["invariance"]),),
-        "ablations": (by_default(arms * seeds["ablations"]),),
-    }
+        "table1": of_lines([*TABLE1.values()], seeds["table1"], RECIPES["source-2010"].epochs, CHALLENGE_2010),
+        "table2": of_lines([*TABLE2.values()], seeds["table2"], source),
+        "fall": [*(named(seeds["fall"], net, source) for net in from_scratch), *pretrained(seeds["fall"])],
+        "figure3": [Trainings(seeds["figure3"], condition, table, RECIPES["paper"].epochs or 0)
+                    for condition, table in kinds.items()],
+        "figure4": [named(seeds["figure4"], "paper", by_default)],
+        "invariance": [named(len(INVARIANCE) * seeds["invariance"], "paper", by_default)],
+        "ablations": [Trainings(seeds["ablations"], name, table, by_default) for name, table in arms.items()],
+    }  # fmt: skip
 
 
-def cost_of(net: str, classes: int = CLASSES) -> float:
-    """Multiply-adds of a training step for one image, to those of the paper's net."""
-    return multiply_adds(load_table(net), classes)[1] / multiply_adds(load_table("paper"), CLASSES)[1]
+def words_of(trainings: Sequence[Trainings]) -> str:
+    """What is trained, in a cell; many kinds of the same length in one."""
+    if len({(part.epochs, part.images) for part in trainings}) == 1 < len(trainings):
+        first = trainings[0]
+        each = (
+            f"{len(trainings)} kinds of net" if len(trainings) > 2 else " and ".join(part.words for part in trainings)
+        )
+        return f"{sum(part.number for part in trainings)} of {each}, {first.epochs} epochs of {first.images:,}"
+    return "; ".join(f"{part.number} of {part.words}, {part.epochs} epochs of {part.images:,}" for part in trainings)
 
 
-def rates(raw: Path) -> tuple[float, float, float]:
-    """Images a second of the paper's net in training: on an H200 in batches of 128, of 1,024, and on two cores."""
+def gpu_rates(raw: Path) -> tuple[float, float]:
+    """Images a second of the paper's net in training on an H200, in batches of 128 and of 1,024."""
     text = (raw / "gpu-after.txt").read_text(encoding="utf-8")
     of = {int(batch): int(batch) / float(ms) * 1e3 for batch, ms in
           re.findall(r"^paper (\d+) host ms .* total ms (\S+)$", text, re.MULTILINE)}  # fmt: skip
-    cores = json.loads((raw / "nets.json").read_text(encoding="utf-8"))["images_per_second"]["paper"]
-    return of[BATCH], of[1024], cores
+    return of[BATCH], of[1024]
 
 
 def table(raw: Path) -> list[str]:
@@ -108,24 +137,26 @@ def table(raw: Path) -> list[str]:
     Args:
         raw: the folder of raw figures.
     """
-    small, large, cores = rates(raw)
+    small, large = gpu_rates(raw)
+    cores = json.loads((raw / "nets.json").read_text(encoding="utf-8"))["images_per_second"]
     lines = [
         "| experiment | trainings | images seen | one H200, batches of 128 | of 1,024 | two Zen 5 cores |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, trainings in plans().items():
-        words = "; ".join(
-            f"{part.number} of `{part.net}`, {part.epochs} epochs of {part.images:,}" for part in trainings
-        )
-        seen = sum(part.seen for part in trainings) / 1e6
-        work = sum(part.seen * cost_of(part.net, part.classes) for part in trainings)  # in images of the paper's net
+    with tempfile.TemporaryDirectory() as folder:
+        made = plans(Path(folder))
+    for name, trainings in made.items():
+        work = sum(part.work for part in trainings)
+        seconds = sum(part.seen / cores[part.table.name] if part.table.name in cores else part.work / cores["paper"]
+                      for part in trainings)  # fmt: skip
         lines.append(
-            f"| `{name}` | {words} | {seen:,.0f} million | {work / small / HOUR:,.1f} h | "
-            f"{work / large / HOUR:,.1f} h | {work / cores / DAY:,.0f} days |"
+            f"| `{name}` | {words_of(trainings)} | {sum(part.seen for part in trainings) / 1e6:,.0f} million | "
+            f"{work / small / HOUR:,.1f} h | {work / large / HOUR:,.1f} h | {seconds / DAY:,.0f} days |"
         )
     lines += [
         "",
-        f"Rates of the net `paper`: {small:,.0f} and {large:,.0f} images/s on one H200, {cores:,.0f} on two cores.",
+        f"Images/s of `paper`: {small:,.0f} and {large:,.0f} on one H200, {cores['paper']:,.0f} on two cores; of "
+        f"`source` {cores['source']:,.0f} there.",
     ]
     return lines
 

@@ -6,11 +6,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from benchmarks import reports
+from benchmarks import imagenet, reports
 
 from alexnet.cli.commands import COMMANDS, command_class
 from alexnet.cli.help import Option, options_of
 from alexnet.cli.parse import default_of
+from alexnet.experiments.experiment import CIFAR_10
+from alexnet.experiments.runner import EXPERIMENTS
 from alexnet.nets.table_file import tables
 from alexnet.training.recipes import RECIPES
 
@@ -176,6 +178,14 @@ def test_tables_of_experiments_are_those_of_their_raw_figures(page):
 def test_a_table_that_drifts_is_noticed():
     text = (TOP / "docs" / "results.md").read_text(encoding="utf-8")
     assert "<!-- table: figure1" in text and reports.rebuilt(text.replace("12.4 (12.1", "12.5 (12.1")) == text
+
+
+def test_what_imagenet_takes_is_told_of_every_experiment_that_is_made_on_it(tmp_path):
+    on_cifar = {name for name, made in EXPERIMENTS.items() if made.needs == CIFAR_10}
+    plans = imagenet.plans(tmp_path)
+    assert set(plans) == {name for name, made in EXPERIMENTS.items() if "paper" in made.scales} - on_cifar - {"budget"}
+    assert all(part.seen > 0 and 0.3 < part.work / part.seen < 3 for parts in plans.values() for part in parts)
+    assert {part.number for part in plans["table2"]} == {5, 2}
 
 
 def test_the_table_of_refused_files_is_what_was_said():

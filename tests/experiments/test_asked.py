@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from alexnet import AlexNetError, Recipe, UsageError, prepare
+from alexnet import AlexNetError, Recipe, UsageError, files, prepare
 from alexnet.experiments import asked, experiment, fine_tuning, runner
 from tests.conftest import fill
 
@@ -59,9 +59,11 @@ def test_conditions_of_ones_own_are_checked_first(tmp_path, condition, words):
 
 
 def test_seeds_are_counted_once_and_leave_room_for_several_nets():
-    assert asked.seeds_of([3, 0, 3]) == [3, 0]
-    for seed in (-1, asked.LAST_SEED + 1, 0.5):
-        with pytest.raises(UsageError, match="an experiment's seed is 0 to"):
+    assert asked.seeds_of([3, 0, 3]) == asked.seeds_of(seed for seed in (3, 0)) == [3, 0]
+    with pytest.raises(UsageError, match="--seeds: names none"):
+        asked.seeds_of([])
+    for seed in (-1, asked.LAST_SEED + 1, 0.5, True):
+        with pytest.raises(UsageError, match=f"--seeds {seed}"):
             asked.seeds_of([seed])
     assert 5 * asked.LAST_SEED + 4 <= 2**32 - 1
 
@@ -97,7 +99,7 @@ def test_images_that_were_changed_in_between_are_noticed(tmp_path, net_file):
     runner.reproduce("stalling", folder, data=tmp_path / "moved", seeds=[0, 1], **options)  # the same images
     prepare(tmp_path / "photos", data, size=64, seed=9)
     before = (folder / "raw.jsonl").read_bytes()
-    with pytest.raises(UsageError, match="dataset: holds other images than when this was begun; give another folder"):
+    with pytest.raises(UsageError, match=r"dataset: holds other images than when .* was begun; give another folder"):
         runner.reproduce("stalling", folder, data=data, seeds=[0, 2], **options)
     assert (folder / "raw.jsonl").read_bytes() == before
 
@@ -123,7 +125,7 @@ def test_few_photos_are_as_many_as_are_told(photos, tuning, tmp_path, capfd):
     for name in ("a", "b", "c", "d", "e"):
         for path in sorted((photos / "train" / name).iterdir())[1:]:
             path.unlink()
-    with pytest.raises(UsageError, match="train/c has 1 photo; give 2 or more of each class"):
+    with pytest.raises(UsageError, match="train/c: has 1 photo; give 2 or more of each class"):
         runner.reproduce("fine-tuning", tmp_path / "f", data=photos, **tuning)
     for split in ("train", "val"):
         shutil.rmtree(photos / split / "e")
@@ -162,15 +164,27 @@ def test_images_too_small_for_a_net_are_named_as_such(tmp_path):
         runner.reproduce("photos-fast", tmp_path / "e", data=dataset.path, conditions=["fast"], **TINY)
 
 
-def test_a_mistake_that_is_found_late_leaves_an_empty_folder_empty(tmp_path):
+def test_a_mistake_that_is_found_late_keeps_what_was_prepared_and_what_is_not_ours(tmp_path):
     fill(tmp_path / "photos", ("a", "b"), 10)
-    (tmp_path / "e").mkdir()
-    with pytest.raises(UsageError, match="give --conditions with no more, or other --data"):
-        runner.reproduce(
-            "budget", tmp_path / "e", data=tmp_path / "photos", conditions=["paper size=64 photos=99 epochs=1"],
-            show=False,
-        )  # fmt: skip
-    assert list((tmp_path / "e").iterdir()) == []
+    options = {"data": tmp_path / "photos", "show": False}
+    for count, words in ((99, "give --conditions with no more, or other --data"), (1, "has 2 classes; give photos=2")):
+        with pytest.raises(UsageError, match=words):
+            runner.reproduce("budget", tmp_path / "e", conditions=[f"paper size=64 photos={count} epochs=1"], **options)
+    assert sorted(path.name for path in (tmp_path / "e").iterdir()) == ["dataset-64", "experiment.json"]
+    (tmp_path / "e" / "notes.txt").write_text("mine")
+    made = runner.reproduce("budget", tmp_path / "e", conditions=["paper size=64 photos=8 epochs=1"], **options)
+    assert len(made.rows) == 1 and (tmp_path / "e" / "notes.txt").read_text() == "mine"
+
+
+def test_another_owners_folder_is_left_alone(tmp_path, dataset):
+    folder = tmp_path / "e"
+    folder.mkdir()
+    with files.owned(folder), pytest.raises(AlexNetError, match="e: "):
+        runner.reproduce("precision", folder, data=dataset.path, show=False)
+    asked.begin(folder, "precision", dataset.path, 0.1, {})
+    with pytest.raises(UsageError, match="was begun otherwise"):
+        runner.reproduce("precision", folder, data=dataset.path, scale=0.2, show=False)
+    assert (folder / asked.NOTE).exists()
 
 
 def test_a_device_that_is_not_there_leaves_nothing(tmp_path):
@@ -200,6 +214,38 @@ def test_a_note_of_before_has_no_fingerprints_and_is_gone_on_with(tmp_path, data
     asked.begin(tmp_path / "e", "precision", dataset.path, 0.1, {"": dataset})
     with pytest.raises(UsageError, match=r"scale: 0.1, now 0.2"):
         asked.begin(tmp_path / "e", "precision", dataset.path, 0.2, {"": dataset})
+    assert json.loads((tmp_path / "e" / asked.NOTE).read_text()) == {**note, "stores": {"": dataset.fingerprint}}
+
+
+def test_a_relative_place_of_before_is_the_same_place(tmp_path, dataset, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / asked.NOTE).write_text(json.dumps({"experiment": "precision", "data": "photos", "scale": 0.1}))
+    for place in ("photos", "./photos", str(tmp_path / "photos")):
+        assert not asked.begin(tmp_path / "e", "precision", place, 0.1, {})
+
+
+def test_a_release_and_a_challenge_are_known_by_both_fingerprints(tmp_path, dataset):
+    for name in ("release", "challenge"):
+        shutil.copytree(dataset.path, tmp_path / "both" / name)
+    both = asked.datasets_of(str(tmp_path / "both"))
+    assert {key: one.fingerprint for key, one in both.items()} == dict.fromkeys(both, dataset.fingerprint)
+    assert set(both) == {"release", "challenge"} and asked.datasets_of(None) == {}
+    shutil.copytree(dataset.path, tmp_path / "both", dirs_exist_ok=True)  # then they are no part of it
+    assert set(asked.datasets_of(str(tmp_path / "both"))) == {""}
+
+
+def test_conditions_of_a_form_may_have_commas_and_are_checked():
+    stalling = runner.EXPERIMENTS["stalling"]
+    assert asked.conditions_of(stalling, ["paper milestones=[1", "2]", "default"]) == [
+        "paper milestones=[1,2]", "default"
+    ]  # fmt: skip
+    for condition, words in (("paper bias=x", "bias x is no number"), ("paper net=nonsense", "nonsense"),
+                             ("paper quick", "give a recipe's name, then changes")):  # fmt: skip
+        with pytest.raises(UsageError, match=f"condition '{condition}': .*{words}"):
+            asked.conditions_of(stalling, [condition])
+    with pytest.raises(UsageError, match="--conditions: names none"):
+        asked.conditions_of(stalling, ["", " "])
 
 
 def test_held_out_images_are_those_that_nothing_is_trained_on(dataset):

@@ -22,8 +22,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     rows = raw.rows_of("default", 0, [{"top1_error": 0.25}]) + raw.rows_of("fast", 1, [{"step": 0}, {"step": 1}])
     (tmp_path / "raw.jsonl").write_bytes(raw.to_bytes(rows))
     assert raw.read_rows(tmp_path / "raw.jsonl") == rows
-    assert raw.is_whole(rows, "default", 0) and raw.is_whole(rows, "fast", 1)
-    assert not raw.is_whole(rows[:-1], "fast", 1) and not raw.is_whole(rows, "fast", 0)
+    assert raw.whole(rows) == rows and raw.whole(rows[:-1]) == rows[:1]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +39,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         ({"images": 48}, "wrong: does not say of each image"),
         ({"wrong": "zzzz"}, "wrong: does not say of each image"),
         ({"wrong": 5}, "wrong: does not say of each image"),
+        ({raw.ROWS: [1]}, "case_rows: is not a number"),
     ],
 )
 def test_a_row_that_cannot_be_is_named_with_what_to_do(tmp_path, change, words):
@@ -50,13 +50,13 @@ def test_a_row_that_cannot_be_is_named_with_what_to_do(tmp_path, change, words):
 
 def test_a_row_that_is_there_twice_is_named(tmp_path):
     path = write(tmp_path / "raw.jsonl", ROW, {**ROW, "seed": 1}, ROW)
-    with pytest.raises(AlexNetError, match="line 3: is line 1 again"):
+    with pytest.raises(AlexNetError, match="line 3: is of the same condition and seed as line 1; remove one of them"):
         raw.read_rows(path)
 
 
 def test_a_row_without_its_experiments_figures_is_no_traceback(tmp_path):
-    path = write(tmp_path / "raw.jsonl", {key: value for key, value in ROW.items() if key != "top1_error"})
-    with pytest.raises(AlexNetError, match=r"raw.jsonl: a row lacks a figure of this experiment"):
+    path = write(tmp_path / "raw.jsonl", {"condition": "default", "seed": 0})
+    with pytest.raises(AlexNetError, match=r"raw.jsonl: its rows cannot be shown"):
         runner.draw("photos-fast", path, tmp_path / "figure.png")
     assert not (tmp_path / "figure.png").exists()
 
@@ -99,3 +99,30 @@ def test_a_conclusion_says_on_how_little_it_rests():
     assert "better than the first, by the 2 seeds that both have" in line
     (line,) = arms.table({}, rows_of("a", (0, 1), half) + rows_of("b", (1,), half))[3:]
     assert "no difference seen, by one seed alone; the plan sees" in line
+
+
+def test_rows_lie_in_the_order_of_the_conditions_however_they_were_measured():
+    rows = [{"condition": condition, "seed": seed} for condition, seed in (("mine", 1), ("fast", 1), ("default", 0),
+                                                                           ("mine", 0), ("fast", 0))]  # fmt: skip
+    shown = [(row["condition"], row["seed"]) for row in raw.in_order(rows, ("default", "fast"))]
+    assert shown == [("default", 0), ("fast", 0), ("fast", 1), ("mine", 0), ("mine", 1)]
+
+
+def test_a_file_without_rows_says_so(tmp_path):
+    (tmp_path / "raw.jsonl").touch()
+    for name in runner.EXPERIMENTS:
+        with pytest.raises(AlexNetError, match=r"raw.jsonl: holds no rows"):
+            runner.draw(name, tmp_path / "raw.jsonl", tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("name", sorted(runner.EXPERIMENTS))
+def test_rows_without_any_figure_are_no_traceback(tmp_path, name):
+    path = write(tmp_path / "raw.jsonl", {"condition": runner.EXPERIMENTS[name].conditions[0], "seed": 0})
+    with pytest.raises(AlexNetError, match=r"raw.jsonl: "):
+        runner.draw(name, path, tmp_path / "figure.png")
+    assert not (tmp_path / "figure.png").exists()
+
+
+def test_old_names_of_conditions_are_those_of_today(tmp_path):
+    rows = raw.read_rows(write(tmp_path / "raw.jsonl", {"condition": "paper batch=128", "seed": 0}))
+    assert rows == [{"condition": "paper batch_size=128", "seed": 0}]

@@ -20,7 +20,17 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import HELD_OUT, SIZE, Case, Experiment, Row, by_condition, fitted, held_out_split
+from alexnet.experiments.experiment import (
+    HELD_OUT,
+    RAW,
+    SIZE,
+    Case,
+    Experiment,
+    Row,
+    by_condition,
+    fitted,
+    held_out_split,
+)
 from alexnet.experiments.nets import kept_run, scaled
 from alexnet.experiments.statistics import (
     Difference,
@@ -78,7 +88,7 @@ def _for_cifar(recipe: Recipe) -> bool:
     return (recipe.net or "").startswith("cifar")
 
 
-def _net(arm: Arm, net: str, size: int | None, folder: Path) -> str:
+def net_file(arm: Arm, net: str, size: int | None, folder: Path) -> str:
     """An arm's net for stored images of a size; its table is written into ``folder``."""
     changes = arm.net
     if SIDE_OF_POOL5 in changes:
@@ -92,7 +102,7 @@ def own_recipe(arm: Arm, recipe: Recipe, case: Case, dataset: Dataset, folder: P
     """What an arm trains by at the case's scale; ``folder`` is for its net's table."""
     own = dataclasses.replace(recipe, **arm.changes)
     size = None if _for_cifar(own) else dataset.size
-    own = dataclasses.replace(own, net=_net(arm, own.net or "paper", size, folder))
+    own = dataclasses.replace(own, net=net_file(arm, own.net or "paper", size, folder))
     return scaled(own, case.scale, dataset.splits["train"])
 
 
@@ -114,7 +124,7 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     arm, cifar = arms[case.condition], _for_cifar(recipe)
     dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar or case.scale == 1 else SIZE)
     split = held_out_split(dataset)
-    if not (case.folder / "raw.jsonl").exists():  # before anything runs
+    if not (case.folder / RAW).exists():  # before anything runs
         case.display.line(plan_words(dataset.splits[split], case.planned, arms))
     started, first = time.monotonic(), case.seed - case.seed % arm.nets
     runs = [trained(arms, recipe, case, dataset, seed) for seed in range(first, first + arm.nets)]
@@ -124,7 +134,6 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     row = {
         "images": len(evaluation.rows),
         "split": split,
-        "size": dataset.size,
         "views": arm.views,
         "epochs": runs[0][1].epochs_for(dataset.splits["train"]),
         "top1_error": evaluation.errors.top1_error,
@@ -148,7 +157,7 @@ def differences(rows: Sequence[Row]) -> dict[str, tuple[str, Difference]]:
     compared = {}
     for condition, group in list(groups.items())[1:]:
         other = next((name for name in (group[0].get("against"), *groups) if name in groups), condition)
-        first, second = ({row["seed"] for row in rows} for rows in (groups[other], group))
+        first, second = ({row["seed"] for row in own} for own in (groups[other], group))
         seeds = sorted(first & second)
         if len({(row["images"], row.get("split")) for row in (*groups[other], *group)}) > 1:
             raise AlexNetError(f"{condition!r} and {other!r} were measured on other images, and cannot be compared")

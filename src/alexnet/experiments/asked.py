@@ -1,7 +1,7 @@
 """What was asked of an experiment: checked before anything runs, and held against what its folder was begun with."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,14 @@ import torch
 
 from alexnet import files, machine, native
 from alexnet.data.dataset import Dataset
-from alexnet.errors import AlexNetError, UsageError
-from alexnet.experiments.experiment import CHALLENGE, RELEASE, Experiment, Row, Scale
+from alexnet.errors import AlexNetError, UsageError, check_number
+from alexnet.experiments.experiment import CHALLENGE, RAW, RELEASE, Experiment, Row, Scale
 from alexnet.files import mistakes
 from alexnet.files.old_names import current_condition
 from alexnet.runs.code import code
 
-NOTE = "experiment.json"
-LAST_SEED = 2**29 - 1  # where a condition has several nets, their seeds are counted on from a multiple of this
+NOTE, STORES = "experiment.json", "stores"  # the file; in it, the fingerprints of the data sets that were given
+LAST_SEED = 2**29 - 1  # where a condition has several nets, theirs are counted on from a multiple of its seed
 
 
 def scale_of(name: str, experiment: Experiment, scale: str | float | None) -> Scale:
@@ -37,45 +37,61 @@ def scale_of(name: str, experiment: Experiment, scale: str | float | None) -> Sc
 
 
 def conditions_of(experiment: Experiment, wanted: Sequence[str]) -> list[str]:
-    """The conditions that are meant by texts, of which several together may name one that has commas.
+    """The conditions that are meant by texts, of which several together may be one that has commas, each once.
 
-    Raises ``UsageError`` for one that the experiment does not have.
+    Raises ``UsageError`` for one that the experiment cannot have.
     """
-    texts, conditions = [current_condition(text.strip()) for text in wanted], []
+    texts, conditions = [current_condition(text.strip()) for text in wanted if text.strip()], []
     while texts:
-        several = (count for count in range(len(texts), 1, -1) if ", ".join(texts[:count]) in experiment.conditions)
-        count = next(several, 1)
-        conditions.append(", ".join(texts[:count]))
-        _check_condition(experiment, conditions[-1])
+        count, condition = _first(experiment, texts)
+        conditions.append(condition)
         del texts[:count]
     if not conditions:
         raise UsageError(f"--conditions: names none; give some of {_listed(experiment.conditions)}")
     return list(dict.fromkeys(conditions))
 
 
-def _check_condition(experiment: Experiment, condition: str) -> None:
+def _first(experiment: Experiment, texts: Sequence[str]) -> tuple[int, str]:
+    """How many texts are one condition, and which: of the named ones the longest, of a form the shortest."""
+    counts = range(1, len(texts) + 1)
+    for count in reversed(counts):
+        if ", ".join(texts[:count]) in experiment.conditions:
+            return count, ", ".join(texts[:count])
+    refusals = [_refused(experiment, ",".join(texts[:count])) for count in counts]
+    if None not in refusals:
+        assert refusals[0] is not None
+        raise refusals[0]
+    count = refusals.index(None) + 1
+    return count, ",".join(texts[:count])
+
+
+def _refused(experiment: Experiment, condition: str) -> UsageError | None:
+    """What is wrong with a condition; None where the experiment has it, or it is of its form."""
     if condition in experiment.conditions:
-        return
+        return None
     if experiment.check is None:
         near = files.nearest(condition, experiment.conditions)
-        raise UsageError(f"condition {condition!r}: {near}give one of {_listed(experiment.conditions)}")
+        return UsageError(f"condition {condition!r}: {near}give one of {_listed(experiment.conditions)}")
     try:
         experiment.check(condition)
     except UsageError as error:
         words = str(error)
-        raise UsageError(words if words.startswith("condition ") else f"condition {condition!r}: {words}") from error
+        return UsageError(words if words.startswith("condition ") else f"condition {condition!r}: {words}")
+    return None
 
 
 def _listed(conditions: Sequence[str]) -> str:
     return ("; " if any("," in condition for condition in conditions) else ", ").join(conditions)
 
 
-def seeds_of(seeds: Sequence[int]) -> list[int]:
-    """The seeds that are wanted, each once. Raises ``UsageError`` for what is none."""
+def seeds_of(seeds: Iterable[int]) -> list[int]:
+    """The seeds that are wanted, each once. Raises ``UsageError`` for what is none, and for none."""
+    seeds = list(dict.fromkeys(seeds))
     for seed in seeds:
-        if not isinstance(seed, int) or not 0 <= seed <= LAST_SEED:
-            raise UsageError(f"--seeds {seed}: an experiment's seed is 0 to {LAST_SEED:,}")
-    return list(dict.fromkeys(seeds))
+        check_number("--seeds", seed, 0, LAST_SEED)
+    if not seeds:
+        raise UsageError("--seeds: names none; give 0..9 or 0,3,7 (a range, or single ones)")
+    return [int(seed) for seed in seeds]
 
 
 def check_data(name: str, experiment: Experiment, data: str | os.PathLike[str] | None) -> None:
@@ -87,13 +103,21 @@ def check_data(name: str, experiment: Experiment, data: str | os.PathLike[str] |
 
 
 def datasets_of(data: str | None) -> dict[str, Dataset]:
-    """The data sets that were given, by their folder's name in ``data``: one as it is (""), or two of that folder."""
-    places = {} if data is None else {"": data, **{name: files.join(data, name) for name in (RELEASE, CHALLENGE)}}
-    return {name: Dataset(place) for name, place in places.items() if files.exists(files.join(place, "dataset.json"))}
+    """The data sets of ``data``: itself (""), or else a release and a challenge in it, by their names."""
+    if data is None:
+        return {}
+    if _is_dataset(data):
+        return {"": Dataset(data)}
+    places = {name: files.join(data, name) for name in (RELEASE, CHALLENGE)}
+    return {name: Dataset(place) for name, place in places.items()} if all(map(_is_dataset, places.values())) else {}
 
 
-def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> None:
-    """Writes what was asked for, or checks that it was the same before.
+def _is_dataset(path: str) -> bool:
+    return files.exists(files.join(path, "dataset.json"))
+
+
+def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> bool:
+    """Writes what was asked for, or checks that it was the same before. Says whether it is written now.
 
     Args:
         folder: the experiment's.
@@ -107,16 +131,19 @@ def begin(folder: Path, name: str, data: str | None, share: float, datasets: Map
         AlexNetError: what was asked for cannot be read any more.
     """
     asked = {"experiment": name, "data": None if data is None else files.absolute(data), "scale": share}
-    stored = {key: dataset.fingerprint for key, dataset in datasets.items()}
-    if (folder / NOTE).exists():
+    stores = {key: dataset.fingerprint for key, dataset in datasets.items()}
+    note = folder / NOTE
+    if note.exists():
         try:
-            before = files.read_json(folder / NOTE, dict)
+            before = files.read_json(note, dict)
         except AlexNetError as error:
             raise AlexNetError(f"{error}; give another folder") from error
-        _check_same(folder, before, asked, stored, data)
-        return
+        _check_same(folder, before, asked, stores)
+        if STORES not in before:  # of an earlier version
+            files.write_json(note, {**before, STORES: stores})
+        return False
     inside = {entry.name for entry in folder.iterdir()} - {files.LOCK}
-    if "raw.jsonl" in inside or "work" in inside:
+    if RAW in inside:
         raise UsageError(f"{folder}: is the folder of an experiment whose {NOTE} is gone; give another folder")
     if inside:
         mistakes.refuse(folder, "new experiment")
@@ -127,17 +154,26 @@ def begin(folder: Path, name: str, data: str | None, share: float, datasets: Map
         "torch": torch.__version__,
         "kernels": native.kernels(torch.device("cpu")),
     }
-    files.write_json(folder / NOTE, {**asked, "stores": stored, **about})
+    files.write_json(note, {**asked, STORES: stores, **about})
+    return True
 
 
-def _check_same(folder: Path, before: Row, asked: Row, stored: Mapping[str, str], data: str | None) -> None:
+def _check_same(folder: Path, before: Row, asked: Row, stores: Mapping[str, str]) -> None:
     """Raises ``UsageError`` where something else was asked for before, or images are others now."""
-    known: Any = before.get("stores")
-    if known and stored == known:  # the same images, wherever they are now
-        asked = asked | {"data": before.get("data")}
-    changed = [f"{key}: {before.get(key)}, now {value}" for key, value in asked.items()
-               if before.get(key) not in (value, data if key == "data" else value)]  # fmt: skip
+    known: Any = before.get(STORES)
+    place: Any = before.get("data")
+    if isinstance(place, str) and (files.absolute(place) == asked["data"] or (known and known == stores)):
+        asked = asked | {"data": place}  # an earlier version kept it as it was given; or the same images, moved
+    changed = [f"{key}: {before.get(key)}, now {value}" for key, value in asked.items() if before.get(key) != value]
     if changed:
         raise UsageError(f"{folder}: was begun otherwise ({'; '.join(changed)}); give another folder")
-    if known is not None and stored != known:
-        raise UsageError(f"{folder}: --data {data}: holds other images than when this was begun; give another folder")
+    if known is not None and known != stores:
+        raise UsageError(
+            f"--data {asked['data']}: holds other images than when {folder} was begun; give another folder"
+        )
+
+
+def withdraw(folder: Path) -> None:
+    """Frees a folder for what was meant, where there is nothing but what was asked for."""
+    if {entry.name for entry in folder.iterdir()} <= {files.LOCK, NOTE}:
+        (folder / NOTE).unlink()

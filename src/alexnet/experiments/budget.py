@@ -19,13 +19,21 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.budget_report import figure, table
-from alexnet.experiments.experiment import NEVER, PHOTOS, Case, Experiment, Row, Scale, fitted, held_out_split
+from alexnet.experiments.experiment import (
+    NEVER,
+    PHOTOS,
+    VALIDATION,
+    Case,
+    Experiment,
+    Row,
+    Scale,
+    fitted,
+    held_out_split,
+)
 from alexnet.experiments.nets import scaled, train_for
 from alexnet.nets.table_file import load_table
 from alexnet.runs.facts import read_facts
 from alexnet.training.recipes import named
-
-VALIDATION = ("val", "test")  # what is measured on, as far as there is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,11 +120,9 @@ def photos(case: Case, point: Point) -> Dataset:
             f"condition {case.condition!r}: --data has {there:,} photos to train on, of {dataset.size} pixels; give "
             "--conditions with no more, or other --data"
         )
-    if point.photos < len(dataset.classes):
-        raise UsageError(
-            f"condition {case.condition!r}: are fewer photos than --data has classes, {len(dataset.classes):,}"
-        )
-    held_out_split(dataset, VALIDATION)
+    classes = len(dataset.classes)
+    if point.photos < classes:
+        raise UsageError(f"condition {case.condition!r}: --data has {classes:,} classes; give photos={classes} or more")
     if (there, dataset.size) == (point.photos, point.size):
         return dataset
     name = f"photos-{point.photos}-{point.size}-{case.seed}"
@@ -129,12 +135,13 @@ def measure(case: Case) -> list[Row]:
     point = Point.of(case.condition)
     recipe = named(point.recipe)
     dataset, run = photos(case, point), case.work / "run"
+    split = held_out_split(dataset, VALIDATION)
     share = case.scaled(point.epochs) / recipe.epochs_for(point.photos)
     recipe = dataclasses.replace(scaled(recipe, share, point.photos), seed=case.seed, validate_every=NEVER)
     recipe = dataclasses.replace(recipe, net=fitted(point.net, point.size, case.work))
     outcome = train_for(case, dataset, run, recipe)
     classifier = load(run, device=machine.choose_device(case.device))
-    errors = evaluate(classifier, dataset, split=held_out_split(dataset, VALIDATION)).errors
+    errors = evaluate(classifier, dataset, split=split).errors
     seconds = read_facts(run).seconds or 0.0
     return [
         {

@@ -12,7 +12,6 @@ from alexnet.data import synthetic as drawn
 from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
 from alexnet.errors import UsageError
-from alexnet.files.old_names import current_condition
 from alexnet.nets.table_file import load_table
 from alexnet.progress import Display
 
@@ -22,6 +21,8 @@ HELD_OUT = 0.2  # of images that come without a split
 SIZE = 128  # pixels, of photos that are stored for less than the whole experiment
 CIFAR_10, PHOTOS = "CIFAR-10", "photos of several classes"  # what experiments need, or take
 RELEASE, CHALLENGE = "release", "challenge"  # folders of --data where both are prepared already
+RAW = "raw.jsonl"  # in an experiment's folder: what was measured
+VALIDATION = ("val", "test")  # what is measured on, as far as there is one, where a test set is not what matters
 SPLIT_WORDS = {"test": "test", "val": "validation"}
 NEVER = 1000  # epochs between measurements: the end is measured always
 
@@ -145,7 +146,8 @@ def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:
         folder: of the table, where one is written.
         changes: TOML that is laid over the net.
 
-    Raises ``UsageError`` where the images are too small for its layers.
+    Raises:
+        UsageError: there is no such net, or the images are too small for its layers.
     """
     side = None if size in (None, 256) else size * 7 // 8
     if side is None and not changes:
@@ -153,14 +155,15 @@ def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:
     file = folder / f"{Path(net).stem}-{'changed' if side is None else side}.toml"
     crops = "" if side is None else f"input = [3, {side}, {side}]\n"
     file.write_text(f'base = "{net}"\n{crops}{changes}', encoding="utf-8")
-    try:
-        load_table(str(file)).sized(2)
-    except UsageError as error:
-        if side is None:
-            raise
-        raise UsageError(
-            f"--data: images of {size} pixels are too small for the net {Path(net).stem} ({error}); give larger ones"
-        ) from error
+    if side is not None:
+        load_table(net)  # what is wrong with it is not the images' fault
+        try:
+            load_table(str(file)).sized(2)
+        except UsageError as error:
+            raise UsageError(
+                f"--data: images of {size} pixels are too small for the net {Path(net).stem} ({error}); give larger "
+                "ones"
+            ) from error
     return str(file)
 
 
@@ -179,5 +182,5 @@ def by_condition(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows by their condition, in the order in which these come first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(current_condition(row["condition"]), []).append(row)
+        groups.setdefault(row["condition"], []).append(row)
     return groups

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from alexnet.data.dataset import Dataset
 from alexnet.experiments import arms
 from alexnet.experiments.arms import Arm, plan_words
-from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, held_out_split
+from alexnet.experiments.experiment import PHOTOS, RAW, Case, Experiment, Row, Scale, held_out_split
 from alexnet.experiments.nets import kept_net, measured
 from alexnet.experiments.pretraining import (
     check_more,
@@ -24,6 +24,7 @@ from alexnet.experiments.pretraining import (
     whole_source,
 )
 
+PRETRAINED = "pretrained"  # the end of a condition's name
 FEW = 50  # training images of each of the challenge's classes, or a quarter of what there is
 ARMS = {
     "source from scratch": Arm(says="145: 40.66 / 18.21 (6: 40.7 / 18.2)"),
@@ -42,7 +43,8 @@ def datasets(case: Case) -> tuple[Dataset, Dataset]:
     if pair is not None:
         return pair
     source = whole_source(case)
-    check_more(case, source)
+    if case.condition.endswith(PRETRAINED):
+        check_more(case, source)
     count = len(source.listing.classes)
     classes = max(2, count // 2)
     few = max(1, min(FEW, min(source.listing.counts()["train"][-classes:]) // 4))
@@ -55,11 +57,11 @@ def measure(case: Case) -> list[Row]:
     """Trains a net on the challenge, from scratch or from the release's net, and measures it on what was held out."""
     release, challenge = datasets(case)
     split = held_out_split(challenge, ("val",))
-    if not (case.folder / "raw.jsonl").exists():  # before anything runs
+    if not (case.folder / RAW).exists():  # before anything runs
         case.display.line(plan_words(challenge.splits[split], case.planned, ARMS))
     images, net = challenge.splits["train"], case.condition.split()[0]
     base, stage, seen = None, "scratch", 0
-    if case.condition.endswith("pretrained"):
+    if case.condition.endswith(PRETRAINED):
         first = recipe_of(case, net, case.seed, release.splits["train"], "release")
         base, stage = kept_net(case, "release", release, first, shared=False), "fine-tuned"
         seen = first.epochs_for(release.splits["train"])

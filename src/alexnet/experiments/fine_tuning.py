@@ -20,6 +20,7 @@ from alexnet import files, machine, randomness
 from alexnet.data import synthetic as drawn
 from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
+from alexnet.data.sources.tree.rules import is_image
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
@@ -82,16 +83,17 @@ def class_names(case: Case) -> list[str]:
 
 def counts_of(case: Case, classes: Sequence[str]) -> list[int]:
     """The numbers of photos per class that all of some classes have. Raises ``UsageError`` where they have too few."""
-    root = photos(case)
-    fewest, name = min((sum(1 for _ in (root / "train" / name).iterdir()), name) for name in classes)
+    folder = photos(case) / "train"
+    fewest, name = min((len(photos_of(folder / name)), name) for name in classes)
     there = [count for count in COUNTS if count <= fewest]
     if not there:
-        raise UsageError(
-            f"--data {case.data}: train/{name} has {plural(fewest, 'photo')}; give {COUNTS[0]} or more of each class"
-            if case.data is not None
-            else f"--scale {case.scale:g}: draws {plural(fewest, 'image')} of a class; give one that draws {COUNTS[0]}"
-        )
+        raise UsageError(f"{folder / name}: has {plural(fewest, 'photo')}; give {COUNTS[0]} or more of each class")
     return there
+
+
+def photos_of(folder: Path) -> list[Path]:
+    """The images of a class, sorted."""
+    return sorted(path for path in folder.iterdir() if is_image(path.name))
 
 
 def _unpack(data: str, folder: Path) -> None:
@@ -115,12 +117,12 @@ def write_list(folder: Path, file: Path, classes: Sequence[str], count: int | No
     """A CSV of all validation photos of some classes and ``count`` training photos of each."""
     rows = [("path", "label", "split")]
     for number, name in enumerate(classes):
-        paths = sorted((folder / "train" / name).iterdir())
+        paths = photos_of(folder / "train" / name)
         if count is not None:
             order = randomness.permutation(seed, f"few photos of class {number}", 0, len(paths)).tolist()
             paths = [paths[index] for index in sorted(order[:count])]
         rows += [(str(path), name, "train") for path in paths]
-        rows += [(str(path), name, "val") for path in sorted((folder / "val" / name).iterdir())]
+        rows += [(str(path), name, "val") for path in photos_of(folder / "val" / name)]
     files.write_csv(file, rows)
     return file
 

@@ -35,7 +35,7 @@ def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
         return recipe
     whole = recipe.epochs_for(images)
     epochs = max(1, round(whole * share))
-    factor, until, patience = epochs / whole, recipe.color_noise_until, recipe.plateau_patience
+    factor, until = epochs / whole, recipe.color_noise_until
     return dataclasses.replace(
         recipe,
         epochs=epochs,
@@ -44,7 +44,7 @@ def scaled(recipe: Recipe, share: float, images: int) -> Recipe:
         layer_lr=tuple(
             re.sub("(?<=@)[^=]+", lambda at: f"{float(at[0]) * factor:.6g}", rule) for rule in recipe.layer_lr
         ),
-        plateau_patience=max(1, round(patience * factor)) if recipe.schedule == "plateau" else patience,
+        plateau_patience=max(1, round(recipe.plateau_patience * factor)),
         warmup_epochs=min(recipe.warmup_epochs, epochs),
     )
 

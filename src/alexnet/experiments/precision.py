@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from alexnet import machine
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, by_condition, held_out_split
+from alexnet.experiments.experiment import (
+    PHOTOS,
+    VALIDATION,
+    Case,
+    Experiment,
+    Row,
+    Scale,
+    by_condition,
+    held_out_split,
+)
 from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
@@ -27,7 +36,7 @@ def check(condition: str) -> None:
 def measure(case: Case) -> list[Row]:
     """Trains in the condition's precision; a row for each precision of measurement."""
     dataset, path = case.dataset(), case.work / "run"
-    split = held_out_split(dataset, ("val", "test"))
+    split = held_out_split(dataset, VALIDATION)
     changes = {"epochs": case.scaled(EPOCHS), "seed": case.seed, "precision": case.condition}
     train_for(case, dataset, path, dataclasses.replace(BASE, **changes))
     run = load(path, device=machine.choose_device(case.device))

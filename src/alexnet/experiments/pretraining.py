@@ -18,6 +18,7 @@ from alexnet.data.sources import Source, open_source, split_off_validation
 from alexnet.errors import UsageError
 from alexnet.experiments.experiment import CHALLENGE, DRAWN_IMAGES, HELD_OUT, RELEASE, SIZE, Case
 from alexnet.experiments.nets import scaled
+from alexnet.progress import plural
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 
@@ -84,9 +85,8 @@ def check_more(case: Case, source: Source) -> None:
     """Raises ``UsageError`` where a release would have no more classes than the challenge, which has two at least."""
     count = len(source.listing.classes)
     if count < 3:
-        raise UsageError(
-            f"--data {case.data}: has {count} classes; a net that is pretrained on more classes needs three or more"
-        )
+        has = plural(count, "class", "classes")
+        raise UsageError(f"--data {case.data}: has {has}; a net that is pretrained on more classes needs three or more")
 
 
 def few_of(source: Source, classes: int, few: int, seed: int) -> np.ndarray:

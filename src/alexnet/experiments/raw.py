@@ -1,16 +1,20 @@
 """Raw figures: rows in a file, a JSON object a line, each of a condition and a seed; checked as they are read."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from alexnet import files
 from alexnet.errors import AlexNetError
 from alexnet.experiments.experiment import Experiment, Row
 from alexnet.experiments.statistics import unpacked
+from alexnet.files.old_names import current_condition
 
 ROWS = "case_rows"  # how many rows a condition has with a seed, in each of them where there are several
-REMEDY = "remove it, and the others of its condition and seed: the same command measures them again"
+REMEDY = "remove it, and the others of its condition and seed: `alexnet reproduce` measures them again"
 
 
 def rows_of(condition: str, seed: int, measured: Sequence[Row]) -> list[Row]:
@@ -19,10 +23,10 @@ def rows_of(condition: str, seed: int, measured: Sequence[Row]) -> list[Row]:
     return [{"condition": condition, "seed": seed, **row, **several} for row in measured]
 
 
-def is_whole(rows: Sequence[Row], condition: str, seed: int) -> bool:
-    """Whether all rows of a condition with a seed are there."""
-    own = [row for row in rows if (row["condition"], row["seed"]) == (condition, seed)]
-    return bool(own) and len(own) >= max(row.get(ROWS, 1) for row in own)
+def whole(rows: Sequence[Row]) -> list[Row]:
+    """Rows without those of a condition and seed of which some are gone."""
+    there = Counter((row["condition"], row["seed"]) for row in rows)
+    return [row for row in rows if there[row["condition"], row["seed"]] >= row.get(ROWS, 1)]
 
 
 def to_bytes(rows: Sequence[Row]) -> bytes:
@@ -36,7 +40,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     Raises:
         AlexNetError: a line is none, lacks what every row has, has a figure that none can have, or is there twice.
     """
-    rows, lines = [], dict[str, int]()
+    rows, alone = [], dict[tuple[str, int], int]()
     for number, line in enumerate(files.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
         where = f"{path}: line {number:,}"
         try:
@@ -44,10 +48,14 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         except ValueError as error:
             raise AlexNetError(f"{where}: is no row of raw figures; {REMEDY}") from error
         problem = _problem(row)
-        if lines.setdefault(line, number) != number:
-            problem = f"is line {lines[line]:,} again"
         if problem:
             raise AlexNetError(f"{where}: {problem}; {REMEDY}")
+        row["condition"] = current_condition(row["condition"])
+        case = row["condition"], row["seed"]
+        if "wrong" in row and alone.setdefault(case, number) != number:
+            raise AlexNetError(
+                f"{where}: is of the same condition and seed as line {alone[case]:,}; remove one of them"
+            )
         rows.append(row)
     return rows
 
@@ -58,12 +66,15 @@ def _problem(row: Row) -> str | None:
         return "names no condition"
     if not _is_count(row.get("seed"), 0):
         return "names no seed"
-    for key in ("images", ROWS):
-        if not isinstance(row.get(key), dict | list) and not _is_count(row.get(key, 1), 1):
-            return f"{key}: is not a number of them"
+    images, several = row.get("images", 1), row.get(ROWS, 1)
+    if not isinstance(images, dict | list) and not _is_count(images, 1):
+        return "images: is not a number of them"
+    if not _is_count(several, 1):
+        return f"{ROWS}: is not a number of them"
     for key in ("top1_error", "top5_error"):
-        value = row.get(key, 0.0)
-        if not (_is_number(value) and 0 <= value <= 1) and not (value is None and key == "top5_error"):
+        value: Any = row.get(key)
+        unmeasured = value is None and (key == "top5_error" or "wrong" not in row)
+        if not unmeasured and not (_is_number(value) and 0 <= value <= 1):
             return f"{key}: is not an error, 0 to 1"
     if "wrong" in row:
         try:
@@ -81,14 +92,32 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def table_of(experiment: Experiment, rows: Sequence[Row], path: str | os.PathLike[str]) -> list[str]:
-    """Lines of Markdown: the table of rows from a file. Raises ``AlexNetError`` where they do not go together."""
+def shown(experiment: Experiment, rows: Sequence[Row], path: str | os.PathLike[str]) -> tuple[list[str], Figure]:
+    """The table of rows, as lines of Markdown, and their figure.
+
+    Args:
+        experiment: whose.
+        rows: of one or more conditions.
+        path: the file that they are from.
+
+    Raises:
+        AlexNetError: there are none, or they are not this experiment's, or do not go together.
+    """
+    if not rows:
+        raise AlexNetError(f"{path}: holds no rows")
     try:
-        return experiment.table(rows)
+        return experiment.table(rows), experiment.figure(rows)
     except AlexNetError as error:
         raise type(error)(f"{path}: {error}") from error
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, StopIteration, TypeError, ValueError) as error:
         raise AlexNetError(
-            f"{path}: a row lacks a figure of this experiment, or has another ({type(error).__name__}: {error}); "
-            "remove the rows that were changed: the same command measures them again"
+            f"{path}: its rows cannot be shown ({type(error).__name__}: {error}); if some were changed, remove these: "
+            "`alexnet reproduce` measures them again"
         ) from error
+
+
+def in_order(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
+    """Rows in the order of an experiment's conditions, then others as they came; of a condition by their seeds."""
+    order = {condition: number for number, condition in enumerate(dict.fromkeys(
+        (*conditions, *(row["condition"] for row in rows))))}  # fmt: skip
+    return sorted(rows, key=lambda row: (order[row["condition"]], row["seed"]))

@@ -20,7 +20,7 @@ from alexnet.experiments.ablations import ABLATION
 from alexnet.experiments.budget import BUDGET
 from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, FAST, LRN
 from alexnet.experiments.demo import DEMO
-from alexnet.experiments.experiment import Case, Experiment, Row
+from alexnet.experiments.experiment import RAW, Case, Experiment, Row
 from alexnet.experiments.fall import FALL
 from alexnet.experiments.figure1 import FIGURE1
 from alexnet.experiments.figure3 import FIGURE3
@@ -37,7 +37,6 @@ from alexnet.figures import style
 from alexnet.files import mistakes
 from alexnet.progress import Display, clock
 
-RAW = "raw.jsonl"
 PICTURES = ("figure.png", "figure.svg")
 EXPERIMENTS: Mapping[str, Experiment] = {
     "demo": DEMO,
@@ -134,59 +133,78 @@ def reproduce(
     if conditions is None:
         conditions = size.conditions or experiment.conditions
     conditions = asked.conditions_of(experiment, conditions)
-    seeds = asked.seeds_of(seeds or size.seeds or experiment.seeds)
-    machine.choose_device(device)
+    seeds = asked.seeds_of(size.seeds or experiment.seeds if seeds is None else seeds)
     place = None if data is None else os.fspath(data)
     datasets = asked.datasets_of(place)
     is_new = not files.exists(folder)
     root = files.make_folder(folder)
     display = Display(show, unit="images")
-    with _left_as_it_was(root, is_new), files.owned(root, say=display.line), contextlib.closing(display):
-        asked.begin(root, name, place, size.share, datasets)
-        rows = read_rows(root / RAW) if (root / RAW).exists() else []
+    with _gone_if_empty(root, is_new), files.owned(root, say=display.line), contextlib.closing(display):
+        begun = asked.begin(root, name, place, size.share, datasets)
+        rows = raw.whole(read_rows(root / RAW)) if (root / RAW).exists() else []
+        if rows:
+            raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
         display.line(f"{name}: {size.words}" if size.words else f"{name}: {size.share:g} of its size")
         for dataset in datasets.values():
             count = sum(dataset.splits.values())
             display.line(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
-        for condition, seed in itertools.product(conditions, seeds):
-            if raw.is_whole(rows, condition, seed):
-                continue
-            work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
-            files.make_folder(work)
-            started = time.monotonic()
-            case = Case(condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs)
-            measured = experiment.measure(case)
-            rows = [row for row in rows if (row["condition"], row["seed"]) != (condition, seed)]
-            rows += raw.rows_of(condition, seed, measured)
-            files.write_bytes(root / RAW, raw.to_bytes(rows))
-            files.remove_folder(work)
-            display.line(f"{condition}, seed {seed}: done in {clock(time.monotonic() - started)}")
-        with contextlib.suppress(OSError):  # what was not asked for now may be unfinished
-            (root / "work").rmdir()
+        try:
+            for condition, seed in itertools.product(conditions, seeds):
+                if any((row["condition"], row["seed"]) == (condition, seed) for row in rows):
+                    continue
+                machine.choose_device(device)
+                work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
+                case = Case(
+                    condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
+                )
+                rows = _measured(experiment, case, rows)
+        except UsageError:
+            _removed_if_empty(root / "work")
+            if begun:
+                asked.withdraw(root)
+            raise
+        _removed_if_empty(root / "work")
         return Reproduced(name, str(root), rows, _show(experiment, rows, root))
 
 
+def _measured(experiment: Experiment, case: Case, rows: Sequence[Row]) -> list[Row]:
+    """Measures a case and keeps what came of it, with the rows of before. Returns all of them."""
+    started, is_new = time.monotonic(), not case.work.exists()
+    files.make_folder(case.work)
+    try:
+        measured = experiment.measure(case)
+    except UsageError:
+        if is_new and not any(case.work.rglob("metrics.jsonl")):  # of a training
+            files.remove_folder(case.work)
+        raise
+    now = raw.in_order([*rows, *raw.rows_of(case.condition, case.seed, measured)], experiment.conditions)
+    files.write_bytes(case.folder / RAW, raw.to_bytes(now))
+    files.remove_folder(case.work)
+    case.display.line(f"{case.condition}, seed {case.seed}: done in {clock(time.monotonic() - started)}")
+    return now
+
+
 @contextlib.contextmanager
-def _left_as_it_was(folder: Path, is_new: bool) -> Iterator[None]:
-    """Empties a folder that was empty, and removes a new one, where nothing has come of what was asked for."""
-    was_empty = {entry.name for entry in folder.iterdir()} <= {files.LOCK}
+def _gone_if_empty(folder: Path, is_new: bool) -> Iterator[None]:
+    """Removes a new folder again where a mistake left it empty."""
     try:
         yield
     except UsageError:
-        if was_empty and not (folder / RAW).exists() and not any(folder.rglob("metrics.jsonl")):  # of a training
-            for entry in folder.iterdir():
-                if entry.name != files.LOCK:
-                    files.remove_folder(entry) if entry.is_dir() else entry.unlink()
-            if is_new:
-                files.remove_folder(folder)
+        if is_new:
+            _removed_if_empty(folder)
         raise
+
+
+def _removed_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # in `work` may be what was stopped and was not asked for now
+        folder.rmdir()
 
 
 def draw(name: str, figures: str | os.PathLike[str], picture: str | os.PathLike[str]) -> list[str]:
     """Draws an experiment's raw figures again, from a file that ``reproduce`` wrote. Returns their table's lines."""
     experiment, rows = _experiment(name), read_rows(figures)
-    lines = raw.table_of(experiment, rows, figures)
-    style.save(experiment.figure(rows), picture)
+    lines, figure = raw.shown(experiment, rows, figures)
+    style.save(figure, picture)
     return lines
 
 
@@ -200,9 +218,8 @@ def _experiment(name: str) -> Experiment:
 
 def _show(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[str]:
     """Writes table and figure."""
-    table = raw.table_of(experiment, rows, folder / RAW)
+    table, drawing = raw.shown(experiment, rows, folder / RAW)
     files.write_bytes(folder / "table.md", ("\n".join(table) + "\n").encode("utf-8"))
-    drawing = experiment.figure(rows)
     for picture in PICTURES:
         style.save(drawing, folder / picture)
     return table

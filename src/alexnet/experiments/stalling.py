@@ -77,6 +77,16 @@ def parsed(condition: str) -> tuple[Recipe, str | None]:
     return dataclasses.replace(recipe, **changed_fields), bias
 
 
+def check(condition: str) -> None:
+    """Raises ``UsageError`` where a condition is none, or there is no such net, or no such bias."""
+    recipe, bias = parsed(condition)
+    load_table(recipe.net or "paper")
+    try:
+        float(bias or 0)
+    except ValueError as error:
+        raise UsageError(f"condition {condition!r}: bias {bias} is no number") from error
+
+
 def changed(condition: str, folder: Path) -> Recipe:
     """The recipe of a condition; a net whose biases are changed is written into ``folder``."""
     recipe, bias = parsed(condition)
@@ -239,7 +249,7 @@ STALLING = Experiment(
     measure=measure,
     figure=figure,
     table=table,
-    check=parsed,
+    check=check,
     paper="biases of 1 accelerate the early stages of learning (5); weights N(0, 0.01^2), pixels of 0..255",
     takes=PHOTOS,
     scales={

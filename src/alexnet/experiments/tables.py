@@ -19,7 +19,18 @@ from alexnet import files
 from alexnet.data.dataset import Dataset
 from alexnet.experiments import arms
 from alexnet.experiments.arms import conclusion, differences
-from alexnet.experiments.experiment import PHOTOS, SIZE, Case, Experiment, Row, Scale, by_condition, held_out_split
+from alexnet.experiments.experiment import (
+    CHALLENGE,
+    PHOTOS,
+    RELEASE,
+    SIZE,
+    Case,
+    Experiment,
+    Row,
+    Scale,
+    by_condition,
+    held_out_split,
+)
 from alexnet.experiments.nets import error_cells, kept_net, measured
 from alexnet.experiments.pretraining import check_more, part_of, prepared, prepared_pair, recipe_of, whole_source
 from alexnet.figures.style import WRONG
@@ -78,8 +89,8 @@ def challenge_of(case: Case, name: str, lines: Mapping[str, Line]) -> tuple[Data
     count, pretrained = len(source.listing.classes), lines[case.condition].pretrained
     if pretrained:
         check_more(case, source)
-    release = prepared(case, source, "release") if pretrained else None
-    return release, prepared(case, part_of(source, 0, max(2, count - BEYOND)), "challenge"), "val"
+    release = prepared(case, source, RELEASE) if pretrained else None
+    return release, prepared(case, part_of(source, 0, max(2, count - BEYOND)), CHALLENGE), "val"
 
 
 def nets_of(case: Case, line: Line, name: str, release: Dataset | None, dataset: Dataset) -> list[Path]:

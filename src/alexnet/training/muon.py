@@ -37,7 +37,7 @@ class Muon(Momentum):
 
     Raises:
         UsageError: parameters without names, a number that cannot be meant, a decay that takes all of the weights in
-            a step, or groups of what has none.
+            a step at ``lr``, or groups of what has none.
     """
 
     def __init__(
