@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from alexnet.cli.options import Folder, OnDevice, Working, seed_list
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
-from alexnet.errors import UsageError
+from alexnet.errors import Interrupted, UsageError
 from alexnet.progress import clock
 
 
@@ -63,14 +63,15 @@ class Reproduce(OnDevice, Working):
     """A dataset, or images as `alexnet prepare` takes them (default: synthetic images)."""
 
     conditions: tuple[str, ...] | None = None
-    """Conditions to run: some of the experiment's, or others of their form (default: all of the experiment's)."""
+    """Conditions to run: some of the experiment's, or others of their form; alexnet reproduce --json lists them
+    (default: all of the experiment's)."""
 
     seeds: Annotated[str | None, arg(metavar="SEEDS")] = None
     """Random seeds, 0..9 or 0,3,7 (default: the experiment's)."""
 
     scale: Annotated[str | None, arg(metavar="SCALE")] = None
-    """minutes, hours or paper, as far as the experiment has it; or a share of its full size, above 0 and at most 1
-    (default: its smallest)."""
+    """minutes, hours or paper, as far as the experiment has it; or a share of its epochs, steps or drawn images, above
+    0 and at most 1, with all of its conditions and seeds (default: its smallest)."""
 
     def __call__(self) -> int:
         from alexnet import machine
@@ -82,10 +83,14 @@ class Reproduce(OnDevice, Working):
         if not self.folder:
             raise UsageError(f"alexnet reproduce {self.experiment}: give a folder to write to")
         machine.set_up()
-        result = runner.reproduce(
-            self.experiment, self.folder, data=self.data, conditions=self.conditions,
-            seeds=None if self.seeds is None else seed_list(self.seeds), scale=self.scale, device=self.device,
-        )  # fmt: skip
+        seeds = None if self.seeds is None else seed_list(self.seeds)
+        try:
+            result = runner.reproduce(
+                self.experiment, self.folder, data=self.data, conditions=self.conditions, seeds=seeds,
+                scale=self.scale, device=self.device,
+            )  # fmt: skip
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"{self.folder}: interrupted; the same command goes on from there") from error
         if self.json:
             return print_json(dataclasses.asdict(result))
         for line in result.table:

@@ -215,7 +215,7 @@ def figure(rows: Sequence[Row]) -> Figure:
         left.plot([statistics.mean(errors)], [height], "|", color=INK, markersize=14)
         other, own = compared.get(condition, ("", None))
         labels.append(condition if other in ("", next(iter(groups))) else f"{condition}\n(to {other})")
-        if own is not None:
+        if own is not None and own.images >= FEW:
             mean, (low, high) = 100 * own.mean, (100 * end for end in own.interval)
             right.errorbar([mean], [height], xerr=[[mean - low], [high - mean]], fmt="o", color=RIGHT, markersize=4)
     right.axvline(0, color=INK, linewidth=0.8, linestyle=":")

@@ -1,5 +1,6 @@
 """What was asked of an experiment: checked before anything runs, and held against what its folder was begun with."""
 
+import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ def conditions_of(experiment: Experiment, wanted: Sequence[str]) -> list[str]:
 
     Raises ``UsageError`` for one that the experiment cannot have.
     """
-    texts, conditions = [current_condition(text.strip()) for text in wanted if text.strip()], []
+    parts = [part.strip() for text in wanted for part in text.split(";")]  # as they are listed
+    texts, conditions = [current_condition(part) for part in parts if part], []
     while texts:
         count, condition = _first(experiment, texts)
         conditions.append(condition)
@@ -148,6 +150,7 @@ def begin(folder: Path, name: str, data: str | None, share: float, datasets: Map
     if inside:
         mistakes.refuse(folder, "new experiment")
     about = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine.cpu_name(),
         "code": code(),
         "cores": machine.cores(),
@@ -177,3 +180,16 @@ def withdraw(folder: Path) -> None:
     """Frees a folder for what was meant, where there is nothing but what was asked for."""
     if {entry.name for entry in folder.iterdir()} <= {files.LOCK, NOTE}:
         (folder / NOTE).unlink()
+
+
+def described(folder: Path) -> str:
+    """What was asked for in an experiment's folder, by which version, when and on which machine it was begun."""
+    note: Row = files.read_json(folder / NOTE, dict)
+    share = "all" if note["scale"] == 1 else f"{note['scale']:g}"
+    data = f" on {note['data']}" if note["data"] else ""
+    begun = f"begun {note['date']}" if "date" in note else "begun"
+    by = f"alexnet {note.get('code')}, torch {note.get('torch')}, kernels {note.get('kernels')}"
+    return (
+        f"`alexnet reproduce {note['experiment']}`, {share} of its size{data}; {begun} by {by} "
+        f"on {note.get('machine')}, cores: {note.get('cores')}."
+    )

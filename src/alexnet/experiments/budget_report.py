@@ -88,8 +88,16 @@ def front(points: Sequence[Measured]) -> list[Measured]:
     return best
 
 
-def advice(points: Sequence[Measured], minutes: float) -> str:
-    """What to take where there are so many minutes: the least error, and what is as good within its interval."""
+def advice(points: Sequence[Measured], minutes: float, less: float = 0.0) -> str:
+    """What to take where there are so many minutes: the least error, and what is as good within its interval.
+
+    Args:
+        points: the quickest first.
+        minutes: that there are.
+        less: for which there is advice already; where nothing takes longer, that is said.
+    """
+    if points[-1].minutes <= less:
+        return "nothing so long was measured"
     affordable = front([point for point in points if point.minutes <= minutes])
     if not affordable:
         return f"nothing so short; the quickest: {points[0].cell}"
@@ -106,7 +114,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         "| --- |" + " --- |" * (len(BUDGETS) + 1),
     ]
     for count, points in groups.items():
-        cells = " | ".join(advice(points, minutes) for minutes in BUDGETS)
+        cells = " | ".join(advice(points, *pair) for pair in zip(BUDGETS, (0, *BUDGETS)))
         lines.append(f"| {count:,} | {cells} | {points[-1].minutes:.1f} min |")
     lines += [
         "",

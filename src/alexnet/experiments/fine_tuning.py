@@ -24,7 +24,7 @@ from alexnet.data.sources.tree.rules import is_image
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, PHOTOS, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, RAW, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.progress import plural
@@ -140,20 +140,21 @@ def measure(case: Case) -> list[Row]:
     tuned, change = KINDS[case.condition]
     classes = class_names(case)
     counts = counts_of(case, classes[-NEW_CLASSES:])
-    if len(counts) < len(COUNTS):
+    if len(counts) < len(COUNTS) and not (case.folder / RAW).exists():
         case.display.line(
             f"a class has fewer than {COUNTS[len(counts)]} photos: measured with {', '.join(map(str, counts))} alone"
         )
     pretrained = case.folder / "pretrained"
     if tuned:
-        base = BASE if case.scale == 1 else dataclasses.replace(BASE, epochs=case.scaled(32))
-        train_for(case, listed(case, "old-classes", classes[:-NEW_CLASSES], None), pretrained, base)
+        old = listed(case, "old-classes", classes[:-NEW_CLASSES], None)
+        base = dataclasses.replace(BASE, epochs=case.scaled(BASE.epochs_for(old.splits["train"])))
+        train_for(case, old, pretrained, base)
     rows = []
     for count in counts:
         dataset = listed(case, f"few-{count}-{case.seed}", classes[-NEW_CLASSES:], count)
         recipe = dataclasses.replace(BASE, seed=case.seed, validate_every=NEVER, **change)
-        if case.scale < 1:
-            recipe = dataclasses.replace(recipe, epochs=case.scaled(100))
+        whole = recipe.epochs_for(dataset.splits["train"], fine_tuning=tuned)
+        recipe = dataclasses.replace(recipe, epochs=case.scaled(whole))
         run, started = case.work / f"run-{count}", time.monotonic()
         outcome = train_for(case, dataset, run, recipe, pretrained if tuned else None, show=False)
         seconds = time.monotonic() - started
@@ -184,7 +185,9 @@ def table(rows: Sequence[Row]) -> list[str]:
             for errors in (by_count.get(count, []) for count in counts)
         ]
         lines.append(f"| {condition} | {' | '.join(cells)} |")
-    return lines
+    seeds = plural(len({row["seed"] for row in rows}), "seed")
+    chance = f"Guessing among {NEW_CLASSES} classes errs on {1 - 1 / NEW_CLASSES:.1%}."
+    return [*lines, "", f"Top-1 error: the mean of {seeds}, the lowest and the highest. {chance}"]
 
 
 def figure(rows: Sequence[Row]) -> Figure:
@@ -192,16 +195,18 @@ def figure(rows: Sequence[Row]) -> Figure:
     drawing = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
     axes = drawing.add_subplot()
     colors = (WRONG, OTHER, RIGHT, INK, "#7a6bb0")
-    for color, (condition, group) in zip(colors, by_condition(rows).items()):
+    for number, (color, (condition, group)) in enumerate(zip(colors, by_condition(rows).items())):
         by_count = _by_count(group)
+        places = [count * 1.03**number for count in by_count]  # side by side
         means = [100 * statistics.mean(errors) for errors in by_count.values()]
         bars = [
             [mean - 100 * min(errors) for mean, errors in zip(means, by_count.values())],
             [100 * max(errors) - mean for mean, errors in zip(means, by_count.values())],
         ]
-        axes.errorbar(list(by_count), means, bars, fmt="o-", color=color, linewidth=1.4, markersize=4, label=condition)
+        axes.errorbar(places, means, bars, fmt="o-", color=color, linewidth=1.4, markersize=4, label=condition)
     axes.set(xscale="log", xlabel="photos per class", ylabel="top-1 error, %", ylim=(0, None))
     axes.set_xticks(list(_by_count(rows)), map(str, _by_count(rows)))
+    axes.set_xticks([], minor=True)
     axes.legend(frameon=False, fontsize=9)
     clean(axes)
     return drawing
@@ -215,13 +220,13 @@ FINE_TUNING = Experiment(
     figure=figure,
     table=table,
     paper="a net that starts from one of more classes: 16.6% top-5 error, 18.2% without (6; source number 146)",
-    takes=PHOTOS,
+    takes="photos: a folder or tar archive of train/CLASS and val/CLASS",
     scales={
         "minutes": Scale(
             0.06,
             (0,),
             ("from scratch", "fine-tuned", "fine-tuned, --freeze fc7"),
-            "three kinds, 5 and 15 epochs, one seed",
+            "three kinds, a sixteenth of the epochs, one seed",
         ),
         "hours": Scale(1.0, (0, 1, 2, 3, 4), None, "every kind, five seeds"),
     },

@@ -21,6 +21,7 @@ from alexnet.experiments.experiment import (
 )
 from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
+from alexnet.progress import plural
 from alexnet.training.recipe import Recipe
 
 BASE = Recipe()  # what every run trains by, but for precision, seed and epochs
@@ -64,7 +65,9 @@ def table(rows: Sequence[Row]) -> list[str]:
             errors = [row["top1_error"] for row in group if row["measured_in"] == precision]
             shown = ", ".join(f"{error:.2%}" for error in errors)
             lines.append(f"| {condition} | {precision} | {shown} | {statistics.mean(errors):.2%} |")
-    return lines
+    low, high = rows[0]["top1_interval"]
+    images = plural(rows[0]["images"], "image")
+    return [*lines, "", f"Measured on {images}: the first error's 95% interval is {low:.1%} to {high:.1%}."]
 
 
 def figure(rows: Sequence[Row]) -> Figure:

@@ -35,7 +35,7 @@ from alexnet.experiments.stalling import STALLING
 from alexnet.experiments.tables import TABLE_1, TABLE_2
 from alexnet.figures import style
 from alexnet.files import mistakes
-from alexnet.progress import Display, clock
+from alexnet.progress import Display, clock, plural
 
 PICTURES = ("figure.png", "figure.svg")
 EXPERIMENTS: Mapping[str, Experiment] = {
@@ -79,7 +79,8 @@ class Reproduced:
 
 
 def listing() -> dict[str, dict[str, Any]]:
-    """Every experiment by its name: ``description``, ``paper`` (what it says), ``needs`` or ``takes``, ``scales``.
+    """Every experiment by its name: ``description``, ``conditions``, ``paper`` (what it says), ``needs`` or ``takes``,
+    ``scales``.
 
     Scales are by name, the smallest first, each in words; ``minutes`` has those that were measured. What an experiment
     does not have is left out.
@@ -90,8 +91,8 @@ def listing() -> dict[str, dict[str, Any]]:
 def _listed(experiment: Experiment) -> dict[str, Any]:
     scales = {name: scale.words for name, scale in experiment.scales.items()}
     minutes = {name: scale.minutes for name, scale in experiment.scales.items() if scale.minutes}
-    entry = {"paper": experiment.paper, "needs": experiment.needs, "takes": experiment.takes, "scales": scales,
-             "minutes": minutes}  # fmt: skip
+    entry = {"conditions": list(experiment.conditions), "paper": experiment.paper, "needs": experiment.needs,
+             "takes": experiment.takes, "scales": scales, "minutes": minutes}  # fmt: skip
     return {"description": experiment.description, **{key: value for key, value in entry.items() if value}}
 
 
@@ -144,7 +145,8 @@ def reproduce(
         rows = raw.whole(read_rows(root / RAW)) if (root / RAW).exists() else []
         if rows:
             raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
-        display.line(f"{name}: {size.words}" if size.words else f"{name}: {size.share:g} of its size")
+        count = f"{plural(len(conditions), 'condition')}, {plural(len(seeds), 'seed')}"
+        display.line(f"{name}: {size.words or f'{size.share:g} of its epochs or steps'}: {count}")
         for dataset in datasets.values():
             count = sum(dataset.splits.values())
             display.line(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
@@ -217,9 +219,10 @@ def _experiment(name: str) -> Experiment:
 
 
 def _show(experiment: Experiment, rows: Sequence[Row], folder: Path) -> list[str]:
-    """Writes table and figure."""
+    """Writes table and figure. Returns the table's lines."""
     table, drawing = raw.shown(experiment, rows, folder / RAW)
-    files.write_bytes(folder / "table.md", ("\n".join(table) + "\n").encode("utf-8"))
+    content = "\n".join([*table, "", asked.described(folder), ""])
+    files.write_bytes(folder / "table.md", content.encode("utf-8"))
     for picture in PICTURES:
         style.save(drawing, folder / picture)
     return table

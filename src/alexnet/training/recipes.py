@@ -164,12 +164,12 @@ def cifar_11(**changes: object) -> Recipe:
 
 
 def cifar_quick_fast(**changes: object) -> Recipe:
-    """Ours for the net of ``cifar_quick``: as few epochs as make 26% error or less."""
+    """Ours for the net cifar-quick: as few epochs as make 26% error or less."""
     return _changed("cifar-quick-fast", changes)
 
 
 def cifar_18_fast(**changes: object) -> Recipe:
-    """Ours for the net of ``cifar_18``: a ninth of the source's epochs."""
+    """Ours for the net cifar-18: a ninth of the source's epochs."""
     return _changed("cifar-18-fast", changes)
 
 
