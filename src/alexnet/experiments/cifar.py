@@ -92,6 +92,7 @@ ABLATION_CIFAR = experiment_of(
             (0,),
             ("whole", "without norms", "no crops and flips", "tanh", "nine views"),
             "five arms, two epochs, one seed",
+            minutes=4,
         ),
         "hours": Scale(0.025, (0, 1, 2), None, "every arm, a fortieth of the epochs, three seeds"),
         "paper": Scale(1.0, tuple(range(12)), None, "every arm, 520 epochs, twelve seeds"),

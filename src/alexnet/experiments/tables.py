@@ -179,7 +179,7 @@ TABLE_1 = _table(
     paper="ILSVRC-2010: CNN 37.5 / 17.0, SIFT + FVs 45.7 / 25.7, sparse coding 47.1 / 28.2",
     takes=PHOTOS,
     scales={
-        "minutes": Scale(0.25, (0,), None, "one net over images of 128 pixels, a quarter of the epochs", 39),
+        "minutes": Scale(0.25, (0,), None, "one net over images of 128 pixels, a quarter of the epochs", 4),
         "hours": Scale(0.5, (0, 1, 2), None, "the same with half the epochs, three seeds"),
         "paper": Scale(1.0, (0,), None, "the recipe source-2010; ILSVRC-2010, prepared, as --data, on GPUs"),
     },
