@@ -240,7 +240,7 @@ INVARIANCE = Experiment(
     paper="without crops and flips a net overfits (4.1); of invariance nothing",
     takes=PHOTOS,
     scales={
-        "minutes": Scale(0.15, (0, 1), None, "two seeds, a seventh of the epochs, images of 128 pixels"),
+        "minutes": Scale(0.15, (0, 1), None, "two seeds, a seventh of the epochs, images of 128 pixels", 9),
         "hours": Scale(1.0, (0, 1, 2), None, "three seeds, images of 256 pixels"),
         "paper": Scale(1.0, (0, 1, 2), None, "three seeds; with --data an ImageNet dataset on GPUs"),
     },
