@@ -22,6 +22,9 @@ def test_a_condition_with_commas_is_one_however_it_is_split():
     ]  # fmt: skip
     assert asked.conditions_of(tuning, list(tuning.conditions)) == list(tuning.conditions)
     assert asked.conditions_of(table1, ["1 net, one view", "1 net, one view"]) == ["1 net, one view"]
+    assert asked.conditions_of(tuning, ["fine-tuned; from scratch, --epochs 100"]) == [
+        "fine-tuned", "from scratch, --epochs 100"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(runner.EXPERIMENTS))

@@ -48,6 +48,8 @@ def test_what_to_take_is_the_least_error_that_there_is_time_for():
     assert fifteen.startswith("d at 128 pixels") and fifteen.endswith("within its interval: " + points[1].cell)
     assert budget_report.advice(points, 60) == "e at 128 pixels, 8 epochs: 30.0% in 50.0 min"
     assert budget_report.advice(points, 0.5) == "nothing so short; the quickest: " + points[0].cell
+    assert budget_report.advice(points, 60, 50.0) == "nothing so long was measured"
+    assert budget_report.advice(points, 60, 49.0) == budget_report.advice(points, 60)
 
 
 def test_seeds_are_averaged_and_photos_kept_apart(tmp_path):

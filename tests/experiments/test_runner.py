@@ -99,6 +99,12 @@ def test_precision_measures_each_run_in_each_precision(dataset, net_file, tmp_pa
         (trained, measured) for trained in ("float32", "bf16") for measured in precision.MEASURED
     ]
     assert all(row["images"] == dataset.splits["val"] for row in made.rows)
+    assert made.table[-1].startswith("Measured on 12 images: the first error's 95% interval is ")
+    last = (tmp_path / "e" / "table.md").read_text(encoding="utf-8").splitlines()[-1]
+    note = json.loads((tmp_path / "e" / "experiment.json").read_text(encoding="utf-8"))
+    assert last.startswith(
+        f"`alexnet reproduce precision`, 0.1 of its size on {dataset.path}; begun {note['date']} by "
+    )
 
 
 def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monkeypatch):
@@ -225,3 +231,15 @@ def test_every_scale_is_of_its_experiments_conditions_and_the_smallest_comes_fir
         assert list(measured.scales)[:2] == ["minutes", "hours"] and measured.paper, name
         for scale in measured.scales.values():
             assert 0 < scale.share <= 1 and set(scale.conditions or ()) <= set(measured.conditions), name
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(dataset, tmp_path, monkeypatch, capsys):
+    from alexnet.cli import main
+
+    def stops(case):
+        raise KeyboardInterrupt
+
+    changed = dataclasses.replace(precision.PRECISION, measure=stops)
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"precision": changed})
+    assert main(["reproduce", "precision", str(tmp_path / "e"), "--data", dataset.path]) == 130
+    assert "e: interrupted; the same command goes on from there" in capsys.readouterr().err

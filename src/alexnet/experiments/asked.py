@@ -11,7 +11,8 @@ import torch
 from alexnet import files, machine, native
 from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError, UsageError, check_number
-from alexnet.experiments.experiment import CHALLENGE, RAW, RELEASE, Experiment, Row, Scale
+from alexnet.experiments.experiment import CHALLENGE, RAW, RELEASE, Experiment, Row, Scale, is_dataset
+from alexnet.experiments.pretraining import prepared_pair
 from alexnet.files import mistakes
 from alexnet.files.old_names import current_condition
 from alexnet.runs.code import code
@@ -108,14 +109,9 @@ def datasets_of(data: str | None) -> dict[str, Dataset]:
     """The data sets of ``data``: itself (""), or else a release and a challenge in it, by their names."""
     if data is None:
         return {}
-    if _is_dataset(data):
+    if is_dataset(data):
         return {"": Dataset(data)}
-    places = {name: files.join(data, name) for name in (RELEASE, CHALLENGE)}
-    return {name: Dataset(place) for name, place in places.items()} if all(map(_is_dataset, places.values())) else {}
-
-
-def _is_dataset(path: str) -> bool:
-    return files.exists(files.join(path, "dataset.json"))
+    return dict(zip((RELEASE, CHALLENGE), prepared_pair(data) or ()))
 
 
 def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> bool:

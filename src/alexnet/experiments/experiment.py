@@ -76,7 +76,7 @@ class Case:
         return dataset
 
     def _dataset(self, val_fraction: float, size: int | None) -> Dataset:
-        if self.data is not None and files.exists(files.join(self.data, "dataset.json")):
+        if self.data is not None and is_dataset(self.data):
             return Dataset(self.data)
         source = drawn.source(self.scaled(DRAWN_IMAGES // 32) * 32) if self.data is None else self.data
         name = "dataset" if size is None else f"dataset-{size}"
@@ -133,6 +133,11 @@ class Experiment:
     takes: str | None = None
     scales: Mapping[str, Scale] = dataclasses.field(default_factory=dict)
     check: Callable[[str], object] | None = None
+
+
+def is_dataset(place: str) -> bool:
+    """Whether images are prepared already: a data set."""
+    return files.exists(files.join(place, "dataset.json"))
 
 
 def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:

@@ -16,7 +16,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import Source, open_source, split_off_validation
 from alexnet.errors import UsageError
-from alexnet.experiments.experiment import CHALLENGE, DRAWN_IMAGES, HELD_OUT, RELEASE, SIZE, Case
+from alexnet.experiments.experiment import CHALLENGE, DRAWN_IMAGES, HELD_OUT, RELEASE, SIZE, Case, is_dataset
 from alexnet.experiments.nets import scaled
 from alexnet.progress import plural
 from alexnet.training.recipe import Recipe
@@ -61,7 +61,7 @@ def recipe_of(case: Case, net: str, seed: int, images: int, stage: str = "scratc
 
 def prepared_pair(data: str | None) -> tuple[Dataset, Dataset] | None:
     """The release and the challenge where ``data`` is a folder of both, prepared; else None."""
-    if data is None or not all(files.exists(files.join(data, name, "dataset.json")) for name in (RELEASE, CHALLENGE)):
+    if data is None or not all(is_dataset(files.join(data, name)) for name in (RELEASE, CHALLENGE)):
         return None
     return Dataset(files.join(data, RELEASE)), Dataset(files.join(data, CHALLENGE))
 
@@ -73,7 +73,7 @@ def whole_source(case: Case) -> Source:
     """
     if case.data is None:
         return drawn.source(case.scaled(DRAWN_IMAGES // 32) * 32)
-    if files.exists(files.join(case.data, "dataset.json")):
+    if is_dataset(case.data):
         raise UsageError(
             f"--data {case.data}: is prepared, so no part of it can be taken for the challenge; give the images "
             f"themselves, or a folder with two data sets: {RELEASE} and {CHALLENGE}"

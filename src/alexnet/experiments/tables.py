@@ -15,7 +15,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet import files
 from alexnet.data.dataset import Dataset
 from alexnet.experiments import arms
 from alexnet.experiments.arms import conclusion, differences
@@ -31,6 +30,7 @@ from alexnet.experiments.experiment import (
     Scale,
     by_condition,
     held_out_split,
+    is_dataset,
 )
 from alexnet.experiments.nets import error_cells, kept_net, measured
 from alexnet.experiments.pretraining import check_more, part_of, prepared, prepared_pair, recipe_of, whole_source
@@ -81,7 +81,7 @@ def challenge_of(case: Case, name: str, lines: Mapping[str, Line]) -> tuple[Data
     pair = prepared_pair(case.data)
     if pair is not None:
         return *pair, held_out_split(pair[1], ("val",))
-    if case.data is not None and files.exists(files.join(case.data, "dataset.json")):
+    if case.data is not None and is_dataset(case.data):
         if lines[case.condition].pretrained:
             whole_source(case)  # refused, with the remedy
         challenge = Dataset(case.data)
