@@ -98,7 +98,7 @@ PRECISION = Experiment(
     paper="float32; the source exchanged half precision between towers: 40.52 / 18.42 to 40.53 / 18.05 (170-quant)",
     takes=PHOTOS,
     scales={
-        "minutes": Scale(0.1, (0,), None, "one epoch, one seed"),
+        "minutes": Scale(0.1, (0,), None, "one epoch, one seed", 5),
         "hours": Scale(1.0, (0, 1, 2), None, "ten epochs, three seeds"),
     },
 )

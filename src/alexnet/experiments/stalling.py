@@ -258,6 +258,7 @@ STALLING = Experiment(
             (0,),
             ("paper", "paper input_scale=standardized", "default batch_size=128"),
             "three conditions, 160 steps each, one seed",
+            minutes=12,
         ),
         "hours": Scale(1.0, (0,), None, "every condition, 400 steps each, one seed"),
     },
