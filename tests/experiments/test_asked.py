@@ -179,6 +179,13 @@ def test_a_mistake_that_is_found_late_keeps_what_was_prepared_and_what_is_not_ou
     assert len(made.rows) == 1 and (tmp_path / "e" / "notes.txt").read_text() == "mine"
 
 
+def test_photos_in_place_of_cifar_leave_the_folder_free(tmp_path):
+    fill(tmp_path / "photos", ("a", "b"), 10)
+    with pytest.raises(UsageError, match="photos: is not CIFAR-10"):
+        runner.reproduce("figure1", tmp_path / "e", data=tmp_path / "photos", conditions=["relu"], **TINY)
+    assert not (tmp_path / "e").exists()
+
+
 def test_another_owners_folder_is_left_alone(tmp_path, dataset):
     folder = tmp_path / "e"
     folder.mkdir()

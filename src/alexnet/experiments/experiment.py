@@ -68,6 +68,8 @@ class Case:
         """
         dataset = self._dataset(val_fraction, size)
         if self.needs == CIFAR_10 and (dataset.size, len(dataset.classes)) != (32, 10):
+            if Path(dataset.path).parent == self.folder:  # prepared here, and of no use
+                files.remove_folder(Path(dataset.path))
             raise UsageError(
                 f"--data {self.data}: is not CIFAR-10, which the paper's figures are of: ten classes of 32x32 "
                 f"pixels, where this has {len(dataset.classes):,} of {dataset.size}x{dataset.size}; "
