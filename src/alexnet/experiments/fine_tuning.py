@@ -227,6 +227,7 @@ FINE_TUNING = Experiment(
             (0,),
             ("from scratch", "fine-tuned", "fine-tuned, --freeze fc7"),
             "three kinds, a sixteenth of the epochs, one seed",
+            minutes=7,
         ),
         "hours": Scale(1.0, (0, 1, 2, 3, 4), None, "every kind, five seeds"),
     },
