@@ -181,7 +181,7 @@ FIGURE1 = Experiment(
     paper="ReLU six times fewer epochs than tanh (figure 1)",
     needs=CIFAR_10,
     scales={
-        "minutes": Scale(0.3, (0,), ("relu", "tanh"), "two units at two rates, one seed"),
+        "minutes": Scale(0.3, (0,), ("relu", "tanh"), "two units at two rates, one seed", 10),
         "hours": Scale(1.0, (0, 1, 2, 3, 4), None, "four units at seven rates, five seeds"),
     },
 )
