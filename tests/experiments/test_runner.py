@@ -229,6 +229,7 @@ def test_every_scale_is_of_its_experiments_conditions_and_the_smallest_comes_fir
     for name in set(runner.EXPERIMENTS) - {"demo"}:
         measured = runner.EXPERIMENTS[name]
         assert list(measured.scales)[:2] == ["minutes", "hours"] and measured.paper, name
+        assert 0 < (measured.scales["minutes"].minutes or 0) <= 30, name
         for scale in measured.scales.values():
             assert 0 < scale.share <= 1 and set(scale.conditions or ()) <= set(measured.conditions), name
 

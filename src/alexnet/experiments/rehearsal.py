@@ -188,7 +188,7 @@ REHEARSAL = Experiment(
     paper="2010 (table 1): 37.5 / 17.0; 2012 (table 2): 40.7 / 18.2, five nets 38.1 / 16.4",
     scales={
         "minutes": Scale(
-            0.2, (0,), None, "384 training images of eight classes a year, 128 pixels, a fifth of the epochs"
+            0.2, (0,), None, "384 training images of eight classes a year, 128 pixels, a fifth of the epochs", 4
         ),
         "hours": Scale(1.0, (0,), None, "1,920 training images a year, 256 pixels, every epoch of the recipes"),
     },
