@@ -117,7 +117,5 @@ def _print_experiments(listed: Mapping[str, Mapping[str, Any]]) -> int:
     print_table(shown)
     say("Run one: alexnet reproduce NAME FOLDER [--data DATA] [--scale SCALE]; its smallest scale is the default.")
     say("Needs, takes: what to give as --data. Errors in pairs: top-1 / top-5, in percent.")
-    say(
-        "Minutes: measured once, on two cores of an AMD EPYC, some beside other work; without any, none were."
-    )
+    say("Minutes: measured once, on two cores of an AMD EPYC, some beside other work; without any, none were.")
     return 0
