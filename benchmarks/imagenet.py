@@ -116,10 +116,10 @@ def words_of(trainings: Sequence[Trainings]) -> str:
     """What is trained, in a cell; many kinds of the same length in one."""
     if len({(part.epochs, part.images) for part in trainings}) == 1 < len(trainings):
         first = trainings[0]
-        each = (
+        nets = (
             f"{len(trainings)} kinds of net" if len(trainings) > 2 else " and ".join(part.words for part in trainings)
         )
-        return f"{sum(part.number for part in trainings)} of {each}, {first.epochs} epochs of {first.images:,}"
+        return f"{sum(part.number for part in trainings)} of {nets}, {first.epochs} epochs of {first.images:,}"
     return "; ".join(f"{part.number} of {part.words}, {part.epochs} epochs of {part.images:,}" for part in trainings)
 
 

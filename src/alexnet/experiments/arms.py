@@ -22,7 +22,6 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import (
     HELD_OUT,
-    RAW,
     SIZE,
     Case,
     Experiment,
@@ -124,8 +123,7 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     arm, cifar = arms[case.condition], _for_cifar(recipe)
     dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar or case.scale == 1 else SIZE)
     split = held_out_split(dataset)
-    if not (case.folder / RAW).exists():  # before anything runs
-        case.display.line(plan_words(dataset.splits[split], case.planned, arms))
+    case.announce(plan_words(dataset.splits[split], case.planned, arms))
     started, first = time.monotonic(), case.seed - case.seed % arm.nets
     runs = [trained(arms, recipe, case, dataset, seed) for seed in range(first, first + arm.nets)]
     device = machine.choose_device(case.device)

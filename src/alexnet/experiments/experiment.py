@@ -55,6 +55,11 @@ class Case:
     planned: int = 1
     needs: str | None = None
 
+    def announce(self, line: str) -> None:
+        """Says a line once, before anything of the experiment is measured."""
+        if not (self.folder / RAW).exists():
+            self.display.line(line)
+
     def scaled(self, count: int, least: int = 1) -> int:
         """A number of images, epochs or steps at this scale."""
         return max(least, round(count * self.scale))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from alexnet.data.dataset import Dataset
 from alexnet.experiments import arms
 from alexnet.experiments.arms import Arm, plan_words
-from alexnet.experiments.experiment import PHOTOS, RAW, Case, Experiment, Row, Scale, held_out_split
+from alexnet.experiments.experiment import PHOTOS, Case, Experiment, Row, Scale, held_out_split
 from alexnet.experiments.nets import kept_net, measured
 from alexnet.experiments.pretraining import (
     check_more,
@@ -57,8 +57,7 @@ def measure(case: Case) -> list[Row]:
     """Trains a net on the challenge, from scratch or from the release's net, and measures it on what was held out."""
     release, challenge = datasets(case)
     split = held_out_split(challenge, ("val",))
-    if not (case.folder / RAW).exists():  # before anything runs
-        case.display.line(plan_words(challenge.splits[split], case.planned, ARMS))
+    case.announce(plan_words(challenge.splits[split], case.planned, ARMS))
     images, net = challenge.splits["train"], case.condition.split()[0]
     base, stage, seen = None, "scratch", 0
     if case.condition.endswith(PRETRAINED):

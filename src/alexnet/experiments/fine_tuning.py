@@ -24,7 +24,7 @@ from alexnet.data.sources.tree.rules import is_image
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, RAW, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.nets import train_for
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.progress import plural
@@ -140,8 +140,8 @@ def measure(case: Case) -> list[Row]:
     tuned, change = KINDS[case.condition]
     classes = class_names(case)
     counts = counts_of(case, classes[-NEW_CLASSES:])
-    if len(counts) < len(COUNTS) and not (case.folder / RAW).exists():
-        case.display.line(
+    if len(counts) < len(COUNTS):
+        case.announce(
             f"a class has fewer than {COUNTS[len(counts)]} photos: measured with {', '.join(map(str, counts))} alone"
         )
     pretrained = case.folder / "pretrained"

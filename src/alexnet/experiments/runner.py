@@ -29,7 +29,6 @@ from alexnet.experiments.fine_tuning import FINE_TUNING
 from alexnet.experiments.invariance import INVARIANCE
 from alexnet.experiments.photos import PHOTOS_FAST
 from alexnet.experiments.precision import PRECISION
-from alexnet.experiments.raw import read_rows
 from alexnet.experiments.rehearsal import REHEARSAL
 from alexnet.experiments.stalling import STALLING
 from alexnet.experiments.tables import TABLE_1, TABLE_2
@@ -142,8 +141,10 @@ def reproduce(
     display = Display(show, unit="images")
     with _gone_if_empty(root, is_new), files.owned(root, say=display.line), contextlib.closing(display):
         begun = asked.begin(root, name, place, size.share, datasets)
-        rows = raw.whole(read_rows(root / RAW)) if (root / RAW).exists() else []
-        if rows:
+        rows = raw.whole(raw.read_rows(root / RAW)) if (root / RAW).exists() else []
+        measured = {(row["condition"], row["seed"]) for row in rows}
+        missing = [case for case in itertools.product(conditions, seeds) if case not in measured]
+        if rows and missing:
             raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
         count = f"{plural(len(conditions), 'condition')}, {plural(len(seeds), 'seed')}"
         display.line(f"{name}: {size.words or f'{size.share:g} of its epochs or steps'}: {count}")
@@ -151,9 +152,7 @@ def reproduce(
             count = sum(dataset.splits.values())
             display.line(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
         try:
-            for condition, seed in itertools.product(conditions, seeds):
-                if any((row["condition"], row["seed"]) == (condition, seed) for row in rows):
-                    continue
+            for condition, seed in missing:
                 machine.choose_device(device)
                 work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
                 case = Case(
@@ -204,7 +203,7 @@ def _removed_if_empty(folder: Path) -> None:
 
 def draw(name: str, figures: str | os.PathLike[str], picture: str | os.PathLike[str]) -> list[str]:
     """Draws an experiment's raw figures again, from a file that ``reproduce`` wrote. Returns their table's lines."""
-    experiment, rows = _experiment(name), read_rows(figures)
+    experiment, rows = _experiment(name), raw.read_rows(figures)
     lines, figure = raw.shown(experiment, rows, figures)
     style.save(figure, picture)
     return lines

@@ -21,7 +21,6 @@ from alexnet.experiments.arms import conclusion, differences
 from alexnet.experiments.experiment import (
     CHALLENGE,
     PHOTOS,
-    RAW,
     RELEASE,
     SIZE,
     Case,
@@ -115,8 +114,7 @@ def measure(name: str, lines: Mapping[str, Line], case: Case) -> list[Row]:
     """Trains the nets of a line that are not there yet, and measures them together."""
     started, line = time.monotonic(), lines[case.condition]
     release, dataset, split = challenge_of(case, name, lines)
-    if not (case.folder / RAW).exists():  # before anything is trained
-        case.display.line(arms.plan_words(dataset.splits[split], case.planned, {}))
+    case.announce(arms.plan_words(dataset.splits[split], case.planned, {}))
     images = dataset.splits["train"]
     row = measured(case, nets_of(case, line, name, release, dataset), dataset, split, line.views)
     row |= {"train": images, "size": dataset.size, "seconds": round(time.monotonic() - started, 1)}
