@@ -14,6 +14,7 @@ from alexnet import Interrupted, Recipe, UsageError, evaluate
 from alexnet.experiments import ablations, arms, cifar, experiment, nets, photos, runner, statistics
 from alexnet.experiments.statistics import unpacked
 from alexnet.nets.network import Network
+from alexnet.nets.table import DropoutRule
 from alexnet.nets.table_file import load_table
 from alexnet.progress import Display
 from alexnet.training.recipes import RECIPES
@@ -159,12 +160,29 @@ def test_every_arm_is_a_net_and_a_recipe(dataset, tmp_path):
     for compared, base in (
         (ablations.ABLATIONS, "default"), (cifar.LRN_ARMS, "cifar-11"), (cifar.CIFAR_ARMS, "cifar-quick"),
         (cifar.FAST_ARMS, "cifar-quick"), (photos.PHOTO_ARMS, "default"),
-        (cifar.ABLATIONS_CIFAR, "cifar-11"),
+        (cifar.ABLATIONS_CIFAR, "cifar-11"), (cifar.ABLATIONS_FAST, "cifar-18-fast"),
     ):  # fmt: skip
         for arm in compared.values():
             own = arms.own_recipe(arm, RECIPES[base], case_of(dataset, tmp_path), dataset, tmp_path)
             assert load_table(own.net or "paper").sized(10)[-1].made == (10,)
             assert {arm.of, arm.against} - {""} <= set(compared)
+
+
+def test_the_18_nets_arms_change_what_they_are_called_by(dataset, tmp_path):
+    tables = {}
+    for name, arm in cifar.ABLATIONS_FAST.items():
+        own = arms.own_recipe(arm, RECIPES["cifar-18-fast"], case_of(dataset, tmp_path), dataset, tmp_path)
+        tables[name] = load_table(own.net or "").layers
+    whole = tables["whole"]
+    assert set(whole) - set(tables["without norms"]) == {"rnorm1", "rnorm2"}
+    pools = [layer for name, layer in tables["pooling without overlap"].items() if name.startswith("pool")]
+    assert [(pool.window.size, pool.window.stride) for pool in pools] == [(2, 2)] * 3
+    assert tables["with dropout"]["fc10"].dropout == DropoutRule(0.5, of_inputs=True)
+    assert {layer.activation for layer in tables["tanh"].values()} == {None, "tanh"}
+    changed = [{name for name in table if table[name] != whole.get(name)} for table in tables.values()]
+    assert changed == [
+        set(), set(), {"pool1", "pool2", "pool3"}, {"fc10"}, set(), set(), {"pool1", "conv2", "conv3"},
+    ]  # fmt: skip
 
 
 def test_towers_that_never_talk_meet_in_the_last_layer_alone(dataset, tmp_path):

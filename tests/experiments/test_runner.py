@@ -218,6 +218,7 @@ def test_every_experiment_is_listed_with_a_line():
     lines = runner.listing()
     assert {
         *("demo", "figure1", "figure3", "figure4", "cifar", "lrn", "ablations", "ablations-cifar", "budget"),
+        "ablations-cifar-fast",
         *("invariance", "stalling", "fine-tuning", "precision", "rehearsal", "table1", "table2", "fall"),
     } <= set(lines)
     assert all(entry["description"] and "\n" not in entry["description"] for entry in lines.values())

@@ -18,7 +18,7 @@ from alexnet.errors import UsageError
 from alexnet.experiments import asked, raw
 from alexnet.experiments.ablations import ABLATION
 from alexnet.experiments.budget import BUDGET
-from alexnet.experiments.cifar import ABLATION_CIFAR, CIFAR, FAST, LRN
+from alexnet.experiments.cifar import ABLATION_CIFAR, ABLATION_FAST, CIFAR, FAST, LRN
 from alexnet.experiments.demo import DEMO
 from alexnet.experiments.experiment import RAW, Case, Experiment, Row
 from alexnet.experiments.fall import FALL
@@ -48,6 +48,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "lrn": LRN,
     "ablations": ABLATION,
     "ablations-cifar": ABLATION_CIFAR,
+    "ablations-cifar-fast": ABLATION_FAST,
     "budget": BUDGET,
     "stalling": STALLING,
     "fine-tuning": FINE_TUNING,
