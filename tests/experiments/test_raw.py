@@ -49,6 +49,10 @@ def test_a_row_that_cannot_be_is_named_with_what_to_do(tmp_path, change, words):
 
 
 def test_a_row_that_is_there_twice_is_named(tmp_path):
+    several = {**ROW, "seed": 1, raw.ROWS: 2}
+    path = write(tmp_path / "raw.jsonl", several, several, several)
+    with pytest.raises(AlexNetError, match="line 3: is of the same condition and seed as line 1; remove one of them"):
+        raw.read_rows(path)
     path = write(tmp_path / "raw.jsonl", ROW, {**ROW, "seed": 1}, ROW)
     with pytest.raises(AlexNetError, match="line 3: is of the same condition and seed as line 1; remove one of them"):
         raw.read_rows(path)

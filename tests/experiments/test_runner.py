@@ -13,6 +13,7 @@ from alexnet.experiments import experiment, figure1, fine_tuning, precision, run
 from alexnet.experiments.raw import read_rows
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
+from alexnet.progress import Display
 from tests.conftest import fill
 
 RAW = Path(__file__).parents[2] / "docs" / "raw" / "stalling-photos.jsonl"
@@ -99,6 +100,12 @@ def test_precision_measures_each_run_in_each_precision(dataset, net_file, tmp_pa
         (trained, measured) for trained in ("float32", "bf16") for measured in precision.MEASURED
     ]
     assert all(row["images"] == dataset.splits["val"] for row in made.rows)
+    assert [line.split(" | ")[:2] for line in made.table[2:8]] == [
+        [f"| {row['condition']}", row["measured_in"]] for row in made.rows
+    ]
+    assert made.table[2].endswith(" |  |  |") and made.table[3].endswith("| on 12 images nothing can be told |")
+    old = [{key: value for key, value in row.items() if key != "wrong"} for row in made.rows]
+    assert precision.table(old)[3].endswith(" |  |  |")  # of a version before
     assert made.table[-1].startswith("Measured on 12 images: the first error's 95% interval is ")
     last = (tmp_path / "e" / "table.md").read_text(encoding="utf-8").splitlines()[-1]
     note = json.loads((tmp_path / "e" / "experiment.json").read_text(encoding="utf-8"))
@@ -119,6 +126,8 @@ def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monk
     assert [(row["condition"], row["count"]) for row in made.rows] == [
         (condition, count) for condition in ("from scratch", "fine-tuned") for count in (2, 4)
     ]
+    assert [line.split(" | ")[:2] for line in made.table[-2:]] == [["| fine-tuned", "2"], ["| fine-tuned", "4"]]
+    assert all("(to from scratch) | on 6 images nothing can be told |" in line for line in made.table[-2:])
     assert json.loads((tmp_path / "e" / "pretrained" / "run.json").read_text())["classes"] == ["a", "b"]
     assert json.loads((tmp_path / "e" / "few-4-0" / "dataset.json").read_text())["classes"] == ["c", "d", "e"]
     with pytest.raises(UsageError, match="condition 'tuned'"):
@@ -169,6 +178,35 @@ def test_epochs_to_an_error_lie_between_two_epochs():
     assert figure1.epochs_to([0.5, 0.35, 0.15]) == 2.5
     assert figure1.epochs_to([0.2]) == pytest.approx(0.9375)
     assert figure1.epochs_to([0.9, 0.3]) is None
+
+
+def searched(best, rates, first=()):
+    """The rates that a seed learns at whose best one is this, a unit with fewer epochs the nearer a rate is to it."""
+    rows = []
+    while (rate := figure1.next_rate(rows, rates, first)) is not None:
+        epochs = None if best is None else 10 + abs(np.log2(rate / best))
+        rows.append({"seed": 0, "rate": rate, "epochs": epochs})
+    return [row["rate"] for row in rows], rows
+
+
+def test_figure1_searches_all_rates_once_and_then_around_the_best():
+    rates = figure1.RATES
+    all_of_them, first = searched(0.04, rates)
+    assert tuple(all_of_them) == rates
+    assert searched(0.04, rates, first)[0] == [0.01, 0.02, 0.04, 0.08]
+    assert searched(0.16, rates, first)[0] == [0.01, 0.02, 0.04, 0.08, 0.16]  # further, where a neighbor is better
+    assert searched(0.0025, rates, first)[0] == [0.01, 0.02, 0.005, 0.04, 0.0025, 0.08]
+    assert searched(None, rates, searched(None, rates)[1])[0] == [0.01]
+    assert searched(0.16, rates[:2], searched(0.16, rates[:2])[1])[0] == [0.01, 0.02]
+
+
+def test_figure1s_first_seed_is_the_one_with_the_most_rates(tmp_path):
+    rows = [("tanh", 4, 0.01), ("relu", 3, 0.01), ("relu", 3, 0.02), ("relu", 0, 0.01), ("relu", 0, 0.04)]
+    text = "".join(json.dumps({"condition": c, "seed": s, "rate": r, "epochs": 1.0}) + "\n" for c, s, r in rows)
+    case = experiment.Case("relu", 5, tmp_path, tmp_path, None, 1.0, "cpu", Display(False))
+    assert figure1.first_seed(case) == []
+    (tmp_path / "raw.jsonl").write_text(text)
+    assert [row["rate"] for row in figure1.first_seed(case)] == [0.01, 0.02]
 
 
 def test_figure1_counts_each_unit_by_its_best_rate(tmp_path):

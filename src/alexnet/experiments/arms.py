@@ -7,7 +7,6 @@ again from the raw figures. The least difference that the plan can see is said b
 import dataclasses
 import functools
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,11 @@ from alexnet.experiments.experiment import (
     fitted,
     held_out_split,
 )
-from alexnet.experiments.nets import kept_run, scaled
+from alexnet.experiments.nets import kept_run, scaled, wrong_images
 from alexnet.experiments.statistics import (
     Difference,
     difference,
     least_difference,
-    packed,
     seeds_needed,
     unpacked,
 )
@@ -124,21 +122,18 @@ def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar or case.scale == 1 else SIZE)
     split = held_out_split(dataset)
     case.announce(plan_words(dataset.splits[split], case.planned, arms))
-    started, first = time.monotonic(), case.seed - case.seed % arm.nets
+    first = case.seed - case.seed % arm.nets
     runs = [trained(arms, recipe, case, dataset, seed) for seed in range(first, first + arm.nets)]
     device = machine.choose_device(case.device)
     evaluation = evaluate([load(run, device=device) for run, _ in runs], dataset, split=split, views=arm.views)
-    order = np.argsort(evaluation.rows)
     row = {
-        "images": len(evaluation.rows),
         "split": split,
         "views": arm.views,
         "epochs": runs[0][1].epochs_for(dataset.splits["train"]),
         "top1_error": evaluation.errors.top1_error,
         "loss": evaluation.errors.loss,
-        "seconds": round(time.monotonic() - started, 1),
         "training_seconds": round(sum(training_seconds(run) or 0.0 for run, _ in runs), 1),
-        "wrong": packed(~evaluation.correct[order]),
+        **wrong_images(evaluation),
     }
     return [row | ({"against": arm.against} if arm.against else {}) | ({"nets": arm.nets} if arm.nets > 1 else {})]
 
@@ -150,8 +145,11 @@ def wrong_of(rows: Sequence[Row], seeds: Sequence[int]) -> np.ndarray:
 
 
 def differences(rows: Sequence[Row]) -> dict[str, tuple[str, Difference]]:
-    """What each arm is compared with, the first one or another, and its difference over the seeds that both have."""
-    groups = by_condition(rows)
+    """What each arm is compared with, the first one or another, and its difference over the seeds that both have.
+
+    Rows that do not say which images were told wrong are left out.
+    """
+    groups = by_condition([row for row in rows if "wrong" in row])
     compared = {}
     for condition, group in list(groups.items())[1:]:
         other = next((name for name in (group[0].get("against"), *groups) if name in groups), condition)

@@ -1,8 +1,9 @@
 """Figure 1 of the paper: how many epochs a small net takes to an error of 25% on its training images, unit by unit.
 
-Four weighted layers on CIFAR-10: those of the source's 18% net without its norms, and no regularization at all. Each
-unit learns at each of several rates, a factor of 2 apart, and counts by its best one; at one rate that all share, too.
-A training ends as soon as it is there, or takes longer than that unit's best so far.
+Four weighted layers on CIFAR-10: those of the source's 18% net without its norms, and no regularization at all. With
+the first seed a unit learns at each of several rates, a factor of 2 apart; with others at the best of these and its
+neighbors, and further where a neighbor is better. It counts by its best rate, and at one rate that all share, too. A
+training ends as soon as it is there, or takes longer than that unit's best so far.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ from matplotlib.figure import Figure
 from alexnet import files, machine
 from alexnet.data.batches import ahead
 from alexnet.data.dataset import Dataset
-from alexnet.experiments.experiment import CIFAR_10, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import CIFAR_10, RAW, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.raw import read_rows
 from alexnet.experiments.statistics import ratio
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.training.recipe import Recipe
@@ -50,12 +52,13 @@ activation = "{unit}"
 
 
 def measure(case: Case) -> list[Row]:
-    """A unit with a seed at every rate: epochs to the error, and the error of every epoch."""
+    """A unit with a seed at its rates: epochs to the error, and the error of every epoch, for each."""
     dataset, net = case.dataset(val_fraction=0.0), case.work / "net.toml"
     net.write_text(NET.format(unit=case.condition), encoding="utf-8")
     done = case.work / "rows.json"
     rows: list[Row] = files.read_json(done, list) if done.exists() else []
-    for rate in RATES[len(rows) : case.scaled(len(RATES))]:
+    rates, first = RATES[: case.scaled(len(RATES))], first_seed(case)
+    while (rate := next_rate(rows, rates, first)) is not None:
         best = min([row["epochs"] for row in rows if row["epochs"] is not None], default=float(MOST))
         recipe = dataclasses.replace(BASE, net=str(net), seed=case.seed, learning_rate=rate)
         errors: list[float] = []
@@ -69,6 +72,32 @@ def measure(case: Case) -> list[Row]:
         rows.append({"rate": rate, "epochs": epochs, "errors": [round(error, 5) for error in errors]})
         files.write_json(done, rows)
     return rows
+
+
+def first_seed(case: Case) -> list[Row]:
+    """What was measured of the case's unit with the seed that came first; empty where this case is the first."""
+    path = case.folder / RAW
+    own = by_condition(read_rows(path) if path.exists() else []).get(case.condition, [])
+    rows = [[row for row in own if row["seed"] == seed] for seed in {row["seed"]: None for row in own}]
+    return max(rows, key=len, default=[])
+
+
+def next_rate(rows: Sequence[Row], rates: Sequence[float], first: Sequence[Row]) -> float | None:
+    """The next rate to learn at; None when it is enough.
+
+    Args:
+        rows: of this seed, so far.
+        rates: that there are, the shared one first.
+        first: the rows of the first seed; empty for that seed itself, which learns at all rates.
+    """
+    in_order = sorted(rates)
+    wanted = {*rates[:1], *(() if first else rates)}
+    for best in (_best(first), _best(rows)):
+        if best is not None and best["rate"] in in_order:
+            place = in_order.index(best["rate"])
+            wanted |= {*in_order[max(0, place - 1) : place + 2]}
+    tried = {row["rate"] for row in rows}
+    return next((rate for rate in rates if rate in wanted - tried), None)
 
 
 def training_errors(dataset: Dataset, recipe: Recipe, device: str) -> Iterator[float]:
@@ -106,9 +135,13 @@ def epochs_to(errors: Sequence[float], error: float = THERE) -> float | None:
 
 def best_of(rows: Sequence[Row]) -> dict[int, Row]:
     """By seed, the row of the rate that got there first."""
-    reached = [row for row in rows if row["epochs"] is not None]
-    seeds = sorted({row["seed"] for row in reached})
-    return {seed: min((row for row in reached if row["seed"] == seed), key=lambda row: row["epochs"]) for seed in seeds}
+    best = {seed: _best([row for row in rows if row["seed"] == seed]) for seed in sorted({row["seed"] for row in rows})}
+    return {seed: row for seed, row in best.items() if row is not None}
+
+
+def _best(rows: Sequence[Row]) -> Row | None:
+    """The row of the rate that got there first."""
+    return min((row for row in rows if row["epochs"] is not None), key=lambda row: row["epochs"], default=None)
 
 
 def at_rate(rows: Sequence[Row], rate: float = SHARED) -> dict[int, Row]:

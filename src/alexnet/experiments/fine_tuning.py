@@ -8,7 +8,6 @@ these classes' validation photos, one view.
 import dataclasses
 import statistics
 import tarfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,12 @@ from alexnet.data.sources.tree.rules import is_image
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments import arms
 from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, Case, Experiment, Row, Scale, by_condition
-from alexnet.experiments.nets import train_for
+from alexnet.experiments.nets import train_for, wrong_images
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.progress import plural
+from alexnet.runs.facts import training_seconds
 from alexnet.training.recipe import Recipe
 
 KINDS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it starts from the other net, what is changed of the recipe
@@ -136,7 +137,7 @@ def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> 
 
 
 def measure(case: Case) -> list[Row]:
-    """A row for each number of photos per class: the error, and the seconds of the training."""
+    """A row for each number of photos per class: the error, and the seconds of the training's steps."""
     tuned, change = KINDS[case.condition]
     classes = class_names(case)
     counts = counts_of(case, classes[-NEW_CLASSES:])
@@ -144,6 +145,9 @@ def measure(case: Case) -> list[Row]:
         case.announce(
             f"a class has fewer than {COUNTS[len(counts)]} photos: measured with {', '.join(map(str, counts))} alone"
         )
+    validation = photos(case) / "val"
+    images = sum(len(photos_of(validation / name)) for name in classes[-NEW_CLASSES:])
+    case.announce(arms.plan_words(images, case.planned, {}))
     pretrained = case.folder / "pretrained"
     if tuned:
         old = listed(case, "old-classes", classes[:-NEW_CLASSES], None)
@@ -155,13 +159,11 @@ def measure(case: Case) -> list[Row]:
         recipe = dataclasses.replace(BASE, seed=case.seed, validate_every=NEVER, **change)
         whole = recipe.epochs_for(dataset.splits["train"], fine_tuning=tuned)
         recipe = dataclasses.replace(recipe, epochs=case.scaled(whole))
-        run, started = case.work / f"run-{count}", time.monotonic()
+        run = case.work / f"run-{count}"
         outcome = train_for(case, dataset, run, recipe, pretrained if tuned else None, show=False)
-        seconds = time.monotonic() - started
-        errors = evaluate([load(run, device=machine.choose_device(case.device))], dataset).errors
-        rows.append(
-            {"count": count, "epochs": outcome.epochs, "seconds": seconds, "top1_error": errors.top1_error}
-        )  # fmt: skip
+        evaluation = evaluate([load(run, device=machine.choose_device(case.device))], dataset)
+        row = {"count": count, "epochs": outcome.epochs, "training_seconds": training_seconds(run)}
+        rows.append(row | {"top1_error": evaluation.errors.top1_error, **wrong_images(evaluation)})
     return rows
 
 
@@ -172,7 +174,7 @@ def _by_count(rows: Sequence[Row]) -> dict[int, list[float]]:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """A line for each condition: the mean of the seeds, the lowest and the highest."""
+    """A line for each condition: the mean of the seeds, the lowest and the highest; and differences to the first."""
     counts = list(_by_count(rows))
     lines = [
         f"| photos per class | {' | '.join(map(str, counts))} |",
@@ -187,7 +189,22 @@ def table(rows: Sequence[Row]) -> list[str]:
         lines.append(f"| {condition} | {' | '.join(cells)} |")
     seeds = plural(len({row["seed"] for row in rows}), "seed")
     chance = f"Guessing among {NEW_CLASSES} classes errs on {1 - 1 / NEW_CLASSES:.1%}."
-    return [*lines, "", f"Top-1 error: the mean of {seeds}, the lowest and the highest. {chance}"]
+    lines += ["", f"Top-1 error: the mean of {seeds}, the lowest and the highest. {chance}"]
+    return [*lines, *_differences(rows, counts)]
+
+
+def _differences(rows: Sequence[Row], counts: Sequence[int]) -> list[str]:
+    """A table of what each condition errs more than the first by, image by image, for each number of photos."""
+    compared = {count: arms.differences([row for row in rows if row["count"] == count]) for count in counts}
+    lines = []
+    for condition in list(by_condition(rows))[1:]:
+        for count in counts:
+            if condition in compared[count]:
+                means = arms.conclusion(*compared[count][condition])
+                lines.append(f"| {condition} | {count} | {means} |")
+    if not lines:
+        return []
+    return ["", "| | photos per class | difference, 95% interval | conclusion |", "| --- | --- | --- | --- |", *lines]
 
 
 def figure(rows: Sequence[Row]) -> Figure:

@@ -13,7 +13,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError, Interrupted
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.errors import described
-from alexnet.evaluation.evaluate import evaluate
+from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.experiments.experiment import NEVER, SIZE, Case, Row, fitted, held_out_split
 from alexnet.experiments.statistics import packed
 from alexnet.runs.verify import verify
@@ -152,15 +152,20 @@ def measured(case: Case, runs: Sequence[Path], dataset: Dataset, split: str, vie
     errors: dict[str, Any] = described(evaluation.errors, len(dataset.classes))
     return {
         "classes": len(dataset.classes),
-        "images": len(evaluation.rows),
         "split": split,
         "views": views,
         "nets": len(runs),
         "top1_error": errors["top1_error"],
         "top5_error": errors["top5_error"],
         "loss": errors["loss"],
-        "wrong": packed(~evaluation.correct[np.argsort(evaluation.rows)]),
+        **wrong_images(evaluation),
     }
+
+
+def wrong_images(evaluation: Evaluation) -> Row:
+    """How many images were measured, and which were told wrong, in the data set's order: what is compared by image."""
+    wrong = ~evaluation.correct[np.argsort(evaluation.rows)]
+    return {"images": len(wrong), "wrong": packed(wrong)}
 
 
 def error_cells(row: Row) -> str:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from alexnet import machine
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments import arms
 from alexnet.experiments.experiment import (
     PHOTOS,
     VALIDATION,
@@ -19,7 +20,7 @@ from alexnet.experiments.experiment import (
     by_condition,
     held_out_split,
 )
-from alexnet.experiments.nets import train_for
+from alexnet.experiments.nets import train_for, wrong_images
 from alexnet.figures.style import INK, RIGHT, WRONG, clean
 from alexnet.progress import plural
 from alexnet.training.recipe import Recipe
@@ -38,33 +39,41 @@ def measure(case: Case) -> list[Row]:
     """Trains in the condition's precision; a row for each precision of measurement."""
     dataset, path = case.dataset(), case.work / "run"
     split = held_out_split(dataset, VALIDATION)
+    case.announce(arms.plan_words(dataset.splits[split], case.planned, {}))
     changes = {"epochs": case.scaled(EPOCHS), "seed": case.seed, "precision": case.condition}
     train_for(case, dataset, path, dataclasses.replace(BASE, **changes))
     run = load(path, device=machine.choose_device(case.device))
     rows = []
     for precision in MEASURED:
-        errors = evaluate([run], dataset, split=split, precision=precision).errors
+        evaluation = evaluate([run], dataset, split=split, precision=precision)
+        errors = evaluation.errors
         rows.append(
             {
                 "trained_in": case.condition,
                 "measured_in": precision,
-                "images": errors.images,
                 "top1_error": errors.top1_error,
                 "top1_interval": errors.top1_interval,
                 "loss": errors.loss,
+                **wrong_images(evaluation),
             }
         )
     return rows
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """A line for each pair of precisions: every seed's error, and their mean."""
-    lines = ["| trained in | measured in | top-1 error, by seed | mean |", "| --- | --- | --- | --- |"]
-    for condition, group in by_condition(rows).items():
-        for precision in MEASURED:
-            errors = [row["top1_error"] for row in group if row["measured_in"] == precision]
-            shown = ", ".join(f"{error:.2%}" for error in errors)
-            lines.append(f"| {condition} | {precision} | {shown} | {statistics.mean(errors):.2%} |")
+    """A line for each pair of precisions: every seed's error, their mean, and the difference to the first pair."""
+    pairs = by_condition([{**row, "condition": f"{row['condition']} | {row['measured_in']}"} for row in rows])
+    compared = arms.differences([row for group in pairs.values() for row in group])
+    lines = [
+        "| trained in | measured in | top-1 error, by seed | mean | difference to the first, 95% interval "
+        "| conclusion |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for pair, group in pairs.items():
+        errors = [row["top1_error"] for row in group]
+        shown = ", ".join(f"{error:.2%}" for error in errors)
+        means = arms.conclusion("the first", compared[pair][1]) if pair in compared else " | "
+        lines.append(f"| {pair} | {shown} | {statistics.mean(errors):.2%} | {means} |")
     low, high = rows[0]["top1_interval"]
     images = plural(rows[0]["images"], "image")
     return [*lines, "", f"Measured on {images}: the first error's 95% interval is {low:.1%} to {high:.1%}."]

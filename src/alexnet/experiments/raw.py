@@ -40,7 +40,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     Raises:
         AlexNetError: a line is none, lacks what every row has, has a figure that none can have, or is there twice.
     """
-    rows, alone = [], dict[tuple[str, int], int]()
+    rows, there = [], dict[tuple[str, int], list[int]]()
     for number, line in enumerate(files.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
         where = f"{path}: line {number:,}"
         try:
@@ -51,11 +51,10 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         if problem:
             raise AlexNetError(f"{where}: {problem}; {REMEDY}")
         row["condition"] = current_condition(row["condition"])
-        case = row["condition"], row["seed"]
-        if "wrong" in row and alone.setdefault(case, number) != number:
-            raise AlexNetError(
-                f"{where}: is of the same condition and seed as line {alone[case]:,}; remove one of them"
-            )
+        numbers = there.setdefault((row["condition"], row["seed"]), [])
+        if "wrong" in row and len(numbers) >= row.get(ROWS, 1):
+            raise AlexNetError(f"{where}: is of the same condition and seed as line {numbers[0]:,}; remove one of them")
+        numbers.append(number)
         rows.append(row)
     return rows
 

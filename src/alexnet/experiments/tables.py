@@ -9,7 +9,6 @@ the release is all classes and table 2's challenge all but the last two, for Ima
 import dataclasses
 import functools
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -112,12 +111,12 @@ def nets_of(case: Case, line: Line, name: str, release: Dataset | None, dataset:
 
 def measure(name: str, lines: Mapping[str, Line], case: Case) -> list[Row]:
     """Trains the nets of a line that are not there yet, and measures them together."""
-    started, line = time.monotonic(), lines[case.condition]
+    line = lines[case.condition]
     release, dataset, split = challenge_of(case, name, lines)
     case.announce(arms.plan_words(dataset.splits[split], case.planned, {}))
     images = dataset.splits["train"]
     row = measured(case, nets_of(case, line, name, release, dataset), dataset, split, line.views)
-    row |= {"train": images, "size": dataset.size, "seconds": round(time.monotonic() - started, 1)}
+    row |= {"train": images, "size": dataset.size}
     row["epochs"] = recipe_of(case, "source", 0, images).epochs_for(images)
     return [row | ({"against": line.against} if line.against else {})]
 
