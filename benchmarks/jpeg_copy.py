@@ -3,15 +3,17 @@
 The originals are not at hand. So the copy is compared with a copy of itself, whose images were encoded in the same way
 (Pillow's, quality 75, 4:2:0) after a shift of three pixels, that their blocks may lie elsewhere, and shifted back:
 
-    python -m benchmarks.jpeg_copy encode cifar twice        # a data set of the copy -> CIFAR-10's binary files
+    python -m benchmarks.jpeg_copy cifar twice               # a dataset of the copy -> CIFAR-10's binary files
     alexnet prepare twice twice-dataset --val-fraction 0
     alexnet reproduce cifar-fast twice-fast --data twice-dataset --scale hours --conditions "cifar-quick fast"
-    python -m benchmarks.jpeg_copy compare docs/raw/cifar-fast.jsonl twice-fast/raw.jsonl >docs/raw/jpeg-copy.json
+    cp twice-fast/raw.jsonl docs/raw/cifar-fast-encoded-twice.jsonl
+    python -m benchmarks.reports docs/results.md
 
 Both see the same images with the same seeds, and errors are compared image by image.
 """
 
 import io
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from benchmarks import harness
 SHIFT, SIDE = 3, 32  # pixels
 PADDED = ((SHIFT, 8 - SHIFT), (SHIFT, 8 - SHIFT), (0, 0))  # to whole blocks
 BATCH = 10_000  # images of a file
+RAW = ("cifar-fast.jsonl", "cifar-fast-encoded-twice.jsonl")
 
 
 def encoded_again(pixels: np.ndarray) -> np.ndarray:
@@ -61,31 +64,33 @@ def encode(source: Dataset, folder: Path) -> dict[str, float]:
     return {"images": len(changes), "mean_change_in_gray_levels": round(float(np.mean(changes)), 3)}
 
 
-def compare(once: Path, twice: Path) -> dict[str, dict[str, object]]:
-    """By condition that both files have: errors of both, and what the second encoding adds, with its 95% interval."""
-    first, second = by_condition(read_rows(once)), by_condition(read_rows(twice))
-    compared = {}
-    for condition in (name for name in first if name in second):
-        seeds = sorted({row["seed"] for row in first[condition]} & {row["seed"] for row in second[condition]})
-        own = difference(wrong_of(first[condition], seeds), wrong_of(second[condition], seeds))
-        errors = [[row["top1_error"] for row in rows[condition] if row["seed"] in seeds] for rows in (first, second)]
-        compared[condition] = {
-            "seeds": seeds, "images": own.images, "once": errors[0], "twice": errors[1],
-            "points_more": round(100 * own.mean, 3), "interval": [round(100 * end, 3) for end in own.interval],
-        }  # fmt: skip
-    return compared
+def table(raw: Path) -> list[str]:
+    """A line for each recipe: the errors on the copy and on that of the copy, and what is between them.
+
+    Args:
+        raw: the folder of raw figures.
+    """
+    once, twice = (by_condition(read_rows(raw / name)) for name in RAW)
+    lines = ["| recipe | encoded once | twice | points more, 95% interval | seeds |", "| --- | --- | --- | --- | --- |"]
+    for condition in (name for name in once if name in twice):
+        seeds = sorted({row["seed"] for row in once[condition]} & {row["seed"] for row in twice[condition]})
+        own = difference(wrong_of(once[condition], seeds), wrong_of(twice[condition], seeds))
+        errors = [
+            statistics.mean(row["top1_error"] for row in rows[condition] if row["seed"] in seeds)
+            for rows in (once, twice)
+        ]
+        low, high = (100 * end for end in own.interval)
+        cells = (*(f"{error:.2%}" for error in errors), f"{100 * own.mean:+.2f}, {low:+.2f} to {high:+.2f}", len(seeds))
+        lines.append(f"| {condition} | {' | '.join(map(str, cells))} |")
+    return lines
 
 
 def main() -> None:
     parser = harness.parser(__doc__)
-    parser.add_argument("what", choices=("encode", "compare"))
-    parser.add_argument("first", type=Path, help="a data set of the copy; or raw figures of trainings on it")
-    parser.add_argument("second", type=Path, help="folder to write to; or raw figures of trainings on what came of it")
+    parser.add_argument("dataset", type=Path, help="of the copy")
+    parser.add_argument("folder", type=Path, help="new folder to write to")
     options = parser.parse_args()
-    if options.what == "encode":
-        harness.emit(encode(Dataset(options.first), options.second))
-    else:
-        harness.emit({"conditions": compare(options.first, options.second)})
+    harness.emit(encode(Dataset(options.dataset), options.folder))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m benchmarks.reports docs/results.md
 
 A page has each such table between two comments, ``<!-- table: EXPERIMENT RAW -->`` and ``<!-- end of table -->``.
-RAW is a file of ``docs/raw`` as ``alexnet reproduce`` writes it. ``<!-- table: imagenet -->`` is made by
-``benchmarks.imagenet``, of several files. What lies between them is written again.
+RAW is a file of ``docs/raw`` as ``alexnet reproduce`` writes it. ``<!-- table: imagenet -->`` and ``<!-- table:
+jpeg-copy -->`` are made by ``benchmarks.imagenet`` and ``jpeg_copy``, of several files. What lies between them is
+written again.
 """
 
 import argparse
@@ -13,11 +14,11 @@ from pathlib import Path
 
 from alexnet.experiments.raw import read_rows
 from alexnet.experiments.runner import EXPERIMENTS
-from benchmarks import imagenet
+from benchmarks import imagenet, jpeg_copy
 from benchmarks.harness import ROOT
 
 RAW = ROOT / "docs" / "raw"
-OF_SEVERAL = {"imagenet": imagenet.table}  # tables that several raw files make
+OF_SEVERAL = {"imagenet": imagenet.table, "jpeg-copy": jpeg_copy.table}  # tables that several raw files make
 TABLE = re.compile(r"(<!-- table: (\S+)(?: (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
