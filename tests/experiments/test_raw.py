@@ -19,6 +19,7 @@ def write(path, *rows):
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
+    assert raw.rows_of("default", 0, [{"seed": 7, "condition": "fast"}]) == [{"condition": "default", "seed": 0}]
     rows = raw.rows_of("default", 0, [{"top1_error": 0.25}]) + raw.rows_of("fast", 1, [{"step": 0}, {"step": 1}])
     (tmp_path / "raw.jsonl").write_bytes(raw.to_bytes(rows))
     assert raw.read_rows(tmp_path / "raw.jsonl") == rows
@@ -32,6 +33,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         ({"seed": True}, "names no seed"),
         ({"seed": -1}, "names no seed"),
         ({"condition": 3}, "names no condition"),
+        ({"condition": "\ud800"}, "names no condition"),
         ({"top1_error": None}, "top1_error: is not an error"),
         ({"top1_error": "x"}, "top1_error: is not an error"),
         ({"top1_error": 7.5}, "top1_error: is not an error"),
@@ -49,13 +51,20 @@ def test_a_row_that_cannot_be_is_named_with_what_to_do(tmp_path, change, words):
 
 
 def test_a_row_that_is_there_twice_is_named(tmp_path):
-    several = {**ROW, "seed": 1, raw.ROWS: 2}
-    path = write(tmp_path / "raw.jsonl", several, several, several)
-    with pytest.raises(AlexNetError, match="line 3: is of the same condition and seed as line 1; remove one of them"):
-        raw.read_rows(path)
-    path = write(tmp_path / "raw.jsonl", ROW, {**ROW, "seed": 1}, ROW)
-    with pytest.raises(AlexNetError, match="line 3: is of the same condition and seed as line 1; remove one of them"):
-        raw.read_rows(path)
+    path, other = tmp_path / "raw.jsonl", {**ROW, "top1_error": 0.25}
+    again = "line 3: is line 1 again; remove one of them"
+    several = [{**row, raw.ROWS: 2} for row in (ROW, other, {**ROW, "top1_error": 0.75})]
+    plain = {"condition": "default", "seed": 0, "rate": 0.01}
+    for rows, words in (
+        ((ROW, {**ROW, "seed": 1}, ROW), again),
+        ((several[0], several[1], several[0]), again),
+        ((plain, {**plain, "rate": 0.02}, plain), again),
+        ((ROW, {**ROW, "seed": 1}, other), "line 3: is of the same condition and seed as line 1; remove it, and the"),
+        (several, "line 3: is of the same condition and seed as line 1; remove it, and the others"),
+    ):
+        with pytest.raises(AlexNetError, match=words):
+            raw.read_rows(write(path, *rows))
+    assert len(raw.read_rows(write(path, *several[:2]))) == 2
 
 
 def test_a_row_without_its_experiments_figures_is_no_traceback(tmp_path):

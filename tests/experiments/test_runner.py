@@ -1,7 +1,11 @@
 """An experiment goes on where it was stopped, is refused where it is another one, and its raw figures can be drawn."""
 
+import contextlib
 import dataclasses
 import json
+import signal
+import tarfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +110,8 @@ def test_precision_measures_each_run_in_each_precision(dataset, net_file, tmp_pa
     assert made.table[2].endswith(" |  |  |") and made.table[3].endswith("| on 12 images nothing can be told |")
     old = [{key: value for key, value in row.items() if key != "wrong"} for row in made.rows]
     assert precision.table(old)[3].endswith(" |  |  |")  # of a version before
+    mixed = precision.table([*old[:3], *made.rows[3:]])
+    assert [("(to bf16, float32)" in line) for line in mixed[2:8]] == [False] * 4 + [True] * 2
     assert made.table[-1].startswith("Measured on 12 images: the first error's 95% interval is ")
     last = (tmp_path / "e" / "table.md").read_text(encoding="utf-8").splitlines()[-1]
     note = json.loads((tmp_path / "e" / "experiment.json").read_text(encoding="utf-8"))
@@ -134,6 +140,39 @@ def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monk
         runner.reproduce(
             "fine-tuning", tmp_path / "f", data=tmp_path / "photos", conditions=["tuned"], scale=0.01, show=False
         )
+
+
+def test_fine_tuning_frees_its_folder_of_an_archive_that_is_no_use(tmp_path):
+    fill(tmp_path / "good", ("a", "b", "c", "d", "e"), 2)
+    for name, splits in (("bad", ("other",)), ("few", ("train", "val"))):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for split in splits:
+                archive.add(tmp_path / "good", split)
+    for name, words in (("bad", "give a folder or tar archive"), ("few", "train/c: has 2 photos; give 10 or more")):
+        with pytest.raises(UsageError, match=words):
+            runner.reproduce("fine-tuning", tmp_path / "e", data=tmp_path / f"{name}.tar", show=False)
+        assert not (tmp_path / "e").exists()
+
+
+def test_fine_tuning_goes_on_where_it_was_moved_with_its_lists(net_file, tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        fill(tmp_path / "images" / split, ("a", "b", "c", "d", "e"), 2)
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        archive.add(tmp_path / "images", "images")
+    monkeypatch.setattr(fine_tuning, "BASE", Recipe(net=net_file, crop_size=48, batch_size=8))
+    monkeypatch.setattr(fine_tuning, "COUNTS", (2,))
+    options = {"data": tmp_path / "images.tar", "conditions": ["from scratch"], "scale": 0.01, "show": False}
+    real = fine_tuning.prepare
+
+    def stops(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fine_tuning, "prepare", stops)
+    with pytest.raises(KeyboardInterrupt):
+        runner.reproduce("fine-tuning", tmp_path / "e", seeds=[0], **options)
+    (tmp_path / "e").rename(tmp_path / "moved")
+    monkeypatch.setattr(fine_tuning, "prepare", real)
+    assert len(runner.reproduce("fine-tuning", tmp_path / "moved", seeds=[0], **options).rows) == 1
 
 
 def test_fine_tuning_refuses_what_is_no_photos_in_a_line(tmp_path):
@@ -200,13 +239,54 @@ def test_figure1_searches_all_rates_once_and_then_around_the_best():
     assert searched(0.16, rates[:2], searched(0.16, rates[:2])[1])[0] == [0.01, 0.02]
 
 
-def test_figure1s_first_seed_is_the_one_with_the_most_rates(tmp_path):
-    rows = [("tanh", 4, 0.01), ("relu", 3, 0.01), ("relu", 3, 0.02), ("relu", 0, 0.01), ("relu", 0, 0.04)]
-    text = "".join(json.dumps({"condition": c, "seed": s, "rate": r, "epochs": 1.0}) + "\n" for c, s, r in rows)
+def test_figure1s_first_seed_is_another_one_that_learned_at_all_rates(tmp_path):
+    rows = [("tanh", 4, 0.01), ("tanh", 4, 0.02), ("relu", 3, 0.01), ("relu", 0, 0.01), ("relu", 0, 0.02)]
+    text = [json.dumps({"condition": c, "seed": s, "rate": r, "epochs": 1.0}) + "\n" for c, s, r in rows]
     case = experiment.Case("relu", 5, tmp_path, tmp_path, None, 1.0, "cpu", Display(False))
-    assert figure1.first_seed(case) == []
-    (tmp_path / "raw.jsonl").write_text(text)
-    assert [row["rate"] for row in figure1.first_seed(case)] == [0.01, 0.02]
+    assert figure1.first_seed(case, (0.01, 0.02)) == []
+    (tmp_path / "raw.jsonl").write_text("".join(text))
+    assert [(row["seed"], row["rate"]) for row in figure1.first_seed(case, (0.01, 0.02))] == [(0, 0.01), (0, 0.02)]
+    for other, rates in ((dataclasses.replace(case, seed=0), (0.01, 0.02)), (case, (0.01, 0.02, 0.04))):
+        assert figure1.first_seed(other, rates) == []
+    partly = json.dumps({"condition": "relu", "seed": 1, "rate": 0.01, "epochs": 1.0, "case_rows": 4}) + "\n"
+    (tmp_path / "raw.jsonl").write_text(partly)  # some of its rows were removed
+    assert figure1.first_seed(case, (0.01,)) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[{", "{}", "[1]", "[{}]", '[{"rate": 0.01, "epochs": "5", "errors": [0.2]}]',
+     '[{"rate": [1], "epochs": null, "errors": [0.2]}]', '[{"rate": 0.01, "epochs": -3, "errors": [0.2]}]'],
+)  # fmt: skip
+def test_figure1_learns_again_what_was_damaged(tmp_path, content, capfd):
+    (tmp_path / "rows.json").write_text(content)
+    with contextlib.closing(Display(True)) as display:
+        assert figure1.begun(tmp_path / "rows.json", display) == []
+        assert figure1.begun(tmp_path / "none.json", display) == []
+    assert "rows.json: " in (said := capfd.readouterr().err) and said.strip().endswith("; learned again")
+    kept = {"rate": 0.01, "epochs": None, "errors": [0.5, 0.4]}
+    (tmp_path / "rows.json").write_text(json.dumps([{**kept, "seed": 7, "condition": "tanh"}, {**kept, "rate": 0.013}]))
+    assert figure1.begun(tmp_path / "rows.json", Display(False)) == [kept]
+
+
+def test_what_a_kill_left_of_a_measured_case_is_not_taken_for_another(tmp_path, dataset, monkeypatch):
+    calls = []
+
+    def measure(case):
+        calls.append(sorted(path.name for path in case.work.iterdir()))
+        return [{"figure": 1}]
+
+    plain = experiment.Experiment("", ("a", "b"), (0,), measure, stalling.figure, lambda rows: ["| |"], takes="photos")
+    monkeypatch.setattr(runner, "EXPERIMENTS", {"plain": plain})
+    monkeypatch.setattr(runner, "_show", lambda *given: [])
+    monkeypatch.setattr(runner.raw, "shown", lambda *given: None)
+    options = {"data": dataset.path, "show": False}
+    runner.reproduce("plain", tmp_path / "e", conditions=["a"], **options)
+    left = runner._work(tmp_path / "e", "a", 0)
+    left.mkdir(parents=True)
+    (left / "rows.json").write_text("[]")
+    runner.reproduce("plain", tmp_path / "e", conditions=["b"], **options)
+    assert not left.exists() and calls == [[], []] and not (tmp_path / "e" / "work").exists()
 
 
 def test_figure1_counts_each_unit_by_its_best_rate(tmp_path):
@@ -222,6 +302,10 @@ def test_figure1_counts_each_unit_by_its_best_rate(tmp_path):
     lines = runner.draw("figure1", tmp_path / "raw.jsonl", tmp_path / "figure.png")
     assert "| tanh | 0.02, 0.01 | 9.0 (8.0 to 10.0) | 4.5 (1.1 to 18.5) | 15.0 (10.0 to 20.0) |" in lines[3]
     assert lines[4] == "| sigmoid | none got there | over 60 |  | over 60 |  |"
+    (tmp_path / "raw.jsonl").write_text(json.dumps(rows[-1]) + "\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a legend of nothing
+        runner.draw("figure1", tmp_path / "raw.jsonl", tmp_path / "figure.png")
 
 
 def test_what_needs_images_says_so_and_scales_have_names(tmp_path, monkeypatch):
@@ -273,13 +357,27 @@ def test_every_scale_is_of_its_experiments_conditions_and_the_smallest_comes_fir
             assert 0 < scale.share <= 1 and set(scale.conditions or ()) <= set(measured.conditions), name
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(dataset, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_it_and_it_says_that_the_same_command_goes_on(name, dataset, tmp_path, monkeypatch, capsys):
     from alexnet.cli import main
 
+    if not hasattr(signal, name):
+        pytest.skip("a signal of Unix")
+
     def stops(case):
-        raise KeyboardInterrupt
+        signal.raise_signal(getattr(signal, name))
 
     changed = dataclasses.replace(precision.PRECISION, measure=stops)
     monkeypatch.setattr(runner, "EXPERIMENTS", {"precision": changed})
+    before = [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM", "SIGHUP")]
     assert main(["reproduce", "precision", str(tmp_path / "e"), "--data", dataset.path]) == 130
     assert "e: interrupted; the same command goes on from there" in capsys.readouterr().err
+    assert [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM", "SIGHUP")] == before
+
+
+@pytest.mark.parametrize("option", ["--data photos", "--conditions relu", "--seeds 0", "--scale hours"])
+def test_options_without_an_experiment_are_refused(option, capsys):
+    from alexnet.cli import main
+
+    assert main(["reproduce", *option.split()]) == 2
+    assert f"{option.split()[0]}: of which experiment? Give its name" in capsys.readouterr().err

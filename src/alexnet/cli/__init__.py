@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -79,7 +80,10 @@ def _run(given: list[str]) -> int:
     if name not in SHARED or not ranks.under_torchrun():
         command = parse(name, arguments)
         set_quiet(getattr(command, "quiet", False))
-        return command() if getattr(command, "devices", None) is None else _launch(command, given)
+        if getattr(command, "devices", None) is not None:
+            return _launch(command, given)
+        with _asked_to_end():
+            return command()
     with ranks.joined() as job, _heard_out():
         command = job.agree(lambda: _without_devices(parse(name, arguments), job.size))
         set_quiet(getattr(command, "quiet", False) or not job.first)
@@ -107,6 +111,26 @@ def _heard_out() -> Iterator[None]:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise
+
+
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: what it has is kept, and it says how to go on."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores SIGHUP
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _launch(command: Any, given: list[str]) -> int:

@@ -78,6 +78,9 @@ class Reproduce(OnDevice, Working):
         from alexnet.experiments import runner
 
         if not self.experiment:
+            for option in ("data", "conditions", "seeds", "scale"):
+                if getattr(self, option) is not None:
+                    raise UsageError(f"--{option}: of which experiment? Give its name; `alexnet reproduce` lists them")
             listed = runner.listing()
             return print_json(listed) if self.json else _print_experiments(listed)
         if not self.folder:

@@ -12,16 +12,20 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated, TypedDict
 
 from matplotlib.figure import Figure
 
 from alexnet import files, machine
 from alexnet.data.batches import ahead
 from alexnet.data.dataset import Dataset
+from alexnet.errors import AlexNetError
 from alexnet.experiments.experiment import CIFAR_10, RAW, Case, Experiment, Row, Scale, by_condition
-from alexnet.experiments.raw import read_rows
+from alexnet.experiments.raw import read_rows, whole
 from alexnet.experiments.statistics import ratio
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
+from alexnet.files.checked import Within
+from alexnet.progress import Display
 from alexnet.training.recipe import Recipe
 from alexnet.training.setup import set_up
 from alexnet.training.start import optimizer_of, preprocessing_of, training_step
@@ -51,13 +55,20 @@ activation = "{unit}"
 """
 
 
+class Learned(TypedDict):
+    """What came of a rate, as an interrupted case keeps it."""
+
+    rate: float
+    epochs: Annotated[float, Within(0, MOST)] | None
+    errors: list[Annotated[float, Within(0, 1)]]
+
+
 def measure(case: Case) -> list[Row]:
     """A unit with a seed at its rates: epochs to the error, and the error of every epoch, for each."""
     dataset, net = case.dataset(val_fraction=0.0), case.work / "net.toml"
     net.write_text(NET.format(unit=case.condition), encoding="utf-8")
-    done = case.work / "rows.json"
-    rows: list[Row] = files.read_json(done, list) if done.exists() else []
-    rates, first = RATES[: case.scaled(len(RATES))], first_seed(case)
+    done, rates = case.work / "rows.json", RATES[: case.scaled(len(RATES))]
+    first, rows = first_seed(case, rates), begun(done, case.display)
     while (rate := next_rate(rows, rates, first)) is not None:
         best = min([row["epochs"] for row in rows if row["epochs"] is not None], default=float(MOST))
         recipe = dataclasses.replace(BASE, net=str(net), seed=case.seed, learning_rate=rate)
@@ -74,12 +85,25 @@ def measure(case: Case) -> list[Row]:
     return rows
 
 
-def first_seed(case: Case) -> list[Row]:
-    """What was measured of the case's unit with the seed that came first; empty where this case is the first."""
+def begun(path: Path, display: Display) -> list[Row]:
+    """What an interrupted case has measured; nothing, which is said, where that was damaged."""
+    try:
+        learned = files.read_json(path, list[Learned]) if path.exists() else []
+    except AlexNetError as error:
+        display.line(f"{error}; learned again")
+        return []
+    return [{key: row[key] for key in ("rate", "epochs", "errors")} for row in learned if row["rate"] in RATES]
+
+
+def first_seed(case: Case, rates: Sequence[float]) -> list[Row]:
+    """What was measured of the case's unit with another seed at all rates; empty where there is none."""
     path = case.folder / RAW
-    own = by_condition(read_rows(path) if path.exists() else []).get(case.condition, [])
-    rows = [[row for row in own if row["seed"] == seed] for seed in {row["seed"]: None for row in own}]
-    return max(rows, key=len, default=[])
+    rows = whole(read_rows(path)) if path.exists() else []
+    own = [row for row in by_condition(rows).get(case.condition, []) if row["seed"] != case.seed]
+    for seed in {row["seed"]: None for row in own}:
+        if {row["rate"] for row in own if row["seed"] == seed} >= set(rates):
+            return [row for row in own if row["seed"] == seed]
+    return []
 
 
 def next_rate(rows: Sequence[Row], rates: Sequence[float], first: Sequence[Row]) -> float | None:
@@ -88,7 +112,7 @@ def next_rate(rows: Sequence[Row], rates: Sequence[float], first: Sequence[Row])
     Args:
         rows: of this seed, so far.
         rates: that there are, the shared one first.
-        first: the rows of the first seed; empty for that seed itself, which learns at all rates.
+        first: the rows of a seed that learned at all rates; empty for the first seed, which does so.
     """
     in_order = sorted(rates)
     wanted = {*rates[:1], *(() if first else rates)}
@@ -199,7 +223,8 @@ def figure(rows: Sequence[Row]) -> Figure:
             axes.plot(range(1, len(errors) + 1), errors, line, color=color, linewidth=1.3, label=label)
     axes.axhline(100 * THERE, color=INK, linewidth=0.8, linestyle=":")
     axes.set(xlabel="epochs", ylabel="error on the training images, %", ylim=(0, 100), xlim=(0, None))
-    axes.legend(frameon=False, fontsize=9)
+    if axes.get_legend_handles_labels()[0]:  # a unit got there
+        axes.legend(frameon=False, fontsize=9)
     clean(axes)
     return drawing
 

@@ -24,7 +24,16 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments import arms
-from alexnet.experiments.experiment import DRAWN_IMAGES, NEVER, Case, Experiment, Row, Scale, by_condition
+from alexnet.experiments.experiment import (
+    DRAWN_IMAGES,
+    NEVER,
+    Case,
+    Experiment,
+    Row,
+    Scale,
+    by_condition,
+    is_dataset,
+)
 from alexnet.experiments.nets import train_for, wrong_images
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.progress import plural
@@ -42,6 +51,7 @@ BASE = Recipe()  # what every run trains by, but for the changes of its kind
 NEW_CLASSES = 3
 COUNTS = (10, 30, 100)  # photos per class
 FEWEST_DRAWN = 128  # images, so that each class has some of each split
+UNPACKED = "photos"  # in the experiment's folder: what came as an archive, or was drawn
 WANTED = "give a folder or tar archive of photos with train and val, and in each a folder for each class"
 
 
@@ -51,7 +61,7 @@ def photos(case: Case) -> Path:
     Raises:
         UsageError: what was given is no such folder, and no tar archive of one.
     """
-    folder = case.folder.absolute() / "photos"  # a list's paths are taken from where the list lies
+    folder = case.folder.absolute() / UNPACKED  # a list's paths are taken from where the list lies
     if case.data is not None and Path(case.data).is_dir():
         folder = Path(case.data).absolute()
     elif not folder.exists():
@@ -92,6 +102,21 @@ def counts_of(case: Case, classes: Sequence[str]) -> list[int]:
     return there
 
 
+def checked(case: Case) -> tuple[list[str], list[int]]:
+    """The classes of a case's photos, and the numbers of photos per class to learn from.
+
+    Raises:
+        UsageError: the photos cannot be used. Nothing is left of those that were unpacked for it.
+    """
+    try:
+        classes = class_names(case)
+        return classes, counts_of(case, classes[-NEW_CLASSES:])
+    except UsageError:
+        if (case.folder / UNPACKED).exists():
+            files.remove_folder(case.folder / UNPACKED)
+        raise
+
+
 def photos_of(folder: Path) -> list[Path]:
     """The images of a class, sorted."""
     return sorted(path for path in folder.iterdir() if is_image(path.name))
@@ -130,17 +155,16 @@ def write_list(folder: Path, file: Path, classes: Sequence[str], count: int | No
 
 def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> Dataset:
     """A data set of some classes' photos, prepared once for all conditions."""
-    list_file = case.folder / f"{name}.csv"
-    if not list_file.exists():
+    list_file, folder = case.folder / f"{name}.csv", case.folder / name
+    if not is_dataset(str(folder)):  # its paths may be of where the experiment was before
         write_list(photos(case), list_file, classes, count, case.seed)
-    return prepare(list_file, case.folder / name)
+    return prepare(list_file, folder)
 
 
 def measure(case: Case) -> list[Row]:
     """A row for each number of photos per class: the error, and the seconds of the training's steps."""
     tuned, change = KINDS[case.condition]
-    classes = class_names(case)
-    counts = counts_of(case, classes[-NEW_CLASSES:])
+    classes, counts = checked(case)
     if len(counts) < len(COUNTS):
         case.announce(
             f"a class has fewer than {COUNTS[len(counts)]} photos: measured with {', '.join(map(str, counts))} alone"

@@ -72,7 +72,10 @@ def table(rows: Sequence[Row]) -> list[str]:
     for pair, group in pairs.items():
         errors = [row["top1_error"] for row in group]
         shown = ", ".join(f"{error:.2%}" for error in errors)
-        means = arms.conclusion("the first", compared[pair][1]) if pair in compared else " | "
+        means = " | "
+        if pair in compared:
+            other, own = compared[pair]
+            means = arms.conclusion("the first" if other == next(iter(pairs)) else other.replace(" | ", ", "), own)
         lines.append(f"| {pair} | {shown} | {statistics.mean(errors):.2%} | {means} |")
     low, high = rows[0]["top1_interval"]
     images = plural(rows[0]["images"], "image")

@@ -12,6 +12,7 @@ from alexnet.errors import AlexNetError
 from alexnet.experiments.experiment import Experiment, Row
 from alexnet.experiments.statistics import unpacked
 from alexnet.files.old_names import current_condition
+from alexnet.files.text import plain
 
 ROWS = "case_rows"  # how many rows a condition has with a seed, in each of them where there are several
 REMEDY = "remove it, and the others of its condition and seed: `alexnet reproduce` measures them again"
@@ -20,7 +21,8 @@ REMEDY = "remove it, and the others of its condition and seed: `alexnet reproduc
 def rows_of(condition: str, seed: int, measured: Sequence[Row]) -> list[Row]:
     """What was measured of a condition with a seed, as it is kept."""
     several = {ROWS: len(measured)} if len(measured) > 1 else {}
-    return [{"condition": condition, "seed": seed, **row, **several} for row in measured]
+    case = {"condition": condition, "seed": seed}
+    return [{**case, **row, **case, **several} for row in measured]
 
 
 def whole(rows: Sequence[Row]) -> list[Row]:
@@ -40,7 +42,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     Raises:
         AlexNetError: a line is none, lacks what every row has, has a figure that none can have, or is there twice.
     """
-    rows, there = [], dict[tuple[str, int], list[int]]()
+    rows, there = [], dict[tuple[str, int], dict[int, Row]]()
     for number, line in enumerate(files.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
         where = f"{path}: line {number:,}"
         try:
@@ -51,17 +53,20 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         if problem:
             raise AlexNetError(f"{where}: {problem}; {REMEDY}")
         row["condition"] = current_condition(row["condition"])
-        numbers = there.setdefault((row["condition"], row["seed"]), [])
-        if "wrong" in row and len(numbers) >= row.get(ROWS, 1):
-            raise AlexNetError(f"{where}: is of the same condition and seed as line {numbers[0]:,}; remove one of them")
-        numbers.append(number)
+        case = there.setdefault((row["condition"], row["seed"]), {})
+        for before, other in case.items():
+            if other == row:
+                raise AlexNetError(f"{where}: is line {before:,} again; remove one of them")
+        if "wrong" in row and len(case) >= row.get(ROWS, 1):
+            raise AlexNetError(f"{where}: is of the same condition and seed as line {next(iter(case)):,}; {REMEDY}")
+        case[number] = row
         rows.append(row)
     return rows
 
 
 def _problem(row: Row) -> str | None:
     """What is wrong with a row, the first of it."""
-    if not isinstance(row.get("condition"), str):
+    if not isinstance(row.get("condition"), str) or plain(row["condition"]) != row["condition"]:
         return "names no condition"
     if not _is_count(row.get("seed"), 0):
         return "names no seed"

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -145,6 +146,8 @@ def reproduce(
         rows = raw.whole(raw.read_rows(root / RAW)) if (root / RAW).exists() else []
         measured = {(row["condition"], row["seed"]) for row in rows}
         missing = [case for case in itertools.product(conditions, seeds) if case not in measured]
+        for case in measured:  # of one that was killed when all was measured
+            shutil.rmtree(_work(root, *case), ignore_errors=True)
         if rows and missing:
             raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
         count = f"{plural(len(conditions), 'condition')}, {plural(len(seeds), 'seed')}"
@@ -155,7 +158,7 @@ def reproduce(
         try:
             for condition, seed in missing:
                 machine.choose_device(device)
-                work = root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
+                work = _work(root, condition, seed)
                 case = Case(
                     condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
                 )
@@ -167,6 +170,11 @@ def reproduce(
             raise
         _removed_if_empty(root / "work")
         return Reproduced(name, str(root), rows, _show(experiment, rows, root))
+
+
+def _work(root: Path, condition: str, seed: int) -> Path:
+    """The folder of what a case has not finished."""
+    return root / "work" / f"{files.sha256_text(condition)[:12]}-{seed}"
 
 
 def _measured(experiment: Experiment, case: Case, rows: Sequence[Row]) -> list[Row]:
