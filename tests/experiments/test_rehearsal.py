@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import time
 import types
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from alexnet import UsageError
+from alexnet import AlexNetError, UsageError
 from alexnet.data import synthetic as drawn
-from alexnet.experiments import archives, nets, rehearsal, runner
+from alexnet.experiments import archives, experiment, nets, rehearsal, runner
+from alexnet.progress import Display
 from alexnet.training.recipes import RECIPES
 
 OPTIONS = {"scale": 0.017, "show": False}
@@ -31,6 +33,21 @@ def devkit(folder, name: str) -> tuple[dict[int, tuple[str, str]], dict[str, byt
 
 def seen_as(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).resize((256, 256))).astype(int)
+
+
+def test_seconds_of_a_stage_are_kept_and_damaged_ones_are_named_with_what_to_do(tmp_path):
+    case = experiment.Case("ILSVRC-2012", 0, tmp_path, tmp_path, None, 1.0, "cpu", Display(False))
+    assert rehearsal.stages_of(case) == {}
+    assert rehearsal.timed(case, "prepared", lambda: 7) == 7
+    before = rehearsal.stages_of(case)
+    rehearsal.timed(case, "prepared", lambda: time.sleep(0.05))
+    rehearsal.timed(case, "archives written", lambda: None)
+    assert list(rehearsal.stages_of(case)) == ["prepared", "archives written"]
+    assert rehearsal.stages_of(case)["prepared"] == before["prepared"]
+    for content in ("[", "[]", '{"prepared": "soon"}'):
+        (tmp_path / "stages.json").write_text(content)
+        with pytest.raises(AlexNetError, match=r"stages.json: .*remove it: stages that are done"):
+            rehearsal.timed(case, "trained", lambda: None)
 
 
 @pytest.mark.parametrize(

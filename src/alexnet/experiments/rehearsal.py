@@ -25,6 +25,7 @@ from alexnet.progress import plural
 from alexnet.training.recipes import RECIPES
 
 Made = TypeVar("Made")
+STAGES = "stages.json"  # in a case's folder
 BATCH_SIZE = 32  # images; the recipes' 128 would leave a few steps an epoch
 CONDITIONS = {"ILSVRC-2010": (2010, "source-2010", "test", 1), "ILSVRC-2012": (2012, "source", "val", 5)}
 PAPER = {  # top-1 and top-5 error, %: section 4.1 and tables 1 and 2
@@ -71,13 +72,19 @@ def compared(dataset: Dataset, items: Sequence[Item], published: Sequence[str]) 
 
 def timed(case: Case, stage: str, make: Callable[[], Made]) -> Made:
     """Makes something, and notes its seconds in the case's folder; after an interruption, those of what was left."""
-    note = case.work / "stages.json"
     started = time.monotonic()
     made = make()
-    stages = files.read_json(note, dict) if note.exists() else {}
+    stages = stages_of(case)
     stages.setdefault(stage, round(time.monotonic() - started, 2))
-    files.write_json(note, stages)
+    files.write_json(case.work / STAGES, stages)
     return made
+
+
+def stages_of(case: Case) -> dict[str, float]:
+    """The seconds of each stage that is done. Raises ``AlexNetError`` where they were damaged."""
+    note = case.work / STAGES
+    remedy = "remove it: stages that are done take no time then"
+    return files.read_json(note, dict[str, float], remedy) if note.exists() else {}
 
 
 def measure(case: Case) -> list[Row]:
@@ -112,7 +119,7 @@ def measure(case: Case) -> list[Row]:
             "nets": nets,
             "epochs": recipe.epochs,
             "results": results,
-            "stages": files.read_json(case.work / "stages.json", dict),
+            "stages": stages_of(case),
         }
     ]
 
