@@ -4,7 +4,7 @@ The originals are not at hand. So the copy is compared with a copy of itself, wh
 (Pillow's, quality 75, 4:2:0) after a shift of three pixels, that their blocks may lie elsewhere, and shifted back:
 
     python -m benchmarks.jpeg_copy cifar twice               # a dataset of the copy -> CIFAR-10's binary files
-    alexnet prepare twice twice-dataset --val-fraction 0
+    alexnet prepare twice twice-dataset --val-fraction 0 --format jpeg
     alexnet reproduce cifar-fast twice-fast --data twice-dataset --scale hours --conditions "cifar-quick fast"
     cp twice-fast/raw.jsonl docs/raw/cifar-fast-encoded-twice.jsonl
     python -m benchmarks.reports docs/results.md
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet.data.dataset import Dataset
+from alexnet.errors import UsageError
 from alexnet.experiments.arms import wrong_of
 from alexnet.experiments.experiment import by_condition
 from alexnet.experiments.raw import read_rows
@@ -27,8 +28,9 @@ from alexnet.experiments.statistics import difference
 from benchmarks import harness
 
 SHIFT, SIDE = 3, 32  # pixels
-PADDED = ((SHIFT, 8 - SHIFT), (SHIFT, 8 - SHIFT), (0, 0))  # to whole blocks
+PADDED = ((SHIFT, 16 - SHIFT), (SHIFT, 16 - SHIFT), (0, 0))  # to whole blocks of color
 BATCH = 10_000  # images of a file
+SPLITS = {"train": 5 * BATCH, "test": BATCH}
 RAW = ("cifar-fast.jsonl", "cifar-fast-encoded-twice.jsonl")
 
 
@@ -43,8 +45,13 @@ def encode(source: Dataset, folder: Path) -> dict[str, float]:
     """Writes CIFAR-10's binary files with the data set's images, encoded again, in its order.
 
     Returns:
-        The mean difference of a pixel from the copy's, in gray levels.
+        How many images, and the mean difference of a pixel from the copy's, in gray levels.
+
+    Raises:
+        UsageError: the data set has not CIFAR-10's numbers of images.
     """
+    if dict(source.splits) != SPLITS:
+        raise UsageError(f"{source.path}: has {source.splits}, where CIFAR-10 has {SPLITS}; prepare --val-fraction 0")
     folder = folder / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
     (folder / "batches.meta.txt").write_text("\n".join(source.classes) + "\n", encoding="ascii")

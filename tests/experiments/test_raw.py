@@ -33,7 +33,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         ({"seed": True}, "names no seed"),
         ({"seed": -1}, "names no seed"),
         ({"condition": 3}, "names no condition"),
-        ({"condition": "\ud800"}, "names no condition"),
+        ({"condition": "\ud800"}, "condition: is no text"),
         ({"top1_error": None}, "top1_error: is not an error"),
         ({"top1_error": "x"}, "top1_error: is not an error"),
         ({"top1_error": 7.5}, "top1_error: is not an error"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import AlexNetError, Recipe, UsageError
+from alexnet import AlexNetError, Interrupted, Recipe, UsageError
 from alexnet.experiments import experiment, figure1, fine_tuning, precision, runner, stalling
 from alexnet.experiments.raw import read_rows
 from alexnet.nets.table import Learning
@@ -133,8 +133,8 @@ def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monk
         (condition, count) for condition in ("from scratch", "fine-tuned") for count in (2, 4)
     ]
     assert [line.split(" | ")[:2] for line in made.table[-2:]] == [["| fine-tuned", "2"], ["| fine-tuned", "4"]]
-    assert all("(to from scratch) | on 6 images nothing can be told |" in line for line in made.table[-2:])
-    assert json.loads((tmp_path / "e" / "pretrained" / "run.json").read_text())["classes"] == ["a", "b"]
+    assert all(line.endswith(" | on 6 images nothing can be told |") for line in made.table[-2:])
+    assert json.loads((tmp_path / "e" / "pretrained" / "run" / "run.json").read_text())["classes"] == ["a", "b"]
     assert json.loads((tmp_path / "e" / "few-4-0" / "dataset.json").read_text())["classes"] == ["c", "d", "e"]
     with pytest.raises(UsageError, match="condition 'tuned'"):
         runner.reproduce(
@@ -164,12 +164,13 @@ def test_fine_tuning_goes_on_where_it_was_moved_with_its_lists(net_file, tmp_pat
     options = {"data": tmp_path / "images.tar", "conditions": ["from scratch"], "scale": 0.01, "show": False}
     real = fine_tuning.prepare
 
-    def stops(*given):
+    def stops(done, total):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fine_tuning, "prepare", stops)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(fine_tuning, "prepare", lambda *paths: real(*paths, progress=stops))
+    with pytest.raises(Interrupted):
         runner.reproduce("fine-tuning", tmp_path / "e", seeds=[0], **options)
+    assert (tmp_path / "e" / "few-2-0" / "prepare.json").exists()
     (tmp_path / "e").rename(tmp_path / "moved")
     monkeypatch.setattr(fine_tuning, "prepare", real)
     assert len(runner.reproduce("fine-tuning", tmp_path / "moved", seeds=[0], **options).rows) == 1
@@ -220,7 +221,7 @@ def test_epochs_to_an_error_lie_between_two_epochs():
 
 
 def searched(best, rates, first=()):
-    """The rates that a seed learns at whose best one is this, a unit with fewer epochs the nearer a rate is to it."""
+    """The rates that a seed learns at, and its rows: the nearer a rate is to the best one, the fewer epochs."""
     rows = []
     while (rate := figure1.next_rate(rows, rates, first)) is not None:
         epochs = None if best is None else 10 + abs(np.log2(rate / best))
@@ -236,6 +237,7 @@ def test_figure1_searches_all_rates_once_and_then_around_the_best():
     assert searched(0.16, rates, first)[0] == [0.01, 0.02, 0.04, 0.08, 0.16]  # further, where a neighbor is better
     assert searched(0.0025, rates, first)[0] == [0.01, 0.02, 0.005, 0.04, 0.0025, 0.08]
     assert searched(None, rates, searched(None, rates)[1])[0] == [0.01]
+    assert sorted(searched(None, rates, first)[0]) == sorted(rates)  # another seed got there
     assert searched(0.16, rates[:2], searched(0.16, rates[:2])[1])[0] == [0.01, 0.02]
 
 
@@ -243,14 +245,17 @@ def test_figure1s_first_seed_is_another_one_that_learned_at_all_rates(tmp_path):
     rows = [("tanh", 4, 0.01), ("tanh", 4, 0.02), ("relu", 3, 0.01), ("relu", 0, 0.01), ("relu", 0, 0.02)]
     text = [json.dumps({"condition": c, "seed": s, "rate": r, "epochs": 1.0}) + "\n" for c, s, r in rows]
     case = experiment.Case("relu", 5, tmp_path, tmp_path, None, 1.0, "cpu", Display(False))
-    assert figure1.first_seed(case, (0.01, 0.02)) == []
+    assert figure1.rows_of_first_seed(case, (0.01, 0.02)) == []
     (tmp_path / "raw.jsonl").write_text("".join(text))
-    assert [(row["seed"], row["rate"]) for row in figure1.first_seed(case, (0.01, 0.02))] == [(0, 0.01), (0, 0.02)]
+    assert [(row["seed"], row["rate"]) for row in figure1.rows_of_first_seed(case, (0.01, 0.02))] == [
+        (0, 0.01),
+        (0, 0.02),
+    ]
     for other, rates in ((dataclasses.replace(case, seed=0), (0.01, 0.02)), (case, (0.01, 0.02, 0.04))):
-        assert figure1.first_seed(other, rates) == []
+        assert figure1.rows_of_first_seed(other, rates) == []
     partly = json.dumps({"condition": "relu", "seed": 1, "rate": 0.01, "epochs": 1.0, "case_rows": 4}) + "\n"
     (tmp_path / "raw.jsonl").write_text(partly)  # some of its rows were removed
-    assert figure1.first_seed(case, (0.01,)) == []
+    assert figure1.rows_of_first_seed(case, (0.01,)) == []
 
 
 @pytest.mark.parametrize(
@@ -301,6 +306,12 @@ def test_figure1_counts_each_unit_by_its_best_rate(tmp_path):
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     lines = runner.draw("figure1", tmp_path / "raw.jsonl", tmp_path / "figure.png")
     assert "| tanh | 0.02, 0.01 | 9.0 (8.0 to 10.0) | 4.5 (1.1 to 18.5) | 15.0 (10.0 to 20.0) |" in lines[3]
+    assert lines[5:] == [
+        "", "- ReLU was learned by seeds 0, 1 at 0.01, 0.02.", "- tanh was learned by seeds 0, 1 at 0.01, 0.02.",
+        "- sigmoid was learned by seed 0 at 0.01.",
+    ]  # fmt: skip
+    rows[4]["epochs"] = rows[5]["epochs"] = None
+    assert "| tanh | 0.01 | 10.0 (10.0 to 10.0; 1 of 2 seeds) |" in figure1.table(rows)[3]
     assert lines[4] == "| sigmoid | none got there | over 60 |  | over 60 |  |"
     (tmp_path / "raw.jsonl").write_text(json.dumps(rows[-1]) + "\n")
     with warnings.catch_warnings():
@@ -369,13 +380,14 @@ def test_a_signal_ends_it_and_it_says_that_the_same_command_goes_on(name, datase
 
     changed = dataclasses.replace(precision.PRECISION, measure=stops)
     monkeypatch.setattr(runner, "EXPERIMENTS", {"precision": changed})
-    before = [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM", "SIGHUP")]
+    numbers = [getattr(signal, each) for each in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, each)]
+    before = [signal.getsignal(number) for number in numbers]
     assert main(["reproduce", "precision", str(tmp_path / "e"), "--data", dataset.path]) == 130
     assert "e: interrupted; the same command goes on from there" in capsys.readouterr().err
-    assert [signal.getsignal(getattr(signal, each)) for each in ("SIGINT", "SIGTERM", "SIGHUP")] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
-@pytest.mark.parametrize("option", ["--data photos", "--conditions relu", "--seeds 0", "--scale hours"])
+@pytest.mark.parametrize("option", ["--data photos", "--conditions relu", "--seeds 0", "--scale hours", "--device cpu"])
 def test_options_without_an_experiment_are_refused(option, capsys):
     from alexnet.cli import main
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,12 +14,14 @@ from alexnet.cli.commands import overview
 from alexnet.cli.streams import exhausted, fail, open_streams, operating_system, warn
 from alexnet.errors import AlexNetError, Elsewhere, Interrupted, UsageError
 
+ASKED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # Windows has one
 SHARED = ("train", "evaluate", "features", "bench")  # the commands that several processes of a job may share
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 done, 1 failed, 2 wrong use, 130 interrupted after saving."""
-    status = _status(arguments)
+    with _handlers_kept():
+        status = _status(arguments)
     if ranks.broken():  # everything is said and flushed
         os._exit(status)
     return status
@@ -82,8 +83,8 @@ def _run(given: list[str]) -> int:
         set_quiet(getattr(command, "quiet", False))
         if getattr(command, "devices", None) is not None:
             return _launch(command, given)
-        with _asked_to_end():
-            return command()
+        _end_as_by_ctrl_c()
+        return command()
     with ranks.joined() as job, _heard_out():
         command = job.agree(lambda: _without_devices(parse(name, arguments), job.size))
         set_quiet(getattr(command, "quiet", False) or not job.first)
@@ -113,24 +114,30 @@ def _heard_out() -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def _asked_to_end() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does: what it has is kept, and it says how to go on."""
+def _end_as_by_ctrl_c() -> None:
+    """From now on SIGTERM and SIGHUP interrupt a command as Ctrl-C does; another one of them does nothing more."""
+    heard = [number for number in ASKED if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores SIGHUP
 
     def interrupt(number: int, frame: object) -> None:
+        for other in heard:  # a terminal that is closed sends two, and `timeout` may
+            signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one
-    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup ignores SIGHUP
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    for number in numbers:
-        signal.signal(number, interrupt)
+    for number in heard:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(number, interrupt)
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Signals are handled as before when the block is done."""
+    before = {number: signal.getsignal(number) for number in ASKED}
     try:
         yield
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            with contextlib.suppress(TypeError, ValueError):  # set by C; not the main thread
+                signal.signal(number, handler)
 
 
 def _launch(command: Any, given: list[str]) -> int:

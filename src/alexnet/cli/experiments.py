@@ -78,8 +78,8 @@ class Reproduce(OnDevice, Working):
         from alexnet.experiments import runner
 
         if not self.experiment:
-            for option in ("data", "conditions", "seeds", "scale"):
-                if getattr(self, option) is not None:
+            for option in ("data", "conditions", "seeds", "scale", "device"):
+                if getattr(self, option) != getattr(Reproduce, option):
                     raise UsageError(f"--{option}: of which experiment? Give its name; `alexnet reproduce` lists them")
             listed = runner.listing()
             return print_json(listed) if self.json else _print_experiments(listed)

@@ -149,7 +149,7 @@ def differences(rows: Sequence[Row]) -> dict[str, tuple[str, Difference]]:
 
     Rows that do not say which images were told wrong are left out.
     """
-    groups = by_condition([row for row in rows if "wrong" in row])
+    everything, groups = by_condition(rows), by_condition([row for row in rows if "wrong" in row])
     compared = {}
     for condition, group in list(groups.items())[1:]:
         other = next((name for name in (group[0].get("against"), *groups) if name in groups), condition)
@@ -159,7 +159,8 @@ def differences(rows: Sequence[Row]) -> dict[str, tuple[str, Difference]]:
             raise AlexNetError(f"{condition!r} and {other!r} were measured on other images, and cannot be compared")
         if seeds:
             of_both = difference(wrong_of(groups[other], seeds), wrong_of(group, seeds))
-            compared[condition] = other, dataclasses.replace(of_both, unpaired=len(first ^ second))
+            measured = {row["seed"] for name in (other, condition) for row in everything[name]}
+            compared[condition] = other, dataclasses.replace(of_both, unpaired=len(measured) - len(seeds))
     return compared
 
 

@@ -68,7 +68,7 @@ def measure(case: Case) -> list[Row]:
     dataset, net = case.dataset(val_fraction=0.0), case.work / "net.toml"
     net.write_text(NET.format(unit=case.condition), encoding="utf-8")
     done, rates = case.work / "rows.json", RATES[: case.scaled(len(RATES))]
-    first, rows = first_seed(case, rates), begun(done, case.display)
+    first, rows = rows_of_first_seed(case, rates), begun(done, case.display)
     while (rate := next_rate(rows, rates, first)) is not None:
         best = min([row["epochs"] for row in rows if row["epochs"] is not None], default=float(MOST))
         recipe = dataclasses.replace(BASE, net=str(net), seed=case.seed, learning_rate=rate)
@@ -95,7 +95,7 @@ def begun(path: Path, display: Display) -> list[Row]:
     return [{key: row[key] for key in ("rate", "epochs", "errors")} for row in learned if row["rate"] in RATES]
 
 
-def first_seed(case: Case, rates: Sequence[float]) -> list[Row]:
+def rows_of_first_seed(case: Case, rates: Sequence[float]) -> list[Row]:
     """What was measured of the case's unit with another seed at all rates; empty where there is none."""
     path = case.folder / RAW
     rows = whole(read_rows(path)) if path.exists() else []
@@ -118,9 +118,11 @@ def next_rate(rows: Sequence[Row], rates: Sequence[float], first: Sequence[Row])
     wanted = {*rates[:1], *(() if first else rates)}
     for best in (_best(first), _best(rows)):
         if best is not None and best["rate"] in in_order:
-            place = in_order.index(best["rate"])
-            wanted |= {*in_order[max(0, place - 1) : place + 2]}
+            number = in_order.index(best["rate"])
+            wanted |= {*in_order[max(0, number - 1) : number + 2]}
     tried = {row["rate"] for row in rows}
+    if wanted <= tried and _best(first) and not _best(rows):  # not there, where another seed was
+        wanted = {*rates}
     return next((rate for rate in rates if rate in wanted - tried), None)
 
 
@@ -174,7 +176,7 @@ def at_rate(rows: Sequence[Row], rate: float = SHARED) -> dict[int, Row]:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """For each unit: epochs at its best rate and at the shared one, and the factor to ReLU's."""
+    """For each unit: epochs at its best rate and at the shared one, the factor to ReLU's, and who learned at what."""
     groups = by_condition(rows)
     lines = [
         f"| unit | best rate, by seed | epochs to {THERE:.0%} | times ReLU's | epochs at {SHARED} | times ReLU's |",
@@ -189,15 +191,31 @@ def table(rows: Sequence[Row]) -> list[str]:
                 (best, best_of(groups.get("relu", []))),
                 (shared, at_rate(groups.get("relu", []))),
             )
-            for text in (_epochs(own), _factor(relus, own))
+            for text in (_epochs(own, len({row["seed"] for row in group})), _factor(relus, own))
         ]
         lines.append(f"| {UNITS.get(unit, unit)} | {rates} | {' | '.join(cells)} |")
-    return lines
+    return [*lines, "", *(_rates_of(unit, group) for unit, group in groups.items())]
 
 
-def _epochs(by_seed: dict[int, Row]) -> str:
+def _epochs(by_seed: dict[int, Row], seeds: int) -> str:
+    """The mean, the lowest and the highest of the seeds that got there, and how many these are where not all did."""
     epochs = [row["epochs"] for row in by_seed.values()]
-    return f"{statistics.mean(epochs):.1f} ({min(epochs):.1f} to {max(epochs):.1f})" if epochs else f"over {MOST}"
+    if not epochs:
+        return f"over {MOST}"
+    of_all = f"; {len(epochs)} of {seeds} seeds" if len(epochs) < seeds else ""
+    return f"{statistics.mean(epochs):.1f} ({min(epochs):.1f} to {max(epochs):.1f}{of_all})"
+
+
+def _rates_of(unit: str, rows: Sequence[Row]) -> str:
+    """Which seeds of a unit learned at which rates, in a line."""
+    seeds: dict[tuple[float, ...], list[int]] = {}
+    for seed in dict.fromkeys(row["seed"] for row in rows):
+        seeds.setdefault(tuple(sorted(row["rate"] for row in rows if row["seed"] == seed)), []).append(seed)
+    searched = (
+        f"seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))} at {', '.join(f'{rate:g}' for rate in rates)}"
+        for rates, numbers in seeds.items()
+    )
+    return f"- {UNITS.get(unit, unit)} was learned by {'; '.join(searched)}."
 
 
 def _factor(first: dict[int, Row], second: dict[int, Row]) -> str:

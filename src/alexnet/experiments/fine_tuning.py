@@ -34,7 +34,7 @@ from alexnet.experiments.experiment import (
     by_condition,
     is_dataset,
 )
-from alexnet.experiments.nets import train_for, wrong_images
+from alexnet.experiments.nets import kept_run, train_for, wrong_images
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.progress import plural
 from alexnet.runs.facts import training_seconds
@@ -156,8 +156,12 @@ def write_list(folder: Path, file: Path, classes: Sequence[str], count: int | No
 def listed(case: Case, name: str, classes: Sequence[str], count: int | None) -> Dataset:
     """A data set of some classes' photos, prepared once for all conditions."""
     list_file, folder = case.folder / f"{name}.csv", case.folder / name
-    if not is_dataset(str(folder)):  # its paths may be of where the experiment was before
-        write_list(photos(case), list_file, classes, count, case.seed)
+    if is_dataset(str(folder)):
+        return Dataset(folder)
+    before = list_file.read_bytes() if list_file.exists() else None
+    write_list(photos(case), list_file, classes, count, case.seed)
+    if folder.exists() and list_file.read_bytes() != before:  # begun where the experiment was before
+        files.remove_folder(folder)
     return prepare(list_file, folder)
 
 
@@ -172,11 +176,11 @@ def measure(case: Case) -> list[Row]:
     validation = photos(case) / "val"
     images = sum(len(photos_of(validation / name)) for name in classes[-NEW_CLASSES:])
     case.announce(arms.plan_words(images, case.planned, {}))
-    pretrained = case.folder / "pretrained"
+    pretrained = None
     if tuned:
         old = listed(case, "old-classes", classes[:-NEW_CLASSES], None)
         base = dataclasses.replace(BASE, epochs=case.scaled(BASE.epochs_for(old.splits["train"])))
-        train_for(case, old, pretrained, base)
+        pretrained = kept_run(case, files.make_folder(case.folder / "pretrained"), old, base)
     rows = []
     for count in counts:
         dataset = listed(case, f"few-{count}-{case.seed}", classes[-NEW_CLASSES:], count)
@@ -184,7 +188,7 @@ def measure(case: Case) -> list[Row]:
         whole = recipe.epochs_for(dataset.splits["train"], fine_tuning=tuned)
         recipe = dataclasses.replace(recipe, epochs=case.scaled(whole))
         run = case.work / f"run-{count}"
-        outcome = train_for(case, dataset, run, recipe, pretrained if tuned else None, show=False)
+        outcome = train_for(case, dataset, run, recipe, pretrained, show=False)
         evaluation = evaluate([load(run, device=machine.choose_device(case.device))], dataset)
         row = {"count": count, "epochs": outcome.epochs, "training_seconds": training_seconds(run)}
         rows.append(row | {"top1_error": evaluation.errors.top1_error, **wrong_images(evaluation)})
@@ -224,11 +228,11 @@ def _differences(rows: Sequence[Row], counts: Sequence[int]) -> list[str]:
     for condition in list(by_condition(rows))[1:]:
         for count in counts:
             if condition in compared[count]:
-                means = arms.conclusion(*compared[count][condition])
+                other, own = compared[count][condition]
+                means = arms.conclusion("the first" if other == rows[0]["condition"] else other, own)
                 lines.append(f"| {condition} | {count} | {means} |")
-    if not lines:
-        return []
-    return ["", "| | photos per class | difference, 95% interval | conclusion |", "| --- | --- | --- | --- |", *lines]
+    title = "| | photos per class | difference to the first, 95% interval | conclusion |"
+    return ["", title, "| --- | --- | --- | --- |", *lines] if lines else []
 
 
 def figure(rows: Sequence[Row]) -> Figure:

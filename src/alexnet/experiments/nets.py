@@ -16,6 +16,7 @@ from alexnet.evaluation.errors import described
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.experiments.experiment import NEVER, SIZE, Case, Row, fitted, held_out_split
 from alexnet.experiments.statistics import packed
+from alexnet.runs.facts import training_seconds
 from alexnet.runs.verify import verify
 from alexnet.training.journal import Outcome
 from alexnet.training.recipe import Recipe
@@ -158,6 +159,7 @@ def measured(case: Case, runs: Sequence[Path], dataset: Dataset, split: str, vie
         "top1_error": errors["top1_error"],
         "top5_error": errors["top5_error"],
         "loss": errors["loss"],
+        "training_seconds": round(sum(training_seconds(run) or 0.0 for run in runs), 1),
         **wrong_images(evaluation),
     }
 

@@ -62,8 +62,8 @@ def measure(case: Case) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """A line for each pair of precisions: every seed's error, their mean, and the difference to the first pair."""
-    pairs = by_condition([{**row, "condition": f"{row['condition']} | {row['measured_in']}"} for row in rows])
-    compared = arms.differences([row for group in pairs.values() for row in group])
+    by_pair = [{**row, "condition": f"{row['condition']} | {row['measured_in']}"} for row in rows]
+    pairs, compared = by_condition(by_pair), arms.differences(by_pair)
     lines = [
         "| trained in | measured in | top-1 error, by seed | mean | difference to the first, 95% interval "
         "| conclusion |",

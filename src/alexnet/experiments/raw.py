@@ -22,7 +22,7 @@ def rows_of(condition: str, seed: int, measured: Sequence[Row]) -> list[Row]:
     """What was measured of a condition with a seed, as it is kept."""
     several = {ROWS: len(measured)} if len(measured) > 1 else {}
     case = {"condition": condition, "seed": seed}
-    return [{**case, **row, **case, **several} for row in measured]
+    return [{**case, **row, **case, **several} for row in measured]  # first, and whatever a row says of them
 
 
 def whole(rows: Sequence[Row]) -> list[Row]:
@@ -57,7 +57,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         for before, other in case.items():
             if other == row:
                 raise AlexNetError(f"{where}: is line {before:,} again; remove one of them")
-        if "wrong" in row and len(case) >= row.get(ROWS, 1):
+        if ("wrong" in row or ROWS in row) and len(case) >= row.get(ROWS, 1):
             raise AlexNetError(f"{where}: is of the same condition and seed as line {next(iter(case)):,}; {REMEDY}")
         case[number] = row
         rows.append(row)
@@ -66,8 +66,10 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
 
 def _problem(row: Row) -> str | None:
     """What is wrong with a row, the first of it."""
-    if not isinstance(row.get("condition"), str) or plain(row["condition"]) != row["condition"]:
+    if not isinstance(row.get("condition"), str):
         return "names no condition"
+    if plain(row["condition"]) != row["condition"]:
+        return "condition: is no text"
     if not _is_count(row.get("seed"), 0):
         return "names no seed"
     images, several = row.get("images", 1), row.get(ROWS, 1)

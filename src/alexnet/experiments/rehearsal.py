@@ -71,13 +71,13 @@ def compared(dataset: Dataset, items: Sequence[Item], published: Sequence[str]) 
 
 
 def timed(case: Case, stage: str, make: Callable[[], Made]) -> Made:
-    """Makes something, and notes its seconds in the case's folder; after an interruption, those of what was left."""
-    started = time.monotonic()
-    made = make()
-    stages = stages_of(case)
-    stages.setdefault(stage, round(time.monotonic() - started, 2))
-    files.write_json(case.work / STAGES, stages)
-    return made
+    """Makes something, and notes its seconds in the case's folder: those of all calls, where it was interrupted."""
+    stages, started = stages_of(case), time.monotonic()
+    try:
+        return make()
+    finally:
+        stages[stage] = round(stages.get(stage, 0.0) + time.monotonic() - started, 2)
+        files.write_json(case.work / STAGES, stages)
 
 
 def stages_of(case: Case) -> dict[str, float]:

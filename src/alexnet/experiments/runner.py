@@ -146,7 +146,9 @@ def reproduce(
         rows = raw.whole(raw.read_rows(root / RAW)) if (root / RAW).exists() else []
         measured = {(row["condition"], row["seed"]) for row in rows}
         missing = [case for case in itertools.product(conditions, seeds) if case not in measured]
-        for case in measured:  # of one that was killed when all was measured
+        files.remove_leftovers(root, owned=True)
+        files.remove_leftovers(root / "work", owned=True)
+        for case in measured:  # killed before that was removed
             shutil.rmtree(_work(root, *case), ignore_errors=True)
         if rows and missing:
             raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
