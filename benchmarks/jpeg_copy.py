@@ -3,7 +3,7 @@
 The originals are not at hand. So the copy is compared with a copy of itself, whose images were encoded in the same way
 (Pillow's, quality 75, 4:2:0) after a shift of three pixels, that their blocks may lie elsewhere, and shifted back:
 
-    python -m benchmarks.jpeg_copy cifar twice               # a dataset of the copy -> CIFAR-10's binary files
+    python -m benchmarks.jpeg_copy cifar twice >docs/raw/jpeg-copy.json  # CIFAR-10 as binary files
     alexnet prepare twice twice-dataset --val-fraction 0 --format jpeg
     alexnet reproduce cifar-fast twice-fast --data twice-dataset --scale hours --conditions "cifar-quick fast"
     cp twice-fast/raw.jsonl docs/raw/cifar-fast-encoded-twice.jsonl

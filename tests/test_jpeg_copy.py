@@ -5,7 +5,9 @@ import pytest
 from benchmarks import jpeg_copy
 from PIL import Image
 
-from alexnet import Dataset, prepare
+from alexnet import Dataset, UsageError, prepare
+from alexnet.experiments.raw import to_bytes
+from alexnet.experiments.statistics import packed
 
 
 def test_images_that_are_encoded_again_stay_in_place():
@@ -18,7 +20,30 @@ def test_images_that_are_encoded_again_stay_in_place():
     assert 0 < change < min(shifted) / 2
 
 
-def test_a_data_set_is_written_as_cifar_10_in_its_order(tmp_path):
+def test_what_the_second_encoding_adds_is_paired_by_seed_and_image(tmp_path):
+    wrong = np.zeros(100, bool)
+    wrong[:20] = True
+    rows = [
+        {"condition": "net", "seed": seed, "images": 100, "top1_error": 0.2, "wrong": packed(wrong)}
+        for seed in (0, 1, 2)
+    ]
+    more = wrong.copy()
+    more[90:] = True
+    other = [{**rows[0], "seed": 9}, {**rows[1], "top1_error": 0.3, "wrong": packed(more)}, rows[0]]
+    for name, own in zip(jpeg_copy.RAW, (rows, other)):
+        (tmp_path / name).write_bytes(to_bytes(own))
+    (line,) = jpeg_copy.table(tmp_path)[2:]
+    assert line.startswith("| net | 20.00% | 25.00% | +5.00, +0.00 to +") and line.endswith(" | 2 |")
+
+
+def test_what_is_not_cifar_10_is_refused(dataset, tmp_path):
+    with pytest.raises(UsageError, match="where CIFAR-10 has"):
+        jpeg_copy.encode(dataset, tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_data_set_is_written_as_cifar_10_in_its_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(jpeg_copy, "SPLITS", {"train": 12, "test": 4})
     random = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 2)):
         for name in ("airplane", "truck"):

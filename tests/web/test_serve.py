@@ -1,7 +1,9 @@
 """The command: where it listens, what it says, and one line for what it cannot do."""
 
 import json
+import os
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -51,6 +53,22 @@ def briefly(monkeypatch):
             super().run(sockets)
 
     monkeypatch.setattr(server.uvicorn, "Server", Briefly)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_it(run, alexnet, monkeypatch, name):
+    if not hasattr(signal, name):
+        pytest.skip("a signal of Unix")
+
+    class Stopped(server.uvicorn.Server):
+        async def startup(self, sockets=None):
+            await super().startup(sockets)
+            threading.Timer(0.2, os.kill, (os.getpid(), getattr(signal, name))).start()
+
+    monkeypatch.setattr(server.uvicorn, "Server", Stopped)
+    before = signal.getsignal(getattr(signal, name))
+    status, _, err = alexnet("serve", run, "--port", "0")
+    assert status == 0 and "Traceback" not in err and signal.getsignal(getattr(signal, name)) == before
 
 
 def test_a_run_whose_dataset_is_gone_is_served_without_examples(run, alexnet, briefly, tmp_path):
