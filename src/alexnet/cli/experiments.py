@@ -104,12 +104,15 @@ class Reproduce(OnDevice, Working):
 
 def _print_experiments(listed: Mapping[str, Mapping[str, Any]]) -> int:
     """Each with what the paper says, the images that it needs, and its sizes. Returns 0, the exit status."""
+    from alexnet.experiments.asked import listed as in_a_line
+
     shown = table_of("", "")
     shown.show_header = False
     for name, entry in listed.items():
         add_row(shown, name, entry["description"])
         takes = entry.get("takes") and f"{entry['takes']}; without --data drawn images"
         says = {"the paper": entry.get("paper"), "needs": entry.get("needs"), "takes": takes}
+        says["conditions"] = in_a_line(entry["conditions"]) if len(entry["conditions"]) > 1 else None
         minutes = {scale: f" ({count:,} minutes)" for scale, count in entry.get("minutes", {}).items()}
         scales = {
             f"--scale {scale}": words + minutes.get(scale, "") for scale, words in entry.get("scales", {}).items()
@@ -120,5 +123,5 @@ def _print_experiments(listed: Mapping[str, Mapping[str, Any]]) -> int:
     print_table(shown)
     say("Run one: alexnet reproduce NAME FOLDER [--data DATA] [--scale SCALE]; its smallest scale is the default.")
     say("Needs, takes: what to give as --data. Errors in pairs: top-1 / top-5, in percent.")
-    say("Minutes: measured once, on two cores of an AMD EPYC, some beside other work; without any, none were.")
+    say("Minutes: measured once, on two cores of an AMD EPYC, some beside other work. Scales without them were not.")
     return 0

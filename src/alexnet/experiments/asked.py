@@ -50,7 +50,7 @@ def conditions_of(experiment: Experiment, wanted: Sequence[str]) -> list[str]:
         conditions.append(condition)
         del texts[:count]
     if not conditions:
-        raise UsageError(f"--conditions: names none; give some of {_listed(experiment.conditions)}")
+        raise UsageError(f"--conditions: names none; give some of {listed(experiment.conditions)}")
     return list(dict.fromkeys(conditions))
 
 
@@ -74,7 +74,7 @@ def _refused(experiment: Experiment, condition: str) -> UsageError | None:
         return None
     if experiment.check is None:
         near = files.nearest(condition, experiment.conditions)
-        return UsageError(f"condition {condition!r}: {near}give one of {_listed(experiment.conditions)}")
+        return UsageError(f"condition {condition!r}: {near}give one of {listed(experiment.conditions)}")
     try:
         experiment.check(condition)
     except UsageError as error:
@@ -83,7 +83,8 @@ def _refused(experiment: Experiment, condition: str) -> UsageError | None:
     return None
 
 
-def _listed(conditions: Sequence[str]) -> str:
+def listed(conditions: Sequence[str]) -> str:
+    """Conditions in a line, as ``--conditions`` takes them."""
     return ("; " if any("," in condition for condition in conditions) else ", ").join(conditions)
 
 

@@ -158,8 +158,10 @@ def reproduce(
             count = sum(dataset.splits.values())
             display.line(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
         try:
-            for condition, seed in missing:
+            for number, (condition, seed) in enumerate(missing, 1):
                 machine.choose_device(device)
+                if len(missing) > 1:
+                    display.line(f"{number:,} of {len(missing):,}: {condition}, seed {seed}")
                 work = _work(root, condition, seed)
                 case = Case(
                     condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
