@@ -162,9 +162,14 @@ def test_every_arm_is_a_net_and_a_recipe(dataset, tmp_path):
         (cifar.FAST_ARMS, "cifar-quick"), (photos.PHOTO_ARMS, "default"),
         (cifar.ABLATIONS_CIFAR, "cifar-11"), (cifar.ABLATIONS_FAST, "cifar-18-fast"),
     ):  # fmt: skip
+        others = []
         for arm in compared.values():
             own = arms.own_recipe(arm, RECIPES[base], case_of(dataset, tmp_path), dataset, tmp_path)
-            assert load_table(own.net or "paper").sized(10)[-1].made == (10,)
+            table = load_table(own.net or "paper")
+            assert table.sized(10)[-1].made == (10,)
+            trained = dataclasses.replace(own, net=None), tuple(table.layers.values()), table.towers
+            assert arm.of or trained not in others, arm  # each arm changes something
+            others.append(trained)
             assert {arm.of, arm.against} - {""} <= set(compared)
 
 
