@@ -188,6 +188,7 @@ def _threads() -> None:
 def _signals() -> None:
     """Signals do what they do in a terminal, also where the tests run under nohup or in a shell's background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from benchmarks.kill import of_run
 
 import alexnet
 from alexnet.errors import UsageError
-from alexnet.ranks.launch import devices_of, without_devices
+from alexnet.ranks.launch import devices_of, handlers_kept, without_devices
 from alexnet.runs import owners
 
 
@@ -29,6 +30,15 @@ def test_each_process_runs_the_command_without_devices():
     assert without_devices(["train", "--devices", "2", "data", "run"]) == ["train", "data", "run"]
     rest = ["train", "data", "run", "--lr", "0.1"]
     assert without_devices([*rest[:3], "--devices=all", *rest[3:]]) == rest
+
+
+def test_handlers_of_signals_are_as_before():
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.getsignal(getattr(signal, name)) for name in names]
+    with handlers_kept():
+        for name in names:  # as torch's launcher does
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    assert [signal.getsignal(getattr(signal, name)) for name in names] == before
 
 
 def words_of(dataset, run: Path, net: Path, *more: str) -> list[str]:

@@ -13,6 +13,7 @@ from alexnet.cli.commands import command_class as command_class
 from alexnet.cli.commands import overview
 from alexnet.cli.streams import exhausted, fail, open_streams, operating_system, warn
 from alexnet.errors import AlexNetError, Elsewhere, Interrupted, UsageError
+from alexnet.ranks.launch import handlers_kept
 
 ASKED = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # Windows has one
 SHARED = ("train", "evaluate", "features", "bench")  # the commands that several processes of a job may share
@@ -20,7 +21,7 @@ SHARED = ("train", "evaluate", "features", "bench")  # the commands that several
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 done, 1 failed, 2 wrong use, 130 interrupted after saving."""
-    with _handlers_kept():
+    with handlers_kept():
         status = _status(arguments)
     if ranks.broken():  # everything is said and flushed
         os._exit(status)
@@ -126,18 +127,6 @@ def _end_as_by_ctrl_c() -> None:
     for number in heard:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(number, interrupt)
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Signals are handled as before when the block is done."""
-    before = {number: signal.getsignal(number) for number in ASKED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            with contextlib.suppress(TypeError, ValueError):  # set by C; not the main thread
-                signal.signal(number, handler)
 
 
 def _launch(command: Any, given: list[str]) -> int:

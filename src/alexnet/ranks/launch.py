@@ -16,6 +16,19 @@ GRACE_SECONDS = 1  # after one has failed, for the others to say why and to leav
 ASKED = (signal.SIGTERM, signal.SIGINT)  # signals that ask for an end, not a fault
 
 
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Signals that end a process are handled as before when the block is done; torch's launcher leaves its own."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has two
+    before = {number: signal.getsignal(number) for number in (getattr(signal, name, None) for name in names) if number}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            with contextlib.suppress(TypeError, ValueError):  # set by C; not the main thread
+                signal.signal(number, handler)
+
+
 def devices_of(asked: str) -> int:
     """How many processes ``--devices`` asks for.
 
@@ -102,7 +115,7 @@ def _run(count: int, arguments: Sequence[str]) -> dict[int, int]:
     )
     try:
         report = contextlib.redirect_stderr(io.StringIO())  # torchrun's own repeats what the ranks have said
-        with report, _killing_soon():
+        with handlers_kept(), report, _killing_soon():
             elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
     except ChildFailedError as error:
         return {rank: failure.exitcode for rank, failure in error.failures.items()}
