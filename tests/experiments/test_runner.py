@@ -383,7 +383,7 @@ def test_a_signal_ends_it_and_it_says_that_the_same_command_goes_on(name, datase
 
     changed = dataclasses.replace(precision.PRECISION, measure=stops)
     monkeypatch.setattr(runner, "EXPERIMENTS", {"precision": changed})
-    numbers = [getattr(signal, each) for each in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, each)]
+    numbers = [getattr(signal, other) for other in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, other)]
     before = [signal.getsignal(number) for number in numbers]
     assert main(["reproduce", "precision", str(tmp_path / "e"), "--data", dataset.path]) == 130
     assert "e: interrupted; the same command goes on from there" in capsys.readouterr().err

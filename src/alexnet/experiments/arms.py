@@ -176,12 +176,23 @@ def table(arms: Mapping[str, Arm], rows: Sequence[Row]) -> list[str]:
         own = errors if group[0].get("nets", 1) == 1 else list(dict.fromkeys(errors))  # one figure for several seeds
         shown = ", ".join(f"{error:.2%}" for error in own)
         says = arms[condition].says if condition in arms else ""
-        means = " | "
-        if condition in compared:
-            other, own = compared[condition]
-            means = conclusion("the first" if other == rows[0]["condition"] else other, own)
+        means = difference_cells(condition, compared, rows[0]["condition"])
         lines.append(f"| {condition} | {statistics.mean(errors):.2%} | {shown} | {means} | {says} |")
     return lines
+
+
+def difference_cells(condition: str, compared: Mapping[str, tuple[str, Difference]], first: str) -> str:
+    """What an arm is by ``differences``, as two cells of a table of differences to the first arm; empty where nothing.
+
+    Args:
+        condition: the arm's.
+        compared: what ``differences`` gives.
+        first: the first arm's condition.
+    """
+    if condition not in compared:
+        return " | "
+    other, own = compared[condition]
+    return conclusion("the first" if other == first else other, own)
 
 
 def conclusion(other: str, compared: Difference) -> str:

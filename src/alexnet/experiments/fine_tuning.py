@@ -228,8 +228,7 @@ def _differences(rows: Sequence[Row], counts: Sequence[int]) -> list[str]:
     for condition in list(by_condition(rows))[1:]:
         for count in counts:
             if condition in compared[count]:
-                other, own = compared[count][condition]
-                means = arms.conclusion("the first" if other == rows[0]["condition"] else other, own)
+                means = arms.difference_cells(condition, compared[count], rows[0]["condition"])
                 lines.append(f"| {condition} | {count} | {means} |")
     title = "| | photos per class | difference to the first, 95% interval | conclusion |"
     return ["", title, "| --- | --- | --- | --- |", *lines] if lines else []

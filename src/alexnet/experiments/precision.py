@@ -62,7 +62,7 @@ def measure(case: Case) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """A line for each pair of precisions: every seed's error, their mean, and the difference to the first pair."""
-    by_pair = [{**row, "condition": f"{row['condition']} | {row['measured_in']}"} for row in rows]
+    by_pair = [{**row, "condition": f"{row['condition']}, {row['measured_in']}"} for row in rows]
     pairs, compared = by_condition(by_pair), arms.differences(by_pair)
     lines = [
         "| trained in | measured in | top-1 error, by seed | mean | difference to the first, 95% interval "
@@ -72,11 +72,9 @@ def table(rows: Sequence[Row]) -> list[str]:
     for pair, group in pairs.items():
         errors = [row["top1_error"] for row in group]
         shown = ", ".join(f"{error:.2%}" for error in errors)
-        means = " | "
-        if pair in compared:
-            other, own = compared[pair]
-            means = arms.conclusion("the first" if other == next(iter(pairs)) else other.replace(" | ", ", "), own)
-        lines.append(f"| {pair} | {shown} | {statistics.mean(errors):.2%} | {means} |")
+        means = arms.difference_cells(pair, compared, next(iter(pairs)))
+        both = f"{group[0]['trained_in']} | {group[0]['measured_in']}"
+        lines.append(f"| {both} | {shown} | {statistics.mean(errors):.2%} | {means} |")
     low, high = rows[0]["top1_interval"]
     images = plural(rows[0]["images"], "image")
     return [*lines, "", f"Measured on {images}: the first error's 95% interval is {low:.1%} to {high:.1%}."]
