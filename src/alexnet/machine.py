@@ -84,6 +84,11 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
+def device_name(device: torch.device) -> str:
+    """A GPU's name as its maker writes it, or else the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def cores() -> int:
     """How many cores this process may use: those it may run on, and no more than its control group's share of time."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

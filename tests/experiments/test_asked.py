@@ -1,11 +1,14 @@
 """What is asked of an experiment is checked before anything runs, and must be what its folder was begun with."""
 
 import json
+import re
 import shutil
 
 import pytest
+import torch
 
 from alexnet import AlexNetError, Recipe, UsageError, files, prepare
+from alexnet.cli import main
 from alexnet.experiments import asked, experiment, fine_tuning, runner
 from tests.conftest import fill
 
@@ -262,3 +265,42 @@ def test_held_out_images_are_those_that_nothing_is_trained_on(dataset):
     assert experiment.held_out_split(dataset) == "val"
     with pytest.raises(UsageError, match="has no test images"):
         experiment.held_out_split(dataset, ("test",))
+
+
+def test_what_would_be_measured_is_said_and_nothing_is_written(tmp_path, dataset, capsys):
+    common = ["reproduce", "precision", str(tmp_path / "e"), "--data", str(dataset.path), "--scale", "0.25"]
+    assert main([*common, "--seeds", "0,3", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "0.25 of its epochs, steps or drawn images, at least one epoch: 2 conditions, 2 seeds" in said.out
+    assert "  bf16: seeds 0, 3\n" in said.out and "time: was not measured\n" in said.out
+    assert not (tmp_path / "e").exists()
+    with pytest.raises(UsageError, match="condition 'bf17'"):
+        runner.plan("precision", tmp_path / "e", data=dataset.path, conditions=["bf17"])
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "mine.txt").touch()
+    with pytest.raises(UsageError, match="e: "):
+        runner.plan("precision", tmp_path / "e", data=dataset.path)
+
+
+def test_a_plan_knows_what_is_measured_and_what_its_scale_took(tmp_path, dataset):
+    (tmp_path / "e").mkdir()
+    asked.begin(tmp_path / "e", "precision", dataset.path, 0.1, {"": dataset})
+    (tmp_path / "e" / "raw.jsonl").write_text('{"condition": "bf16", "seed": 1, "top1_error": 0.5}\n', encoding="utf-8")
+    made = runner.plan("precision", tmp_path / "e", data=dataset.path, seeds=[0, 1], scale=0.1)
+    missing = made.missing(runner.measured_rows(tmp_path / "e"))
+    assert made.minutes is None and missing == [("float32", 0), ("float32", 1), ("bf16", 0)]
+    whole = runner.plan("figure1", tmp_path / "f", data=dataset.path)
+    assert whole.minutes == runner.EXPERIMENTS["figure1"].scales["minutes"].minutes
+    assert runner.plan("figure1", tmp_path / "f", data=dataset.path, seeds=[0, 1]).minutes is None
+
+
+def test_what_goes_on_on_another_machine_is_noted(tmp_path, dataset, monkeypatch):
+    asked.begin(tmp_path, "precision", dataset.path, 0.1, {"": dataset})
+    for name in ("one", "other", "one", "other"):
+        monkeypatch.setattr(asked.machine, "cpu_name", lambda name=name: name)
+        asked.measured_by(tmp_path, torch.device("cpu"))
+    note = json.loads((tmp_path / asked.NOTE).read_text(encoding="utf-8"))
+    assert note["machine"] == "one" and [also["machine"] for also in note["also"]] == ["other"]
+    assert re.search("begun .* on one, cores: .*; gone on with .* on other, cores: ", asked.described(tmp_path))
+    assert not asked.begin(tmp_path, "precision", dataset.path, 0.1, {"": dataset})  # and nothing of it is lost
+    assert json.loads((tmp_path / asked.NOTE).read_text(encoding="utf-8")) == note

@@ -87,6 +87,23 @@ def test_each_group_is_a_matrix(maps, layout):
         np.testing.assert_allclose(step, own * max(1, 6 / own.shape[1]) ** 0.5, atol=1e-9)
 
 
+@pytest.mark.parametrize("as_a_net_keeps_it", [False, True])
+def test_each_place_of_a_locally_connected_layer_is_a_matrix(as_a_net_keeps_it):
+    """With a fifth of the rate, also in the decay; 5 filters of 3 maps and 2x1 windows, at 2x4 places."""
+    start = drawn(5, 3, 2, 1, 2, 4)
+    if as_a_net_keeps_it:  # places first, filters last
+        start = start.permute(4, 5, 2, 3, 1, 0).contiguous().permute(5, 4, 2, 3, 0, 1)
+    weight = torch.nn.Parameter(start.clone(memory_format=torch.preserve_format))
+    weight.grad = drawn(5, 3, 2, 1, 2, 4, seed=2)
+    optimizer = Muon({"local.weight": weight}, lr=1.0, momentum=0.5, weight_decay=0.25)
+    optimizer.step()
+    for row, column in np.ndindex(2, 4):
+        step = by_singular_values(weight.grad[..., row, column].permute(0, 2, 3, 1).reshape(5, -1).numpy())
+        moved = weight.detach()[..., row, column].permute(0, 2, 3, 1).reshape(5, -1).numpy()
+        before = start[..., row, column].permute(0, 2, 3, 1).reshape(5, -1).numpy()
+        np.testing.assert_allclose(moved, (1 - 0.2 * 0.25) * before - 0.2 * step, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["paper", "cifar-13"])
 def test_of_a_whole_net_with_its_copies(name):
     """All convolutions, in the layouts that a net keeps; copies of bf16 stay equal."""

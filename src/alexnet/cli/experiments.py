@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
@@ -10,7 +11,7 @@ from alexnet.cli.options import Folder, OnDevice, Working, seed_list
 from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
 from alexnet.errors import Interrupted, UsageError
-from alexnet.progress import clock
+from alexnet.progress import clock, plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,25 +74,29 @@ class Reproduce(OnDevice, Working):
     """minutes, hours or paper, as far as the experiment has it; or a share of its epochs, steps or drawn images, above
     0 and at most 1, with all of its conditions and seeds (default: its smallest)."""
 
+    dry_run: bool = False
+    """Say what would be measured, and what is measured already; write nothing."""
+
     def __call__(self) -> int:
         from alexnet import machine
         from alexnet.experiments import runner
 
         if not self.experiment:
-            for option in ("data", "conditions", "seeds", "scale", "device"):
+            for option in ("data", "conditions", "seeds", "scale", "dry_run", "device"):
                 if getattr(self, option) != getattr(Reproduce, option):
-                    raise UsageError(f"--{option}: of which experiment? Give its name; `alexnet reproduce` lists them")
+                    flag = option.replace("_", "-")
+                    raise UsageError(f"--{flag}: of which experiment? Give its name; `alexnet reproduce` lists them")
             listed = runner.listing()
             return print_json(listed) if self.json else _print_experiments(listed)
         if not self.folder:
             raise UsageError(f"alexnet reproduce {self.experiment}: give a folder to write to")
         machine.set_up()
-        seeds = None if self.seeds is None else seed_list(self.seeds)
+        wanted: dict[str, Any] = {"data": self.data, "conditions": self.conditions, "scale": self.scale}
+        wanted["seeds"] = None if self.seeds is None else seed_list(self.seeds)
+        if self.dry_run:
+            return self._dry_run(wanted)
         try:
-            result = runner.reproduce(
-                self.experiment, self.folder, data=self.data, conditions=self.conditions, seeds=seeds,
-                scale=self.scale, device=self.device,
-            )  # fmt: skip
+            result = runner.reproduce(self.experiment, self.folder, **wanted, device=self.device)
         except KeyboardInterrupt as error:
             raise Interrupted(f"{self.folder}: interrupted; the same command goes on from there") from error
         if self.json:
@@ -99,6 +104,28 @@ class Reproduce(OnDevice, Working):
         for line in result.table:
             say(line)
         say(f"{result.folder}: raw.jsonl, table.md, figure.png, figure.svg")
+        return 0
+
+    def _dry_run(self, wanted: dict[str, Any]) -> int:
+        from alexnet import machine
+        from alexnet.experiments import runner
+
+        machine.choose_device(self.device)  # or say now that it is not there
+        plan = runner.plan(self.experiment, self.folder, **wanted)
+        missing = plan.missing(runner.measured_rows(Path(self.folder)))
+        if self.json:
+            shown = {key: value for key, value in vars(plan).items() if key != "datasets"}
+            return print_json({**shown, "missing": missing})
+        for line in plan.lines():
+            say(line)
+        for condition in plan.conditions:
+            seeds = [f"{seed}" if (condition, seed) in missing else f"{seed} (is there)" for seed in plan.seeds]
+            say(f"  {condition}: {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}")
+        took = "was not measured"
+        if plan.minutes:
+            took = f"{plural(plan.minutes, 'minute')} at most, measured once on two cores of an AMD EPYC"
+        say(f"time: {took}")
+        say("dry run: nothing was written")
         return 0
 
 

@@ -122,7 +122,7 @@ def bench(
             "processor": machine.cpu_name(),
             "threads": str(torch.get_num_threads()),
             "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+            "device": machine.device_name(where),
             "precision": precision,
             "kernels": native.kernels(where),
         }

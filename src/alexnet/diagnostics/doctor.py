@@ -78,7 +78,7 @@ def doctor() -> Report:
         "processor": machine.cpu_name(),
         "cores": f"{machine.cores()} for this process, {os.cpu_count()} in the machine",
         "instructions": ", ".join(name for name in INSTRUCTIONS if capable.get(name)) or "none of those that matter",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": machine.device_name(device),
         "precision": f"{precision} products, float32 weights",
         "kernels": f"{native.kernels(device)} ({kernels.words})",
         "library": str(kernels.path or "none"),

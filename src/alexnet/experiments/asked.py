@@ -18,6 +18,7 @@ from alexnet.files.old_names import current_condition
 from alexnet.runs.code import code
 
 NOTE, STORES = "experiment.json", "stores"  # the file; in it, the fingerprints of the data sets that were given
+ALSO = "also"  # in it: by what else the experiment was gone on with
 LAST_SEED = 2**29 - 1  # where a condition has several nets, theirs are counted on from a multiple of its seed
 
 
@@ -115,8 +116,8 @@ def datasets_of(data: str | None) -> dict[str, Dataset]:
     return dict(zip((RELEASE, CHALLENGE), prepared_pair(data) or ()))
 
 
-def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> bool:
-    """Writes what was asked for, or checks that it was the same before. Says whether it is written now.
+def check_folder(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> Row:
+    """What was asked for, as a folder keeps it, checked against what the folder was begun with; writes nothing.
 
     Args:
         folder: the experiment's.
@@ -124,6 +125,9 @@ def begin(folder: Path, name: str, data: str | None, share: float, datasets: Map
         data: images, as they were given.
         share: of its full size.
         datasets: those of ``data``.
+
+    Returns:
+        The whole note of a folder that was begun, or a new one.
 
     Raises:
         UsageError: the folder holds something else, or the experiment otherwise.
@@ -138,24 +142,40 @@ def begin(folder: Path, name: str, data: str | None, share: float, datasets: Map
         except AlexNetError as error:
             raise AlexNetError(f"{error}; give another folder") from error
         _check_same(folder, before, asked, stores)
-        if STORES not in before:  # of an earlier version
-            files.write_json(note, {**before, STORES: stores})
-        return False
-    inside = {entry.name for entry in folder.iterdir()} - {files.LOCK}
+        return {**before, STORES: before.get(STORES, stores)}  # an earlier version had none
+    inside = {entry.name for entry in folder.iterdir()} - {files.LOCK} if folder.is_dir() else set[str]()
     if RAW in inside:
         raise UsageError(f"{folder}: is the folder of an experiment whose {NOTE} is gone; give another folder")
     if inside:
         mistakes.refuse(folder, "new experiment")
-    about = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    return {**asked, STORES: stores}
+
+
+def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> bool:
+    """Writes what was asked for, where ``check_folder`` has nothing against it. Says whether the folder is new."""
+    note, is_new = check_folder(folder, name, data, share, datasets), not (folder / NOTE).exists()
+    if is_new or files.read_json(folder / NOTE, dict) != note:
+        files.write_json(folder / NOTE, note)
+    return is_new
+
+
+def measured_by(folder: Path, device: torch.device) -> None:
+    """Notes in an experiment's folder by what is measured from now on, where that is another than before."""
+    note: Row = files.read_json(folder / NOTE, dict)
+    now = {
         "machine": machine.cpu_name(),
+        "device": machine.device_name(device),
         "code": code(),
         "cores": machine.cores(),
         "torch": torch.__version__,
-        "kernels": native.kernels(torch.device("cpu")),
+        "kernels": native.kernels(device),
     }
-    files.write_json(note, {**asked, STORES: stores, **about})
-    return True
+    known = [note, *note.get(ALSO, [])]
+    if any(all(one.get(key, value) == value for key, value in now.items()) for one in known if "machine" in one):
+        return
+    now = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **now}
+    changed = {**note, ALSO: [*known[1:], now]} if "machine" in note else {**note, **now}
+    files.write_json(folder / NOTE, changed)
 
 
 def _check_same(folder: Path, before: Row, asked: Row, stores: Mapping[str, str]) -> None:
@@ -180,13 +200,17 @@ def withdraw(folder: Path) -> None:
 
 
 def described(folder: Path) -> str:
-    """What was asked for in an experiment's folder, by which version, when and on which machine it was begun."""
+    """What was asked for in an experiment's folder, when, by which version and on which machine it was measured."""
     note: Row = files.read_json(folder / NOTE, dict)
     share = "all" if note["scale"] == 1 else f"{note['scale']:g}"
     data = f" on {note['data']}" if note["data"] else ""
-    begun = f"begun {note['date']}" if "date" in note else "begun"
-    by = f"alexnet {note.get('code')}, torch {note.get('torch')}, kernels {note.get('kernels')}"
-    return (
-        f"`alexnet reproduce {note['experiment']}`, {share} of its size{data}; {begun} by {by} "
-        f"on {note.get('machine')}, cores: {note.get('cores')}."
-    )
+    later = "".join(f"; gone on with {_by(one)}" for one in note.get(ALSO, []))
+    return f"`alexnet reproduce {note['experiment']}`, {share} of its size{data}; begun {_by(note)}{later}."
+
+
+def _by(note: Row) -> str:
+    """When, by which version and on which machine."""
+    date = f"{note['date']} " if "date" in note else ""
+    by = f"{date}by alexnet {note.get('code')}, torch {note.get('torch')}, kernels {note.get('kernels')}"
+    gpu = f" with {note['device']}" if note.get("device", "cpu") != "cpu" else ""
+    return f"{by} on {note.get('machine')}{gpu}, cores: {note.get('cores')}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import files, machine
+from alexnet.data.dataset import Dataset
 from alexnet.errors import UsageError
 from alexnet.experiments import asked, raw
 from alexnet.experiments.ablations import ABLATION
@@ -97,6 +98,80 @@ def _listed(experiment: Experiment) -> dict[str, Any]:
     return {"description": experiment.description, **{key: value for key, value in entry.items() if value}}
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a call of ``reproduce`` measures.
+
+    Attributes:
+        name: of the experiment.
+        conditions, seeds: each of the ones with each of the others.
+        data: images, as given.
+        share: of its full size, 0..1.
+        words: what that is; empty where it was given as a number.
+        minutes: that all of it took at most, measured on two cores of an AMD EPYC; None: not measured.
+        datasets: those of ``data``, by name.
+    """
+
+    name: str
+    conditions: list[str]
+    seeds: list[int]
+    data: str | None
+    share: float
+    words: str
+    minutes: int | None
+    datasets: Mapping[str, Dataset]
+
+    def missing(self, rows: Sequence[Row]) -> list[tuple[str, int]]:
+        """The conditions and seeds of which there are no rows yet."""
+        measured = {(row["condition"], row["seed"]) for row in rows}
+        return [case for case in itertools.product(self.conditions, self.seeds) if case not in measured]
+
+    def lines(self) -> list[str]:
+        """It in words, before anything runs."""
+        count = f"{plural(len(self.conditions), 'condition')}, {plural(len(self.seeds), 'seed')}"
+        share = (
+            f"{self.share:g} of its epochs, steps or drawn images, at least one epoch" if self.share < 1 else "whole"
+        )
+        lines = [f"{self.name}: {self.words or share}: {count}"]
+        for dataset in self.datasets.values():
+            count = sum(dataset.splits.values())
+            lines.append(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
+        return lines
+
+
+def plan(
+    name: str,
+    folder: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    conditions: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    scale: str | float | None = None,
+) -> Plan:
+    """What ``reproduce`` would measure. Takes what it takes, raises what it raises, and writes nothing."""
+    if name not in EXPERIMENTS and os.fspath(folder) in EXPERIMENTS:
+        given = [name, os.fspath(folder)]
+        raise mistakes.Swapped(f"{folder} is an experiment; the arguments are swapped", "reproduce", given, given[::-1])
+    experiment = _experiment(name)
+    size = asked.scale_of(name, experiment, scale)
+    asked.check_data(name, experiment, data)
+    whole = size.conditions or experiment.conditions, size.seeds or experiment.seeds
+    own = (
+        asked.conditions_of(experiment, whole[0] if conditions is None else conditions),
+        asked.seeds_of(whole[1] if seeds is None else seeds),
+    )
+    minutes = size.minutes if own == (list(whole[0]), list(whole[1])) else None
+    place = None if data is None else os.fspath(data)
+    made = Plan(name, *own, place, size.share, size.words, minutes, asked.datasets_of(place))
+    asked.check_folder(Path(folder), name, place, size.share, made.datasets)
+    return made
+
+
+def measured_rows(folder: Path) -> list[Row]:
+    """What was measured in a folder, of whole cases."""
+    return raw.whole(raw.read_rows(folder / RAW)) if (folder / RAW).exists() else []
+
+
 def reproduce(
     name: str,
     folder: str | os.PathLike[str],
@@ -126,46 +201,31 @@ def reproduce(
             the experiment at another scale or on other images; a condition or seed that it cannot have.
         AlexNetError: its raw figures were changed.
     """
-    if name not in EXPERIMENTS and os.fspath(folder) in EXPERIMENTS:
-        given = [name, os.fspath(folder)]
-        raise mistakes.Swapped(f"{folder} is an experiment; the arguments are swapped", "reproduce", given, given[::-1])
-    experiment = _experiment(name)
-    size = asked.scale_of(name, experiment, scale)
-    asked.check_data(name, experiment, data)
-    if conditions is None:
-        conditions = size.conditions or experiment.conditions
-    conditions = asked.conditions_of(experiment, conditions)
-    seeds = asked.seeds_of(size.seeds or experiment.seeds if seeds is None else seeds)
-    place = None if data is None else os.fspath(data)
-    datasets = asked.datasets_of(place)
-    is_new = not files.exists(folder)
+    wanted = plan(name, folder, data=data, conditions=conditions, seeds=seeds, scale=scale)
+    experiment, is_new = _experiment(name), not files.exists(folder)
     root = files.make_folder(folder)
     display = Display(show, unit="images")
     with _gone_if_empty(root, is_new), files.owned(root, say=display.line), contextlib.closing(display):
-        begun = asked.begin(root, name, place, size.share, datasets)
-        rows = raw.whole(raw.read_rows(root / RAW)) if (root / RAW).exists() else []
-        measured = {(row["condition"], row["seed"]) for row in rows}
-        missing = [case for case in itertools.product(conditions, seeds) if case not in measured]
+        begun = asked.begin(root, name, wanted.data, wanted.share, wanted.datasets)
+        rows = measured_rows(root)
+        missing = wanted.missing(rows)
         files.remove_leftovers(root, owned=True)
         files.remove_leftovers(root / "work", owned=True)
-        for case in measured:  # killed before that was removed
+        for case in {(row["condition"], row["seed"]) for row in rows}:  # killed before that was removed
             shutil.rmtree(_work(root, *case), ignore_errors=True)
         if rows and missing:
             raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
-        count = f"{plural(len(conditions), 'condition')}, {plural(len(seeds), 'seed')}"
-        display.line(f"{name}: {size.words or f'{size.share:g} of its epochs or steps'}: {count}")
-        for dataset in datasets.values():
-            count = sum(dataset.splits.values())
-            display.line(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
+        for line in wanted.lines():
+            display.line(line)
         try:
+            if missing:
+                asked.measured_by(root, machine.choose_device(device))
             for number, (condition, seed) in enumerate(missing, 1):
-                machine.choose_device(device)
                 if len(missing) > 1:
                     display.line(f"{number:,} of {len(missing):,}: {condition}, seed {seed}")
                 work = _work(root, condition, seed)
-                case = Case(
-                    condition, seed, root, work, place, size.share, device, display, len(seeds), experiment.needs
-                )
+                case = Case(condition, seed, root, work, wanted.data, wanted.share, device, display, len(wanted.seeds),
+                            experiment.needs)  # fmt: skip
                 rows = _measured(experiment, case, rows)
         except UsageError:
             _removed_if_empty(root / "work")

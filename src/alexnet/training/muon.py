@@ -1,10 +1,10 @@
-"""Muon: an update rule by which a convolution's filters move equally far in all directions.
+"""Muon: an update rule by which a layer's filters move equally far in all directions.
 
 Beyond the paper: Keller Jordan and others, "Muon: An optimizer for hidden layers in neural networks", 2024.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,16 +17,18 @@ from alexnet.training.optimizer import Momentum
 ITERATIONS = 5
 SMALL = 1 << 23  # multiply-adds of ``X X'``, up to which one of a CPU's threads is done before the others are awake
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's
+CONVOLUTION, LOCAL = 4, 6  # dimensions of such a layer's weights: filters, maps, window; and places
+LOCAL_RATE = 0.2  # of a convolution's: what a locally connected layer learns with best (docs/recipes.md)
 
 
 class Muon(Momentum):
     """Of convolutions: ``v <- momentum v + g``, ``w <- (1 - lr weight_decay) w - lr s O(g + momentum v)``, where ``O``
     makes a matrix nearly orthogonal and ``s`` is ``sqrt(max(1, filters / weights of a filter))``.
 
-    A convolution is a matrix with a row for each filter; one with groups is a matrix for each group. All else is
-    updated as ``Momentum`` does: biases; fully connected layers, of which the paper's would take longer to
-    orthogonalize than to train; and locally connected layers, which learned more slowly so (docs/recipes.md). Some of
-    a convolution's filters are another matrix: each process needs all of them.
+    A convolution is a matrix with a row for each filter; one with groups is a matrix for each group. A locally
+    connected layer is a matrix at each place, and its rate is ``LOCAL_RATE`` times the others'. All else is updated as
+    ``Momentum`` does: biases, and fully connected layers, of which the paper's would take longer to orthogonalize than
+    to train. Some of a convolution's filters are another matrix: each process needs all of them.
 
     A step's length does not depend on the gradient's: only the rate's fall lets weights come to rest.
 
@@ -51,12 +53,13 @@ class Muon(Momentum):
     ):
         super().__init__(named_parameters, lr, momentum, weight_decay, weight_decays)
         for group in self.param_groups:
-            if group["params"][0].dim() == 4 and lr * group["weight_decay"] >= 1:
+            own = _lr(group)
+            if group["params"][0].dim() in (CONVOLUTION, LOCAL) and own * group["weight_decay"] >= 1:
                 raise UsageError(
-                    f"Muon: weight_decay {group['weight_decay']:g} of {group['name']}: a step of lr {lr:g} would take "
-                    f"all of its weights; give less than {1 / lr:g}"
+                    f"Muon: weight_decay {group['weight_decay']:g} of {group['name']}: a step of lr {own:g} would take "
+                    f"all of its weights; give less than {1 / own:g}"
                 )
-        self.groups = {name: 1 for name, tensor in self.tensors.items() if tensor.dim() == 4}
+        self.groups = {name: 1 for name, tensor in self.tensors.items() if tensor.dim() == CONVOLUTION}
         for name, count in (groups or {}).items():
             filters = len(self.tensors[name]) if name in self.groups else 0
             if not filters or count < 1 or filters % count:
@@ -67,26 +70,49 @@ class Muon(Momentum):
 
     def _update(self, group: dict[str, Any], gradient: Tensor, copy: Tensor | None) -> None:
         (tensor,) = group["params"]
-        if tensor.dim() != 4:
+        if tensor.dim() not in (CONVOLUTION, LOCAL):
             super()._update(group, gradient, copy)
             return
         velocity, gradient = self._velocity(tensor), gradient.to(tensor.dtype)
         velocity.mul_(group["momentum"]).add_(gradient)
         ahead = gradient.add(velocity, alpha=group["momentum"])
-        ahead = ahead.permute(0, 2, 3, 1)  # maps last, as the net keeps filters in memory
         parts = self.groups.get(group["name"], 1)  # one that was added later is one matrix
-        matrices = ahead.reshape(parts, len(tensor) // parts, -1).to(torch.promote_types(tensor.dtype, torch.float32))
+        matrices = _matrices(ahead, parts).to(torch.promote_types(tensor.dtype, torch.float32))
         rows, columns = matrices.shape[1:]
         small = tensor.numel() * min(rows, columns) <= SMALL and tensor.device.type == "cpu"
         with machine.torch_threads(1 if small else None):
-            step = orthogonal(matrices).reshape(ahead.shape).permute(0, 3, 1, 2)
-        lr = float(group["lr"])
+            step = _weights(orthogonal(matrices), tensor.shape)
+        lr = _lr(group)
         tensor.mul_(1 - lr * group["weight_decay"]).add_(step, alpha=-lr * math.sqrt(max(1.0, rows / columns)))
         if copy is not None:
             copy.detach().copy_(tensor)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "groups": self.groups}
+
+
+def _lr(group: dict[str, Any]) -> float:
+    """The rate of a tensor of filters."""
+    return float(group["lr"]) * (LOCAL_RATE if group["params"][0].dim() == LOCAL else 1.0)
+
+
+def _matrices(weight: Tensor, parts: int) -> Tensor:
+    """(number, filters, weights of a filter): a convolution's as so many parts, a locally connected layer's by place.
+
+    Maps come last in a filter and places first, as a net keeps them in memory.
+    """
+    if weight.dim() == LOCAL:
+        return weight.permute(4, 5, 2, 3, 1, 0).flatten(0, 1).flatten(1, 3).transpose(1, 2)
+    return weight.permute(0, 2, 3, 1).reshape(parts, len(weight) // parts, -1)
+
+
+def _weights(matrices: Tensor, shape: Sequence[int]) -> Tensor:
+    """The way back of ``_matrices``."""
+    filters, maps, *window = shape
+    if len(shape) == LOCAL:
+        height, width, *places = window
+        return matrices.transpose(1, 2).reshape(*places, height, width, maps, filters).permute(5, 4, 2, 3, 0, 1)
+    return matrices.reshape(filters, *window, maps).permute(0, 3, 1, 2)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
