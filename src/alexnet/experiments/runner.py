@@ -160,9 +160,11 @@ def plan(
         asked.conditions_of(experiment, whole[0] if conditions is None else conditions),
         asked.seeds_of(whole[1] if seeds is None else seeds),
     )
-    minutes = size.minutes if own == (list(whole[0]), list(whole[1])) else None
+    is_whole = own == (list(whole[0]), list(whole[1]))
+    words = size.words if is_whole or not size.words else f"{size.words}; asked for"
     place = None if data is None else os.fspath(data)
-    made = Plan(name, *own, place, size.share, size.words, minutes, asked.datasets_of(place))
+    minutes = size.minutes if is_whole else None
+    made = Plan(name, *own, place, size.share, words, minutes, asked.datasets_of(place))
     asked.check_folder(Path(folder), name, place, size.share, made.datasets)
     return made
 

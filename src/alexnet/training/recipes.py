@@ -52,6 +52,7 @@ FAST_CIFAR: dict[str, Any] = {  # found by trials on the test images of seed 0: 
     "schedule": "linear",
     "warmup_epochs": 0.3,
 }
+FAST_LOCAL = FAST_CIFAR | {"batch_size": 128, "learning_rate": 0.05, "weight_decay": 0.02}
 CONVOLUTIONS = ("conv1=0.004", "conv2=0.004", "conv3=0.004")
 LOCAL = ("local3=0.004", "local4=0.004")
 
@@ -112,6 +113,12 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=0.03,
         layer_weight_decay=("fc10=0.003",),
     ),
+    "cifar-13-fast": Recipe(
+        **FAST_LOCAL, net="cifar-13", epochs=36, layer_weight_decay=("local3=0.03", "local4=0.03", "fc10=0.003")
+    ),
+    "cifar-11-fast": Recipe(
+        **FAST_LOCAL, net="cifar-11", epochs=60, layer_weight_decay=("local3=0.1", "local4=0.1", "fc10=0.003")
+    ),
 }
 
 
@@ -171,6 +178,16 @@ def cifar_quick_fast(**changes: object) -> Recipe:
 def cifar_18_fast(**changes: object) -> Recipe:
     """Ours for the net cifar-18: a ninth of the source's epochs."""
     return _changed("cifar-18-fast", changes)
+
+
+def cifar_13_fast(**changes: object) -> Recipe:
+    """Ours for the net cifar-13: a third of the epochs of ``cifar_13``."""
+    return _changed("cifar-13-fast", changes)
+
+
+def cifar_11_fast(**changes: object) -> Recipe:
+    """Ours for the net cifar-11: a ninth of the source's epochs."""
+    return _changed("cifar-11-fast", changes)
 
 
 def _changed(name: str, changes: dict[str, Any]) -> Recipe:
