@@ -42,6 +42,7 @@ class Case:
         display: shows progress.
         planned: seeds of each condition.
         needs: the images that the experiment is about, or None.
+        rows: what was measured before, of all cases.
     """
 
     condition: str
@@ -54,10 +55,11 @@ class Case:
     display: Display
     planned: int = 1
     needs: str | None = None
+    rows: Sequence[Row] = ()
 
     def announce(self, line: str) -> None:
         """Says a line once, before anything of the experiment is measured."""
-        if not (self.folder / RAW).exists():
+        if not self.rows:
             self.display.line(line)
 
     def scaled(self, count: int, least: int = 1) -> int:

@@ -20,8 +20,7 @@ from alexnet import files, machine
 from alexnet.data.batches import ahead
 from alexnet.data.dataset import Dataset
 from alexnet.errors import AlexNetError
-from alexnet.experiments.experiment import CIFAR_10, RAW, Case, Experiment, Row, Scale, by_condition
-from alexnet.experiments.raw import read_rows, whole
+from alexnet.experiments.experiment import CIFAR_10, Case, Experiment, Row, Scale, by_condition
 from alexnet.experiments.statistics import ratio
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.files.checked import Within
@@ -97,9 +96,7 @@ def begun(path: Path, display: Display) -> list[Row]:
 
 def rows_of_first_seed(case: Case, rates: Sequence[float]) -> list[Row]:
     """What was measured of the case's unit with another seed at all rates; empty where there is none."""
-    path = case.folder / RAW
-    rows = whole(read_rows(path)) if path.exists() else []
-    own = [row for row in by_condition(rows).get(case.condition, []) if row["seed"] != case.seed]
+    own = [row for row in by_condition(case.rows).get(case.condition, []) if row["seed"] != case.seed]
     for seed in {row["seed"]: None for row in own}:
         if {row["rate"] for row in own if row["seed"] == seed} >= set(rates):
             return [row for row in own if row["seed"] == seed]

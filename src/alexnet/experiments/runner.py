@@ -227,7 +227,7 @@ def reproduce(
                     display.line(f"{number:,} of {len(missing):,}: {condition}, seed {seed}")
                 work = _work(root, condition, seed)
                 case = Case(condition, seed, root, work, wanted.data, wanted.share, device, display, len(wanted.seeds),
-                            experiment.needs)  # fmt: skip
+                            experiment.needs, rows)  # fmt: skip
                 rows = _measured(experiment, case, rows)
         except UsageError:
             _removed_if_empty(root / "work")

@@ -106,8 +106,8 @@ class Recipe:
     # optimizer
 
     optimizer: Literal["momentum", "muon"] = "momentum"
-    """How gradients move weights. momentum: as paper 5 says. muon: a convolution's filters move equally far in
-    all directions (Jordan et al., 2024), which takes fewer epochs, and a higher --lr; the rest as with momentum."""
+    """How gradients move weights. momentum: as paper 5 says. muon: the filters of convolutional and
+    locally connected layers move equally far in all directions (Jordan et al., 2024): fewer epochs, a higher --lr."""
 
     batch_size: Annotated[int, Within(1, 10**6)] | None = None
     """Images per step (paper 5: 128; default: 64, or 32 for fewer than 4,000 training images)."""
