@@ -34,6 +34,11 @@ def choose_device(name: str = "auto") -> torch.device:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, False):
         raise UsageError(f"--device {name}: this machine has none that torch {torch.__version__} can use; try cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UsageError(
+            f"--device {name}: this machine has no such GPU; give cuda:0{f' to cuda:{last}' if last else ''}"
+        )
     return device
 
 

@@ -268,39 +268,115 @@ def test_held_out_images_are_those_that_nothing_is_trained_on(dataset):
 
 
 def test_what_would_be_measured_is_said_and_nothing_is_written(tmp_path, dataset, capsys):
-    common = ["reproduce", "precision", str(tmp_path / "e"), "--data", str(dataset.path), "--scale", "0.25"]
-    assert main([*common, "--seeds", "0,3", "--dry-run"]) == 0
-    said = capsys.readouterr()
-    assert "0.25 of its epochs, steps or drawn images, at least one epoch: 2 conditions, 2 seeds" in said.out
-    assert "  bf16: seeds 0, 3\n" in said.out and "time: was not measured\n" in said.out
-    assert not (tmp_path / "e").exists()
-    with pytest.raises(UsageError, match="condition 'bf17'"):
-        runner.plan("precision", tmp_path / "e", data=dataset.path, conditions=["bf17"])
+    common = ["reproduce", "photos-fast", str(tmp_path / "e"), "--data", str(dataset.path), "--dry-run"]
+    assert main([*common, "--scale", "0.25", "--seeds", "0,3"]) == 0
+    said = capsys.readouterr().out
+    assert "photos-fast: 0.25 of its epochs, steps or drawn images, at least one epoch: 4 conditions, 2 seeds" in said
+    assert "on 12 images 2 seeds see a difference of " in said and "  fast in ten views: seeds 0, 3\n" in said
+    assert "time: not known\n" in said and not (tmp_path / "e").exists()
+    assert main([*common, "--scale", "minutes", "--conditions", "fast", "default", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["minutes"] == runner.EXPERIMENTS["photos-fast"].scales["minutes"].minutes
+    assert said["size"] == "--scale minutes" and said["missing"] == [["fast", 0], ["default", 0]]
+    assert said["datasets"] == {dataset.path: {"train": 48, "val": 12}} and said["sees"]
+    assert main([*common, "--scale", "minutes"]) == 0
+    said = capsys.readouterr().out
+    assert runner.EXPERIMENTS["photos-fast"].scales["minutes"].words in said and "time: at most 4 minutes" in said
+
+
+def test_a_plan_knows_what_is_measured(tmp_path, dataset, capsys):
     (tmp_path / "e").mkdir()
-    (tmp_path / "e" / "mine.txt").touch()
-    with pytest.raises(UsageError, match="e: "):
-        runner.plan("precision", tmp_path / "e", data=dataset.path)
+    asked.begin(tmp_path / "e", "photos-fast", dataset.path, 0.1, {"": dataset})
+    both = ["default", "fast"]
+    rows = [json.dumps({"condition": name, "seed": 1, "top1_error": 0.5, "images": 12}) for name in both]
+    (tmp_path / "e" / "raw.jsonl").write_text(rows[1] + "\n", encoding="utf-8")
+    wanted = runner.plan("photos-fast", tmp_path / "e", data=dataset.path, conditions=both, seeds=[0, 1], scale=0.1)
+    assert runner.check(wanted, tmp_path / "e") == [("default", 0), ("default", 1), ("fast", 0)]
+    common = ["reproduce", "photos-fast", str(tmp_path / "e"), "--data", str(dataset.path), "--scale", "0.1"]
+    common += ["--conditions", *both, "--dry-run"]
+    assert main([*common, "--seeds", "1"]) == 0
+    assert "  default: seed 1\n  fast: seed 1 (measured)\n" in capsys.readouterr().out
+    (tmp_path / "e" / "raw.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    assert main([*common, "--seeds", "1", "--device", "cuda"]) == 0  # nothing is left to do there
+    assert "all is measured; table and figure would be drawn\n" in capsys.readouterr().out
 
 
-def test_a_plan_knows_what_is_measured_and_what_its_scale_took(tmp_path, dataset):
+@pytest.mark.parametrize(
+    ("folder", "options", "words"),
+    [
+        ("file", {"data": "dataset"}, "file: is a file; give a folder"),
+        ("file/below", {"data": "dataset"}, "file: is a file; give a folder"),
+        ("s3://bucket/x", {"data": "dataset"}, "s3://bucket/x: .*a local folder"),
+        ("full", {"data": "dataset"}, "full: .*not a folder for a new experiment"),
+        ("new", {"data": "nowhere"}, "--data .*nowhere: no such file or folder"),
+        ("new", {"data": "dataset", "name": "cifar"}, "--data .*: is not CIFAR-10"),
+        ("new", {"data": "dataset", "device": "nonsense"}, "--device nonsense"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_experiment_does(tmp_path, dataset, folder, options, words):
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    images = dataset.path if options["data"] == "dataset" else tmp_path / options["data"]
+    target = folder if "://" in folder else tmp_path / folder
+    name, device = options.get("name", "precision"), options.get("device", "auto")
+    before = sorted(tmp_path.rglob("*"))
+    said = []
+    for call in (
+        lambda: runner.check(runner.plan(name, target, data=images), target, device=device),
+        lambda: runner.reproduce(name, target, data=images, device=device, show=False),
+    ):
+        with pytest.raises(UsageError, match=words) as refused:
+            call()
+        said.append(str(refused.value))
+        assert sorted(tmp_path.rglob("*")) == before
+    assert said[0] == said[1].replace("mine.txt, ...", "mine.txt")  # there, its lock lies in the folder, too
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"also": 5}, "also: 5"), ({"also": None}, "also: "), ({"also": "xy"}, "also: "), ({"also": [5]}, "also[0]: 5"),
+        ({"also": [{"cores": "two"}]}, "also[0].cores: "), ({"data": ...}, "data: is missing"),
+        ({"scale": True}, "scale: "), ({"scale": 2}, "scale: 2"), ({"machine": None}, "machine: "),
+        ({"stores": "x"}, "stores: "), ({"experiment": 1}, "experiment: 1"),
+    ],
+)  # fmt: skip
+def test_a_damaged_note_is_named(tmp_path, dataset, capsys, change, words):
     (tmp_path / "e").mkdir()
     asked.begin(tmp_path / "e", "precision", dataset.path, 0.1, {"": dataset})
-    (tmp_path / "e" / "raw.jsonl").write_text('{"condition": "bf16", "seed": 1, "top1_error": 0.5}\n', encoding="utf-8")
-    made = runner.plan("precision", tmp_path / "e", data=dataset.path, seeds=[0, 1], scale=0.1)
-    missing = made.missing(runner.measured_rows(tmp_path / "e"))
-    assert made.minutes is None and missing == [("float32", 0), ("float32", 1), ("bf16", 0)]
-    whole = runner.plan("figure1", tmp_path / "f", data=dataset.path)
-    assert whole.minutes == runner.EXPERIMENTS["figure1"].scales["minutes"].minutes
-    assert runner.plan("figure1", tmp_path / "f", data=dataset.path, seeds=[0, 1]).minutes is None
+    path = tmp_path / "e" / asked.NOTE
+    note = json.loads(path.read_text(encoding="utf-8")) | change
+    path.write_text(json.dumps({key: value for key, value in note.items() if value is not ...}), encoding="utf-8")
+    for options in (["--dry-run"], []):
+        command = ["reproduce", "precision", str(tmp_path / "e"), "--data", str(dataset.path), "--scale", "0.1"]
+        assert main([*command, *options]) == 1
+        said = capsys.readouterr().err
+        assert f"{path}: {words}" in said and "; give another folder" in said, said
 
 
-def test_what_goes_on_on_another_machine_is_noted(tmp_path, dataset, monkeypatch):
+def test_what_is_continued_on_another_machine_is_noted(tmp_path, dataset, monkeypatch):
     asked.begin(tmp_path, "precision", dataset.path, 0.1, {"": dataset})
-    for name in ("one", "other", "one", "other"):
+    for number, (name, version) in enumerate((("one", "1"), ("other", "1"), ("one", "1"), ("one", "2"))):
         monkeypatch.setattr(asked.machine, "cpu_name", lambda name=name: name)
-        asked.measured_by(tmp_path, torch.device("cpu"))
-    note = json.loads((tmp_path / asked.NOTE).read_text(encoding="utf-8"))
-    assert note["machine"] == "one" and [also["machine"] for also in note["also"]] == ["other"]
-    assert re.search("begun .* on one, cores: .*; gone on with .* on other, cores: ", asked.described(tmp_path))
+        monkeypatch.setattr(asked, "code", lambda version=version: version)
+        asked.measured_by(tmp_path, torch.device("cpu"), is_first=not number)
+    note = asked.read_note(tmp_path)
+    assert note["machine"] == "one" and [(also["machine"], also["code"]) for also in note["also"]] == [
+        ("other", "1"), ("one", "2")
+    ]  # fmt: skip
+    assert re.search("begun .* alexnet 1, .* on one, cores: .*; continued .* on other, ", asked.described(tmp_path))
     assert not asked.begin(tmp_path, "precision", dataset.path, 0.1, {"": dataset})  # and nothing of it is lost
-    assert json.loads((tmp_path / asked.NOTE).read_text(encoding="utf-8")) == note
+    assert asked.read_note(tmp_path) == note
+
+
+def test_folders_of_before_say_no_more_than_they_know(tmp_path, dataset):
+    note = {"experiment": "precision", "data": dataset.path, "scale": 0.1}
+    (tmp_path / asked.NOTE).write_text(json.dumps(note), encoding="utf-8")
+    asked.measured_by(tmp_path, torch.device("cpu"), is_first=False)
+    assert "; begun by an earlier version; continued " in asked.described(tmp_path)
+    now = asked.read_note(tmp_path)["also"][0]
+    (tmp_path / asked.NOTE).write_text(json.dumps(note | {key: now[key] for key in now if key != "device"}))
+    before = (tmp_path / asked.NOTE).read_bytes()
+    asked.measured_by(tmp_path, torch.device("cpu"), is_first=False)  # the same, as far as it is known
+    assert (tmp_path / asked.NOTE).read_bytes() == before

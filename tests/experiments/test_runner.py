@@ -118,6 +118,7 @@ def test_precision_measures_each_run_in_each_precision(dataset, net_file, tmp_pa
     assert last.startswith(
         f"`alexnet reproduce precision`, 0.1 of its size on {dataset.path}; begun {note['date']} by "
     )
+    assert note["machine"] and note["device"] and "also" not in note
 
 
 def test_fine_tuning_measures_few_photos_of_new_classes(net_file, tmp_path, monkeypatch):

@@ -115,10 +115,13 @@ def test_of_a_whole_net_with_its_copies(name):
     copies = keep_copies(net, torch.bfloat16)
     optimizer.keep(copies)
     (first, *_, last) = [key for key in copies if key in weights]
-    for key in (first, last):
+    stepped = {first, last, *(key for key in weights if key.startswith("local"))}
+    before = {key: net.tensors()[key].detach().clone() for key in stepped}
+    for key in stepped:
         copies[key].grad = torch.randn_like(copies[key])
     optimizer.step()
-    for key in (first, last):
+    for key in stepped:
+        assert not torch.equal(before[key], net.tensors()[key])
         assert torch.equal(copies[key], net.tensors()[key].bfloat16()) and copies[key].isfinite().all()
 
 
@@ -177,3 +180,7 @@ def test_a_decay_that_takes_all_of_a_convolutions_weights_in_a_step_is_refused()
         Muon(weights, lr=0.02, weight_decay=50)
     Muon(weights, lr=0.02, weight_decay=49.9)
     Muon(weights, lr=0.02, weight_decays={"fc8.weight": 60.0})
+    local = {"local3.weight": torch.ones(2, 1, 1, 1, 2, 2)}
+    with pytest.raises(UsageError, match=r"of local3.weight: a step of lr 0.02, 0.2 of it .* give less than 250"):
+        Muon(local, lr=0.02, weight_decay=250)
+    Muon(local, lr=0.02, weight_decay=249)

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
@@ -12,6 +11,8 @@ from alexnet.cli.streams import print_json, say
 from alexnet.cli.tables import add_row, interval_text, print_table, table_of
 from alexnet.errors import Interrupted, UsageError
 from alexnet.progress import clock, plural
+
+MEASURED = "measured once, on two cores of an AMD EPYC"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,24 +108,25 @@ class Reproduce(OnDevice, Working):
         return 0
 
     def _dry_run(self, wanted: dict[str, Any]) -> int:
-        from alexnet import machine
         from alexnet.experiments import runner
 
-        machine.choose_device(self.device)  # or say now that it is not there
         plan = runner.plan(self.experiment, self.folder, **wanted)
-        missing = plan.missing(runner.measured_rows(Path(self.folder)))
+        missing = runner.check(plan, self.folder, device=self.device)
         if self.json:
             shown = {key: value for key, value in vars(plan).items() if key != "datasets"}
-            return print_json({**shown, "missing": missing})
-        for line in plan.lines():
+            counts = {dataset.path: dataset.splits for dataset in plan.datasets.values()}
+            return print_json({**shown, "datasets": counts, "sees": plan.sees(), "missing": missing})
+        for line in (*plan.lines(), *filter(None, [plan.sees()])):
             say(line)
         for condition in plan.conditions:
-            seeds = [f"{seed}" if (condition, seed) in missing else f"{seed} (is there)" for seed in plan.seeds]
+            seeds = [f"{seed}" if (condition, seed) in missing else f"{seed} (measured)" for seed in plan.seeds]
             say(f"  {condition}: {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}")
-        took = "was not measured"
-        if plan.minutes:
-            took = f"{plural(plan.minutes, 'minute')} at most, measured once on two cores of an AMD EPYC"
-        say(f"time: {took}")
+        if not missing:
+            say("all is measured; table and figure would be drawn")
+        elif plan.minutes:
+            say(f"time: at most {plural(plan.minutes, 'minute')} for all of it, {MEASURED}")
+        else:
+            say("time: not known")
         say("dry run: nothing was written")
         return 0
 
@@ -149,6 +151,7 @@ def _print_experiments(listed: Mapping[str, Mapping[str, Any]]) -> int:
                 add_row(shown, "", f"{label}: {words}")
     print_table(shown)
     say("Run one: alexnet reproduce NAME FOLDER [--data DATA] [--scale SCALE]; its smallest scale is the default.")
+    say("--dry-run says what it would measure, and writes nothing.")
     say("Needs, takes: what to give as --data. Errors in pairs: top-1 / top-5, in percent.")
-    say("Minutes: measured once, on two cores of an AMD EPYC, some beside other work. Scales without them were not.")
+    say(f"Minutes: {MEASURED}, some beside other work. Scales without them were not.")
     return 0

@@ -256,5 +256,6 @@ def experiment_of(description: str, recipe: str, arms: Mapping[str, Arm], **more
         measure=functools.partial(measure, arms, RECIPES[recipe]),
         figure=figure,
         table=functools.partial(table, arms),
+        sees=functools.partial(plan_words, arms=arms),
         **more,  # pyright: ignore[reportArgumentType]
     )

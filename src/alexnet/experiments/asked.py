@@ -4,22 +4,45 @@ import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import torch
 
 from alexnet import files, machine, native
 from alexnet.data.dataset import Dataset
-from alexnet.errors import AlexNetError, UsageError, check_number
+from alexnet.errors import UsageError, check_number
 from alexnet.experiments.experiment import CHALLENGE, RAW, RELEASE, Experiment, Row, Scale, is_dataset
 from alexnet.experiments.pretraining import prepared_pair
 from alexnet.files import mistakes
+from alexnet.files.checked import Within
 from alexnet.files.old_names import current_condition
 from alexnet.runs.code import code
 
 NOTE, STORES = "experiment.json", "stores"  # the file; in it, the fingerprints of the data sets that were given
-ALSO = "also"  # in it: by what else the experiment was gone on with
+ALSO = "also"  # in it: by what else the experiment was continued
 LAST_SEED = 2**29 - 1  # where a condition has several nets, theirs are counted on from a multiple of its seed
+
+
+class By(TypedDict):
+    """When, by which version and on which machine something was measured, as far as an earlier version says."""
+
+    date: NotRequired[str]
+    machine: NotRequired[str]
+    device: NotRequired[str]
+    code: NotRequired[str]
+    cores: NotRequired[int]
+    torch: NotRequired[str]
+    kernels: NotRequired[str]
+
+
+class Note(By):
+    """What was asked for in a folder, and by what it was begun."""
+
+    experiment: str
+    data: str | None
+    scale: Annotated[float, Within(0, 1)]
+    stores: NotRequired[dict[str, str]]
+    also: NotRequired[list[By]]
 
 
 def scale_of(name: str, experiment: Experiment, scale: str | float | None) -> Scale:
@@ -135,12 +158,8 @@ def check_folder(folder: Path, name: str, data: str | None, share: float, datase
     """
     asked = {"experiment": name, "data": None if data is None else files.absolute(data), "scale": share}
     stores = {key: dataset.fingerprint for key, dataset in datasets.items()}
-    note = folder / NOTE
-    if note.exists():
-        try:
-            before = files.read_json(note, dict)
-        except AlexNetError as error:
-            raise AlexNetError(f"{error}; give another folder") from error
+    if (folder / NOTE).exists():
+        before = read_note(folder)
         _check_same(folder, before, asked, stores)
         return {**before, STORES: before.get(STORES, stores)}  # an earlier version had none
     inside = {entry.name for entry in folder.iterdir()} - {files.LOCK} if folder.is_dir() else set[str]()
@@ -151,17 +170,28 @@ def check_folder(folder: Path, name: str, data: str | None, share: float, datase
     return {**asked, STORES: stores}
 
 
+def read_note(folder: Path) -> Row:
+    """What a folder keeps of what was asked for: a ``Note``. Raises ``AlexNetError`` where it was damaged."""
+    return files.read_json(folder / NOTE, Note, remedy="give another folder")
+
+
 def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> bool:
     """Writes what was asked for, where ``check_folder`` has nothing against it. Says whether the folder is new."""
     note, is_new = check_folder(folder, name, data, share, datasets), not (folder / NOTE).exists()
-    if is_new or files.read_json(folder / NOTE, dict) != note:
+    if is_new or read_note(folder) != note:
         files.write_json(folder / NOTE, note)
     return is_new
 
 
-def measured_by(folder: Path, device: torch.device) -> None:
-    """Notes in an experiment's folder by what is measured from now on, where that is another than before."""
-    note: Row = files.read_json(folder / NOTE, dict)
+def measured_by(folder: Path, device: torch.device, is_first: bool) -> None:
+    """Notes in an experiment's folder by what a case was measured, where that is another than of those before.
+
+    Args:
+        folder: the experiment's.
+        device: of the case.
+        is_first: nothing was measured before.
+    """
+    note = read_note(folder)
     now = {
         "machine": machine.cpu_name(),
         "device": machine.device_name(device),
@@ -170,12 +200,11 @@ def measured_by(folder: Path, device: torch.device) -> None:
         "torch": torch.__version__,
         "kernels": native.kernels(device),
     }
-    known = [note, *note.get(ALSO, [])]
-    if any(all(one.get(key, value) == value for key, value in now.items()) for one in known if "machine" in one):
-        return
+    for known in (note, *note.get(ALSO, [])):  # earlier versions did not know the device
+        if {key: known.get(key, now["device"] if key == "device" else None) for key in now} == now:
+            return
     now = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **now}
-    changed = {**note, ALSO: [*known[1:], now]} if "machine" in note else {**note, **now}
-    files.write_json(folder / NOTE, changed)
+    files.write_json(folder / NOTE, note | (now if is_first else {ALSO: [*note.get(ALSO, []), now]}))
 
 
 def _check_same(folder: Path, before: Row, asked: Row, stores: Mapping[str, str]) -> None:
@@ -201,16 +230,18 @@ def withdraw(folder: Path) -> None:
 
 def described(folder: Path) -> str:
     """What was asked for in an experiment's folder, when, by which version and on which machine it was measured."""
-    note: Row = files.read_json(folder / NOTE, dict)
+    note = read_note(folder)
     share = "all" if note["scale"] == 1 else f"{note['scale']:g}"
     data = f" on {note['data']}" if note["data"] else ""
-    later = "".join(f"; gone on with {_by(one)}" for one in note.get(ALSO, []))
+    later = "".join(f"; continued {_by(one)}" for one in note.get(ALSO, []))
     return f"`alexnet reproduce {note['experiment']}`, {share} of its size{data}; begun {_by(note)}{later}."
 
 
 def _by(note: Row) -> str:
     """When, by which version and on which machine."""
+    if "machine" not in note:
+        return "by an earlier version"
     date = f"{note['date']} " if "date" in note else ""
     by = f"{date}by alexnet {note.get('code')}, torch {note.get('torch')}, kernels {note.get('kernels')}"
     gpu = f" with {note['device']}" if note.get("device", "cpu") != "cpu" else ""
-    return f"{by} on {note.get('machine')}{gpu}, cores: {note.get('cores')}"
+    return f"{by} on {note['machine']}{gpu}, cores: {note.get('cores')}"

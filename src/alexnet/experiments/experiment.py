@@ -74,14 +74,12 @@ class Case:
             size: side of the stored images in pixels, where they are prepared here; None: ``prepare``'s own.
         """
         dataset = self._dataset(val_fraction, size)
-        if self.needs == CIFAR_10 and (dataset.size, len(dataset.classes)) != (32, 10):
+        try:
+            check_images(dataset, self.needs, self.data)
+        except UsageError:
             if Path(dataset.path).parent == self.folder:  # prepared here, and of no use
                 files.remove_folder(Path(dataset.path))
-            raise UsageError(
-                f"--data {self.data}: is not CIFAR-10, which the paper's figures are of: ten classes of 32x32 "
-                f"pixels, where this has {len(dataset.classes):,} of {dataset.size}x{dataset.size}; "
-                "alexnet download cifar10 FOLDER"
-            )
+            raise
         return dataset
 
     def _dataset(self, val_fraction: float, size: int | None) -> Dataset:
@@ -129,6 +127,7 @@ class Experiment:
         scales: by name, the smallest first; without any, the whole is all there is.
         check: raises ``UsageError`` for a condition that is none of ``conditions`` and not of their form; None: there
             are no others.
+        sees: the least difference that numbers of images and of seeds can tell, in words; None: nothing is compared.
     """
 
     description: str
@@ -142,11 +141,21 @@ class Experiment:
     takes: str | None = None
     scales: Mapping[str, Scale] = dataclasses.field(default_factory=dict)
     check: Callable[[str], object] | None = None
+    sees: Callable[[int, int], str] | None = None
 
 
 def is_dataset(place: str) -> bool:
     """Whether images are prepared already: a data set."""
     return files.exists(files.join(place, "dataset.json"))
+
+
+def check_images(dataset: Dataset, needs: str | None, data: str | None) -> None:
+    """Raises ``UsageError`` where an experiment needs CIFAR-10 and images, given as ``data``, are others."""
+    if needs == CIFAR_10 and (dataset.size, len(dataset.classes)) != (32, 10):
+        raise UsageError(
+            f"--data {data}: is not CIFAR-10, which the paper's figures are of: ten classes of 32x32 pixels, where "
+            f"this has {len(dataset.classes):,} of {dataset.size}x{dataset.size}; alexnet download cifar10 FOLDER"
+        )
 
 
 def fitted(net: str, size: int | None, folder: Path, changes: str = "") -> str:

@@ -1,7 +1,8 @@
 """Runs experiments, resumably: ``listing`` says which there are, ``reproduce`` runs one, ``draw`` draws raw figures.
 
-An experiment's folder has ``experiment.json`` (what was asked for, and the machine), ``raw.jsonl`` (what was measured,
-a JSON object a line, with its condition and seed), ``table.md``, ``figure.png`` and ``figure.svg``.
+``plan`` and ``check`` say what ``reproduce`` would measure. An experiment's folder has ``experiment.json`` (what was
+asked for, and the machines), ``raw.jsonl`` (what was measured, a JSON object a line, with its condition and seed),
+``table.md``, ``figure.png`` and ``figure.svg``.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from alexnet.experiments.ablations import ABLATION
 from alexnet.experiments.budget import BUDGET
 from alexnet.experiments.cifar import ABLATION_CIFAR, ABLATION_FAST, CIFAR, FAST, LRN
 from alexnet.experiments.demo import DEMO
-from alexnet.experiments.experiment import RAW, Case, Experiment, Row
+from alexnet.experiments.experiment import RAW, Case, Experiment, Row, check_images, held_out_split
 from alexnet.experiments.fall import FALL
 from alexnet.experiments.figure1 import FIGURE1
 from alexnet.experiments.figure3 import FIGURE3
@@ -104,12 +105,12 @@ class Plan:
 
     Attributes:
         name: of the experiment.
-        conditions, seeds: each of the ones with each of the others.
-        data: images, as given.
+        conditions, seeds: every condition with every seed.
+        data: images, as they were given.
         share: of its full size, 0..1.
-        words: what that is; empty where it was given as a number.
-        minutes: that all of it took at most, measured on two cores of an AMD EPYC; None: not measured.
-        datasets: those of ``data``, by name.
+        size: that in words: the scale's own, where all of it is measured.
+        minutes: that all of the scale took at most, measured once on two cores of an AMD EPYC; None: not known.
+        datasets: those of ``data`` that are prepared, by name.
     """
 
     name: str
@@ -117,26 +118,30 @@ class Plan:
     seeds: list[int]
     data: str | None
     share: float
-    words: str
+    size: str
     minutes: int | None
     datasets: Mapping[str, Dataset]
 
     def missing(self, rows: Sequence[Row]) -> list[tuple[str, int]]:
         """The conditions and seeds of which there are no rows yet."""
-        measured = {(row["condition"], row["seed"]) for row in rows}
+        measured = _cases(rows)
         return [case for case in itertools.product(self.conditions, self.seeds) if case not in measured]
 
     def lines(self) -> list[str]:
         """It in words, before anything runs."""
         count = f"{plural(len(self.conditions), 'condition')}, {plural(len(self.seeds), 'seed')}"
-        share = (
-            f"{self.share:g} of its epochs, steps or drawn images, at least one epoch" if self.share < 1 else "whole"
-        )
-        lines = [f"{self.name}: {self.words or share}: {count}"]
+        lines = [f"{self.name}: {self.size}: {count}"]
         for dataset in self.datasets.values():
             count = sum(dataset.splits.values())
             lines.append(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
         return lines
+
+    def sees(self) -> str | None:
+        """The least difference that it can tell, in words; None where that is not known before images are prepared."""
+        sees, dataset = EXPERIMENTS[self.name].sees, self.datasets.get("")
+        if sees is None or dataset is None:
+            return None
+        return sees(dataset.splits[held_out_split(dataset)], len(self.seeds))
 
 
 def plan(
@@ -148,10 +153,14 @@ def plan(
     seeds: Sequence[int] | None = None,
     scale: str | float | None = None,
 ) -> Plan:
-    """What ``reproduce`` would measure. Takes what it takes, raises what it raises, and writes nothing."""
+    """What ``reproduce`` measures, when it is called with this. Writes nothing.
+
+    Raises:
+        UsageError: as ``reproduce`` does, but for what is wrong with the folder.
+    """
     if name not in EXPERIMENTS and os.fspath(folder) in EXPERIMENTS:
-        given = [name, os.fspath(folder)]
-        raise mistakes.Swapped(f"{folder} is an experiment; the arguments are swapped", "reproduce", given, given[::-1])
+        words = [name, os.fspath(folder)]
+        raise mistakes.Swapped(f"{folder} is an experiment; the arguments are swapped", "reproduce", words, words[::-1])
     experiment = _experiment(name)
     size = asked.scale_of(name, experiment, scale)
     asked.check_data(name, experiment, data)
@@ -160,13 +169,50 @@ def plan(
         asked.conditions_of(experiment, whole[0] if conditions is None else conditions),
         asked.seeds_of(whole[1] if seeds is None else seeds),
     )
-    is_whole = own == (list(whole[0]), list(whole[1]))
-    words = size.words if is_whole or not size.words else f"{size.words}; asked for"
-    place = None if data is None else os.fspath(data)
-    minutes = size.minutes if is_whole else None
-    made = Plan(name, *own, place, size.share, words, minutes, asked.datasets_of(place))
-    asked.check_folder(Path(folder), name, place, size.share, made.datasets)
-    return made
+    images = None if data is None else os.fspath(data)
+    datasets = asked.datasets_of(images)
+    if "" in datasets:
+        check_images(datasets[""], experiment.needs, images)
+    is_part = all(set(wanted) <= set(all_of_it) for wanted, all_of_it in zip(own, whole))
+    is_whole = is_part and [len(wanted) for wanted in own] == [len(all_of_it) for all_of_it in whole]
+    words = next((key for key, value in experiment.scales.items() if value is size), "")
+    if is_whole and size.words:
+        words = size.words
+    elif words:
+        words = f"--scale {words}"
+    elif size.share < 1:
+        words = f"{size.share:g} of its epochs, steps or drawn images, at least one epoch"
+    return Plan(name, *own, images, size.share, words or "full size", size.minutes if is_part else None, datasets)
+
+
+def check(wanted: Plan, folder: str | os.PathLike[str], *, device: str = "auto") -> list[tuple[str, int]]:
+    """What of a plan is not measured yet in a folder: conditions and seeds. Writes nothing.
+
+    Raises:
+        UsageError: what ``reproduce`` says of the folder, or of the device.
+        AlexNetError: what is in the folder was changed.
+    """
+    files.check_folder(folder)
+    root = Path(folder)
+    asked.check_folder(root, wanted.name, wanted.data, wanted.share, wanted.datasets)
+    rows = measured_rows(root)
+    if rows:
+        raw.shown(EXPERIMENTS[wanted.name], rows, root / RAW)
+    missing = wanted.missing(rows)
+    if missing:
+        _check_at_hand(wanted, device)
+    return missing
+
+
+def _check_at_hand(wanted: Plan, device: str) -> None:
+    """Raises ``UsageError`` where there are no images or no such device to measure with."""
+    machine.choose_device(device)
+    if wanted.data is not None and not files.is_remote(wanted.data) and not files.exists(wanted.data):
+        mistakes.refuse(wanted.data, "source", "--data")
+
+
+def _cases(rows: Sequence[Row]) -> set[tuple[str, int]]:
+    return {(row["condition"], row["seed"]) for row in rows}
 
 
 def measured_rows(folder: Path) -> list[Row]:
@@ -204,7 +250,9 @@ def reproduce(
         AlexNetError: its raw figures were changed.
     """
     wanted = plan(name, folder, data=data, conditions=conditions, seeds=seeds, scale=scale)
-    experiment, is_new = _experiment(name), not files.exists(folder)
+    experiment = _experiment(name)
+    files.check_folder(folder)
+    is_new = not Path(folder).exists()
     root = files.make_folder(folder)
     display = Display(show, unit="images")
     with _gone_if_empty(root, is_new), files.owned(root, say=display.line), contextlib.closing(display):
@@ -213,7 +261,7 @@ def reproduce(
         missing = wanted.missing(rows)
         files.remove_leftovers(root, owned=True)
         files.remove_leftovers(root / "work", owned=True)
-        for case in {(row["condition"], row["seed"]) for row in rows}:  # killed before that was removed
+        for case in _cases(rows):  # killed before that was removed
             shutil.rmtree(_work(root, *case), ignore_errors=True)
         if rows and missing:
             raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
@@ -221,7 +269,7 @@ def reproduce(
             display.line(line)
         try:
             if missing:
-                asked.measured_by(root, machine.choose_device(device))
+                _check_at_hand(wanted, device)
             for number, (condition, seed) in enumerate(missing, 1):
                 if len(missing) > 1:
                     display.line(f"{number:,} of {len(missing):,}: {condition}, seed {seed}")
@@ -254,6 +302,7 @@ def _measured(experiment: Experiment, case: Case, rows: Sequence[Row]) -> list[R
             files.remove_folder(case.work)
         raise
     now = raw.in_order([*rows, *raw.rows_of(case.condition, case.seed, measured)], experiment.conditions)
+    asked.measured_by(case.folder, machine.choose_device(case.device), is_first=not rows)
     files.write_bytes(case.folder / RAW, raw.to_bytes(now))
     files.remove_folder(case.work)
     case.display.line(f"{case.condition}, seed {case.seed}: done in {clock(time.monotonic() - started)}")

@@ -328,10 +328,8 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None
 def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
-    if is_remote(path):
-        raise only_read(path, "a local folder")
     try:
-        check_folder(folder)
+        check_folder(path)
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
     except UsageError:
@@ -342,7 +340,9 @@ def make_folder(path: str | os.PathLike) -> Path:
 
 
 def check_folder(path: str | os.PathLike) -> None:
-    """Raises ``UsageError`` where a file is, or is above, what should be a folder."""
+    """Raises ``UsageError`` where a file is, or is above, what should be a local folder."""
+    if is_remote(path):
+        raise only_read(path, "a local folder")
     for above in (Path(path), *Path(path).parents):
         if above.exists():
             if not above.is_dir():

@@ -18,7 +18,7 @@ ITERATIONS = 5
 SMALL = 1 << 23  # multiply-adds of ``X X'``, up to which one of a CPU's threads is done before the others are awake
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's
 CONVOLUTION, LOCAL = 4, 6  # dimensions of such a layer's weights: filters, maps, window; and places
-LOCAL_RATE = 0.2  # of a convolution's: what a locally connected layer learns with best (docs/recipes.md)
+LOCAL_RATE = 0.2  # of a convolution's: the best of three that were tried (docs/recipes.md)
 
 
 class Muon(Momentum):
@@ -28,7 +28,7 @@ class Muon(Momentum):
     A convolution is a matrix with a row for each filter; one with groups is a matrix for each group. A locally
     connected layer is a matrix at each place, and its rate is ``LOCAL_RATE`` times the others'. All else is updated as
     ``Momentum`` does: biases, and fully connected layers, of which the paper's would take longer to orthogonalize than
-    to train. Some of a convolution's filters are another matrix: each process needs all of them.
+    to train. Some of a layer's filters are another matrix: each process needs all of them.
 
     A step's length does not depend on the gradient's: only the rate's fall lets weights come to rest.
 
@@ -55,9 +55,10 @@ class Muon(Momentum):
         for group in self.param_groups:
             own = _lr(group)
             if group["params"][0].dim() in (CONVOLUTION, LOCAL) and own * group["weight_decay"] >= 1:
+                part = "" if own == lr else f", {LOCAL_RATE:g} of it where filters are not shared,"
                 raise UsageError(
-                    f"Muon: weight_decay {group['weight_decay']:g} of {group['name']}: a step of lr {own:g} would take "
-                    f"all of its weights; give less than {1 / own:g}"
+                    f"Muon: weight_decay {group['weight_decay']:g} of {group['name']}: a step of lr {lr:g}{part} would "
+                    f"take all of its weights; give less than {1 / own:g}"
                 )
         self.groups = {name: 1 for name, tensor in self.tensors.items() if tensor.dim() == CONVOLUTION}
         for name, count in (groups or {}).items():
@@ -92,7 +93,7 @@ class Muon(Momentum):
 
 
 def _lr(group: dict[str, Any]) -> float:
-    """The rate of a tensor of filters."""
+    """The rate that a group's tensor moves by."""
     return float(group["lr"]) * (LOCAL_RATE if group["params"][0].dim() == LOCAL else 1.0)
 
 
