@@ -307,6 +307,7 @@ def test_a_plan_knows_what_is_measured(tmp_path, dataset, capsys):
         ("file", {"data": "dataset"}, "file: is a file; give a folder"),
         ("file/below", {"data": "dataset"}, "file: is a file; give a folder"),
         ("s3://bucket/x", {"data": "dataset"}, "s3://bucket/x: .*a local folder"),
+        ("a\0b", {"data": "dataset"}, "has a zero byte; give another name"),
         ("full", {"data": "dataset"}, "full: .*not a folder for a new experiment"),
         ("new", {"data": "nowhere"}, "--data .*nowhere: no such file or folder"),
         ("new", {"data": "dataset", "name": "cifar"}, "--data .*: is not CIFAR-10"),

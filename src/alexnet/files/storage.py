@@ -328,26 +328,21 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[object]]) -> None
 def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
-    try:
-        check_folder(path)
-        with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-    except UsageError:
-        raise
-    except ValueError as error:  # a name with a zero byte
-        raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
+    check_folder(path)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def check_folder(path: str | os.PathLike) -> None:
-    """Raises ``UsageError`` where a file is, or is above, what should be a local folder."""
+    """Raises ``UsageError`` where a file is, or is above, what should be a local folder, or its name cannot be."""
     if is_remote(path):
         raise only_read(path, "a local folder")
-    for above in (Path(path), *Path(path).parents):
-        if above.exists():
-            if not above.is_dir():
-                raise UsageError(f"{above}: is a file; give a folder")
-            return
+    if "\0" in os.fsdecode(path):
+        raise UsageError(f"{plain(os.fsdecode(path))!r}: has a zero byte; give another name")
+    above = next(above for above in (Path(path), *Path(path).parents) if above.exists())
+    if not above.is_dir():
+        raise UsageError(f"{above}: is a file; give a folder")
 
 
 def free_bytes(folder: str | os.PathLike) -> int:
