@@ -14,7 +14,7 @@ from alexnet.training.muon import Muon
 from alexnet.training.optimizer import Momentum
 from benchmarks import harness
 
-NETS = {"cifar-quick": 256, "cifar-18": 128, "paper": 64}  # images a step
+NETS = {"cifar-quick": 256, "cifar-18": 128, "cifar-13": 128, "paper": 64}  # images a step
 
 
 def main() -> None:

@@ -117,7 +117,7 @@ RECIPES: dict[str, Recipe] = {
         **FAST_LOCAL, net="cifar-13", epochs=36, layer_weight_decay=("local3=0.03", "local4=0.03", "fc10=0.003")
     ),
     "cifar-11-fast": Recipe(
-        **FAST_LOCAL, net="cifar-11", epochs=60, layer_weight_decay=("local3=0.1", "local4=0.1", "fc10=0.003")
+        **FAST_LOCAL, net="cifar-11", epochs=80, layer_weight_decay=("local3=0.1", "local4=0.1", "fc10=0.003")
     ),
 }
 
@@ -186,7 +186,7 @@ def cifar_13_fast(**changes: object) -> Recipe:
 
 
 def cifar_11_fast(**changes: object) -> Recipe:
-    """Ours for the net cifar-11: a ninth of the source's epochs."""
+    """Ours for the net cifar-11: under a sixth of the source's epochs."""
     return _changed("cifar-11-fast", changes)
 
 
