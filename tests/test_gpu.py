@@ -123,14 +123,14 @@ def test_the_update_is_the_cpus(cuda, low):
 
 def test_muons_step_is_the_cpus(cuda):
     start = {"conv": torch.randn(64, 32, 5, 5), "local": torch.randn(8, 4, 3, 3, 6, 6), "conv.bias": torch.randn(64)}
-    gradients = {name: torch.randn_like(tensor) for name, tensor in start.items()}
+    gradients = [{name: torch.randn_like(tensor) for name, tensor in start.items()} for _ in range(2)]
     after = []
     for device in (cuda, torch.device("cpu")):
         tensors = {name: tensor.clone().to(device).requires_grad_() for name, tensor in start.items()}
         muon = Muon(tensors, lr=0.1, groups={"conv": 2})
-        for _ in range(2):
+        for step in range(2):
             for name, tensor in tensors.items():
-                tensor.grad = gradients[name].to(device)
+                tensor.grad = gradients[step][name].to(device)
             muon.step()
         after.append({name: tensor.detach().cpu() - start[name] for name, tensor in tensors.items()})
     for name, expected in after[1].items():
@@ -138,11 +138,13 @@ def test_muons_step_is_the_cpus(cuda):
 
 
 @pytest.mark.parametrize("name", ["cifar-quick", "cifar-18", "cifar-13", "cifar-11"])
-def test_cifar_nets_near_the_cpus(cuda, name):
+def test_cifar_nets_near_the_cpus(cuda, name, monkeypatch):
     """Gradients through locally connected layers, norms within and across maps, average pools.
 
-    Products of TF32 move some units across 0: the first layer's gradient was 4% off on an H200.
+    Products of TF32 would move some units across 0, and the first layer's gradient by 4%.
     """
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(backend, "allow_tf32", False)
     images, loss = torch.randn(4, 3, 32, 32), torch.randn(4, 10)
     images = images[:, :, :24, :24] if name in ("cifar-13", "cifar-11") else images
     gradients = []
@@ -154,7 +156,7 @@ def test_cifar_nets_near_the_cpus(cuda, name):
         gradients.append({key: tensor.grad.cpu() for key, tensor in net.named_parameters() if tensor.grad is not None})
     assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) >= 8
     for key, expected in gradients[1].items():
-        assert (gradients[0][key] - expected).norm() < 0.1 * expected.norm(), key
+        assert (gradients[0][key] - expected).norm() < 0.01 * expected.norm(), key
 
 
 def test_a_step_is_faster_than_the_plain_ports(cuda):

@@ -89,3 +89,14 @@ def test_training_from_python_leaves_the_process_as_it_is(dataset, net_file, tmp
             train(dataset, tmp_path / "d", recipe, threads=0, show=False)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert machine.choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match=r"--device cuda:2: .*no such GPU; give cuda:0 to cuda:1"):
+        machine.choose_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match=r"--device cuda:1: .*no such GPU; give cuda:0$"):
+        machine.choose_device("cuda:1")

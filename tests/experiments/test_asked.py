@@ -281,7 +281,9 @@ def test_what_would_be_measured_is_said_and_nothing_is_written(tmp_path, dataset
     assert said["datasets"] == {dataset.path: {"train": 48, "val": 12}} and said["sees"]
     assert main([*common, "--scale", "minutes"]) == 0
     said = capsys.readouterr().out
-    assert runner.EXPERIMENTS["photos-fast"].scales["minutes"].words in said and "time: at most 4 minutes" in said
+    assert runner.EXPERIMENTS["photos-fast"].scales["minutes"].words in said in said
+    minutes = runner.EXPERIMENTS["photos-fast"].scales["minutes"].minutes
+    assert f"time: all of this scale took at most {minutes} minutes, " in said
 
 
 def test_a_plan_knows_what_is_measured(tmp_path, dataset, capsys):
@@ -375,9 +377,9 @@ def test_folders_of_before_say_no_more_than_they_know(tmp_path, dataset):
     note = {"experiment": "precision", "data": dataset.path, "scale": 0.1}
     (tmp_path / asked.NOTE).write_text(json.dumps(note), encoding="utf-8")
     asked.measured_by(tmp_path, torch.device("cpu"), is_first=False)
-    assert "; begun by an earlier version; continued " in asked.described(tmp_path)
+    assert "; begun by what was not noted; continued " in asked.described(tmp_path)
     now = asked.read_note(tmp_path)["also"][0]
-    (tmp_path / asked.NOTE).write_text(json.dumps(note | {key: now[key] for key in now if key != "device"}))
+    (tmp_path / asked.NOTE).write_text(json.dumps(note | {key: now[key] for key in now if key != "device"}), "utf-8")
     before = (tmp_path / asked.NOTE).read_bytes()
     asked.measured_by(tmp_path, torch.device("cpu"), is_first=False)  # the same, as far as it is known
     assert (tmp_path / asked.NOTE).read_bytes() == before

@@ -88,20 +88,26 @@ def test_each_group_is_a_matrix(maps, layout):
 
 
 @pytest.mark.parametrize("as_a_net_keeps_it", [False, True])
-def test_each_place_of_a_locally_connected_layer_is_a_matrix(as_a_net_keeps_it):
-    """With a fifth of the rate, also in the decay; 5 filters of 3 maps and 2x1 windows, at 2x4 places."""
-    start = drawn(5, 3, 2, 1, 2, 4)
+@pytest.mark.parametrize("filters", [5, 9])
+def test_each_place_of_a_locally_connected_layer_is_a_matrix(filters, as_a_net_keeps_it):
+    """With a fifth of the rate, also in the decay; filters of 3 maps and 2x1 windows, at 2x4 places."""
+    start = drawn(filters, 3, 2, 1, 2, 4)
     if as_a_net_keeps_it:  # places first, filters last
         start = start.permute(4, 5, 2, 3, 1, 0).contiguous().permute(5, 4, 2, 3, 0, 1)
     weight = torch.nn.Parameter(start.clone(memory_format=torch.preserve_format))
-    weight.grad = drawn(5, 3, 2, 1, 2, 4, seed=2)
     optimizer = Muon({"local.weight": weight}, lr=1.0, momentum=0.5, weight_decay=0.25)
-    optimizer.step()
-    for row, column in np.ndindex(2, 4):
-        step = by_singular_values(weight.grad[..., row, column].permute(0, 2, 3, 1).reshape(5, -1).numpy())
-        moved = weight.detach()[..., row, column].permute(0, 2, 3, 1).reshape(5, -1).numpy()
-        before = start[..., row, column].permute(0, 2, 3, 1).reshape(5, -1).numpy()
-        np.testing.assert_allclose(moved, (1 - 0.2 * 0.25) * before - 0.2 * step, atol=1e-9)
+    expected, velocity = start.numpy().copy(), np.zeros(start.shape)
+    for step in range(2):
+        weight.grad = drawn(filters, 3, 2, 1, 2, 4, seed=2 + step)
+        optimizer.step()
+        velocity = 0.5 * velocity + weight.grad.numpy()
+        ahead = weight.grad.numpy() + 0.5 * velocity
+        for row, column in np.ndindex(2, 4):
+            matrix = ahead[..., row, column].transpose(0, 2, 3, 1).reshape(filters, 6)
+            moved = by_singular_values(matrix).reshape(filters, 2, 1, 3).transpose(0, 3, 1, 2)
+            moved = moved * max(1, filters / 6) ** 0.5
+            expected[..., row, column] = (1 - 0.2 * 0.25) * expected[..., row, column] - 0.2 * moved
+    np.testing.assert_allclose(weight.detach().numpy(), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["paper", "cifar-13"])

@@ -124,7 +124,7 @@ class Reproduce(OnDevice, Working):
         if not missing:
             say("all is measured; table and figure would be drawn")
         elif plan.minutes:
-            say(f"time: at most {plural(plan.minutes, 'minute')} for all of it, {MEASURED}")
+            say(f"time: all of this scale took at most {plural(plan.minutes, 'minute')}, {MEASURED}")
         else:
             say("time: not known")
         say("dry run: nothing was written")

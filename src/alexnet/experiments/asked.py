@@ -178,18 +178,20 @@ def read_note(folder: Path) -> Row:
 def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> bool:
     """Writes what was asked for, where ``check_folder`` has nothing against it. Says whether the folder is new."""
     note, is_new = check_folder(folder, name, data, share, datasets), not (folder / NOTE).exists()
-    if is_new or read_note(folder) != note:
-        files.write_json(folder / NOTE, note)
+    files.write_json(folder / NOTE, note)
     return is_new
 
 
-def measured_by(folder: Path, device: torch.device, is_first: bool) -> None:
-    """Notes in an experiment's folder by what a case was measured, where that is another than of those before.
+def measured_by(folder: Path, device: torch.device, is_first: bool) -> Row:
+    """Notes in an experiment's folder by what a case is measured, where that is another than of those before.
 
     Args:
         folder: the experiment's.
         device: of the case.
         is_first: nothing was measured before.
+
+    Returns:
+        The note as it was.
     """
     note = read_note(folder)
     now = {
@@ -202,17 +204,19 @@ def measured_by(folder: Path, device: torch.device, is_first: bool) -> None:
     }
     for known in (note, *note.get(ALSO, [])):  # earlier versions did not know the device
         if {key: known.get(key, now["device"] if key == "device" else None) for key in now} == now:
-            return
+            return note
     now = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **now}
-    files.write_json(folder / NOTE, note | (now if is_first else {ALSO: [*note.get(ALSO, []), now]}))
+    begins = is_first and "machine" not in note
+    files.write_json(folder / NOTE, note | (now if begins else {ALSO: [*note.get(ALSO, []), now]}))
+    return note
 
 
 def _check_same(folder: Path, before: Row, asked: Row, stores: Mapping[str, str]) -> None:
     """Raises ``UsageError`` where something else was asked for before, or images are others now."""
     known: Any = before.get(STORES)
-    place: Any = before.get("data")
-    if isinstance(place, str) and (files.absolute(place) == asked["data"] or (known and known == stores)):
-        asked = asked | {"data": place}  # an earlier version kept it as it was given; or the same images, moved
+    data: Any = before.get("data")
+    if isinstance(data, str) and (files.absolute(data) == asked["data"] or (known and known == stores)):
+        asked = asked | {"data": data}  # an earlier version kept it as it was given; or the same images, moved
     changed = [f"{key}: {before.get(key)}, now {value}" for key, value in asked.items() if before.get(key) != value]
     if changed:
         raise UsageError(f"{folder}: was begun otherwise ({'; '.join(changed)}); give another folder")
@@ -240,7 +244,7 @@ def described(folder: Path) -> str:
 def _by(note: Row) -> str:
     """When, by which version and on which machine."""
     if "machine" not in note:
-        return "by an earlier version"
+        return "by what was not noted"
     date = f"{note['date']} " if "date" in note else ""
     by = f"{date}by alexnet {note.get('code')}, torch {note.get('torch')}, kernels {note.get('kernels')}"
     gpu = f" with {note['device']}" if note.get("device", "cpu") != "cpu" else ""

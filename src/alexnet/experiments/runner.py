@@ -137,10 +137,12 @@ class Plan:
         return lines
 
     def sees(self) -> str | None:
-        """The least difference that it can tell, in words; None where that is not known before images are prepared."""
+        """The least difference that it can tell, in words; None where nothing is compared."""
         sees, dataset = EXPERIMENTS[self.name].sees, self.datasets.get("")
-        if sees is None or dataset is None:
+        if sees is None or len(self.conditions) == 1:
             return None
+        if dataset is None:
+            return "the least difference that it sees is known when the images are prepared"
         return sees(dataset.splits[held_out_split(dataset)], len(self.seeds))
 
 
@@ -295,14 +297,15 @@ def _measured(experiment: Experiment, case: Case, rows: Sequence[Row]) -> list[R
     """Measures a case and keeps what came of it, with the rows of before. Returns all of them."""
     started, is_new = time.monotonic(), not case.work.exists()
     files.make_folder(case.work)
+    note = asked.measured_by(case.folder, machine.choose_device(case.device), is_first=not rows)
     try:
         measured = experiment.measure(case)
     except UsageError:
         if is_new and not any(case.work.rglob("metrics.jsonl")):  # of a training
             files.remove_folder(case.work)
+            files.write_json(case.folder / asked.NOTE, note)
         raise
     now = raw.in_order([*rows, *raw.rows_of(case.condition, case.seed, measured)], experiment.conditions)
-    asked.measured_by(case.folder, machine.choose_device(case.device), is_first=not rows)
     files.write_bytes(case.folder / RAW, raw.to_bytes(now))
     files.remove_folder(case.work)
     case.display.line(f"{case.condition}, seed {case.seed}: done in {clock(time.monotonic() - started)}")

@@ -329,8 +329,13 @@ def make_folder(path: str | os.PathLike) -> Path:
     """The local folder ``path``, made if it is not there."""
     folder = Path(path)
     check_folder(path)
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except UsageError:
+        raise
+    except ValueError as error:  # a name that the system cannot have
+        raise UsageError(f"{plain(str(path))!r}: {error}; give another name") from error
     return folder
 
 
@@ -340,8 +345,8 @@ def check_folder(path: str | os.PathLike) -> None:
         raise only_read(path, "a local folder")
     if "\0" in os.fsdecode(path):
         raise UsageError(f"{plain(os.fsdecode(path))!r}: has a zero byte; give another name")
-    above = next(above for above in (Path(path), *Path(path).parents) if above.exists())
-    if not above.is_dir():
+    above = next((above for above in (Path(path), *Path(path).parents) if above.exists()), None)
+    if above and not above.is_dir():
         raise UsageError(f"{above}: is a file; give a folder")
 
 
