@@ -281,7 +281,7 @@ def test_what_would_be_measured_is_said_and_nothing_is_written(tmp_path, dataset
     assert said["datasets"] == {dataset.path: {"train": 48, "val": 12}} and said["sees"]
     assert main([*common, "--scale", "minutes"]) == 0
     said = capsys.readouterr().out
-    assert runner.EXPERIMENTS["photos-fast"].scales["minutes"].words in said in said
+    assert runner.EXPERIMENTS["photos-fast"].scales["minutes"].words in said
     minutes = runner.EXPERIMENTS["photos-fast"].scales["minutes"].minutes
     assert f"time: all of this scale took at most {minutes} minutes, " in said
 

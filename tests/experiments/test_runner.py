@@ -254,6 +254,10 @@ def test_figure1s_first_seed_is_another_one_that_learned_at_all_rates(tmp_path):
     ]
     for other, rates in ((dataclasses.replace(case, seed=0), (0.01, 0.02)), (case, (0.01, 0.02, 0.04))):
         assert figure1.rows_of_first_seed(other, rates) == []
+    partly = json.dumps({"condition": "relu", "seed": 1, "rate": 0.01, "epochs": 1.0, "case_rows": 4}) + "\n"
+    (tmp_path / "raw.jsonl").write_text(partly, encoding="utf-8")  # some of its rows were removed
+    left = dataclasses.replace(case, rows=runner.measured_rows(tmp_path))
+    assert figure1.rows_of_first_seed(left, (0.01,)) == []
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,10 @@ def datasets_of(data: str | None) -> dict[str, Dataset]:
     return dict(zip((RELEASE, CHALLENGE), prepared_pair(data) or ()))
 
 
-def check_folder(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> Row:
-    """What was asked for, as a folder keeps it, checked against what the folder was begun with; writes nothing.
+def check_folder(
+    folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]
+) -> Row | None:
+    """Holds what was asked for against what a folder was begun with; writes nothing.
 
     Args:
         folder: the experiment's.
@@ -150,7 +152,7 @@ def check_folder(folder: Path, name: str, data: str | None, share: float, datase
         datasets: those of ``data``.
 
     Returns:
-        The whole note of a folder that was begun, or a new one.
+        What is to be kept in the folder; None where it is.
 
     Raises:
         UsageError: the folder holds something else, or the experiment otherwise.
@@ -161,7 +163,7 @@ def check_folder(folder: Path, name: str, data: str | None, share: float, datase
     if (folder / NOTE).exists():
         before = read_note(folder)
         _check_same(folder, before, asked, stores)
-        return {**before, STORES: before.get(STORES, stores)}  # an earlier version had none
+        return None if STORES in before else {**before, STORES: stores}  # an earlier version had none
     inside = {entry.name for entry in folder.iterdir()} - {files.LOCK} if folder.is_dir() else set[str]()
     if RAW in inside:
         raise UsageError(f"{folder}: is the folder of an experiment whose {NOTE} is gone; give another folder")
@@ -178,7 +180,8 @@ def read_note(folder: Path) -> Row:
 def begin(folder: Path, name: str, data: str | None, share: float, datasets: Mapping[str, Dataset]) -> bool:
     """Writes what was asked for, where ``check_folder`` has nothing against it. Says whether the folder is new."""
     note, is_new = check_folder(folder, name, data, share, datasets), not (folder / NOTE).exists()
-    files.write_json(folder / NOTE, note)
+    if note is not None:
+        files.write_json(folder / NOTE, note)
     return is_new
 
 
