@@ -21,8 +21,8 @@ from alexnet.experiments.fall import ARMS as FALL
 from alexnet.experiments.fall import PRETRAINED
 from alexnet.experiments.figure3 import NET, TOWERS, joined
 from alexnet.experiments.invariance import ARMS as INVARIANCE
+from alexnet.experiments.known import EXPERIMENTS
 from alexnet.experiments.pretraining import FINE_TUNED, RELEASE_EPOCHS
-from alexnet.experiments.runner import EXPERIMENTS
 from alexnet.experiments.tables import TABLE1, TABLE2, Line
 from alexnet.nets.costs import multiply_adds
 from alexnet.nets.table import Table

@@ -12,8 +12,8 @@ import argparse
 import re
 from pathlib import Path
 
+from alexnet.experiments.known import EXPERIMENTS
 from alexnet.experiments.raw import read_rows
-from alexnet.experiments.runner import EXPERIMENTS
 from benchmarks import imagenet, jpeg_copy
 from benchmarks.harness import ROOT
 

@@ -101,7 +101,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dataset(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """These in a dataset of 64x64 images, to be read only."""
-    return prepare(pictures, tmp_path_factory.mktemp("stores") / "small", size=64)
+    return prepare(pictures, tmp_path_factory.mktemp("stores") / "small", size=64, format="jpeg")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from alexnet.cli.commands import COMMANDS, command_class
 from alexnet.cli.help import Option, options_of
 from alexnet.cli.parse import default_of
 from alexnet.experiments.experiment import CIFAR_10
-from alexnet.experiments.runner import EXPERIMENTS
+from alexnet.experiments.known import EXPERIMENTS
 from alexnet.nets.table_file import tables
 from alexnet.training.recipes import RECIPES
 

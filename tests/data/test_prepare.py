@@ -443,11 +443,27 @@ def test_small_images_of_one_size_are_stored_as_they_are(alexnet, tmp_path, kind
     dataset = Dataset(tmp_path / "store")
     assert status == 0 and dataset.size == expected
     assert (f"stored at {expected} pixels (--size 256 enlarges them)" in err) == (expected < 256)
+    assert dataset.format == ("raw" if expected <= 64 else "jpeg")
     if kind == "32x32":
+        drawn = [np.asarray(picture(0, number, 32, 32)) for number in range(3)]
+        stored = [dataset.image(row) for row in range(len(dataset.labels))]
+        assert len(stored) == 6 and all(any(np.array_equal(image, file) for file in drawn) for image in stored)
         assert alexnet("prepare", source, tmp_path / "larger", "--size", 256)[0] == 0
-        assert Dataset(tmp_path / "larger").size == 256
+        assert (Dataset(tmp_path / "larger").size, Dataset(tmp_path / "larger").format) == (256, "jpeg")
     if form == "folder" and kind == "32x32":
         assert "once fixed, they go into a new dataset" in err
+
+
+@pytest.mark.parametrize("begun", ["jpeg", "raw"])
+def test_a_dataset_goes_on_in_the_format_that_it_was_begun_with(alexnet, tmp_path, begun):
+    source = fill(tmp_path / "photos", count=4)
+    prepare(source, tmp_path / "store", size=64, format=begun)
+    before = contents(tmp_path / "store")
+    status, _, err = alexnet("prepare", source, tmp_path / "store")  # what earlier versions took for granted: jpeg
+    assert status == 0 and contents(tmp_path / "store") == before, err
+    other = {"jpeg": "raw", "raw": "jpeg"}[begun]
+    status, _, err = alexnet("prepare", source, tmp_path / "store", "--format", other)
+    assert status == 2 and f"--format {begun} then, {other} now" in err
 
 
 def test_looking_at_sizes_stops_at_the_first_that_differs(tmp_path, monkeypatch):

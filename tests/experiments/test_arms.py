@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from alexnet import Interrupted, Recipe, UsageError, evaluate
-from alexnet.experiments import ablations, arms, cifar, experiment, nets, photos, runner, statistics
+from alexnet.experiments import ablations, arms, cifar, experiment, known, nets, photos, runner, statistics
 from alexnet.experiments.statistics import unpacked
 from alexnet.nets.network import Network
 from alexnet.nets.table import DropoutRule
@@ -49,7 +49,7 @@ def net_of(name: str, dataset, folder: Path) -> Network:
 
 def test_arms_are_compared_image_by_image(dataset, tmp_path, monkeypatch):
     compared = {"whole": arms.Arm(says="11%"), "no norm": arms.Arm(net=cifar.NO_NORMS, says="13%")}
-    monkeypatch.setattr(runner, "EXPERIMENTS", small(compared))
+    monkeypatch.setattr(known, "EXPERIMENTS", small(compared))
     made = runner.reproduce("lrn", tmp_path / "e", data=dataset.path, seeds=[0, 1], scale=1, show=False)
     assert [(row["condition"], row["seed"]) for row in made.rows] == [
         ("whole", 0), ("whole", 1), ("no norm", 0), ("no norm", 1),
@@ -66,7 +66,7 @@ def test_arms_are_compared_image_by_image(dataset, tmp_path, monkeypatch):
 
 def test_views_and_averages_are_of_the_runs_that_are_there(dataset, tmp_path, monkeypatch):
     compared = {"whole": arms.Arm(), "views": arms.Arm(of="whole", views=9), "nets": arms.Arm(of="whole", nets=2)}
-    monkeypatch.setattr(runner, "EXPERIMENTS", small(compared))
+    monkeypatch.setattr(known, "EXPERIMENTS", small(compared))
     real, calls = nets.train, []
 
     def stops(dataset, run, recipe, **more):
@@ -93,7 +93,7 @@ def test_views_and_averages_are_of_the_runs_that_are_there(dataset, tmp_path, mo
 
 
 def test_a_signal_in_the_last_step_of_a_training_stops_the_experiment(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "EXPERIMENTS", small({"whole": arms.Arm(), "no norm": arms.Arm(net=cifar.NO_NORMS)}))
+    monkeypatch.setattr(known, "EXPERIMENTS", small({"whole": arms.Arm(), "no norm": arms.Arm(net=cifar.NO_NORMS)}))
     real, trained = nets.train, []
 
     def with_signal(dataset, run, recipe, **more):

@@ -9,14 +9,14 @@ import torch
 
 from alexnet import AlexNetError, Recipe, UsageError, files, prepare
 from alexnet.cli import main
-from alexnet.experiments import asked, experiment, fine_tuning, runner
+from alexnet.experiments import asked, experiment, fine_tuning, known, plans, runner
 from tests.conftest import fill
 
 TINY = {"seeds": [0], "scale": 0.01, "show": False}
 
 
 def test_a_condition_with_commas_is_one_however_it_is_split():
-    tuning, table1 = runner.EXPERIMENTS["fine-tuning"], runner.EXPERIMENTS["table1"]
+    tuning, table1 = known.EXPERIMENTS["fine-tuning"], known.EXPERIMENTS["table1"]
     assert asked.conditions_of(table1, ["1 net", " one view"]) == ["1 net, one view"]
     assert asked.conditions_of(table1, ["1 net", "one view", "1 net", "ten views"]) == list(table1.conditions)
     texts = ["fine-tuned", "fine-tuned", " --freeze conv5", "from scratch", " --epochs 100", "from scratch"]
@@ -30,9 +30,9 @@ def test_a_condition_with_commas_is_one_however_it_is_split():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(runner.EXPERIMENTS))
+@pytest.mark.parametrize("name", sorted(known.EXPERIMENTS))
 def test_every_experiment_takes_its_own_conditions_and_refuses_another_before_it_begins(tmp_path, name):
-    made = runner.EXPERIMENTS[name]
+    made = known.EXPERIMENTS[name]
     assert asked.conditions_of(made, ",".join(made.conditions).split(",")) == list(made.conditions)
     (tmp_path / "photos").mkdir()
     data = tmp_path / "photos" if made.needs or made.takes else None
@@ -44,9 +44,9 @@ def test_every_experiment_takes_its_own_conditions_and_refuses_another_before_it
 
 def test_a_condition_that_is_nearly_one_is_named():
     with pytest.raises(UsageError, match="condition 'Default': perhaps you meant default; give one of default, fast"):
-        asked.conditions_of(runner.EXPERIMENTS["photos-fast"], ["Default"])
+        asked.conditions_of(known.EXPERIMENTS["photos-fast"], ["Default"])
     with pytest.raises(UsageError, match=r"condition 'two nets': .*give one of 1 net, one view; 1 net, ten views$"):
-        asked.conditions_of(runner.EXPERIMENTS["table1"], ["two nets"])
+        asked.conditions_of(known.EXPERIMENTS["table1"], ["two nets"])
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_release_and_a_challenge_are_known_by_both_fingerprints(tmp_path, data
 
 
 def test_conditions_of_a_form_may_have_commas_and_are_checked():
-    stalling = runner.EXPERIMENTS["stalling"]
+    stalling = known.EXPERIMENTS["stalling"]
     assert asked.conditions_of(stalling, ["paper milestones=[1", "2]", "default"]) == [
         "paper milestones=[1,2]", "default"
     ]  # fmt: skip
@@ -276,13 +276,13 @@ def test_what_would_be_measured_is_said_and_nothing_is_written(tmp_path, dataset
     assert "time: not known\n" in said and not (tmp_path / "e").exists()
     assert main([*common, "--scale", "minutes", "--conditions", "fast", "default", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["minutes"] == runner.EXPERIMENTS["photos-fast"].scales["minutes"].minutes
+    assert said["minutes"] == known.EXPERIMENTS["photos-fast"].scales["minutes"].minutes
     assert said["size"] == "--scale minutes" and said["missing"] == [["fast", 0], ["default", 0]]
     assert said["datasets"] == {dataset.path: {"train": 48, "val": 12}} and said["sees"]
     assert main([*common, "--scale", "minutes"]) == 0
     said = capsys.readouterr().out
-    assert runner.EXPERIMENTS["photos-fast"].scales["minutes"].words in said
-    minutes = runner.EXPERIMENTS["photos-fast"].scales["minutes"].minutes
+    assert known.EXPERIMENTS["photos-fast"].scales["minutes"].words in said
+    minutes = known.EXPERIMENTS["photos-fast"].scales["minutes"].minutes
     assert f"time: all of this scale took at most {minutes} minutes, " in said
 
 
@@ -292,8 +292,8 @@ def test_a_plan_knows_what_is_measured(tmp_path, dataset, capsys):
     both = ["default", "fast"]
     rows = [json.dumps({"condition": name, "seed": 1, "top1_error": 0.5, "images": 12}) for name in both]
     (tmp_path / "e" / "raw.jsonl").write_text(rows[1] + "\n", encoding="utf-8")
-    wanted = runner.plan("photos-fast", tmp_path / "e", data=dataset.path, conditions=both, seeds=[0, 1], scale=0.1)
-    assert runner.check(wanted, tmp_path / "e") == [("default", 0), ("default", 1), ("fast", 0)]
+    wanted = plans.plan("photos-fast", tmp_path / "e", data=dataset.path, conditions=both, seeds=[0, 1], scale=0.1)
+    assert plans.check(wanted, tmp_path / "e") == [("default", 0), ("default", 1), ("fast", 0)]
     common = ["reproduce", "photos-fast", str(tmp_path / "e"), "--data", str(dataset.path), "--scale", "0.1"]
     common += ["--conditions", *both, "--dry-run"]
     assert main([*common, "--seeds", "1"]) == 0
@@ -326,7 +326,7 @@ def test_a_dry_run_refuses_what_the_experiment_does(tmp_path, dataset, folder, o
     before = sorted(tmp_path.rglob("*"))
     said = []
     for call in (
-        lambda: runner.check(runner.plan(name, target, data=images), target, device=device),
+        lambda: plans.check(plans.plan(name, target, data=images), target, device=device),
         lambda: runner.reproduce(name, target, data=images, device=device, show=False),
     ):
         with pytest.raises(UsageError, match=words) as refused:

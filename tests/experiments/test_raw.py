@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet import AlexNetError, Recipe
-from alexnet.experiments import arms, precision, raw, runner
+from alexnet.experiments import arms, known, precision, raw, runner
 from alexnet.experiments.statistics import packed
 
 WRONG = packed(np.array([True, False] * 20))
@@ -123,14 +123,14 @@ def test_rows_lie_in_the_order_of_the_conditions_however_they_were_measured():
 
 def test_a_file_without_rows_says_so(tmp_path):
     (tmp_path / "raw.jsonl").touch()
-    for name in runner.EXPERIMENTS:
+    for name in known.EXPERIMENTS:
         with pytest.raises(AlexNetError, match=r"raw.jsonl: holds no rows"):
             runner.draw(name, tmp_path / "raw.jsonl", tmp_path / "figure.png")
 
 
-@pytest.mark.parametrize("name", sorted(runner.EXPERIMENTS))
+@pytest.mark.parametrize("name", sorted(known.EXPERIMENTS))
 def test_rows_without_any_figure_are_no_traceback(tmp_path, name):
-    path = write(tmp_path / "raw.jsonl", {"condition": runner.EXPERIMENTS[name].conditions[0], "seed": 0})
+    path = write(tmp_path / "raw.jsonl", {"condition": known.EXPERIMENTS[name].conditions[0], "seed": 0})
     with pytest.raises(AlexNetError, match=r"raw.jsonl: "):
         runner.draw(name, path, tmp_path / "figure.png")
     assert not (tmp_path / "figure.png").exists()

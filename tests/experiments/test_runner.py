@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from alexnet import AlexNetError, Interrupted, Recipe, UsageError
-from alexnet.experiments import experiment, figure1, fine_tuning, precision, runner, stalling
+from alexnet.experiments import experiment, figure1, fine_tuning, known, plans, precision, runner, stalling
 from alexnet.experiments.raw import read_rows
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
@@ -41,7 +41,7 @@ def test_a_stopped_experiment_goes_on_to_the_same_figures(dataset, conditions, t
         return measure(case)
 
     changed = dataclasses.replace(stalling.STALLING, measure=stops)
-    monkeypatch.setattr(runner, "EXPERIMENTS", {"stalling": changed})
+    monkeypatch.setattr(known, "EXPERIMENTS", {"stalling": changed})
     options = {"data": dataset.path, "conditions": conditions, "seeds": [0, 1], "scale": 0.01}
     with pytest.raises(KeyboardInterrupt):
         runner.reproduce("stalling", tmp_path / "stopped", **options)
@@ -189,8 +189,8 @@ def test_fine_tuning_refuses_what_is_no_photos_in_a_line(tmp_path):
 
 
 def test_figure1_goes_on_at_the_rate_where_it_was_stopped(dataset, tmp_path, monkeypatch):
-    plain = dataclasses.replace(runner.EXPERIMENTS["figure1"], needs=None, takes="photos")
-    monkeypatch.setitem(runner.EXPERIMENTS, "figure1", plain)
+    plain = dataclasses.replace(known.EXPERIMENTS["figure1"], needs=None, takes="photos")
+    monkeypatch.setitem(known.EXPERIMENTS, "figure1", plain)
     monkeypatch.setattr(figure1, "BASE", dataclasses.replace(figure1.BASE, batch_size=8))
     monkeypatch.setattr(figure1, "MOST", 4)
     options = {"data": dataset.path, "conditions": ["relu", "tanh"], "seeds": [0], "scale": 0.3, "show": False}
@@ -256,7 +256,7 @@ def test_figure1s_first_seed_is_another_one_that_learned_at_all_rates(tmp_path):
         assert figure1.rows_of_first_seed(other, rates) == []
     partly = json.dumps({"condition": "relu", "seed": 1, "rate": 0.01, "epochs": 1.0, "case_rows": 4}) + "\n"
     (tmp_path / "raw.jsonl").write_text(partly, encoding="utf-8")  # some of its rows were removed
-    left = dataclasses.replace(case, rows=runner.measured_rows(tmp_path))
+    left = dataclasses.replace(case, rows=plans.measured_rows(tmp_path))
     assert figure1.rows_of_first_seed(left, (0.01,)) == []
 
 
@@ -284,7 +284,7 @@ def test_what_a_kill_left_of_a_measured_case_is_not_taken_for_another(tmp_path, 
         return [{"figure": 1}]
 
     plain = experiment.Experiment("", ("a", "b"), (0,), measure, stalling.figure, lambda rows: ["| |"], takes="photos")
-    monkeypatch.setattr(runner, "EXPERIMENTS", {"plain": plain})
+    monkeypatch.setattr(known, "EXPERIMENTS", {"plain": plain})
     monkeypatch.setattr(runner, "_show", lambda *given: [])
     monkeypatch.setattr(runner.raw, "shown", lambda *given: None)
     options = {"data": dataset.path, "show": False}
@@ -350,7 +350,7 @@ def test_damaged_raw_figures_are_named_by_their_line(tmp_path, line):
 
 
 def test_every_experiment_is_listed_with_a_line():
-    lines = runner.listing()
+    lines = known.listing()
     assert {
         *("demo", "figure1", "figure3", "figure4", "cifar", "lrn", "ablations", "ablations-cifar", "budget"),
         "ablations-cifar-fast",
@@ -362,8 +362,8 @@ def test_every_experiment_is_listed_with_a_line():
 
 
 def test_every_scale_is_of_its_experiments_conditions_and_the_smallest_comes_first():
-    for name in set(runner.EXPERIMENTS) - {"demo"}:
-        measured = runner.EXPERIMENTS[name]
+    for name in set(known.EXPERIMENTS) - {"demo"}:
+        measured = known.EXPERIMENTS[name]
         assert list(measured.scales)[:2] == ["minutes", "hours"] and measured.paper, name
         assert 0 < (measured.scales["minutes"].minutes or 0) <= 30, name
         for scale in measured.scales.values():
@@ -384,7 +384,7 @@ def test_a_signal_ends_it_and_it_says_that_the_same_command_goes_on(name, datase
             signal.raise_signal(getattr(signal, name))  # a closed terminal sends two
 
     changed = dataclasses.replace(precision.PRECISION, measure=stops)
-    monkeypatch.setattr(runner, "EXPERIMENTS", {"precision": changed})
+    monkeypatch.setattr(known, "EXPERIMENTS", {"precision": changed})
     numbers = [getattr(signal, other) for other in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, other)]
     before = [signal.getsignal(number) for number in numbers]
     assert main(["reproduce", "precision", str(tmp_path / "e"), "--data", dataset.path]) == 130

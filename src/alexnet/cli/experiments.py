@@ -80,14 +80,14 @@ class Reproduce(OnDevice, Working):
 
     def __call__(self) -> int:
         from alexnet import machine
-        from alexnet.experiments import runner
+        from alexnet.experiments import known, runner
 
         if not self.experiment:
             for option in ("data", "conditions", "seeds", "scale", "dry_run", "device"):
                 if getattr(self, option) != getattr(Reproduce, option):
                     flag = option.replace("_", "-")
                     raise UsageError(f"--{flag}: of which experiment? Give its name; `alexnet reproduce` lists them")
-            listed = runner.listing()
+            listed = known.listing()
             return print_json(listed) if self.json else _print_experiments(listed)
         if not self.folder:
             raise UsageError(f"alexnet reproduce {self.experiment}: give a folder to write to")
@@ -108,10 +108,10 @@ class Reproduce(OnDevice, Working):
         return 0
 
     def _dry_run(self, wanted: dict[str, Any]) -> int:
-        from alexnet.experiments import runner
+        from alexnet.experiments import plans
 
-        plan = runner.plan(self.experiment, self.folder, **wanted)
-        missing = runner.check(plan, self.folder, device=self.device)
+        plan = plans.plan(self.experiment, self.folder, **wanted)
+        missing = plans.check(plan, self.folder, device=self.device)
         if self.json:
             shown = {key: value for key, value in vars(plan).items() if key != "datasets"}
             counts = {dataset.path: dataset.splits for dataset in plan.datasets.values()}

@@ -38,6 +38,7 @@ from alexnet.progress import size_text
 
 SAMPLED = 64  # images that a survey converts
 MANY = 4096  # images from which on a dataset's size is estimated before it is made
+SMALL = 64  # pixels: squares of at most this side are stored raw; JPEG's blocks are much of such an image
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 
@@ -71,7 +72,8 @@ def prepare(
         size: side of the stored square in pixels; 256, or the shorter side of the source's images where they all have
             one size and it is at most 128.
         resize: ``shorter-side`` (paper 2) or ``warp`` (as Caffe's figures were measured).
-        format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); jpeg, or raw where the source is pixels.
+        format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); raw where the square's side is at most 64 or the
+            source is pixels, else jpeg.
         layout: name of the source's layout; recognized by itself if not given.
         splits: ``auto``, or ``none``: every folder of the source is a class, whatever it is called.
         max_bad_fraction: share of bad images beyond which it stops.
@@ -231,10 +233,13 @@ def _open(
     files.check_written(dataset)
     opened = source if isinstance(source, Source) else open_source(source, layout, splits=splits, without=dataset)
     opened = split_off_validation(opened, val_fraction, seed)
-    size = _begun_with(dataset) if size is None else size
+    begun_size, begun_format = _begun_with(dataset)
+    size = begun_size if size is None else size
     if size is None:
         opened = with_own_size(opened)
-    return opened, Storage(format or opened.listing.format, size or opened.listing.size, resize)
+    size = size or opened.listing.size
+    usual = "raw" if size <= SMALL else opened.listing.format
+    return opened, Storage(format or begun_format or usual, size, resize)
 
 
 def _plan(source: Source, storage: Storage, shard_rows: int) -> dict[str, Any]:
@@ -370,13 +375,21 @@ def _differences(keys: Sequence[str], old: dict[str, Any], plan: dict[str, Any])
     return said or [f"{', '.join(keys)} differ"]
 
 
-def _begun_with(dataset: str | os.PathLike) -> int | None:
-    """The size of a dataset that was begun, for whoever gives none again; None where none was begun."""
+def _begun_with(dataset: str | os.PathLike) -> tuple[int | None, str | None]:
+    """Size and format of a dataset that was begun, for whoever gives none again; None where none was begun."""
     note = files.join(dataset, "prepare.json")
     if not files.exists(note):
+        return None, None
+    begun = files.read_json(note, dict, "remove the folder and prepare again")
+    return _allowed("size", begun), _allowed("format", begun)
+
+
+def _allowed(option: str, begun: dict[str, Any]) -> Any:
+    """What a dataset was begun with; None where that is nothing that the option can be."""
+    try:
+        return checked(begun.get(option), OPTIONS[option])
+    except Misfit:
         return None
-    size = files.read_json(note, dict, "remove the folder and prepare again").get("size")
-    return size if isinstance(size, int) and images.SMALLEST <= size <= 4096 else None
 
 
 def _own(name: str) -> bool:
