@@ -14,7 +14,15 @@ CIFAR_ARMS = {name: by_recipe(name, views=VIEWS[name], says=says) for name, says
 FAST_ARMS = {
     f"{name} fast": by_recipe(f"{name}-fast", views=VIEWS[name], says=f"the source's own recipe: {says}")
     for name, says in SOURCES.items()
-} | {"cifar-18 fast and flips": Arm(of="cifar-18 fast", views=10, says="measured in one view")}
+} | {
+    "cifar-18 fast and flips": Arm(of="cifar-18 fast", views=10, says="measured in one view"),
+    **{
+        f"{name} fast in ten views": Arm(
+            of=f"{name} fast", views=10, against=f"{name} fast", says="nine views; in later versions ten"
+        )
+        for name in ("cifar-13", "cifar-11")
+    },
+}
 
 
 def changed(line: str, *layers: str) -> str:
@@ -94,7 +102,7 @@ FAST = experiment_of(
             "two nets, all of their epochs, one seed",
             minutes=6,
         ),
-        "hours": Scale(1.0, tuple(range(5)), None, "four nets, all of their epochs, five seeds"),
+        "hours": Scale(1.0, tuple(range(5)), None, "four nets and more views, all of their epochs, five seeds"),
     },
 )
 LRN = experiment_of(
