@@ -5,14 +5,18 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks import imagenet, reports
+from PIL import Image
 
 from alexnet.cli.commands import COMMANDS, command_class
 from alexnet.cli.help import Option, options_of
 from alexnet.cli.parse import default_of
 from alexnet.experiments.experiment import CIFAR_10
 from alexnet.experiments.known import EXPERIMENTS
+from alexnet.experiments.raw import read_rows
+from alexnet.figures.style import save
 from alexnet.nets.table_file import tables
 from alexnet.training.recipes import RECIPES
 
@@ -173,6 +177,27 @@ def shown(value: object) -> str:
 def test_tables_of_experiments_are_those_of_their_raw_figures(page):
     text = page.read_text(encoding="utf-8")
     assert reports.rebuilt(text) == text, f"python -m benchmarks.reports {page}"
+
+
+PICTURES = [drawn for page in PAGES for drawn in reports.drawn(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(("experiment", "raw"), PICTURES, ids=lambda text: text)
+def test_pictures_of_experiments_are_those_of_their_raw_figures(tmp_path, experiment, raw):
+    """But for a hair's breadth: what draws letters may differ by machine."""
+    save(EXPERIMENTS[experiment].figure(read_rows(reports.RAW / raw)), tmp_path / "again.png")
+    kept, again = (
+        np.asarray(Image.open(path).convert("RGB")).astype(int)
+        for path in (reports.FIGURES / reports.picture_of(raw), tmp_path / "again.png")
+    )
+    assert kept.shape == again.shape and (np.abs(kept - again).max(2) > 60).sum() <= 10, raw
+
+
+def test_every_picture_of_an_experiment_is_of_raw_figures_that_are_here():
+    assert {reports.picture_of(raw) for _, raw in PICTURES} == {path.name for path in reports.FIGURES.iterdir()}
+    made = {experiment for experiment, _ in PICTURES}
+    elsewhere = {"demo", "precision", "stalling"}  # the demo's are photos, the others' rows are of an older form
+    assert made | elsewhere == set(EXPERIMENTS)
 
 
 def test_a_table_that_drifts_is_noticed():

@@ -19,8 +19,9 @@ def write(path, *rows):
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
-    assert raw.rows_of("default", 0, [{"seed": 7, "condition": "fast"}]) == [{"condition": "default", "seed": 0}]
-    rows = raw.rows_of("default", 0, [{"top1_error": 0.25}]) + raw.rows_of("fast", 1, [{"step": 0}, {"step": 1}])
+    (row,) = raw.rows_of("default", 0, [{"seed": 7, "condition": "fast", "machine": "another"}], "a GPU")
+    assert row == {"condition": "default", "seed": 0, "machine": "a GPU"}
+    rows = raw.rows_of("default", 0, [{"top1_error": 0.25}], "a") + raw.rows_of("fast", 1, [{"step": 0}, {}], "b")
     (tmp_path / "raw.jsonl").write_bytes(raw.to_bytes(rows))
     assert raw.read_rows(tmp_path / "raw.jsonl") == rows
     assert raw.whole(rows) == rows and raw.whole(rows[:-1]) == rows[:1]

@@ -128,7 +128,7 @@ def test_a_compressed_schedule_has_the_rates_of_the_whole_one(name):
 
 
 def test_a_stopped_rehearsal_ends_with_the_same_rows(narrow, tmp_path, monkeypatch):
-    monkeypatch.setattr(rehearsal, "SIZE", 64)
+    monkeypatch.setattr(experiment, "SIZE", 64)
     monkeypatch.setattr(drawn, "draw", lambda index, label: np.full((256, 256, 3), 20 * label + 9, np.uint8))
     conditions = {name: (*of[:3], min(2, of[3])) for name, of in rehearsal.CONDITIONS.items()}
     monkeypatch.setattr(rehearsal, "CONDITIONS", conditions)

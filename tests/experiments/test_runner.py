@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from alexnet import AlexNetError, Interrupted, Recipe, UsageError
-from alexnet.experiments import experiment, figure1, fine_tuning, known, plans, precision, runner, stalling
+from alexnet.experiments import experiment, figure1, fine_tuning, known, precision, raw, runner, stalling
 from alexnet.experiments.raw import read_rows
 from alexnet.nets.table import Learning
 from alexnet.nets.table_file import load_table
@@ -256,7 +256,7 @@ def test_figure1s_first_seed_is_another_one_that_learned_at_all_rates(tmp_path):
         assert figure1.rows_of_first_seed(other, rates) == []
     partly = json.dumps({"condition": "relu", "seed": 1, "rate": 0.01, "epochs": 1.0, "case_rows": 4}) + "\n"
     (tmp_path / "raw.jsonl").write_text(partly, encoding="utf-8")  # some of its rows were removed
-    left = dataclasses.replace(case, rows=plans.measured_rows(tmp_path))
+    left = dataclasses.replace(case, rows=raw.measured_rows(tmp_path))
     assert figure1.rows_of_first_seed(left, (0.01,)) == []
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet import Dataset, Recipe, UsageError, evaluate, prepare
-from alexnet.experiments import fall, nets, pretraining, runner, tables
+from alexnet.experiments import experiment, fall, nets, pretraining, runner, tables
 from alexnet.experiments.statistics import unpacked
 from tests.conftest import fill
 
@@ -31,8 +31,7 @@ def tiny(net_file, monkeypatch):
     for module in (tables, fall):
         monkeypatch.setattr(module, "recipe_of", recipe_of)
     monkeypatch.setattr(nets, "fitted", lambda net, size, folder: net)  # it sees 48 of 64 pixels
-    monkeypatch.setattr(pretraining, "SIZE", 64)
-    monkeypatch.setattr(tables, "SIZE", 64)
+    monkeypatch.setattr(experiment, "SIZE", 64)
 
 
 def names(dataset: Dataset, split: str) -> set[str]:

@@ -46,8 +46,8 @@ class Prepare(Working):
     errors were measured)."""
 
     format: Literal["jpeg", "raw"] | None = None
-    """jpeg: quality 95, 4:2:0. raw: lossless, up to five times larger (default: raw up to 64
-    pixels and for CIFAR-10, else jpeg)."""
+    """jpeg: quality 95, 4:2:0. raw: lossless, seven times larger at 256 pixels (default: raw up to 64 pixels, jpeg
+    above)."""
 
     layout: Annotated[str | None, arg(metavar="LAYOUT")] = None
     """Layout of the source: folder, csv, table, cifar10, ilsvrc, kaggle, tiny-imagenet, wnid-tars, webdataset (default:

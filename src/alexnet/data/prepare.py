@@ -38,7 +38,7 @@ from alexnet.progress import size_text
 
 SAMPLED = 64  # images that a survey converts
 MANY = 4096  # images from which on a dataset's size is estimated before it is made
-SMALL = 64  # pixels: squares of at most this side are stored raw; JPEG's blocks are much of such an image
+SMALL = 64  # pixels: squares of at most this side are stored raw, which costs little there: 12 kB at the most
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 
@@ -72,8 +72,8 @@ def prepare(
         size: side of the stored square in pixels; 256, or the shorter side of the source's images where they all have
             one size and it is at most 128.
         resize: ``shorter-side`` (paper 2) or ``warp`` (as Caffe's figures were measured).
-        format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); raw where the square's side is at most 64 or the
-            source is pixels, else jpeg.
+        format: ``jpeg`` (quality 95, 4:2:0) or ``raw`` (lossless); raw where the square's side is at most 64, else
+            jpeg.
         layout: name of the source's layout; recognized by itself if not given.
         splits: ``auto``, or ``none``: every folder of the source is a class, whatever it is called.
         max_bad_fraction: share of bad images beyond which it stops.
@@ -238,8 +238,7 @@ def _open(
     if size is None:
         opened = with_own_size(opened)
     size = size or opened.listing.size
-    usual = "raw" if size <= SMALL else opened.listing.format
-    return opened, Storage(format or begun_format or usual, size, resize)
+    return opened, Storage(format or begun_format or ("raw" if size <= SMALL else "jpeg"), size, resize)
 
 
 def _plan(source: Source, storage: Storage, shard_rows: int) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Experiments: a description, runs as recipes, their raw figures, a picture; ``runner`` runs and lists them."""
+"""Experiments: a description, runs as recipes, raw figures, a picture; ``known`` lists them, ``runner`` runs them."""

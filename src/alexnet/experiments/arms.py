@@ -21,7 +21,6 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments.experiment import (
     HELD_OUT,
-    SIZE,
     Case,
     Experiment,
     Row,
@@ -119,7 +118,7 @@ def trained(arms: Mapping[str, Arm], recipe: Recipe, case: Case, dataset: Datase
 def measure(arms: Mapping[str, Arm], recipe: Recipe, case: Case) -> list[Row]:
     """Trains an arm, where it has runs of its own, and tells the images that it was not trained on."""
     arm, cifar = arms[case.condition], _for_cifar(recipe)
-    dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar or case.scale == 1 else SIZE)
+    dataset = case.dataset(0.0 if cifar else HELD_OUT, None if cifar else case.stored)
     split = held_out_split(dataset)
     case.announce(plan_words(dataset.splits[split], case.planned, arms))
     first = case.seed - case.seed % arm.nets

@@ -108,7 +108,7 @@ class Fewer(Tree):
 
 
 def photos(case: Case, point: Point) -> Dataset:
-    """So many photos of a size, prepared once for all conditions; some of them are stored as JPEG once more.
+    """So many photos of a size, prepared once for all conditions; a part of them is stored once more, in its format.
 
     Raises:
         UsageError: there are fewer, or smaller ones, or fewer than classes, or none to measure on.
@@ -127,7 +127,8 @@ def photos(case: Case, point: Point) -> Dataset:
         return dataset
     name = f"photos-{point.photos}-{point.size}-{case.seed}"
     source = folder.source(Fewer(dataset, point.photos, case.seed))
-    return prepare(source, case.folder / name, size=point.size, progress=case.display.counter("preparing"))
+    return prepare(source, case.folder / name, size=point.size, format=dataset.format,
+                   progress=case.display.counter("preparing"))  # fmt: skip
 
 
 def measure(case: Case) -> list[Row]:

@@ -66,6 +66,11 @@ class Case:
         """A number of images, epochs or steps at this scale."""
         return max(least, round(count * self.scale))
 
+    @property
+    def stored(self) -> int | None:
+        """Side in pixels of photos that are prepared for it: as `prepare` has them at its full size, else smaller."""
+        return None if self.scale == 1 else SIZE
+
     def dataset(self, val_fraction: float = HELD_OUT, size: int | None = None) -> Dataset:
         """The images as a data set: as given, or prepared from what was given, or drawn.
 

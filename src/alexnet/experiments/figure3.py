@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
-from alexnet.experiments.experiment import NEVER, PHOTOS, SIZE, Case, Experiment, Row, Scale, by_condition, fitted
+from alexnet.experiments.experiment import NEVER, PHOTOS, Case, Experiment, Row, Scale, by_condition, fitted
 from alexnet.experiments.nets import scaled, train_for
 from alexnet.figures import style
 from alexnet.figures.filters import columns_of, draw_block, tiles_of
@@ -42,7 +42,7 @@ SHUFFLES, SEED = 10_000, 20121203  # of the permutation test
 
 def measure(case: Case) -> list[Row]:
     """Trains a net of two towers: its first filters, and their color selectivity before and after."""
-    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
+    dataset = case.dataset(size=case.stored)
     net = fitted(NET, dataset.size, case.work)
     if TOWERS[case.condition]:
         net = joined(net, case.work)

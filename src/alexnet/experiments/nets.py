@@ -14,7 +14,7 @@ from alexnet.errors import AlexNetError, Interrupted
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.errors import described
 from alexnet.evaluation.evaluate import Evaluation, evaluate
-from alexnet.experiments.experiment import NEVER, SIZE, Case, Row, fitted, held_out_split
+from alexnet.experiments.experiment import NEVER, Case, Row, fitted, held_out_split
 from alexnet.experiments.statistics import packed
 from alexnet.runs.facts import training_seconds
 from alexnet.runs.verify import verify
@@ -93,7 +93,7 @@ def on_photos(case: Case, changes: Mapping[str, Any]) -> Trained:
         case: with its scale, which the epochs follow, and its seed.
         changes: of the fields of ``BASE``.
     """
-    dataset = case.dataset(size=None if case.scale == 1 else SIZE)
+    dataset = case.dataset(size=case.stored)
     split, run = held_out_split(dataset), case.work / "run"
     recipe = scaled(dataclasses.replace(BASE, **changes), case.scale, dataset.splits["train"])
     net = fitted("paper", dataset.size, case.work)

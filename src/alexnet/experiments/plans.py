@@ -39,7 +39,7 @@ class Plan:
 
     def missing(self, rows: Sequence[Row]) -> list[tuple[str, int]]:
         """The conditions and seeds of which there are no rows yet."""
-        measured = cases(rows)
+        measured = raw.cases(rows)
         return [case for case in itertools.product(self.conditions, self.seeds) if case not in measured]
 
     def lines(self) -> list[str]:
@@ -112,7 +112,7 @@ def check(wanted: Plan, folder: str | os.PathLike[str], *, device: str = "auto")
     files.check_folder(folder)
     root = Path(folder)
     asked.check_folder(root, wanted.name, wanted.data, wanted.share, wanted.datasets)
-    rows = measured_rows(root)
+    rows = raw.measured_rows(root)
     if rows:
         raw.shown(known.named(wanted.name), rows, root / RAW)
     missing = wanted.missing(rows)
@@ -126,13 +126,3 @@ def check_at_hand(wanted: Plan, device: str) -> None:
     machine.choose_device(device)
     if wanted.data is not None and not files.is_remote(wanted.data) and not files.exists(wanted.data):
         mistakes.refuse(wanted.data, "source", "--data")
-
-
-def cases(rows: Sequence[Row]) -> set[tuple[str, int]]:
-    """The conditions and seeds that rows are of."""
-    return {(row["condition"], row["seed"]) for row in rows}
-
-
-def measured_rows(folder: Path) -> list[Row]:
-    """What was measured in a folder, of whole cases."""
-    return raw.whole(raw.read_rows(folder / RAW)) if (folder / RAW).exists() else []

@@ -16,7 +16,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import Source, open_source, split_off_validation
 from alexnet.errors import UsageError
-from alexnet.experiments.experiment import CHALLENGE, DRAWN_IMAGES, HELD_OUT, RELEASE, SIZE, Case, is_dataset
+from alexnet.experiments.experiment import CHALLENGE, DRAWN_IMAGES, HELD_OUT, RELEASE, Case, is_dataset
 from alexnet.experiments.nets import scaled
 from alexnet.progress import plural
 from alexnet.training.recipe import Recipe
@@ -119,5 +119,4 @@ def part_of(source: Source, first: int, last: int, without: np.ndarray | None = 
 
 def prepared(case: Case, source: Source, name: str) -> Dataset:
     """A data set in the experiment's folder, prepared once for all conditions."""
-    size = None if case.scale == 1 else SIZE
-    return prepare(source, case.folder / name, size=size, progress=case.display.counter("preparing"))
+    return prepare(source, case.folder / name, size=case.stored, progress=case.display.counter("preparing"))

@@ -3,13 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from matplotlib.figure import Figure
 
 from alexnet import files
 from alexnet.errors import AlexNetError
-from alexnet.experiments.experiment import Experiment, Row
+from alexnet.experiments.experiment import RAW, Experiment, Row
 from alexnet.experiments.statistics import unpacked
 from alexnet.files.old_names import current_condition
 from alexnet.files.text import plain
@@ -18,11 +19,11 @@ ROWS = "case_rows"  # how many rows a condition has with a seed, in each of them
 REMEDY = "remove it, and the others of its condition and seed: `alexnet reproduce` measures them again"
 
 
-def rows_of(condition: str, seed: int, measured: Sequence[Row]) -> list[Row]:
-    """What was measured of a condition with a seed, as it is kept."""
-    several = {ROWS: len(measured)} if len(measured) > 1 else {}
+def rows_of(condition: str, seed: int, measured: Sequence[Row], on: str) -> list[Row]:
+    """What was measured of a condition with a seed on a machine, as it is kept."""
     case = {"condition": condition, "seed": seed}
-    return [{**case, **row, **case, **several} for row in measured]  # first, and whatever a row says of them
+    more = {"machine": on} | ({ROWS: len(measured)} if len(measured) > 1 else {})
+    return [{**case, **row, **case, **more} for row in measured]  # first, and whatever a row says of them
 
 
 def whole(rows: Sequence[Row]) -> list[Row]:
@@ -62,6 +63,16 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         case[number] = row
         rows.append(row)
     return rows
+
+
+def cases(rows: Sequence[Row]) -> set[tuple[str, int]]:
+    """The conditions and seeds that rows are of."""
+    return {(row["condition"], row["seed"]) for row in rows}
+
+
+def measured_rows(folder: Path) -> list[Row]:
+    """What was measured in a folder, of whole cases."""
+    return whole(read_rows(folder / RAW)) if (folder / RAW).exists() else []
 
 
 def _problem(row: Row) -> str | None:

@@ -18,7 +18,7 @@ from alexnet.data.dataset import Dataset
 from alexnet.data.prepare import prepare
 from alexnet.experiments import archives
 from alexnet.experiments.archives import Item
-from alexnet.experiments.experiment import DRAWN_IMAGES, SIZE, Case, Experiment, Row, Scale
+from alexnet.experiments.experiment import DRAWN_IMAGES, Case, Experiment, Row, Scale
 from alexnet.experiments.nets import error_cells, kept_net, measured, scaled
 from alexnet.figures.style import INK, OTHER, RIGHT, WRONG, clean
 from alexnet.progress import plural
@@ -91,7 +91,7 @@ def measure(case: Case) -> list[Row]:
     """A row for one year: what was checked, the seconds of each stage, and the errors."""
     year, name, split, nets = CONDITIONS[case.condition]
     training = case.scaled(DRAWN_IMAGES // 32) * 32
-    folder, size = case.work / "archives", None if case.scale == 1 else SIZE
+    folder, size = case.work / "archives", case.stored
     timed(case, "archives written", lambda: archives.write(year, folder, training))
     progress = case.display.counter("preparing")
     dataset = timed(case, "prepared", lambda: prepare(folder, case.work / "dataset", size=size, progress=progress))

@@ -18,7 +18,7 @@ from alexnet.errors import UsageError
 from alexnet.experiments import asked, raw
 from alexnet.experiments.experiment import RAW, Case, Experiment, Row
 from alexnet.experiments.known import named
-from alexnet.experiments.plans import cases, check_at_hand, measured_rows, plan
+from alexnet.experiments.plans import check_at_hand, plan
 from alexnet.figures import style
 from alexnet.progress import Display, clock
 
@@ -56,7 +56,7 @@ def reproduce(
     """Runs an experiment: every condition with every seed. The same call goes on where it was stopped.
 
     Args:
-        name: one of ``listing()``.
+        name: one of ``known.listing()``.
         folder: to write to.
         data: images: a data set, or what ``prepare`` takes; the synthetic images if not given.
         conditions: some of the experiment's, or others of their form; those of its scale if not given.
@@ -79,11 +79,11 @@ def reproduce(
     display = Display(show, unit="images")
     with _gone_if_empty(root, is_new), files.owned(root, say=display.line), contextlib.closing(display):
         begun = asked.begin(root, name, wanted.data, wanted.share, wanted.datasets)
-        rows = measured_rows(root)
+        rows = raw.measured_rows(root)
         missing = wanted.missing(rows)
         files.remove_leftovers(root, owned=True)
         files.remove_leftovers(root / "work", owned=True)
-        for case in cases(rows):  # killed before that was removed
+        for case in raw.cases(rows):  # killed before that was removed
             shutil.rmtree(_work(root, *case), ignore_errors=True)
         if rows and missing:
             raw.shown(experiment, rows, root / RAW)  # or nothing more is measured
@@ -117,7 +117,8 @@ def _measured(experiment: Experiment, case: Case, rows: Sequence[Row]) -> list[R
     """Measures a case and keeps what came of it, with the rows of before. Returns all of them."""
     started, is_new = time.monotonic(), not case.work.exists()
     files.make_folder(case.work)
-    note = asked.measured_by(case.folder, machine.choose_device(case.device), is_first=not rows)
+    device = machine.choose_device(case.device)
+    note = asked.measured_by(case.folder, device, is_first=not rows)
     try:
         measured = experiment.measure(case)
     except UsageError:
@@ -125,7 +126,8 @@ def _measured(experiment: Experiment, case: Case, rows: Sequence[Row]) -> list[R
             files.remove_folder(case.work)
             files.write_json(case.folder / asked.NOTE, note)
         raise
-    now = raw.in_order([*rows, *raw.rows_of(case.condition, case.seed, measured)], experiment.conditions)
+    on = machine.cpu_name() if device.type == "cpu" else machine.device_name(device)
+    now = raw.in_order([*rows, *raw.rows_of(case.condition, case.seed, measured, on)], experiment.conditions)
     files.write_bytes(case.folder / RAW, raw.to_bytes(now))
     files.remove_folder(case.work)
     case.display.line(f"{case.condition}, seed {case.seed}: done in {clock(time.monotonic() - started)}")

@@ -21,7 +21,6 @@ from alexnet.experiments.experiment import (
     CHALLENGE,
     PHOTOS,
     RELEASE,
-    SIZE,
     Case,
     Experiment,
     Row,
@@ -74,7 +73,7 @@ BEFORE2 = ("| SIFT + FVs | | | | | - | 26.2 |",)
 def challenge_of(case: Case, name: str, lines: Mapping[str, Line]) -> tuple[Dataset | None, Dataset, str]:
     """The release, where the table has nets pretrained on one, the data set that is measured, and its split."""
     if name == "table1":
-        dataset = case.dataset(size=None if case.scale == 1 else SIZE)
+        dataset = case.dataset(size=case.stored)
         return None, dataset, held_out_split(dataset)
     pair = prepared_pair(case.data)
     if pair is not None:

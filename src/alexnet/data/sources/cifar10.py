@@ -1,4 +1,4 @@
-"""CIFAR-10 as its makers distribute it, the Python version (pickles) and the binary one; 32x32, kept lossless.
+"""CIFAR-10 as its makers distribute it, the Python version (pickles) and the binary one; 32x32.
 
 A pickle can run any code. These are read with an unpickler that admits NumPy arrays and plain containers only.
 """
@@ -132,7 +132,6 @@ def source(tree: Tree) -> Source:
         np.concatenate(labels),
         np.concatenate(splits),
         size=SIDE,
-        format="raw",
     )
     images = np.concatenate(pixels).reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return Source(PixelTree(tree.path, names, images), listing.in_order())

@@ -40,7 +40,6 @@ class Listing:
         ignored: other files.
         notes: what else to say.
         size: side of the stored square unless the user says otherwise.
-        format: of the stored images unless the user says otherwise.
     """
 
     layout: str
@@ -52,7 +51,6 @@ class Listing:
     ignored: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
     size: int = 256
-    format: str = "jpeg"
 
     def __post_init__(self) -> None:
         self.members = np.asarray(self.members, np.int64)
