@@ -4,8 +4,8 @@
 
 A page has each such table between two comments, ``<!-- table: EXPERIMENT RAW -->`` and ``<!-- end of table -->``.
 RAW is a file of ``docs/raw`` as ``alexnet reproduce`` writes it; its picture goes to ``docs/figures`` and stands below
-the table. ``<!-- table: imagenet -->`` and ``<!-- table: jpeg-copy -->`` are made by ``benchmarks.imagenet`` and
-``jpeg_copy``, of several files, and have none. What lies between the comments is written again.
+the table. ``<!-- table: imagenet -->`` and others without RAW are of modules of ``benchmarks``, and have none. What is
+between the comments is written again.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from alexnet.experiments.experiment import CIFAR_10
 from alexnet.experiments.known import EXPERIMENTS
 from alexnet.experiments.raw import read_rows
 from alexnet.experiments.runner import draw
-from benchmarks import imagenet, jpeg_copy
+from benchmarks import cifar_goals, imagenet, jpeg_copy
 from benchmarks.harness import ROOT
 
 RAW, FIGURES = ROOT / "docs" / "raw", ROOT / "docs" / "figures"
-OF_SEVERAL = {"imagenet": imagenet.table, "jpeg-copy": jpeg_copy.table}  # tables that several raw files make
+OTHERS = {"cifar-goals": cifar_goals.table, "imagenet": imagenet.table, "jpeg-copy": jpeg_copy.table}  # no experiment's
 TABLE = re.compile(r"(<!-- table: (\S+)(?: (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -35,7 +35,7 @@ def rebuilt(page: str) -> str:
             picture = f"![{made.description.partition(';')[0]}{copy}](figures/{picture_of(raw)})"
             lines = [*made.table(read_rows(RAW / raw)), "", picture]
         else:
-            lines = OF_SEVERAL[experiment](RAW)
+            lines = OTHERS[experiment](RAW)
         return begins + "\n".join(["", *lines, "", ends])
 
     return TABLE.sub(table, page)

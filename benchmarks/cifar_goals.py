@@ -1,0 +1,42 @@
+"""CIFAR-10's nets in minutes: what was wanted, and what the experiment ``cifar-fast`` measured.
+
+The table of ``docs/results.md`` that ``python -m benchmarks.reports docs/results.md`` writes.
+"""
+
+import statistics
+from pathlib import Path
+
+from alexnet.experiments.experiment import by_condition
+from alexnet.experiments.raw import read_rows
+
+GOALS = {  # points of error and seconds, wanted of two Zen 4 cores; what the source promised
+    "cifar-quick": (26.0, 30, "26% in 80 s"),
+    "cifar-18": (18.0, 360, "18% in 20 minutes"),
+    "cifar-13": (13.5, 900, "13% in 25 minutes"),
+    "cifar-11": (11.5, 2400, "11% in 75 minutes"),
+}
+RAW = "cifar-fast.jsonl"
+
+
+def table(raw: Path) -> list[str]:
+    """A line for each net: the goal, the error of all seeds, the seconds of each, on the machine where it was another.
+
+    Args:
+        raw: the folder of raw figures.
+    """
+    rows = by_condition(read_rows(raw / RAW))
+    lines = [
+        "| net | wanted (JPEG copy) | top-1 error, mean | seconds of training, by seed | reached | of 2012, a GPU |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for net, (error, seconds, promised) in GOALS.items():
+        own = rows[f"{net} fast"]
+        mean = 100 * statistics.mean(row["top1_error"] for row in own)
+        shown = [
+            f"{row['training_seconds']:,.0f}" + (f" ({row['machine']})" if "machine" in row else "") for row in own
+        ]
+        both = [100 * row["top1_error"] <= error and row["training_seconds"] <= seconds for row in own]
+        wanted = f"{error:g}% in {f'{seconds} s' if seconds < 60 else f'{seconds // 60} minutes'}"
+        reached = f"{sum(both)} of {len(both)} seeds"
+        lines.append(f"| `{net}` | {wanted} | {mean:.1f}% | {', '.join(shown)} | {reached} | {promised} |")
+    return lines
