@@ -76,5 +76,5 @@ def test_so_many_seeds_see_the_effect_four_times_in_five():
 def test_shares_are_compared_as_they_are():
     """Of images that a run tells in part: figure4's neighbors, invariance's probabilities."""
     first, second = np.full((2, 50), 0.25), np.full((2, 50), 0.375)
-    compared = difference(first, second)
+    compared = statistics.difference(first, second)
     assert compared.mean == 0.125 and compared.interval == (0.125, 0.125) and compared.seen
