@@ -262,7 +262,7 @@ def test_the_imported_run_is_used_like_any_other(tmp_path, alexnet):
     import_weights(tmp_path / "net.caffemodel", tmp_path / "run")
     status, out, err = alexnet("evaluate", tmp_path / "run", dataset.path, "--json")
     assert status == 0 and json.loads(out)["images"] == 3
-    assert "prepare the dataset again with --size 256 --resize warp" in err and "measured among the 3 of" in err
+    assert "prepare another dataset with --size 256 --resize warp" in err and "measured among the 3 of" in err
     status, out, _ = alexnet("show", tmp_path / "run", tmp_path / "photos", "--output", tmp_path / "pictures")
     assert status == 0 and {path.name for path in (tmp_path / "pictures").iterdir()} == {
         "filters.png",

@@ -490,3 +490,20 @@ def test_what_is_set_apart_is_said_truly(alexnet, tmp_path):
     assert "none held out: no class has two training images" in err and "20%" not in err
     _, _, err = alexnet("prepare", fill(tmp_path / "two", count=2), tmp_path / "other")
     assert "20% of each class's training images held out" in err
+
+
+@pytest.mark.parametrize(
+    ("note", "status", "words"),
+    [
+        ({"format_version": 2, "size": 7}, 1, "prepare.json: size: 7: must be between 8 and 4,096; remove the folder"),
+        ({"format_version": 2, "size": 64, "format": "png"}, 1, "prepare.json: format: png: "),
+        ({"scripts": {}}, 2, "not a folder for a new dataset; give another folder"),
+    ],
+)
+def test_a_note_that_is_none_is_said_to_be_none(alexnet, tmp_path, note, status, words):
+    source = fill(tmp_path / "photos", count=4)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "prepare.json").write_text(json.dumps(note), encoding="utf-8")
+    said = alexnet("prepare", source, tmp_path / "store")
+    assert said[0] == status and words in said[2]
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["prepare.json"]

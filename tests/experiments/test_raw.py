@@ -1,12 +1,14 @@
 """Raw figures that were changed are named by their line; a condition counts when all of its rows are there."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alexnet import AlexNetError, Recipe
-from alexnet.experiments import arms, known, precision, raw, runner
+from alexnet.experiments import arms, known, precision, raw, runner, statistics
 from alexnet.experiments.statistics import packed
 
 WRONG = packed(np.array([True, False] * 20))
@@ -38,6 +40,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         ({"top1_error": None}, "top1_error: is not an error"),
         ({"top1_error": "x"}, "top1_error: is not an error"),
         ({"top1_error": 7.5}, "top1_error: is not an error"),
+        ({"machine": 7}, "machine: is no text"),
         ({"images": 0}, "images: is not a number"),
         ({"images": 48}, "wrong: does not say of each image"),
         ({"wrong": "zzzz"}, "wrong: does not say of each image"),
@@ -140,3 +143,18 @@ def test_rows_without_any_figure_are_no_traceback(tmp_path, name):
 def test_old_names_of_conditions_are_those_of_today(tmp_path):
     rows = raw.read_rows(write(tmp_path / "raw.jsonl", {"condition": "paper batch=128", "seed": 0}))
     assert rows == [{"condition": "paper batch_size=128", "seed": 0}]
+
+
+MADE = {path.name: path for path in (Path(__file__).parents[2] / "docs" / "raw").glob("*-minutes.jsonl")}
+
+
+@pytest.mark.parametrize("name", sorted(MADE))
+def test_a_row_with_a_figure_of_another_kind_is_no_traceback(tmp_path, monkeypatch, name):
+    """Each figure of a measured row in turn is none: what is wrong is said, or it is not shown."""
+    experiment = name.removesuffix("-minutes.jsonl")
+    monkeypatch.setattr(statistics, "DRAWS", 10)
+    row, *rest = (json.loads(line) for line in MADE[name].read_text(encoding="utf-8").splitlines())
+    for key in set(row) - {"condition", "seed"}:
+        path = write(tmp_path / "raw.jsonl", {**row, key: "7" if isinstance(row[key], dict | list) else [7]}, *rest)
+        with contextlib.suppress(AlexNetError):
+            raw.shown(known.EXPERIMENTS[experiment], raw.read_rows(path), path)

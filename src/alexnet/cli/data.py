@@ -113,7 +113,7 @@ class Prepare(Working):
             f"{size_text(surveyed.free_bytes)} free"
         )
         if surveyed.begun:
-            say(f"{self.dataset}: begun already with this command, which would resume it")
+            say(f"{self.dataset}: is there already; prepare would go on with it, where anything is left")
         check_space(self.dataset, surveyed.bytes)
         say("dry run: nothing was written")
         return 0

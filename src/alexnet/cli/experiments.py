@@ -90,6 +90,7 @@ class Reproduce(OnDevice, Working):
             listed = known.listing()
             return print_json(listed) if self.json else _print_experiments(listed)
         if not self.folder:
+            known.named(self.experiment)
             raise UsageError(f"alexnet reproduce {self.experiment}: give a folder to write to")
         machine.set_up()
         wanted: dict[str, Any] = {"data": self.data, "conditions": self.conditions, "scale": self.scale}

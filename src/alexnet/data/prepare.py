@@ -39,6 +39,8 @@ from alexnet.progress import size_text
 SAMPLED = 64  # images that a survey converts
 MANY = 4096  # images from which on a dataset's size is estimated before it is made
 SMALL = 64  # pixels: squares of at most this side are stored raw, which costs little there: 12 kB at the most
+VERSION = "format_version"  # in a prepare.json of this program's
+REMEDY = "remove the folder and prepare again"
 MOST_BAD = 0.2  # share of bad images beyond which something else must be wrong
 
 
@@ -245,7 +247,7 @@ def _plan(source: Source, storage: Storage, shard_rows: int) -> dict[str, Any]:
     """What goes into the dataset: a command that is given again must agree with it."""
     listing = source.listing
     return {
-        "format_version": FORMAT_VERSION,
+        VERSION: FORMAT_VERSION,
         **dataclasses.asdict(storage),
         "shard_rows": shard_rows,
         "classes": listing.classes,
@@ -351,7 +353,9 @@ def _check_claim(dataset: str | os.PathLike, plan: dict) -> bool:
         if others and not note.exists():  # another part may have come first
             mistakes.refuse(dataset, "new dataset")
         return False
-    old = files.read_json(note, dict, "remove the folder and prepare again")
+    old = files.read_json(note, dict, REMEDY)
+    if VERSION not in old:
+        mistakes.refuse(dataset, "new dataset")
     plan = json.loads(files.to_json(plan))
     differ = [key for key in plan if old.get(key) != plan[key]]
     if differ:
@@ -379,16 +383,14 @@ def _begun_with(dataset: str | os.PathLike) -> tuple[int | None, str | None]:
     note = files.join(dataset, "prepare.json")
     if not files.exists(note):
         return None, None
-    begun = files.read_json(note, dict, "remove the folder and prepare again")
-    return _allowed("size", begun), _allowed("format", begun)
-
-
-def _allowed(option: str, begun: dict[str, Any]) -> Any:
-    """What a dataset was begun with; None where that is nothing that the option can be."""
+    begun = files.read_json(note, dict, REMEDY)
+    if VERSION not in begun:  # somebody else's file
+        return None, None
     try:
-        return checked(begun.get(option), OPTIONS[option])
-    except Misfit:
-        return None
+        size, form = (checked(begun.get(option), OPTIONS[option], option) for option in ("size", "format"))
+    except Misfit as misfit:
+        raise AlexNetError(f"{note}: {misfit}; {REMEDY}") from misfit
+    return size, form
 
 
 def _own(name: str) -> bool:

@@ -86,5 +86,5 @@ def prepared_otherwise(run: Classifier, dataset: Dataset) -> str | None:
         return None
     return (
         f"{run.path}: was trained on images prepared otherwise ({'; '.join(differ)}), so this error does not measure "
-        f"the run; prepare the dataset again with --size {trained.size} --resize {trained.resize}"
+        f"the run; prepare another dataset with --size {trained.size} --resize {trained.resize}"
     )

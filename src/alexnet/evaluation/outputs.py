@@ -50,7 +50,7 @@ def check_size(run: Classifier, dataset: Dataset) -> None:
     if dataset.size < run.preprocessing.crop:
         raise UsageError(
             f"{dataset.path}: its images are {dataset.size} pixels wide, {run.path} sees {run.preprocessing.crop}; "
-            f"prepare the dataset again with --size {run.preprocessing.size}"
+            f"prepare another dataset with --size {run.preprocessing.size}"
         )
 
 

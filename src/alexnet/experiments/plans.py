@@ -47,8 +47,8 @@ class Plan:
         count = f"{plural(len(self.conditions), 'condition')}, {plural(len(self.seeds), 'seed')}"
         lines = [f"{self.name}: {self.size}: {count}"]
         for dataset in self.datasets.values():
-            count = sum(dataset.splits.values())
-            lines.append(f"{dataset.path}: {count:,} images of {dataset.size} pixels, as they are stored")
+            images = sum(dataset.splits.values())
+            lines.append(f"{dataset.path}: {images:,} images of {dataset.size} pixels, as they are stored")
         return lines
 
     def sees(self) -> str | None:
@@ -79,9 +79,9 @@ def plan(
         words = [name, os.fspath(folder)]
         raise mistakes.Swapped(f"{folder} is an experiment; the arguments are swapped", "reproduce", words, words[::-1])
     experiment = known.named(name)
-    size = asked.scale_of(name, experiment, scale)
+    chosen = asked.scale_of(name, experiment, scale)
     asked.check_data(name, experiment, data)
-    whole = size.conditions or experiment.conditions, size.seeds or experiment.seeds
+    whole = chosen.conditions or experiment.conditions, chosen.seeds or experiment.seeds
     own = (
         asked.conditions_of(experiment, whole[0] if conditions is None else conditions),
         asked.seeds_of(whole[1] if seeds is None else seeds),
@@ -92,14 +92,14 @@ def plan(
         check_images(datasets[""], experiment.needs, images)
     is_part = all(set(wanted) <= set(all_of_it) for wanted, all_of_it in zip(own, whole))
     is_whole = is_part and [len(wanted) for wanted in own] == [len(all_of_it) for all_of_it in whole]
-    words = next((key for key, value in experiment.scales.items() if value is size), "")
-    if is_whole and size.words:
-        words = size.words
+    words = next((key for key, value in experiment.scales.items() if value is chosen), "")
+    if is_whole and chosen.words:
+        words = chosen.words
     elif words:
         words = f"--scale {words}"
-    elif size.share < 1:
-        words = f"{size.share:g} of its epochs, steps or drawn images, at least one epoch"
-    return Plan(name, *own, images, size.share, words or "full size", size.minutes if is_part else None, datasets)
+    elif chosen.share < 1:
+        words = f"{chosen.share:g} of its epochs, steps or drawn images, at least one epoch"
+    return Plan(name, *own, images, chosen.share, words or "full size", chosen.minutes if is_part else None, datasets)
 
 
 def check(wanted: Plan, folder: str | os.PathLike[str], *, device: str = "auto") -> list[tuple[str, int]]:

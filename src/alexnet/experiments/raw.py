@@ -83,6 +83,8 @@ def _problem(row: Row) -> str | None:
         return "condition: is no text"
     if not _is_count(row.get("seed"), 0):
         return "names no seed"
+    if "machine" in row and not (isinstance(row["machine"], str) and plain(row["machine"]) == row["machine"]):
+        return "machine: is no text"
     images, several = row.get("images", 1), row.get(ROWS, 1)
     if not isinstance(images, dict | list) and not _is_count(images, 1):
         return "images: is not a number of them"
@@ -126,7 +128,7 @@ def shown(experiment: Experiment, rows: Sequence[Row], path: str | os.PathLike[s
         return experiment.table(rows), experiment.figure(rows)
     except AlexNetError as error:
         raise type(error)(f"{path}: {error}") from error
-    except (ArithmeticError, LookupError, StopIteration, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
         raise AlexNetError(
             f"{path}: its rows cannot be shown ({type(error).__name__}: {error}); if some were changed, remove these: "
             "`alexnet reproduce` measures them again"

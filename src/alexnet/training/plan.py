@@ -115,7 +115,7 @@ def surprises(setup: Setup) -> list[str]:
     if 2 * crop_size < dataset.size:
         said.append(
             f"warning: the net sees {crop_size}x{crop_size} pixels of images of {dataset.size}x{dataset.size}, less "
-            f"than a quarter of each; prepare the dataset again with a --size from {crop_size} to {4 * crop_size // 3}"
+            f"than a quarter of each; prepare another dataset with a --size from {crop_size} to {4 * crop_size // 3}"
         )
     if setup.batches.steps == 1 and images > 1:
         said.append(f"note: {images} training images make one batch, so an epoch has one step")

@@ -245,7 +245,7 @@ def hint(dataset: str, size: int) -> str:
     recipe = fitting(size)
     if recipe:
         return f"its images fit another net: alexnet train {shlex.quote(dataset)} RUN --recipe {recipe}"
-    return "prepare the dataset again with --size 256, or give a --net of your own for them (docs/variants.md)"
+    return "prepare another dataset with --size 256, or give a --net of your own for them (docs/variants.md)"
 
 
 def nearest(recipe: Settled, images: int, fine_tuning: bool) -> tuple[str, dict[str, Any]]:

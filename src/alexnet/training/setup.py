@@ -164,7 +164,7 @@ def _table(dataset: Dataset, net: str | None, start_from: Source) -> tuple[Table
     if prepared["size"] != dataset.size:
         raise UsageError(
             f"{dataset.path}: its images are {dataset.size} pixels wide, those of {start_from} were "
-            f"{prepared['size']}; prepare the dataset again with --size {prepared['size']}"
+            f"{prepared['size']}; prepare another dataset with --size {prepared['size']}"
         )
     own = run_folder.table_of(description, str(start_from))
     table = own if net is None else load_table(net)
