@@ -26,14 +26,14 @@ def table(raw: Path) -> list[str]:
     """
     rows = by_condition(read_rows(raw / RAW))
     lines = [
-        "| net | wanted (JPEG copy) | top-1 error, mean | seconds of training, by seed | reached | of 2012, a GPU |",
+        "| net | wanted (JPEG copy) | top-1 error, mean | seconds, by seed | reached both | 2012, on a GPU |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for net, (error, seconds, promised) in GOALS.items():
         own = rows[f"{net} fast"]
         mean = 100 * statistics.mean(row["top1_error"] for row in own)
         shown = [
-            f"{row['training_seconds']:,.0f}" + (f" ({row['machine']})" if "machine" in row else "") for row in own
+            f"{row['training_seconds']:,.0f}" + (f" on {row['machine']}" if "machine" in row else "") for row in own
         ]
         both = [100 * row["top1_error"] <= error and row["training_seconds"] <= seconds for row in own]
         wanted = f"{error:g}% in {f'{seconds} s' if seconds < 60 else f'{seconds // 60} minutes'}"
