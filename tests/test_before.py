@@ -77,7 +77,7 @@ def test_a_store_of_today_differs_by_what_is_new_alone(before, tmp_path):
     from alexnet import prepare
     from tests.conftest import fill
 
-    prepare(fill(tmp_path / "pictures", ("blue", "red"), 6), tmp_path / "now", size=32)
+    prepare(fill(tmp_path / "pictures", ("blue", "red"), 6), tmp_path / "now", size=32, format="jpeg")
     for name in ("train-00000.arrow", "val-00000.arrow", "statistics.safetensors", "skipped.csv"):
         assert (tmp_path / "now" / name).read_bytes() == (before / "store" / name).read_bytes(), name
     now, old = (json.loads((place / "dataset.json").read_text()) for place in (tmp_path / "now", before / "store"))

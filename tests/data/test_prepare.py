@@ -70,14 +70,14 @@ def test_shards_are_arrow_streams(dataset):
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_workers_change_no_byte(pictures, dataset, tmp_path, workers):
-    prepare(pictures, tmp_path / "store", size=64, workers=workers)
+    prepare(pictures, tmp_path / "store", size=64, format=dataset.format, workers=workers)
     assert contents(tmp_path / "store") == contents(Path(dataset.path))
 
 
 @pytest.mark.parametrize("ending", [".tar", ".zip", ".tar.gz", ".tar.xz"])
 def test_archives_give_the_folders_store(pictures, dataset, tmp_path, ending):
     archive = pack(pictures, tmp_path / f"pictures{ending}")
-    prepare(archive, tmp_path / "store", size=64)
+    prepare(archive, tmp_path / "store", size=64, format=dataset.format)
     assert contents(tmp_path / "store") == contents(Path(dataset.path))
     assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "store"]  # nothing unpacked
 
@@ -161,7 +161,8 @@ def test_linked_folders_are_read(pictures, dataset, tmp_path):
     (tmp_path / "source").mkdir()
     for name in dataset.classes:
         (tmp_path / "source" / name).symlink_to(pictures / name)
-    assert prepare(tmp_path / "source", tmp_path / "store", size=64).fingerprint == dataset.fingerprint
+    store = prepare(tmp_path / "source", tmp_path / "store", size=64, format=dataset.format)
+    assert store.fingerprint == dataset.fingerprint
 
 
 def test_archive_names_that_lead_outside_are_left_alone(pictures, tmp_path):
@@ -283,6 +284,7 @@ def test_parts_at_once_and_by_torchruns_ranks(pictures, dataset, tmp_path):
     for attempt in range(2):
         target = tmp_path / f"store-{attempt}"
         command = [sys.executable, "-m", "alexnet", "prepare", str(pictures), str(target), "--size", "64"]
+        command += ["--format", dataset.format]
         running = [
             subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "4"}, stderr=subprocess.PIPE)
             for rank in range(4)

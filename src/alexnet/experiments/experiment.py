@@ -68,7 +68,7 @@ class Case:
 
     @property
     def stored(self) -> int | None:
-        """Side in pixels of photos that are prepared for it: as `prepare` has them at its full size, else smaller."""
+        """Side in pixels of photos that are prepared for it: as ``prepare`` has them at its full size, else smaller."""
         return None if self.scale == 1 else SIZE
 
     def dataset(self, val_fraction: float = HELD_OUT, size: int | None = None) -> Dataset:
