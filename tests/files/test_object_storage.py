@@ -77,7 +77,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: Hostile) -> st
 @pytest.fixture(scope="module")
 def source(pictures: Path, tmp_path_factory: pytest.TempPathFactory, proxy: Hostile) -> tuple[Dataset, str]:
     """The small pictures as a local dataset of several shards, and the same in the bucket."""
-    local = prepare(pictures, tmp_path_factory.mktemp("local") / "ds", size=64, shard_rows=SHARD_ROWS)
+    local = prepare(pictures, tmp_path_factory.mktemp("local") / "ds", size=64, format="jpeg", shard_rows=SHARD_ROWS)
     put(Path(local.path), "s3://bucket/shared/ds")
     return local, "s3://bucket/shared/ds"
 
