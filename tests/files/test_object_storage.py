@@ -417,7 +417,7 @@ def test_two_jobs_on_one_folder(source, small, place, alexnet, monkeypatch):
 
 def test_parts_of_a_dataset_from_two_machines(pictures, place, tmp_path, monkeypatch, source, alexnet):
     local, _ = source
-    options = {"size": 64, "shard_rows": SHARD_ROWS}
+    options = {"size": 64, "format": local.format, "shard_rows": SHARD_ROWS}
     assert alexnet("prepare", pictures, f"{place}/ds", "--size", 64, "--part", "1/2")[0] == 0
     assert "dataset.json" not in remote.listing(f"{place}/ds")
     assert alexnet("evaluate", "run", f"{place}/ds")[0] in (1, 2)
