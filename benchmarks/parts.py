@@ -1,6 +1,6 @@
 """Where the time of a training's steps goes, beside the same step alone, in one run.
 
-    python -m benchmarks.parts cifar cifar-13-fast --steps 1200 >docs/raw/parts-cifar-13.json
+    python -m benchmarks.parts cifar cifar-13-fast --steps 900 >docs/raw/parts-cifar-13.json
 
 Trains by a named recipe and takes the time of what a step does. Every 20 steps it stops the watch and takes a step of
 random images, which lie there as the net sees them, with the recipe's own optimizer: the net's arithmetic alone. The
